@@ -1,0 +1,27 @@
+//! Invariant: whatever the bytes, wherever they are cut, whatever the limits, the decoder over
+//! growing and over lent memory does what the standard's algorithm, written down literally, does.
+
+#![no_main]
+
+#[path = "../../sse-proto/tests/oracle/mod.rs"]
+mod oracle;
+
+use libfuzzer_sys::arbitrary::{self, Arbitrary};
+use libfuzzer_sys::fuzz_target;
+use sse_proto::Limits;
+
+#[derive(Arbitrary, Debug)]
+struct Input<'a> {
+    cuts: [u8; 4],
+    limits: Option<(u8, u8)>,
+    stream: &'a [u8],
+}
+
+fuzz_target!(|input: Input<'_>| {
+    let limits = input.limits.map_or(Limits::default(), |(data, fields)| Limits {
+        data: data.into(),
+        fields: fields.into(),
+    });
+    oracle::check(&oracle::cut(input.stream, &input.cuts.map(usize::from)), b"", limits);
+    oracle::check(&input.stream.chunks(1).collect::<Vec<_>>(), b"", limits);
+});

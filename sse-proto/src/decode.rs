@@ -1,0 +1,499 @@
+//! From lines and fields to events (HTML Standard, 9.2.6).
+
+use core::{fmt, mem};
+
+use memchr::memchr;
+
+use crate::fields::Fields;
+use crate::{Buffer, Event, EventId, Field, Growing, InvalidValue, Lent, Lexer, Text, Token};
+
+/// How large events may be, whether they fit into one chunk or not.
+///
+/// ```
+/// use sse_proto::{Decoder, Limits};
+///
+/// let mut decoder = Decoder::with_limits(Limits { data: 5, ..Limits::default() });
+/// let mut input: &[u8] = b"data: 123456\n\ndata: 12345\n\n";
+/// let error = decoder.next_event(&mut input).unwrap_err();
+/// assert_eq!(error.limit(), 5);
+/// assert_eq!(decoder.next_event(&mut input).unwrap().unwrap().data(), "12345");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of an event's data, the line feeds between its lines included. Default: 16 MiB, which
+    /// holds the images and documents that come as one event from language models and tools.
+    pub data: usize,
+    /// Bytes that the event type and the ids take: at any time the sum of the last event ID in
+    /// force, the id and the type of the block at hand, and the `id` or `event` line being read.
+    /// Default: 8 KiB. The last event ID comes back in a request header, and servers refuse heads
+    /// much larger than that.
+    pub fields: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { data: 16 << 20, fields: 8 << 10 }
+    }
+}
+
+/// An event is larger than the decoder's [`Limits`] allow.
+///
+/// It is dropped with its type and id: the last event ID still names the event before it. The
+/// decoder goes on at the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventTooLarge {
+    field: Field,
+    limit: usize,
+}
+
+impl EventTooLarge {
+    /// The field that was too much: [`Field::Data`], or [`Field::EventType`] or [`Field::Id`],
+    /// which share a limit.
+    pub const fn field(self) -> Field {
+        self.field
+    }
+
+    /// The limit in bytes.
+    pub const fn limit(self) -> usize {
+        self.limit
+    }
+}
+
+impl fmt::Display for EventTooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let limit = self.limit;
+        match self.field {
+            Field::Data => write!(f, "event dropped: more than {limit} bytes of data"),
+            _ => write!(f, "event dropped: type and ids take more than {limit} bytes"),
+        }?;
+        f.write_str("; if it is to be received, raise the decoder's limit")
+    }
+}
+
+impl core::error::Error for EventTooLarge {}
+
+/// A last event ID that a decoder cannot be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InvalidLastEventId {
+    /// No event stream can have set it.
+    Value(InvalidValue),
+    /// It takes more room than [`Limits::fields`] leaves.
+    TooLong {
+        /// The limit in bytes.
+        limit: usize,
+    },
+}
+
+impl fmt::Display for InvalidLastEventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(error) => error.fmt(f),
+            Self::TooLong { limit } => {
+                write!(f, "last event ID takes more than the {limit} bytes for type and ids")
+            }
+        }
+    }
+}
+
+impl core::error::Error for InvalidLastEventId {}
+
+/// An incremental decoder: chunks of an event stream in, events out.
+///
+/// It does what the standard does, for any bytes: no stream is an error. Any way to cut a stream
+/// into chunks gives the same events, and each of them as soon as the last byte of its blank line
+/// is there.
+///
+/// An event that lies in one chunk is lent from it, without a copy. What spans chunks, and data of
+/// several lines, is joined in the decoder's memory, which grows on demand up to [`Limits`] or,
+/// with [`with_buffers`](Decoder::with_buffers), was lent by the caller.
+///
+/// ```
+/// use sse_proto::Decoder;
+///
+/// let mut decoder = Decoder::new();
+/// let mut seen = Vec::new();
+/// for mut chunk in [&b"id: 1\nda"[..], b"ta: a\n\nevent: b\ndata\n", b"\n: c\nretry: 500\n"] {
+///     while let Some(event) = decoder.next_event(&mut chunk)? {
+///         seen.push(format!("{} {:?} {}", event.event_type(), event.data(), event.last_event_id()));
+///     }
+/// }
+/// assert_eq!(seen, [r#"message "a" 1"#, r#"b "" 1"#]);
+/// assert_eq!(decoder.retry(), Some(500));
+/// # Ok::<(), sse_proto::EventTooLarge>(())
+/// ```
+///
+/// An event borrows from the decoder and from the chunk, so it is used before either changes:
+///
+/// ```compile_fail,E0499
+/// # let mut decoder = sse_proto::Decoder::new();
+/// # let mut chunk: &[u8] = b"data: a\n\ndata: b\n\n";
+/// let first = decoder.next_event(&mut chunk);
+/// let second = decoder.next_event(&mut chunk);
+/// drop(first);
+/// ```
+///
+/// ```compile_fail,E0506
+/// # let mut decoder = sse_proto::Decoder::new();
+/// let mut buffer = *b"data: a\n\n";
+/// let event = decoder.next_event(&mut &buffer[..]);
+/// buffer[0] = 0;
+/// drop(event);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Decoder<B = Growing> {
+    lexer: Lexer,
+    fields: Fields<B>,
+    data: B,
+    /// The block at hand has data in `data`, be it one empty line.
+    has_data: bool,
+    /// A part of the line at hand has been seen.
+    in_line: bool,
+    /// The line at hand has no meaning after all: an id with a NUL.
+    ignore_line: bool,
+    /// The block at hand is too large; nothing but `retry` counts until it ends.
+    skipping: bool,
+    /// The block in the buffers was yielded. It is cleared on the next call, not before, because
+    /// the event borrows it.
+    yielded: bool,
+    /// The last event ID was set since the last event.
+    id_is_news: bool,
+    /// `retry` was set since the last event.
+    retry_is_news: bool,
+    retry: Option<u64>,
+    /// The `retry` line at hand; `None` if it holds anything but digits.
+    retry_line: Option<u64>,
+}
+
+/// The part of a block that is still where it came from.
+#[derive(Default)]
+struct Borrowed<'i> {
+    event_type: Option<&'i [u8]>,
+    id: Option<&'i [u8]>,
+    data: Option<&'i [u8]>,
+}
+
+impl Borrowed<'_> {
+    /// What `fields` is to have room for.
+    #[inline]
+    fn fields_len(&self) -> usize {
+        self.event_type.map_or(0, <[u8]>::len) + self.id.map_or(0, <[u8]>::len)
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl Decoder {
+    /// A decoder with the default [`Limits`].
+    pub fn new() -> Self {
+        Self::with_limits(Limits::default())
+    }
+
+    /// A decoder with limits of your own. They cost nothing until they are used.
+    pub const fn with_limits(limits: Limits) -> Self {
+        Self::with_storage(Growing::new(limits.fields), Growing::new(limits.data))
+    }
+}
+
+#[cfg(feature = "alloc")]
+impl Default for Decoder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<'b> Decoder<Lent<'b>> {
+    /// A decoder that works in the memory it is given and never allocates: the lengths are the
+    /// [`Limits`].
+    ///
+    /// ```
+    /// use sse_proto::Decoder;
+    ///
+    /// let (mut fields, mut data) = ([0; 32], [0; 128]);
+    /// let mut decoder = Decoder::with_buffers(&mut fields, &mut data);
+    /// let event = decoder.next_event(&mut &b"data: 21.5\n\n"[..])?.unwrap();
+    /// assert_eq!(event.data().to_str(), Ok("21.5"));
+    /// # Ok::<(), sse_proto::EventTooLarge>(())
+    /// ```
+    pub const fn with_buffers(fields: &'b mut [u8], data: &'b mut [u8]) -> Self {
+        Self::with_storage(Lent::new(fields), Lent::new(data))
+    }
+}
+
+impl<B> Decoder<B> {
+    const fn with_storage(fields: B, data: B) -> Self {
+        Self {
+            lexer: Lexer::new(),
+            fields: Fields::new(fields),
+            data,
+            has_data: false,
+            in_line: false,
+            ignore_line: false,
+            skipping: false,
+            yielded: false,
+            id_is_news: false,
+            retry_is_news: false,
+            retry: None,
+            retry_line: None,
+        }
+    }
+}
+
+impl<B: Buffer> Decoder<B> {
+    /// Takes bytes off the front of `input` up to the end of the next event, and gives the event.
+    ///
+    /// `Ok(None)` means that all of `input` is used up: call again with the next chunk. At the end
+    /// of the stream nothing is left to be done: an event that is not complete by then is to be
+    /// dropped (9.2.6), which [`reset`](Self::reset) does.
+    ///
+    /// # Errors
+    ///
+    /// [`EventTooLarge`], once for each event beyond the limits. The next call goes on after it.
+    #[inline]
+    pub fn next_event<'e, 'i: 'e>(
+        &'e mut self,
+        input: &mut &'i [u8],
+    ) -> Result<Option<Event<'e>>, EventTooLarge> {
+        if mem::take(&mut self.yielded) {
+            self.data.clear();
+            self.fields.clear_type();
+            self.has_data = false;
+        }
+        let mut block = Borrowed::default();
+        while let Some(token) = self.lexer.next_token(input) {
+            match token {
+                Token::Value { field: Field::Comment, .. } => {}
+                Token::Value { field, bytes, end } => self.value(&mut block, field, bytes, end)?,
+                Token::Dispatch if self.skipping => self.skipping = false,
+                Token::Dispatch => {
+                    match block.id.take() {
+                        Some(id) => {
+                            self.fields.set_last_event_id(id);
+                            self.id_is_news = true;
+                        }
+                        None => self.id_is_news |= self.fields.commit_id(),
+                    }
+                    if block.data.is_some() || self.has_data {
+                        self.yielded = true;
+                        return Ok(Some(Event::decoded(
+                            block.event_type.unwrap_or_else(|| self.fields.event_type()),
+                            block.data.unwrap_or_else(|| self.data.as_slice()),
+                            self.fields.last_event_id(),
+                            mem::take(&mut self.id_is_news),
+                            self.retry.filter(|_| mem::take(&mut self.retry_is_news)),
+                        )));
+                    }
+                    block.event_type = None;
+                    self.fields.clear_type();
+                }
+            }
+        }
+        self.keep(&mut block);
+        Ok(None)
+    }
+
+    /// One value or a part of one.
+    #[inline]
+    fn value<'i>(
+        &mut self,
+        block: &mut Borrowed<'i>,
+        field: Field,
+        bytes: &'i [u8],
+        end: bool,
+    ) -> Result<(), EventTooLarge> {
+        let first = !mem::replace(&mut self.in_line, !end);
+        if first {
+            self.ignore_line = false;
+        }
+        if !end {
+            // The chunk ends here, and what it lent goes where it belongs before this does.
+            self.keep(block);
+        }
+        match field {
+            Field::Retry => {
+                self.retry_part(bytes, first, end);
+                Ok(())
+            }
+            _ if self.skipping => Ok(()),
+            Field::Data => self.data_part(block, bytes, first, end),
+            Field::EventType | Field::Id => self.field_part(block, field, bytes, first, end),
+            Field::Comment => Ok(()),
+        }
+    }
+
+    #[inline]
+    fn data_part<'i>(
+        &mut self,
+        block: &mut Borrowed<'i>,
+        bytes: &'i [u8],
+        first: bool,
+        end: bool,
+    ) -> Result<(), EventTooLarge> {
+        let joins = first && (self.has_data || block.data.is_some());
+        let have = block.data.map_or(self.data.as_slice().len(), <[u8]>::len);
+        if have + usize::from(joins) + bytes.len() > self.data.limit() {
+            return Err(self.too_large(block, Field::Data));
+        }
+        if first && end && !joins {
+            block.data = Some(bytes);
+            return Ok(());
+        }
+        self.keep_data(block);
+        if joins {
+            self.data.extend(b"\n");
+        }
+        self.data.extend(bytes);
+        self.has_data = true;
+        Ok(())
+    }
+
+    #[inline]
+    fn field_part<'i>(
+        &mut self,
+        block: &mut Borrowed<'i>,
+        field: Field,
+        bytes: &'i [u8],
+        first: bool,
+        end: bool,
+    ) -> Result<(), EventTooLarge> {
+        if self.ignore_line {
+            return Ok(());
+        }
+        let is_id = field == Field::Id;
+        let nul = if is_id { memchr(0, bytes) } else { None };
+        let counts = nul.unwrap_or(bytes.len());
+        if self.fields.len() + block.fields_len() + counts > self.fields.limit() {
+            return Err(self.too_large(block, field));
+        }
+        if nul.is_some() {
+            self.fields.clear_line();
+            self.ignore_line = true;
+        } else if first && end {
+            // What the new value replaces goes at once, so that memory is what was counted.
+            if is_id {
+                self.fields.clear_new_id();
+                block.id = Some(bytes);
+            } else {
+                self.fields.clear_type();
+                block.event_type = Some(bytes);
+            }
+        } else {
+            self.fields.push_line(bytes);
+            match (end, is_id) {
+                (false, _) => {}
+                (true, true) => self.fields.line_to_new_id(),
+                (true, false) => self.fields.line_to_type(),
+            }
+        }
+        Ok(())
+    }
+
+    /// A reconnection time takes effect with its line, not with the event (9.2.6). One beyond the
+    /// range means as long as can be.
+    fn retry_part(&mut self, bytes: &[u8], first: bool, end: bool) {
+        if first {
+            self.retry_line = Some(0);
+        }
+        // Digits only, and at least one of them.
+        if first && end && bytes.is_empty() {
+            self.retry_line = None;
+        }
+        for byte in bytes {
+            self.retry_line = match (self.retry_line, byte) {
+                (Some(number), b'0'..=b'9') => {
+                    Some(number.saturating_mul(10).saturating_add(u64::from(byte - b'0')))
+                }
+                _ => None,
+            };
+        }
+        if end && self.retry_line.is_some() {
+            self.retry = self.retry_line;
+            self.retry_is_news = true;
+        }
+    }
+
+    #[cold]
+    fn too_large(&mut self, block: &mut Borrowed<'_>, field: Field) -> EventTooLarge {
+        *block = Borrowed::default();
+        self.fields.clear_block();
+        self.data.clear();
+        self.has_data = false;
+        self.skipping = true;
+        let limit = if field == Field::Data { self.data.limit() } else { self.fields.limit() };
+        EventTooLarge { field, limit }
+    }
+
+    /// Copies what the chunk lent, before it goes away.
+    #[inline]
+    fn keep(&mut self, block: &mut Borrowed<'_>) {
+        if let Some(id) = block.id.take() {
+            self.fields.push_line(id);
+            self.fields.line_to_new_id();
+        }
+        if let Some(event_type) = block.event_type.take() {
+            self.fields.push_line(event_type);
+            self.fields.line_to_type();
+        }
+        self.keep_data(block);
+    }
+
+    #[inline]
+    fn keep_data(&mut self, block: &mut Borrowed<'_>) {
+        if let Some(data) = block.data.take() {
+            self.data.extend(data);
+            self.has_data = true;
+        }
+    }
+
+    /// The last event ID string (9.2.2): that of the last block that ended, with data or without.
+    /// Empty if there is none.
+    pub fn last_event_id(&self) -> Text<'_> {
+        Text::from_bytes(self.fields.last_event_id())
+    }
+
+    /// Sets the last event ID, as if an earlier connection had received it. If that changes it,
+    /// the next event has it as its [`id`](Event::id), too.
+    ///
+    /// ```
+    /// # use sse_proto::Decoder;
+    /// let mut decoder = Decoder::new();
+    /// decoder.set_last_event_id("41")?;
+    /// let event = decoder.next_event(&mut &b"data: no id of its own\n\n"[..]).unwrap().unwrap();
+    /// assert_eq!(event.last_event_id(), "41");
+    /// # Ok::<(), sse_proto::InvalidLastEventId>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidLastEventId`] if no stream can have set this id, or it is too long for the limits.
+    /// The one in force stays.
+    pub fn set_last_event_id(&mut self, id: impl AsRef<[u8]>) -> Result<(), InvalidLastEventId> {
+        let id = id.as_ref();
+        EventId::new(id).map_err(InvalidLastEventId::Value)?;
+        let limit = self.fields.limit();
+        if self.fields.len() - self.fields.last_event_id().len() + id.len() > limit {
+            return Err(InvalidLastEventId::TooLong { limit });
+        }
+        self.id_is_news |= self.last_event_id() != id;
+        self.fields.set_last_event_id(id);
+        Ok(())
+    }
+
+    /// The reconnection time in milliseconds that the stream has set, if it has. In force from the
+    /// end of its line on; `u64::MAX` stands for anything larger, too.
+    pub fn retry(&self) -> Option<u64> {
+        self.retry
+    }
+
+    /// Makes the decoder ready for the next connection.
+    ///
+    /// What was incomplete is dropped, with its type and id. The last event ID and the reconnection
+    /// time stay.
+    pub fn reset(&mut self) {
+        self.lexer = Lexer::new();
+        self.fields.clear_block();
+        self.data.clear();
+        self.has_data = false;
+        self.in_line = false;
+        self.skipping = false;
+        self.yielded = false;
+    }
+}

@@ -1,0 +1,255 @@
+//! From events and comments to bytes (HTML Standard, 9.2.5).
+//!
+//! There is one way to encode: [`Slices`] walks the pieces of the wire form in order, and all
+//! else (length, appending, writing into memory) goes through it.
+
+#[cfg(feature = "alloc")]
+use alloc::vec::Vec;
+use core::fmt;
+
+use memchr::memchr2;
+
+use crate::{Comment, Event};
+
+/// A comment that says nothing, to be sent when a stream has been silent for long (9.2.7): see
+/// [`KeepAlive`](crate::KeepAlive).
+pub const KEEP_ALIVE: &[u8] = b":\n\n";
+
+/// The memory to encode into is too small. What it holds now is of no use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BufferTooSmall {
+    needed: usize,
+}
+
+impl BufferTooSmall {
+    /// How many bytes would do.
+    pub const fn needed(self) -> usize {
+        self.needed
+    }
+}
+
+impl fmt::Display for BufferTooSmall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the encoded form takes {} bytes, more than the buffer has", self.needed)
+    }
+}
+
+impl core::error::Error for BufferTooSmall {}
+
+/// What [`Event`] and [`Comment`] share: all encodings of whatever `slices` gives.
+macro_rules! encodings {
+    ($type:ident) => {
+        impl<'a> $type<'a> {
+            /// The pieces of the encoded form, in order, for a vectored write.
+            ///
+            /// Values are lent from the event, never copied. All pieces together are
+            /// [`encoded_len`](Self::encoded_len) bytes and end with a blank line: write them all
+            /// and flush, and the receiver has the event.
+            ///
+            /// ```
+            /// use std::io::{IoSlice, Write};
+            ///
+            /// let event = sse_proto::Event::new("hi");
+            /// let slices: Vec<IoSlice> = event.slices().map(IoSlice::new).collect();
+            /// let mut wire = Vec::new();
+            /// wire.write_vectored(&slices)?;
+            /// assert_eq!(wire, b"data: hi\n\n");
+            /// # Ok::<(), std::io::Error>(())
+            /// ```
+            pub fn slices(&self) -> Slices<'a> {
+                Slices::from(*self)
+            }
+
+            /// The exact length of the encoded form in bytes.
+            pub fn encoded_len(&self) -> usize {
+                self.slices().map(<[u8]>::len).sum()
+            }
+
+            /// Appends the encoded form.
+            #[cfg(feature = "alloc")]
+            pub fn encode_to_vec(&self, out: &mut Vec<u8>) {
+                self.slices().for_each(|slice| out.extend_from_slice(slice));
+            }
+
+            /// Writes the encoded form to the front of `out` and tells its length.
+            ///
+            /// # Errors
+            ///
+            /// [`BufferTooSmall`] if it does not fit; `out` then holds a part of it.
+            pub fn encode_to_slice(&self, out: &mut [u8]) -> Result<usize, BufferTooSmall> {
+                let mut len = 0;
+                for slice in self.slices() {
+                    let Some(room) = out.get_mut(len..len + slice.len()) else {
+                        return Err(BufferTooSmall { needed: self.encoded_len() });
+                    };
+                    room.copy_from_slice(slice);
+                    len += slice.len();
+                }
+                Ok(len)
+            }
+
+            /// Appends the encoded form to a [`bytes::BufMut`].
+            ///
+            /// # Errors
+            ///
+            /// [`BufferTooSmall`] if `out` cannot grow and it does not fit; nothing is written
+            /// then.
+            #[cfg(feature = "bytes")]
+            pub fn encode_to_buf(
+                &self,
+                out: &mut impl bytes::BufMut,
+            ) -> Result<(), BufferTooSmall> {
+                let needed = self.encoded_len();
+                if out.remaining_mut() < needed {
+                    return Err(BufferTooSmall { needed });
+                }
+                self.slices().for_each(|slice| out.put_slice(slice));
+                Ok(())
+            }
+        }
+    };
+}
+
+encodings!(Event);
+encodings!(Comment);
+
+/// The pieces of an encoded event or comment: see [`Event::slices`].
+#[derive(Clone, Debug)]
+pub struct Slices<'a> {
+    state: State,
+    event: Event<'a>,
+    lines: Lines<'a>,
+    /// What introduces each of `lines`.
+    line_start: &'static [u8],
+    /// The value that goes out next, its name being out already.
+    value: Option<&'a [u8]>,
+    /// Whether a line has been begun, and so must be ended before anything else.
+    in_line: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Type,
+    Id,
+    Retry,
+    /// The digits of a number that is below ten times the power of ten beside it.
+    Digits(u64, u64),
+    Lines,
+    End,
+    Done,
+}
+
+// The name of each field carries the line end before it, which the first one leaves out.
+const TYPE: &[u8] = b"\nevent: ";
+const ID: &[u8] = b"\nid: ";
+const RETRY: &[u8] = b"\nretry: ";
+const DATA: &[u8] = b"\ndata: ";
+const COMMENT: &[u8] = b"\n:";
+
+impl<'a> From<Event<'a>> for Slices<'a> {
+    fn from(event: Event<'a>) -> Self {
+        let lines = Lines { rest: event.own_data() };
+        Self { state: State::Type, event, lines, line_start: DATA, value: None, in_line: false }
+    }
+}
+
+impl<'a> From<Comment<'a>> for Slices<'a> {
+    fn from(comment: Comment<'a>) -> Self {
+        let lines = Lines { rest: Some(comment.text()) };
+        let event = Event::without_data();
+        Self { state: State::Lines, event, lines, line_start: COMMENT, value: None, in_line: false }
+    }
+}
+
+impl<'a> Slices<'a> {
+    /// Begins a line; `value` is to follow what this returns.
+    #[inline]
+    fn begin(&mut self, name: &'static [u8], value: &'a [u8]) -> &'static [u8] {
+        self.value = (!value.is_empty()).then_some(value);
+        if core::mem::replace(&mut self.in_line, true) { name } else { &name[1..] }
+    }
+}
+
+impl<'a> Iterator for Slices<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if let Some(value) = self.value.take() {
+            return Some(value);
+        }
+        loop {
+            match self.state {
+                State::Type => {
+                    self.state = State::Id;
+                    if let Some(event_type) = self.event.named_type() {
+                        return Some(self.begin(TYPE, event_type));
+                    }
+                }
+                State::Id => {
+                    self.state = State::Retry;
+                    if self.event.id().is_some() {
+                        return Some(self.begin(ID, self.event.last_event_id().as_bytes()));
+                    }
+                }
+                State::Retry => {
+                    self.state = State::Lines;
+                    if let Some(number) = self.event.retry() {
+                        let power = 10_u64.pow(number.checked_ilog10().unwrap_or(0));
+                        self.state = State::Digits(number, power);
+                        return Some(self.begin(RETRY, b""));
+                    }
+                }
+                State::Digits(number, power) => {
+                    self.state = match power {
+                        1 => State::Lines,
+                        _ => State::Digits(number % power, power / 10),
+                    };
+                    // Digits one by one need no memory to be rendered into.
+                    return Some(match number / power {
+                        0 => b"0",
+                        1 => b"1",
+                        2 => b"2",
+                        3 => b"3",
+                        4 => b"4",
+                        5 => b"5",
+                        6 => b"6",
+                        7 => b"7",
+                        8 => b"8",
+                        _ => b"9",
+                    });
+                }
+                State::Lines => match self.lines.next() {
+                    Some(line) => return Some(self.begin(self.line_start, line)),
+                    None => self.state = State::End,
+                },
+                State::End => {
+                    self.state = State::Done;
+                    return Some(if self.in_line { b"\n\n" } else { b"\n" });
+                }
+                State::Done => return None,
+            }
+        }
+    }
+}
+
+/// The lines of a text that CR, LF and CRLF separate: always one more than there are line ends.
+#[derive(Clone, Debug)]
+struct Lines<'a> {
+    rest: Option<&'a [u8]>,
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let text = self.rest.take()?;
+        let Some(at) = memchr2(b'\r', b'\n', text) else {
+            return Some(text);
+        };
+        let line_end = if text[at..].starts_with(b"\r\n") { 2 } else { 1 };
+        self.rest = Some(&text[at + line_end..]);
+        Some(&text[..at])
+    }
+}

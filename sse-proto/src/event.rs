@@ -1,0 +1,325 @@
+//! The vocabulary of both directions: what the decoder yields and the encoder takes.
+
+use core::fmt;
+
+use crate::{Field, Text};
+
+/// The event type of an event that names none (9.2.6).
+const MESSAGE: &[u8] = b"message";
+
+/// A value that would break the stream if it were written into a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidValue {
+    field: Field,
+    byte: u8,
+    offset: usize,
+}
+
+impl InvalidValue {
+    /// The field that cannot hold the value.
+    pub const fn field(self) -> Field {
+        self.field
+    }
+
+    /// The offending byte: CR, LF or, in an id, NUL.
+    pub const fn byte(self) -> u8 {
+        self.byte
+    }
+
+    /// Where it stands in the value, in bytes.
+    pub const fn offset(self) -> usize {
+        self.offset
+    }
+}
+
+impl fmt::Display for InvalidValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let field = if self.field == Field::Id { "event id" } else { "event type" };
+        let byte = match self.byte {
+            b'\r' => "carriage return",
+            b'\n' => "line feed",
+            _ => "NUL",
+        };
+        write!(f, "{field} holds a {byte} at byte {}: only data may span lines", self.offset)
+    }
+}
+
+impl core::error::Error for InvalidValue {}
+
+const fn check(field: Field, value: &[u8]) -> Result<(), InvalidValue> {
+    let nul_allowed = !matches!(field, Field::Id);
+    let mut offset = 0;
+    while offset < value.len() {
+        let byte = value[offset];
+        if byte == b'\r' || byte == b'\n' || (byte == 0 && !nul_allowed) {
+            return Err(InvalidValue { field, byte, offset });
+        }
+        offset += 1;
+    }
+    Ok(())
+}
+
+/// An event type: any text without CR and LF.
+///
+/// An empty one and `message` both mean what an absent one means.
+///
+/// ```
+/// use sse_proto::EventType;
+///
+/// const TICK: EventType<'static> = EventType::from_static("tick");
+/// assert_eq!(TICK, EventType::new("tick").unwrap());
+/// let error = EventType::new("a\ndata: forged").unwrap_err();
+/// assert_eq!((error.byte(), error.offset()), (b'\n', 1));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventType<'a>(Text<'a>);
+
+impl<'a> EventType<'a> {
+    /// Checks a text.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidValue`] at the first CR or LF.
+    pub fn new(text: impl Into<Text<'a>>) -> Result<Self, InvalidValue> {
+        let text = text.into();
+        check(Field::EventType, text.as_bytes()).map(|()| Self(text))
+    }
+
+    /// Checks a literal; in a `const`, while compiling.
+    ///
+    /// ```compile_fail,E0080
+    /// # use sse_proto::EventType;
+    /// const FORGED: EventType<'static> = EventType::from_static("a\ndata: forged");
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the text holds CR or LF.
+    pub const fn from_static(text: &'static str) -> Self {
+        assert!(
+            check(Field::EventType, text.as_bytes()).is_ok(),
+            "an event type holds neither CR nor LF"
+        );
+        Self(Text::from_bytes(text.as_bytes()))
+    }
+}
+
+impl AsRef<[u8]> for EventType<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+/// An id for the last event ID: any text without CR, LF and NUL.
+///
+/// An empty one is written, too: it resets the receiver's last event ID.
+///
+/// An id comes back as the value of the `Last-Event-ID` request header (9.2.4). A space or tab at
+/// its ends does not survive that way, and control characters make many servers refuse the
+/// request; both are allowed here because the stream itself carries them.
+///
+/// ```
+/// use sse_proto::EventId;
+///
+/// assert!(EventId::new("42").is_ok());
+/// assert!(EventId::new("4\02").is_err(), "receivers ignore an id with a NUL");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventId<'a>(Text<'a>);
+
+impl<'a> EventId<'a> {
+    /// Checks a text.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidValue`] at the first CR, LF or NUL.
+    pub fn new(text: impl Into<Text<'a>>) -> Result<Self, InvalidValue> {
+        let text = text.into();
+        check(Field::Id, text.as_bytes()).map(|()| Self(text))
+    }
+
+    /// Checks a literal; in a `const`, while compiling.
+    ///
+    /// # Panics
+    ///
+    /// If the text holds CR, LF or NUL.
+    pub const fn from_static(text: &'static str) -> Self {
+        assert!(check(Field::Id, text.as_bytes()).is_ok(), "an id holds neither CR, LF nor NUL");
+        Self(Text::from_bytes(text.as_bytes()))
+    }
+}
+
+impl AsRef<[u8]> for EventId<'_> {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+}
+
+/// An event, borrowed: what [`Decoder::next_event`](crate::Decoder::next_event) yields and what is
+/// encoded.
+///
+/// One type serves both directions, so that whatever was decoded can be encoded again, and nothing
+/// can be put into it that would break the stream: see [`EventType`] and [`EventId`]; data may hold
+/// anything, the encoder splits it into lines.
+///
+/// ```
+/// use sse_proto::{Event, EventId, EventType};
+///
+/// let event = Event::new("first line\nsecond line")
+///     .with_type(EventType::new("note")?)
+///     .with_id(EventId::new("7")?);
+/// assert_eq!(event.data(), "first line\nsecond line");
+/// assert_eq!(event.event_type(), "note");
+/// assert_eq!(event.last_event_id(), "7");
+///
+/// let mut wire = Vec::new();
+/// event.encode_to_vec(&mut wire);
+/// assert_eq!(wire, b"event: note\nid: 7\ndata: first line\ndata: second line\n\n");
+/// # Ok::<(), sse_proto::InvalidValue>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event<'a> {
+    /// Empty for an event without a type; never `message`.
+    event_type: Text<'a>,
+    data: Option<Text<'a>>,
+    last_event_id: Text<'a>,
+    /// Whether the event sets the last event ID, or only knows it.
+    sets_id: bool,
+    retry: Option<u64>,
+}
+
+impl<'a> Event<'a> {
+    /// An event with this data; any bytes, any line ends.
+    ///
+    /// Empty data is data: the receiver dispatches an event.
+    pub fn new(data: impl Into<Text<'a>>) -> Self {
+        Self { data: Some(data.into()), ..Self::without_data() }
+    }
+
+    /// A block without data: it sets the last event ID or the reconnection time, and the receiver
+    /// dispatches nothing.
+    ///
+    /// ```
+    /// use sse_proto::{Event, EventId};
+    ///
+    /// let mut wire = Vec::new();
+    /// Event::without_data().with_id(EventId::from_static("9")).with_retry(500).encode_to_vec(&mut wire);
+    /// assert_eq!(wire, b"id: 9\nretry: 500\n\n");
+    /// ```
+    pub const fn without_data() -> Self {
+        let empty = Text::from_bytes(b"");
+        Self { event_type: empty, data: None, last_event_id: empty, sets_id: false, retry: None }
+    }
+
+    /// The same event with this type.
+    #[must_use]
+    pub fn with_type(self, event_type: EventType<'a>) -> Self {
+        Self { event_type: unless_default(event_type.0.as_bytes()), ..self }
+    }
+
+    /// The same event with this id.
+    #[must_use]
+    pub const fn with_id(self, id: EventId<'a>) -> Self {
+        Self { last_event_id: id.0, sets_id: true, ..self }
+    }
+
+    /// The same event with a reconnection time in milliseconds, from which on the receiver waits
+    /// so long before it connects again.
+    #[must_use]
+    pub const fn with_retry(self, milliseconds: u64) -> Self {
+        Self { retry: Some(milliseconds), ..self }
+    }
+
+    /// What the decoder has. `event_type` and `last_event_id` come from single lines, the latter
+    /// without NUL, so they are valid as they are.
+    #[inline]
+    pub(crate) fn decoded(
+        event_type: &'a [u8],
+        data: &'a [u8],
+        last_event_id: &'a [u8],
+        sets_id: bool,
+        retry: Option<u64>,
+    ) -> Self {
+        Self {
+            event_type: unless_default(event_type),
+            data: Some(Text::from_bytes(data)),
+            last_event_id: Text::from_bytes(last_event_id),
+            sets_id,
+            retry,
+        }
+    }
+
+    /// The event type; `message` if the event names none.
+    pub fn event_type(&self) -> Text<'a> {
+        if self.event_type.is_empty() { Text::from_bytes(MESSAGE) } else { self.event_type }
+    }
+
+    /// The data; empty also for a block without data.
+    pub fn data(&self) -> Text<'a> {
+        self.data.unwrap_or_default()
+    }
+
+    /// The last event ID as of this event: its own id or, in a decoded event without one, that of
+    /// an earlier event.
+    pub fn last_event_id(&self) -> Text<'a> {
+        self.last_event_id
+    }
+
+    /// The id that the event sets, if it does.
+    ///
+    /// For a decoded event: the last event ID, if it was set since the event before, be it by a
+    /// block without data.
+    pub fn id(&self) -> Option<EventId<'a>> {
+        self.sets_id.then_some(EventId(self.last_event_id))
+    }
+
+    /// The reconnection time that the event sets, in milliseconds, if it does.
+    ///
+    /// For a decoded event: the reconnection time, if it was set since the event before.
+    pub fn retry(&self) -> Option<u64> {
+        self.retry
+    }
+
+    /// The type to be written, if any.
+    pub(crate) fn named_type(&self) -> Option<&'a [u8]> {
+        (!self.event_type.is_empty()).then_some(self.event_type.as_bytes())
+    }
+
+    /// The data to be written, if any.
+    pub(crate) fn own_data(&self) -> Option<&'a [u8]> {
+        self.data.map(Text::as_bytes)
+    }
+}
+
+/// A type that says no more than no type does becomes none, so that both compare and encode alike.
+#[inline]
+fn unless_default(event_type: &[u8]) -> Text<'_> {
+    Text::from_bytes(if event_type == MESSAGE { b"" } else { event_type })
+}
+
+/// A comment: text that receivers ignore, between events.
+///
+/// Every line of it gets its own colon, so no text can become a field. It ends with a blank line,
+/// for readers that split the stream at blank lines and would take it for a part of the event
+/// after it.
+///
+/// ```
+/// use sse_proto::Comment;
+///
+/// let mut wire = Vec::new();
+/// Comment::new(" hello\ndata: no event").encode_to_vec(&mut wire);
+/// assert_eq!(wire, b": hello\n:data: no event\n\n");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Comment<'a>(Text<'a>);
+
+impl<'a> Comment<'a> {
+    /// A comment with this text, written right behind the colon; a customary space is part of it.
+    pub fn new(text: impl Into<Text<'a>>) -> Self {
+        Self(text.into())
+    }
+
+    pub(crate) fn text(self) -> &'a [u8] {
+        self.0.as_bytes()
+    }
+}

@@ -1,0 +1,234 @@
+//! From bytes to lines and fields (HTML Standard, 9.2.5 and 9.2.6).
+//!
+//! The lexer holds no bytes. A value that the end of the chunk cuts comes out in parts, so the
+//! lexer needs no buffer, no limit and no error; whoever must join the parts decides where.
+
+use memchr::memchr2;
+
+/// What a line says.
+///
+/// The standard calls `data`, `event`, `id` and `retry` fields; comments are listed with them
+/// because they, too, are a line with a value. Lines of any other name carry no meaning and are
+/// not reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Field {
+    /// `data`: a line of the event's data.
+    Data,
+    /// `event`: the event type.
+    EventType,
+    /// `id`: the last event ID.
+    Id,
+    /// `retry`: the reconnection time.
+    Retry,
+    /// A line that begins with a colon. Its value is all that stands after the colon; unlike
+    /// with fields, a leading space is part of it.
+    Comment,
+}
+
+impl Field {
+    const fn name(self) -> &'static [u8] {
+        match self {
+            Self::Data => b"data",
+            Self::EventType => b"event",
+            Self::Id => b"id",
+            Self::Retry => b"retry",
+            Self::Comment => b"",
+        }
+    }
+}
+
+/// What [`Lexer::next_token`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Token<'i> {
+    /// A value, or the part of it that this chunk holds.
+    Value {
+        /// The line's field.
+        field: Field,
+        /// The bytes. A part that is not the last is never empty.
+        bytes: &'i [u8],
+        /// Whether the line ends here. If not, more of the same value comes from the next chunk.
+        end: bool,
+    },
+    /// A blank line: the block before it is complete.
+    Dispatch,
+}
+
+/// An incremental lexer for event streams: eight bytes of state, no buffer.
+///
+/// This is the level below [`Decoder`](crate::Decoder), for those who want each line as it comes:
+/// relays, tools that show comments, readers that act on a value before its event is complete.
+///
+/// Any way to cut the stream into chunks gives the same values, only cut in other places. Line
+/// ends are CR, LF and CRLF; a CR ends its line at once, without a look at the byte after it. One
+/// byte order mark at the very start is dropped. No byte is scanned twice.
+///
+/// ```
+/// use sse_proto::{Field, Lexer, Token};
+///
+/// let mut lexer = Lexer::new();
+/// let mut input: &[u8] = b": hi\nunknown: x\ndata: one\r\n\r\nda";
+/// let mut tokens = Vec::new();
+/// while let Some(token) = lexer.next_token(&mut input) {
+///     tokens.push(token);
+/// }
+/// assert_eq!(
+///     tokens,
+///     [
+///         Token::Value { field: Field::Comment, bytes: b" hi", end: true },
+///         Token::Value { field: Field::Data, bytes: b"one", end: true },
+///         Token::Dispatch,
+///     ]
+/// );
+/// ```
+#[derive(Clone, Debug)]
+pub struct Lexer {
+    state: State,
+    /// The last byte was a CR: an LF that comes next belongs to the same line end.
+    skip_lf: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// At the very start; so many bytes of the byte order mark have been seen.
+    Bom(u8),
+    /// At the start of a line.
+    Line,
+    /// In a name that so far is the first bytes of the field's.
+    Name(Field, u8),
+    /// After the colon of a field: one space is not part of the value.
+    Space(Field),
+    /// In a value.
+    Value(Field),
+    /// In a line without meaning.
+    Skip,
+}
+
+const BOM: &[u8] = b"\xEF\xBB\xBF";
+
+impl Default for Lexer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Lexer {
+    /// A lexer at the start of a stream.
+    pub const fn new() -> Self {
+        Self { state: State::Bom(0), skip_lf: false }
+    }
+
+    /// Takes the next token off the front of `input`.
+    ///
+    /// `None` means that all of `input` is used up: call again with the next chunk. There is
+    /// nothing to say at the end of the stream; what has not ended in a blank line by then is to
+    /// be dropped (9.2.6).
+    #[inline]
+    pub fn next_token<'i>(&mut self, input: &mut &'i [u8]) -> Option<Token<'i>> {
+        loop {
+            if self.skip_lf {
+                // An empty chunk must not clear the memory of the CR.
+                let first = *input.first()?;
+                self.skip_lf = false;
+                if first == b'\n' {
+                    *input = &input[1..];
+                }
+            }
+            match self.state {
+                State::Line => {
+                    // Names that stand whole in the chunk, with the byte after the colon, are
+                    // recognised here at once; all others take the steps below.
+                    let (field, skip) = match **input {
+                        [] => return None,
+                        [b'\n' | b'\r', ..] => {
+                            self.end_line(input, 0);
+                            return Some(Token::Dispatch);
+                        }
+                        [b'd', b'a', b't', b'a', b':', next, ..] => {
+                            (Field::Data, 5 + usize::from(next == b' '))
+                        }
+                        [b'e', b'v', b'e', b'n', b't', b':', next, ..] => {
+                            (Field::EventType, 6 + usize::from(next == b' '))
+                        }
+                        [b'i', b'd', b':', next, ..] => (Field::Id, 3 + usize::from(next == b' ')),
+                        [b':', ..] => (Field::Comment, 1),
+                        [first, ..] => {
+                            self.state = match first {
+                                b'd' => State::Name(Field::Data, 0),
+                                b'e' => State::Name(Field::EventType, 0),
+                                b'i' => State::Name(Field::Id, 0),
+                                b'r' => State::Name(Field::Retry, 0),
+                                _ => State::Skip,
+                            };
+                            continue;
+                        }
+                    };
+                    *input = &input[skip..];
+                    self.state = State::Value(field);
+                }
+                State::Value(field) => return self.value(field, input),
+                State::Skip => {
+                    let Some(at) = memchr2(b'\r', b'\n', input) else {
+                        *input = &[];
+                        return None;
+                    };
+                    self.end_line(input, at);
+                }
+                State::Name(..) | State::Space(_) | State::Bom(_) => self.step(input)?,
+            }
+        }
+    }
+
+    /// The rest of a value, up to the end of the line or of the chunk.
+    #[inline]
+    fn value<'i>(&mut self, field: Field, input: &mut &'i [u8]) -> Option<Token<'i>> {
+        let chunk = *input;
+        if let Some(at) = memchr2(b'\r', b'\n', chunk) {
+            self.end_line(input, at);
+            return Some(Token::Value { field, bytes: &chunk[..at], end: true });
+        }
+        *input = &[];
+        (!chunk.is_empty()).then_some(Token::Value { field, bytes: chunk, end: false })
+    }
+
+    /// Takes the line end at `at`, and whatever stands before it, off the input.
+    #[inline]
+    fn end_line(&mut self, input: &mut &[u8], at: usize) {
+        let (line_end, rest) = (input[at], &input[at + 1..]);
+        *input = rest;
+        self.state = State::Line;
+        if line_end == b'\r' {
+            match rest.first() {
+                Some(b'\n') => *input = &rest[1..],
+                Some(_) => {}
+                None => self.skip_lf = true,
+            }
+        }
+    }
+
+    /// One byte in one of the states that look at single bytes. `None` if there is no byte.
+    #[cold]
+    fn step(&mut self, input: &mut &[u8]) -> Option<()> {
+        let (&byte, rest) = input.split_first()?;
+        let (state, takes) = match self.state {
+            State::Bom(seen) if byte == BOM[usize::from(seen)] => {
+                (if seen == 2 { State::Line } else { State::Bom(seen + 1) }, true)
+            }
+            State::Bom(0) => (State::Line, false),
+            // The first bytes of a mark are the start of a name that nobody knows.
+            State::Bom(_) => (State::Skip, false),
+            State::Name(field, seen) => match field.name().get(usize::from(seen)) {
+                Some(expected) if byte == *expected => (State::Name(field, seen + 1), true),
+                None if byte == b':' => (State::Space(field), true),
+                None if byte == b'\n' || byte == b'\r' => (State::Value(field), false),
+                _ => (State::Skip, false),
+            },
+            State::Space(field) => (State::Value(field), byte == b' '),
+            other => (other, false),
+        };
+        self.state = state;
+        if takes {
+            *input = rest;
+        }
+        Some(())
+    }
+}

@@ -1,0 +1,96 @@
+//! Server-sent events (`text/event-stream`) as a protocol, without I/O.
+//!
+//! Bytes in, events out; events in, bytes out. No socket, no clock, no runtime; `no_std`, no
+//! allocation unless you want it, no `unsafe`. The [HTML Standard], section 9.2, is followed to
+//! the letter, and where it is silent this documentation says what happens.
+//!
+//! # Decode
+//!
+//! [`Decoder`] takes chunks, cut anywhere, and gives each event as soon as it is complete.
+//!
+//! ```
+//! use sse_proto::Decoder;
+//!
+//! let mut decoder = Decoder::new();
+//! let mut chunk: &[u8] = b"event: tick\nid: 7\ndata: {\"n\":1}\n\ndata: not comp";
+//! while let Some(event) = decoder.next_event(&mut chunk)? {
+//!     assert_eq!(event.event_type(), "tick");
+//!     assert_eq!(event.data(), r#"{"n":1}"#);
+//! }
+//! assert_eq!(decoder.last_event_id(), "7"); // for the `Last-Event-ID` header of the next request
+//! # Ok::<(), sse_proto::EventTooLarge>(())
+//! ```
+//!
+//! # Encode
+//!
+//! [`Event`] cannot be made to hold what would break the stream, so encoding cannot fail.
+//!
+//! ```
+//! use sse_proto::{Event, EventId, EventType};
+//!
+//! const TICK: EventType<'static> = EventType::from_static("tick");
+//! let mut wire = Vec::new();
+//! Event::new("two\nlines").with_type(TICK).with_id(EventId::new("7")?).encode_to_vec(&mut wire);
+//! assert_eq!(wire, b"event: tick\nid: 7\ndata: two\ndata: lines\n\n");
+//! # Ok::<(), sse_proto::InvalidValue>(())
+//! ```
+//!
+//! # Relay
+//!
+//! What was decoded can be encoded as it is: ids and reconnection times come through, too, also
+//! those from blocks without data, with the next event.
+//!
+//! ```
+//! use sse_proto::Decoder;
+//!
+//! let (mut decoder, mut out) = (Decoder::new(), Vec::new());
+//! for mut chunk in [&b"retry:10\r\nid:1\r\n\r\ndata:a\r"[..], b"\ndata:b\r\n\r", b"\n: c\r\n"] {
+//!     while let Some(event) = decoder.next_event(&mut chunk)? {
+//!         event.encode_to_vec(&mut out);
+//!     }
+//! }
+//! assert_eq!(out, b"id: 1\nretry: 10\ndata: a\ndata: b\n\n");
+//! # Ok::<(), sse_proto::EventTooLarge>(())
+//! ```
+//!
+//! # What else there is
+//!
+//! - [`KeepAlive`]: when a silent stream needs a comment, with any clock.
+//! - [`Lexer`]: the level below the decoder, for comments and for values before they are whole.
+//! - [`Decoder::with_buffers`]: decoding without an allocator.
+//!
+//! # Features
+//!
+//! - `std` (default): lets memchr choose vector instructions at run time. Implies `alloc`.
+//! - `alloc`: [`Decoder::new`] and [`Decoder::with_limits`], `encode_to_vec`,
+//!   [`Text::to_str_lossy`].
+//! - `bytes`: `encode_to_buf`, for any `bytes::BufMut`. Implies `alloc`.
+//!
+//! Without features there remain the decoder over lent memory, the encoder over slices, and all
+//! else. Features only add.
+//!
+//! [HTML Standard]: https://html.spec.whatwg.org/multipage/server-sent-events.html
+
+#![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(feature = "alloc")]
+extern crate alloc;
+
+mod buffer;
+mod decode;
+mod encode;
+mod event;
+mod fields;
+mod keep_alive;
+mod lex;
+mod text;
+
+pub use buffer::{Buffer, Growing, Lent};
+pub use decode::{Decoder, EventTooLarge, InvalidLastEventId, Limits};
+pub use encode::{BufferTooSmall, KEEP_ALIVE, Slices};
+pub use event::{Comment, Event, EventId, EventType, InvalidValue};
+pub use keep_alive::KeepAlive;
+pub use lex::{Field, Lexer, Token};
+pub use text::Text;

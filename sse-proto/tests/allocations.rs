@@ -1,0 +1,116 @@
+//! What allocates and what does not.
+
+use std::fmt::Write as _;
+
+use allocation_counter::measure;
+use sse_proto::{Decoder, Event, EventId, EventType, Limits};
+
+const EVENTS: usize = 10_000;
+
+/// Ten thousand events with type, id and data of one line.
+fn stream() -> Vec<u8> {
+    let mut stream = Vec::new();
+    let mut id = String::new();
+    for n in 0..EVENTS {
+        id.clear();
+        write!(id, "{n}").unwrap();
+        Event::new(r#"{"choices":[{"delta":{"content":" word"}}]}"#)
+            .with_type(EventType::from_static("delta"))
+            .with_id(EventId::new(&id).unwrap())
+            .encode_to_vec(&mut stream);
+    }
+    stream
+}
+
+fn count(decoder: &mut Decoder, mut chunk: &[u8]) -> usize {
+    let mut events = 0;
+    while let Some(event) = decoder.next_event(&mut chunk).unwrap() {
+        assert!(!event.data().is_empty());
+        events += 1;
+    }
+    events
+}
+
+#[test]
+fn ten_thousand_events_in_whole_chunks_allocate_nothing() {
+    let stream = stream();
+    let mut decoder = Decoder::new();
+    // The last event ID has to outlive its chunk; the memory for it is taken once.
+    decoder.set_last_event_id("00000").unwrap();
+    let mut events = 0;
+    let info = measure(|| events = count(&mut decoder, &stream));
+    assert_eq!((events, info.count_total), (EVENTS, 0));
+}
+
+#[test]
+fn events_that_span_chunks_share_memory() {
+    let stream = stream();
+    for size in [1, 7, 64, 1400] {
+        let mut decoder = Decoder::new();
+        let mut events = 0;
+        let info = measure(|| {
+            events = stream.chunks(size).map(|chunk| count(&mut decoder, chunk)).sum();
+        });
+        assert_eq!(events, EVENTS);
+        assert!(info.count_total <= 12, "{} allocations at {size}", info.count_total);
+    }
+}
+
+#[test]
+fn an_event_in_one_chunk_is_lent_from_it() {
+    let chunk = b"event: t\nid: 1\ndata: one line\n\n".to_vec();
+    let mut decoder = Decoder::new();
+    let mut input = &chunk[..];
+    let event = decoder.next_event(&mut input).unwrap().unwrap();
+    let range = chunk.as_ptr_range();
+    assert!(range.contains(&event.data().as_ptr()));
+    assert!(range.contains(&event.event_type().as_ptr()));
+}
+
+#[test]
+fn lent_memory_allocates_nothing_at_any_cut() {
+    let stream = stream();
+    let (mut fields, mut data) = ([0; 64], [0; 256]);
+    let info = measure(|| {
+        let mut decoder = Decoder::with_buffers(&mut fields, &mut data);
+        let mut events = 0;
+        for mut chunk in stream.chunks(5) {
+            while decoder.next_event(&mut chunk).unwrap().is_some() {
+                events += 1;
+            }
+        }
+        assert_eq!(events, EVENTS);
+    });
+    assert_eq!(info.count_total, 0);
+}
+
+#[test]
+fn encoding_into_a_reused_vec_allocates_nothing() {
+    let mut wire = Vec::with_capacity(256);
+    let info = measure(|| {
+        for n in 0..1000 {
+            wire.clear();
+            Event::new("a\nb").with_retry(n).encode_to_vec(&mut wire);
+        }
+    });
+    assert_eq!(info.count_total, 0);
+}
+
+/// A giant event leaves no giant buffer behind, and giant limits cost nothing.
+#[test]
+fn memory_shrinks_after_a_giant_event() {
+    const GIANT: usize = 8 << 20;
+    let mut stream = b"data: ".to_vec();
+    stream.resize(GIANT, b'x');
+    stream.extend(b"\n\ndata: small\n\n");
+    let mut decoder = None;
+    let info = measure(|| {
+        let mut new = Decoder::with_limits(Limits { data: usize::MAX, ..Limits::default() });
+        let events: usize = stream.chunks(16 << 10).map(|chunk| count(&mut new, chunk)).sum();
+        assert_eq!(events, 2);
+        decoder = Some(new);
+    });
+    assert!(info.bytes_max >= GIANT as u64, "the giant was copied");
+    assert_eq!(count(decoder.as_mut().unwrap(), b"data: one more\n\n"), 1);
+    assert!(info.bytes_current <= 128 << 10, "{} bytes are still held", info.bytes_current);
+}

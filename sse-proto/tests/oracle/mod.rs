@@ -1,0 +1,233 @@
+//! The standard's algorithm (HTML Standard, 9.2.6), written down as plainly as it reads: all bytes
+//! at once, one line after the other. Slow, obvious, and no code shared with the decoder.
+//!
+//! What it adds is the limits, which the standard does not have.
+
+#![allow(dead_code, unreachable_pub)] // each user of this module uses a part of it
+
+use sse_proto::{Buffer, Decoder, EventTooLarge, Field, Limits};
+
+/// What a decoder says of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    pub items: Vec<Item>,
+    pub last_event_id: Vec<u8>,
+    pub retry: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    Event {
+        event_type: Vec<u8>,
+        data: Vec<u8>,
+        last_event_id: Vec<u8>,
+        /// Set since the event before.
+        id: Option<Vec<u8>>,
+        /// Set since the event before.
+        retry: Option<u64>,
+    },
+    TooLarge {
+        field: Field,
+        limit: usize,
+    },
+}
+
+/// What the standard says of a stream.
+pub fn interpret(stream: &[u8], initial_last_event_id: &[u8], limits: Limits) -> Outcome {
+    let stream = stream.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(stream);
+    let mut all = Interpreter {
+        limits,
+        outcome: Outcome { last_event_id: initial_last_event_id.to_vec(), ..Outcome::default() },
+        news: (!initial_last_event_id.is_empty(), false),
+        ..Interpreter::default()
+    };
+    let mut line = Vec::new();
+    let mut at = 0;
+    while at < stream.len() {
+        match stream[at] {
+            b'\r' | b'\n' => {
+                all.line(&line, true);
+                line.clear();
+                if stream[at..].starts_with(b"\r\n") {
+                    at += 1;
+                }
+            }
+            byte => line.push(byte),
+        }
+        at += 1;
+    }
+    all.line(&line, false);
+    all.outcome
+}
+
+#[derive(Default)]
+struct Interpreter {
+    limits: Limits,
+    outcome: Outcome,
+    /// The three buffers of the standard; this one keeps the LF after each line.
+    data: Vec<u8>,
+    event_type: Vec<u8>,
+    id: Option<Vec<u8>>,
+    too_large: bool,
+    /// Whether id and retry were set since the last event.
+    news: (bool, bool),
+}
+
+impl Interpreter {
+    /// `complete` is false for what stands after the last line end. That has no effect, but it can
+    /// be too large.
+    fn line(&mut self, line: &[u8], complete: bool) {
+        if line.is_empty() {
+            if complete {
+                self.dispatch();
+            }
+            return;
+        }
+        let (name, value) = match line.iter().position(|byte| *byte == b':') {
+            Some(0) => return,
+            Some(colon) => {
+                let value = &line[colon + 1..];
+                (&line[..colon], value.strip_prefix(b" ").unwrap_or(value))
+            }
+            None => (line, &b""[..]),
+        };
+        if !complete && value.is_empty() {
+            return;
+        }
+        match name {
+            b"retry" => {
+                let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+                if complete && is_number {
+                    let number = std::str::from_utf8(value).unwrap();
+                    self.outcome.retry = Some(number.parse().unwrap_or(u64::MAX));
+                    self.news.1 = true;
+                }
+            }
+            _ if self.too_large => {}
+            b"data" => {
+                if self.data.len() + value.len() > self.limits.data {
+                    self.drop_block(Field::Data, self.limits.data);
+                } else if complete {
+                    self.data.extend(value);
+                    self.data.push(b'\n');
+                }
+            }
+            b"event" => {
+                if self.fields_len() + value.len() > self.limits.fields {
+                    self.drop_block(Field::EventType, self.limits.fields);
+                } else if complete {
+                    self.event_type = value.to_vec();
+                }
+            }
+            b"id" => {
+                let nul = value.iter().position(|byte| *byte == 0);
+                if self.fields_len() + nul.unwrap_or(value.len()) > self.limits.fields {
+                    self.drop_block(Field::Id, self.limits.fields);
+                } else if complete && nul.is_none() {
+                    self.id = Some(value.to_vec());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn fields_len(&self) -> usize {
+        let id = self.id.as_ref().map_or(0, Vec::len);
+        self.outcome.last_event_id.len() + id + self.event_type.len()
+    }
+
+    fn drop_block(&mut self, field: Field, limit: usize) {
+        self.outcome.items.push(Item::TooLarge { field, limit });
+        self.data.clear();
+        self.event_type.clear();
+        self.id = None;
+        self.too_large = true;
+    }
+
+    fn dispatch(&mut self) {
+        if self.too_large {
+            self.too_large = false;
+            return;
+        }
+        if let Some(id) = self.id.take() {
+            self.outcome.last_event_id = id;
+            self.news.0 = true;
+        }
+        let event_type = std::mem::take(&mut self.event_type);
+        let mut data = std::mem::take(&mut self.data);
+        if data.pop().is_none() {
+            return;
+        }
+        let (id_is_news, retry_is_news) = std::mem::take(&mut self.news);
+        let last_event_id = self.outcome.last_event_id.clone();
+        self.outcome.items.push(Item::Event {
+            event_type: if event_type.is_empty() { b"message".to_vec() } else { event_type },
+            data,
+            id: id_is_news.then(|| last_event_id.clone()),
+            last_event_id,
+            retry: self.outcome.retry.filter(|_| retry_is_news),
+        });
+    }
+}
+
+/// What the decoder says of the same stream in these chunks.
+pub fn decode<'c, B: Buffer>(
+    decoder: &mut Decoder<B>,
+    chunks: impl IntoIterator<Item = &'c [u8]>,
+) -> Outcome {
+    let mut items = Vec::new();
+    for mut chunk in chunks {
+        feed(decoder, &mut chunk, &mut items);
+        assert!(chunk.is_empty(), "`Ok(None)` says that the chunk is used up");
+    }
+    Outcome { items, last_event_id: decoder.last_event_id().to_vec(), retry: decoder.retry() }
+}
+
+/// One chunk of it.
+pub fn feed<B: Buffer>(decoder: &mut Decoder<B>, chunk: &mut &[u8], items: &mut Vec<Item>) {
+    loop {
+        items.push(match decoder.next_event(chunk) {
+            Ok(None) => return,
+            Ok(Some(event)) => Item::Event {
+                event_type: event.event_type().to_vec(),
+                data: event.data().to_vec(),
+                last_event_id: event.last_event_id().to_vec(),
+                id: event.id().map(|id| id.as_ref().to_vec()),
+                retry: event.retry(),
+            },
+            Err(error) => too_large(error),
+        });
+    }
+}
+
+fn too_large(error: EventTooLarge) -> Item {
+    Item::TooLarge { field: error.field(), limit: error.limit() }
+}
+
+/// The stream in parts that end at each of `cuts`, taken modulo its length; one that repeats gives
+/// an empty chunk.
+pub fn cut<'s>(stream: &'s [u8], cuts: &[usize]) -> Vec<&'s [u8]> {
+    let mut ends: Vec<usize> = cuts.iter().map(|cut| cut % (stream.len() + 1)).collect();
+    ends.sort_unstable();
+    ends.push(stream.len());
+    let mut start = 0;
+    ends.into_iter().map(|end| &stream[std::mem::replace(&mut start, end)..end]).collect()
+}
+
+/// Decodes the stream in both storages, in these chunks, with this seed and these limits, and
+/// holds it against the standard.
+pub fn check(chunks: &[&[u8]], initial_last_event_id: &[u8], limits: Limits) {
+    let expected = interpret(&chunks.concat(), initial_last_event_id, limits);
+    let mut growing = Decoder::with_limits(limits);
+    growing.set_last_event_id(initial_last_event_id).expect("a seed that fits");
+    assert_eq!(decode(&mut growing, chunks.iter().copied()), expected, "growing, {chunks:?}");
+
+    // The limits of the lent form are lengths of memory; nobody wants to lend 16 MiB in a test.
+    let room = chunks.concat().len() + initial_last_event_id.len();
+    let (mut fields, mut data) = (vec![0; limits.fields.min(room)], vec![0; limits.data.min(room)]);
+    let limits = Limits { data: data.len(), fields: fields.len() };
+    let expected = interpret(&chunks.concat(), initial_last_event_id, limits);
+    let mut lent = Decoder::with_buffers(&mut fields, &mut data);
+    lent.set_last_event_id(initial_last_event_id).expect("a seed that fits");
+    assert_eq!(decode(&mut lent, chunks.iter().copied()), expected, "lent, {chunks:?}");
+}

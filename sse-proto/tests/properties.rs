@@ -1,0 +1,214 @@
+//! What holds for all streams, all cuts and all values.
+
+mod oracle;
+
+use oracle::{Item, check, cut, decode, interpret};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use sse_proto::{Comment, Decoder, Event, EventId, EventType, Limits};
+
+/// A piece of a stream: what fields are made of, and what breaks them.
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    let fixed = |bytes: &'static [u8]| Just(bytes.to_vec());
+    prop_oneof![
+        4 => prop_oneof![fixed(b"\n"), fixed(b"\r"), fixed(b"\r\n"), fixed(b"\n\n"), fixed(b"\r\r\n")],
+        4 => prop_oneof![fixed(b"data"), fixed(b"event"), fixed(b"id"), fixed(b"retry")],
+        4 => prop_oneof![fixed(b"data: "), fixed(b"event:"), fixed(b"id: "), fixed(b"retry: ")],
+        2 => prop_oneof![fixed(b":"), fixed(b" "), fixed(b": "), fixed(b"\t"), fixed(b"\0")],
+        2 => "[0-9]{1,3}".prop_map(String::into_bytes),
+        1 => prop_oneof![fixed(b"18446744073709551615"), fixed(b"18446744073709551616")],
+        2 => "[a-z]{0,6}".prop_map(String::into_bytes),
+        // Names that are nearly right.
+        1 => prop_oneof![fixed(b"dat"), fixed(b"datax"), fixed(b"Data"), fixed(b"i"), fixed(b"retr")],
+        // A byte order mark, whole and in part; broken, truncated and overlong UTF-8.
+        2 => prop_oneof![fixed(b"\xEF\xBB\xBF"), fixed(b"\xEF"), fixed(b"\xBB"), fixed(b"\xEF\xBB")],
+        1 => prop_oneof![fixed(b"\xC3"), fixed(b"\xE2\x82"), fixed(b"\xC0\x80"), fixed(b"\xED\xA0\x80")],
+        1 => prop_oneof![fixed("é".as_bytes()), fixed("\u{2028}".as_bytes()), fixed("\u{85}".as_bytes())],
+        1 => vec(any::<u8>(), 0..4),
+    ]
+}
+
+fn stream() -> impl Strategy<Value = Vec<u8>> {
+    vec(piece(), 0..40).prop_map(|pieces| pieces.concat())
+}
+
+fn limits() -> impl Strategy<Value = Limits> {
+    prop_oneof![
+        Just(Limits::default()),
+        (0..24_usize, 0..24_usize).prop_map(|(data, fields)| Limits { data, fields }),
+    ]
+}
+
+/// Data, or a type, or an id, made to break out.
+fn value() -> impl Strategy<Value = Vec<u8>> {
+    vec(piece(), 0..8).prop_map(|pieces| pieces.concat())
+}
+
+/// The data as the receiver gets it.
+fn normalised(data: &[u8]) -> Vec<u8> {
+    let mut lines = Vec::new();
+    let mut at = 0;
+    while at < data.len() {
+        let crlf = data[at..].starts_with(b"\r\n");
+        lines.push(if data[at] == b'\r' { b'\n' } else { data[at] });
+        at += if crlf { 2 } else { 1 };
+    }
+    lines
+}
+
+fn encoded<'a>(slices: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    slices.collect::<Vec<_>>().concat()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn any_stream_in_any_cut_is_what_the_standard_says(
+        stream in stream(),
+        cuts in vec(any::<usize>(), 0..12),
+        limits in limits(),
+        seed in "[a-z]{0,4}",
+    ) {
+        let seed = if seed.len() <= limits.fields.min(stream.len()) { seed.as_bytes() } else { b"" };
+        check(&cut(&stream, &cuts), seed, limits);
+        check(&stream.chunks(1).collect::<Vec<_>>(), seed, limits);
+        check(&[&stream], seed, limits);
+    }
+
+    /// The standard decodes the whole stream before it looks for lines; here text is decoded value
+    /// by value. That must not make a difference.
+    #[test]
+    fn decoding_text_late_is_decoding_it_early(stream in stream()) {
+        let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let early = interpret(lossy(&stream).as_bytes(), b"", Limits::default());
+        let late = decode(&mut Decoder::new(), [&stream[..]]);
+        prop_assert_eq!(early.items.len(), late.items.len());
+        for (early, late) in early.items.iter().zip(&late.items) {
+            let (
+                Item::Event { event_type, data, last_event_id, .. },
+                Item::Event { event_type: late_type, data: late_data, last_event_id: late_id, .. },
+            ) = (early, late) else {
+                panic!("no event is too large here");
+            };
+            prop_assert_eq!(lossy(event_type), lossy(late_type));
+            prop_assert_eq!(lossy(data), lossy(late_data));
+            prop_assert_eq!(lossy(last_event_id), lossy(late_id));
+        }
+    }
+
+    /// The intended event comes out and nothing else, whatever was handed in. What cannot be
+    /// written is refused.
+    #[test]
+    fn encoded_events_decode_to_themselves(
+        data in proptest::option::of(value()),
+        event_type in proptest::option::of(value()),
+        id in proptest::option::of(value()),
+        retry in proptest::option::of(any::<u64>()),
+        cuts in vec(any::<usize>(), 0..6),
+    ) {
+        let breaks = |bytes: &[u8]| bytes.contains(&b'\n') || bytes.contains(&b'\r');
+        let event_type = event_type.and_then(|text| {
+            let checked = EventType::new(&text).is_ok();
+            assert_eq!(checked, !breaks(&text));
+            checked.then_some(text)
+        });
+        let id = id.and_then(|text| {
+            let checked = EventId::new(&text).is_ok();
+            assert_eq!(checked, !breaks(&text) && !text.contains(&0));
+            checked.then_some(text)
+        });
+        let mut event = data.as_ref().map_or(Event::without_data(), Event::new);
+        if let Some(text) = &event_type {
+            event = event.with_type(EventType::new(text).unwrap());
+        }
+        if let Some(text) = &id {
+            event = event.with_id(EventId::new(text).unwrap());
+        }
+        if let Some(retry) = retry {
+            event = event.with_retry(retry);
+        }
+
+        let wire = encoded(event.slices());
+        let mut decoder = Decoder::new();
+        let outcome = decode(&mut decoder, cut(&wire, &cuts));
+        let expected: Vec<Item> = data
+            .iter()
+            .map(|data| Item::Event {
+                event_type: event.event_type().to_vec(),
+                data: normalised(data),
+                last_event_id: id.clone().unwrap_or_default(),
+                id: id.clone(),
+                retry,
+            })
+            .collect();
+        prop_assert_eq!(outcome.items, expected);
+        prop_assert_eq!(outcome.last_event_id, id.unwrap_or_default());
+        prop_assert_eq!(outcome.retry, retry);
+    }
+
+    /// After a comment the stream is where it was: the next event is untouched by it.
+    #[test]
+    fn comments_are_nothing_to_the_receiver(text in value(), cuts in vec(any::<usize>(), 0..6)) {
+        let comment = Comment::new(&text);
+        let mut wire = encoded(comment.slices());
+        Event::new("after").encode_to_vec(&mut wire);
+        let mut items = decode(&mut Decoder::new(), cut(&wire, &cuts)).items;
+        let Some(Item::Event { event_type, data, id, .. }) = items.pop() else {
+            panic!("the event is missing");
+        };
+        prop_assert_eq!((&event_type[..], &data[..], id), (&b"message"[..], &b"after"[..], None));
+        prop_assert!(items.is_empty());
+    }
+
+    /// A relay: what came in goes out, and what goes out of a second relay is the same to the byte.
+    #[test]
+    fn relaying_is_stable(stream in stream(), cuts in vec(any::<usize>(), 0..6)) {
+        let relay = |chunks: Vec<&[u8]>| {
+            let (mut decoder, mut out) = (Decoder::new(), Vec::new());
+            for mut chunk in chunks {
+                while let Some(event) = decoder.next_event(&mut chunk).unwrap() {
+                    event.encode_to_vec(&mut out);
+                }
+            }
+            out
+        };
+        let once = relay(cut(&stream, &cuts));
+        prop_assert_eq!(
+            decode(&mut Decoder::new(), [&once[..]]).items,
+            decode(&mut Decoder::new(), [&stream[..]]).items
+        );
+        prop_assert_eq!(relay(cut(&once, &cuts)), once);
+    }
+
+    /// All ways to encode give the same bytes.
+    #[test]
+    fn encodings_agree(data in value(), id in "[^\r\n\0]{0,8}", retry in proptest::option::of(any::<u64>())) {
+        let mut event = Event::new(&data).with_id(EventId::new(&id).unwrap());
+        if let Some(retry) = retry {
+            event = event.with_retry(retry);
+        }
+        let wire = encoded(event.slices());
+        prop_assert!(event.slices().all(|slice| !slice.is_empty()));
+        prop_assert_eq!(event.encoded_len(), wire.len());
+
+        let mut vec = b"before".to_vec();
+        event.encode_to_vec(&mut vec);
+        prop_assert_eq!(&vec[6..], &wire[..]);
+
+        let mut exact = vec![0; wire.len()];
+        prop_assert_eq!(event.encode_to_slice(&mut exact), Ok(wire.len()));
+        prop_assert_eq!(&exact, &wire);
+        let error = event.encode_to_slice(&mut exact[1..]).unwrap_err();
+        prop_assert_eq!(error.needed(), wire.len());
+
+        #[cfg(feature = "bytes")]
+        {
+            let mut buf = bytes::BytesMut::new();
+            event.encode_to_buf(&mut buf).unwrap();
+            prop_assert_eq!(&buf[..], &wire[..]);
+            let mut short = &mut exact[1..];
+            prop_assert_eq!(event.encode_to_buf(&mut short).unwrap_err().needed(), wire.len());
+        }
+    }
+}

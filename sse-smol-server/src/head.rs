@@ -1,0 +1,242 @@
+//! Request heads in, response heads out. Knows nothing of streams and sockets.
+
+use std::fmt::Write as _;
+use std::time::SystemTime;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, StatusCode, Version};
+
+/// More headers than any client sends.
+const MAX_HEADERS: usize = 64;
+
+/// Why a request is refused before a handler sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) why: &'static str,
+}
+
+impl Refusal {
+    pub(crate) const TOO_LARGE: Self = Self {
+        status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        why: "The request head is larger than this server takes (see --max-head).",
+    };
+    pub(crate) const TOO_SLOW: Self = Self {
+        status: StatusCode::REQUEST_TIMEOUT,
+        why: "The request head did not arrive in time (see --head-timeout).",
+    };
+
+    const fn bad(why: &'static str) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, why }
+    }
+
+    pub(crate) fn response(self) -> Response {
+        text(self.status, self.why)
+    }
+}
+
+/// A response that is no event stream: status, headers and a body in memory.
+///
+/// `Content-Length`, `Date` and `Connection` are added when it is sent.
+pub type Response = http::Response<Vec<u8>>;
+
+/// A response of a line of text, headed by the status.
+///
+/// ```
+/// use http::StatusCode;
+///
+/// let response = sse_smol_server::text(StatusCode::NOT_FOUND, "No such page.");
+/// assert_eq!(response.body(), b"404 Not Found\n\nNo such page.\n");
+/// ```
+pub fn text(status: StatusCode, line: &str) -> Response {
+    let mut response = Response::new(format!("{status}\n\n{line}\n").into_bytes());
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
+}
+
+/// Parses what has arrived of a request head. `None` while it is incomplete.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Parts>, Refusal> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut parsed = httparse::Request::new(&mut headers);
+    match parsed.parse(bytes) {
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Ok(httparse::Status::Complete(_)) => {}
+        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TOO_LARGE),
+        Err(httparse::Error::Version) => {
+            return Err(Refusal::bad("This server speaks HTTP/1.1 and HTTP/1.0."));
+        }
+        Err(_) => return Err(Refusal::bad("The request head is not HTTP.")),
+    }
+    let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version)
+    else {
+        return Ok(None);
+    };
+    let version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
+    let mut request = http::Request::builder().method(method).uri(target).version(version);
+    for field in parsed.headers.iter() {
+        request = request.header(field.name, field.value);
+    }
+    let Ok(request) = request.body(()) else {
+        return Err(Refusal::bad("The request line or a header has an invalid value."));
+    };
+    let (parts, ()) = request.into_parts();
+    let hosts = parts.headers.get_all(header::HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && version == Version::HTTP_11) {
+        return Err(Refusal::bad("A request has one Host header."));
+    }
+    Ok(Some(parts))
+}
+
+/// Whether the request's `Accept` leaves room for an event stream. One that is absent or empty
+/// does.
+pub(crate) fn accepts_event_stream(headers: &HeaderMap) -> bool {
+    let mut any = false;
+    let mut best: Option<(u8, bool)> = None;
+    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    for range in values.flat_map(|value| value.split(',')) {
+        let mut parts = range.split(';').map(str::trim);
+        let media_range = parts.next().unwrap_or_default().to_ascii_lowercase();
+        any |= !media_range.is_empty();
+        // The most specific range decides, whatever the order.
+        let rank = match media_range.as_str() {
+            "text/event-stream" => 2,
+            "text/*" => 1,
+            "*/*" => 0,
+            _ => continue,
+        };
+        let wanted = parts
+            .filter_map(|parameter| parameter.split_once('='))
+            .find(|(name, _)| name.trim().eq_ignore_ascii_case("q"))
+            .is_none_or(|(_, weight)| weight.trim().parse::<f32>().is_ok_and(|q| q > 0.0));
+        if best.is_none_or(|(other, _)| rank >= other) {
+            best = Some((rank, wanted));
+        }
+    }
+    !any || best.is_some_and(|(_, wanted)| wanted)
+}
+
+/// How the end of a body is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// HTTP/1.1: in chunks, the last of which is empty.
+    Chunked,
+    /// HTTP/1.0: by the end of the connection.
+    Close,
+}
+
+/// The head of an event stream, with whatever `headers` the handler adds or sets otherwise.
+pub(crate) fn stream_head(framing: Framing, headers: &HeaderMap) -> Vec<u8> {
+    // `no-transform` keeps proxies from compressing, and X-Accel-Buffering keeps nginx from
+    // collecting, what is to arrive event by event.
+    let mut all = HeaderMap::new();
+    all.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    all.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    let no_buffering = HeaderName::from_static("x-accel-buffering");
+    all.insert(no_buffering, HeaderValue::from_static("no"));
+    all.extend(headers.clone());
+    if framing == Framing::Chunked {
+        all.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    head(StatusCode::OK, all)
+}
+
+/// A whole response, or its head if that was asked for.
+pub(crate) fn whole(response: Response, method: &Method) -> Vec<u8> {
+    let (parts, body) = response.into_parts();
+    let mut headers = parts.headers;
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    let mut bytes = head(parts.status, headers);
+    if method != Method::HEAD {
+        bytes.extend(body);
+    }
+    bytes
+}
+
+/// A head. Every connection serves one request.
+fn head(status: StatusCode, mut headers: HeaderMap) -> Vec<u8> {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    let mut line = String::new();
+    let reason = status.canonical_reason().unwrap_or_default();
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    write!(line, "HTTP/1.1 {} {reason}\r\nDate: {date}\r\n", status.as_u16())
+        .expect("a String takes everything");
+    let mut bytes = line.into_bytes();
+    for (name, value) in &headers {
+        bytes.extend(title_case(name));
+        bytes.extend(b": ");
+        bytes.extend(value.as_bytes());
+        bytes.extend(b"\r\n");
+    }
+    bytes.extend(b"\r\n");
+    bytes
+}
+
+/// `content-type` as `Content-Type`, as people and old scripts expect it.
+fn title_case(name: &HeaderName) -> impl Iterator<Item = u8> + '_ {
+    let mut start = true;
+    name.as_str().bytes().map(move |byte| {
+        let cased = if start { byte.to_ascii_uppercase() } else { byte };
+        start = byte == b'-';
+        cased
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepts(values: &[&'static str]) -> bool {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::ACCEPT, HeaderValue::from_static(value));
+        }
+        accepts_event_stream(&headers)
+    }
+
+    #[test]
+    fn accept_is_refused_only_where_it_excludes_event_streams() {
+        for yes in [
+            &[][..],
+            &[""],
+            &["*/*"],
+            &["text/*"],
+            &["text/event-stream"],
+            &["TEXT/Event-Stream; q=0.1"],
+            &["text/html, application/xhtml+xml, */*;q=0.8"],
+            &["application/json", "text/event-stream"],
+            &["text/*;q=0, text/event-stream"],
+            &["text/event-stream, */*;q=0"],
+        ] {
+            assert!(accepts(yes), "{yes:?}");
+        }
+        for no in [
+            &["application/json"][..],
+            &["text/html"],
+            &["text/event-stream;q=0"],
+            &["*/*, text/event-stream; q=0.000"],
+            &["text/*;q=0, */*"],
+            &["text/event-streams"],
+        ] {
+            assert!(!accepts(no), "{no:?}");
+        }
+    }
+
+    #[test]
+    fn heads_that_are_refused() {
+        let status = |head: &str| parse(head.as_bytes()).unwrap_err().status.as_u16();
+        assert_eq!(status("GET / HTTP/1.1\r\n\r\n"), 400, "no host");
+        assert_eq!(status("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"), 400);
+        assert_eq!(status("GET / HTTP/2.0\r\n"), 400);
+        assert_eq!(status("GET / HTTP/1.1\r\nHost : a\r\n\r\n"), 400);
+        assert_eq!(status("GET nowhere HTTP/1.1\r\nHost: a\r\n\r\n"), 400);
+        assert_eq!(status("\x16\x03\x01"), 400, "TLS");
+        assert_eq!(status(&format!("GET / HTTP/1.1\r\n{}", "a: b\r\n".repeat(65))), 431);
+        assert!(parse(b"GET / HTTP/1.1\r\nHost: a\r\n").unwrap().is_none());
+        assert!(parse(b"GET / HTTP/1.0\r\n\r\n").unwrap().is_some());
+        let absolute = parse(b"GET http://a/b?c HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().unwrap();
+        assert_eq!((absolute.uri.path(), absolute.uri.query()), ("/b", Some("c")));
+    }
+}
