@@ -66,7 +66,8 @@ fn floor_line_ends(bencher: Bencher, size: usize) {
     let stream = completions();
     bencher.counter(BytesCount::of_slice(&stream)).bench_local(|| {
         let chunks = black_box(&stream).chunks(size);
-        let ends: usize = chunks.map(|chunk| memchr::memchr2_iter(b'\r', b'\n', chunk).count()).sum();
+        let ends: usize =
+            chunks.map(|chunk| memchr::memchr2_iter(b'\r', b'\n', chunk).count()).sum();
         assert_eq!(ends, 2 * EVENTS);
     });
 }

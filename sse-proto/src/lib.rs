@@ -73,7 +73,6 @@
 
 #![no_std]
 #![forbid(unsafe_code)]
-#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "alloc")]
 extern crate alloc;
@@ -86,6 +85,10 @@ mod fields;
 mod keep_alive;
 mod lex;
 mod text;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 pub use buffer::{Buffer, Growing, Lent};
 pub use decode::{Decoder, EventTooLarge, InvalidLastEventId, Limits};

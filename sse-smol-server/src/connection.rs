@@ -32,13 +32,8 @@ pub(crate) async fn serve<H, F>(
     F: Future<Output = Result<(), End>>,
 {
     let wire = Arc::new(Wire::new(socket));
-    let late = async {
-        Timer::after(config.head_timeout).await;
-        Err(Refusal::TOO_SLOW)
-    };
-    let head = match read_head(&wire.socket, config.max_head).or(late).await {
+    let head = match read_head(&wire.socket, config).await {
         Ok(Some(head)) => Ok(head),
-        // Browsers open connections that they then do not need.
         Ok(None) => return,
         Err(refusal) => Err(refusal),
     };
@@ -61,24 +56,37 @@ pub(crate) async fn serve<H, F>(
     }
 }
 
-/// Reads a head. `None` if the peer closes or breaks the connection before it is complete.
-async fn read_head(mut socket: &Async<TcpStream>, max: usize) -> Result<Option<Parts>, Refusal> {
+/// Reads a head. `None` if the peer leaves before it is complete, or says nothing at all: browsers
+/// open connections that they then do not need, and would not expect an answer on them.
+async fn read_head(
+    mut socket: &Async<TcpStream>,
+    config: &Config,
+) -> Result<Option<Parts>, Refusal> {
+    let mut deadline = Timer::after(config.head_timeout);
     let mut head = Vec::new();
     let mut piece = [0; 1024];
     loop {
-        let Ok(count @ 1..) = socket.read(&mut piece).await else {
-            return Ok(None);
+        let read = async { Some(socket.read(&mut piece).await.unwrap_or(0)) };
+        let late = async {
+            (&mut deadline).await;
+            None
+        };
+        let count = match read.or(late).await {
+            Some(0) => return Ok(None),
+            Some(count) => count,
+            None if head.is_empty() => return Ok(None),
+            None => return Err(Refusal::TOO_SLOW),
         };
         let first = head.is_empty();
         head.extend_from_slice(&piece[..count]);
         // Whole lines only, or a peer that sends byte by byte would have all of it parsed again
         // for each; but what does not even begin like HTTP is refused at once.
         if first || piece[..count].contains(&b'\n') {
-            if let Some(head) = parse(&head[..head.len().min(max)])? {
+            if let Some(head) = parse(&head[..head.len().min(config.max_head)])? {
                 return Ok(Some(head));
             }
         }
-        if head.len() >= max {
+        if head.len() >= config.max_head {
             return Err(Refusal::TOO_LARGE);
         }
     }

@@ -83,6 +83,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Parts>, Refusal> {
         return Err(Refusal::bad("The request line or a header has an invalid value."));
     };
     let (parts, ()) = request.into_parts();
+    if parts.uri.path().is_empty() {
+        return Err(Refusal::bad("The request target has no path."));
+    }
     let hosts = parts.headers.get_all(header::HOST).iter().count();
     if hosts > 1 || (hosts == 0 && version == Version::HTTP_11) {
         return Err(Refusal::bad("A request has one Host header."));

@@ -9,38 +9,37 @@
 //!
 //! use smol::Timer;
 //! use sse_proto::{Event, EventType};
-//! use sse_smol_server::{End, Request};
+//! use sse_smol_server::{Config, End, Request, Server};
+//!
+//! const LEFT: EventType<'static> = EventType::from_static("left");
 //!
 //! async fn countdown(request: Request) -> Result<(), End> {
-//!     let mut stream = request.open().await?; // the head is with the kernel, the client is told
+//!     let mut stream = request.open().await?; // the kernel has the head, the client is connected
 //!     for n in (0..3).rev() {
-//!         let event = Event::new(&n.to_string()).with_type(EventType::from_static("left"));
-//!         stream.send(event).await?; // returns when the kernel has it all
-//!         Timer::after(Duration::from_millis(1)).await; // meanwhile: keep-alives, and the peer is watched
+//!         stream.send(Event::new(&n.to_string()).with_type(LEFT)).await?; // the kernel has it all
+//!         Timer::after(Duration::from_millis(1)).await; // keep-alives go out, the client is watched
 //!     }
 //!     Ok(()) // the last chunk
 //! }
 //!
-//! # use std::io::{Read, Write};
-//! # use sse_smol_server::{Config, Server};
 //! let server = Server::bind(([127, 0, 0, 1], 0).into(), Config::default())?;
 //! let address = server.local_addr()?;
 //! let executor = smol::Executor::new();
 //! # let client = std::thread::spawn(move || {
+//! #     use std::io::{Read, Write};
 //! #     let mut socket = std::net::TcpStream::connect(address).unwrap();
 //! #     socket.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
 //! #     let mut answer = String::new();
 //! #     socket.read_to_string(&mut answer).unwrap();
 //! #     answer
 //! # });
-//! # let done = smol::unblock(move || client.join().unwrap());
-//! # let serve = server.serve(&executor, countdown);
-//! # let serve = async { serve.await; unreachable!() };
-//! # let answer = smol::block_on(executor.run(smol::future::or(done, serve)));
-//! # assert!(answer.ends_with("event: left\ndata: 2\n\nevent: left\ndata: 1\n\nevent: left\ndata: 0\n\n"));
-//! # if false {
-//! smol::block_on(executor.run(server.serve(&executor, countdown)));
-//! # }
+//! # let mut answer = String::new();
+//! # let client_is_done = async { answer = smol::unblock(|| client.join().unwrap()).await };
+//! let serve = server.serve(&executor, countdown);
+//! # let serve = smol::future::or(client_is_done, serve);
+//! smol::block_on(executor.run(serve));
+//! # let body = answer.split_once("\r\n\r\n").unwrap().1;
+//! # assert_eq!(body, "event: left\ndata: 2\n\nevent: left\ndata: 1\n\nevent: left\ndata: 0\n\n");
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
@@ -57,6 +56,11 @@ mod stream;
 mod wire;
 
 pub use end::End;
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+#[doc = include_str!("../../README.md")]
+struct Readme;
+
 pub use head::{Response, text};
 pub use server::{Config, Server};
 pub use stream::{EventStream, Request, not_allowed};

@@ -2,6 +2,7 @@
 
 mod routes;
 
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::thread;
@@ -71,8 +72,12 @@ fn run(args: &Args) -> Result<(), String> {
     };
     let server = Server::bind(args.listen, config).map_err(in_use)?;
     let address = server.local_addr().map_err(in_use)?;
-    println!("Listening on http://{address}/");
-    println!("Try the page in a browser, or: curl -N http://{address}/counter");
+    // Whoever started the server may have stopped reading; that is no reason not to serve.
+    let _ = write!(
+        io::stdout(),
+        "Listening on http://{address}/\n\
+         Open the page in a browser, or: curl -N http://{address}/counter\n"
+    );
 
     let executor = Executor::new();
     let (running, stopped) = channel::bounded::<()>(1);

@@ -3,20 +3,20 @@
 //!
 //! What it adds is the limits, which the standard does not have.
 
-#![allow(dead_code, unreachable_pub)] // each user of this module uses a part of it
+#![allow(dead_code)] // each user of this module uses a part of it
 
 use sse_proto::{Buffer, Decoder, EventTooLarge, Field, Limits};
 
 /// What a decoder says of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    pub items: Vec<Item>,
-    pub last_event_id: Vec<u8>,
-    pub retry: Option<u64>,
+pub(crate) struct Outcome {
+    pub(crate) items: Vec<Item>,
+    pub(crate) last_event_id: Vec<u8>,
+    pub(crate) retry: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Item {
+pub(crate) enum Item {
     Event {
         event_type: Vec<u8>,
         data: Vec<u8>,
@@ -33,7 +33,7 @@ pub enum Item {
 }
 
 /// What the standard says of a stream.
-pub fn interpret(stream: &[u8], initial_last_event_id: &[u8], limits: Limits) -> Outcome {
+pub(crate) fn interpret(stream: &[u8], initial_last_event_id: &[u8], limits: Limits) -> Outcome {
     let stream = stream.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(stream);
     let mut all = Interpreter {
         limits,
@@ -171,7 +171,7 @@ impl Interpreter {
 }
 
 /// What the decoder says of the same stream in these chunks.
-pub fn decode<'c, B: Buffer>(
+pub(crate) fn decode<'c, B: Buffer>(
     decoder: &mut Decoder<B>,
     chunks: impl IntoIterator<Item = &'c [u8]>,
 ) -> Outcome {
@@ -184,7 +184,7 @@ pub fn decode<'c, B: Buffer>(
 }
 
 /// One chunk of it.
-pub fn feed<B: Buffer>(decoder: &mut Decoder<B>, chunk: &mut &[u8], items: &mut Vec<Item>) {
+pub(crate) fn feed<B: Buffer>(decoder: &mut Decoder<B>, chunk: &mut &[u8], items: &mut Vec<Item>) {
     loop {
         items.push(match decoder.next_event(chunk) {
             Ok(None) => return,
@@ -206,7 +206,7 @@ fn too_large(error: EventTooLarge) -> Item {
 
 /// The stream in parts that end at each of `cuts`, taken modulo its length; one that repeats gives
 /// an empty chunk.
-pub fn cut<'s>(stream: &'s [u8], cuts: &[usize]) -> Vec<&'s [u8]> {
+pub(crate) fn cut<'s>(stream: &'s [u8], cuts: &[usize]) -> Vec<&'s [u8]> {
     let mut ends: Vec<usize> = cuts.iter().map(|cut| cut % (stream.len() + 1)).collect();
     ends.sort_unstable();
     ends.push(stream.len());
@@ -216,7 +216,7 @@ pub fn cut<'s>(stream: &'s [u8], cuts: &[usize]) -> Vec<&'s [u8]> {
 
 /// Decodes the stream in both storages, in these chunks, with this seed and these limits, and
 /// holds it against the standard.
-pub fn check(chunks: &[&[u8]], initial_last_event_id: &[u8], limits: Limits) {
+pub(crate) fn check(chunks: &[&[u8]], initial_last_event_id: &[u8], limits: Limits) {
     let expected = interpret(&chunks.concat(), initial_last_event_id, limits);
     let mut growing = Decoder::with_limits(limits);
     growing.set_last_event_id(initial_last_event_id).expect("a seed that fits");

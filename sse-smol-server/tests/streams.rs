@@ -1,0 +1,324 @@
+//! What a handler can rely on, over real sockets.
+
+mod support;
+
+use std::io::Write as _;
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderValue};
+use smol::{Timer, channel, future};
+use sse_proto::{Comment, Event, EventId, EventType};
+use sse_smol_server::{Config, End, text};
+use support::{
+    OnDrop, PATIENCE, dechunk, events, get, read_head, read_to_end, read_until, send, serve,
+};
+
+/// No keep-alive, so that nothing is written but what the handler writes.
+fn silent() -> Config {
+    Config { keep_alive: None, ..Config::default() }
+}
+
+#[test]
+fn the_head_is_there_before_the_handler_has_anything_to_say() {
+    let (go, wait) = channel::bounded::<&'static str>(1);
+    let server = serve(silent(), move |request| {
+        let wait = wait.clone();
+        async move {
+            let mut stream = request.open().await?;
+            let word = wait.recv().await.unwrap();
+            stream.send(Event::new(word)).await
+        }
+    });
+    let mut socket = get(server.address, "/");
+    let head = read_head(&mut socket);
+    assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+    for header in [
+        "\r\nContent-Type: text/event-stream\r\n",
+        "\r\nCache-Control: no-cache, no-transform\r\n",
+        "\r\nX-Accel-Buffering: no\r\n",
+        "\r\nTransfer-Encoding: chunked\r\n",
+    ] {
+        assert!(head.contains(header), "{header:?} in {head}");
+    }
+    assert!(!head.contains("Content-Length"), "{head}");
+    // The handler is still waiting, and only now it gets what it waits for.
+    go.send_blocking("at last").unwrap();
+    let (body, whole) = dechunk(&read_to_end(&mut socket));
+    assert_eq!((body.as_str(), whole), ("data: at last\n\n", true));
+}
+
+#[test]
+fn code_after_open_runs_with_the_head_sent_and_no_event_needed() {
+    let (opened, on_open) = mpsc::channel();
+    let server = serve(silent(), move |request| {
+        let opened = opened.clone();
+        async move {
+            let _stream = request.open().await?;
+            opened.send(()).unwrap();
+            future::pending().await
+        }
+    });
+    let mut socket = get(server.address, "/");
+    on_open.recv_timeout(PATIENCE).expect("the handler runs on");
+    read_head(&mut socket);
+}
+
+#[test]
+fn events_arrive_as_they_are_sent() {
+    let server = serve(silent(), |request| async move {
+        let mut stream = request.open().await?;
+        stream.comment(Comment::new(" first")).await?;
+        let tick = EventType::from_static("tick");
+        for n in 0..3 {
+            let (data, id) = (format!("line {n}\nand more"), n.to_string());
+            let id = EventId::new(&id).unwrap();
+            stream.send(Event::new(&data).with_type(tick).with_id(id)).await?;
+        }
+        stream.send(Event::without_data().with_retry(100)).await
+    });
+    let mut socket = get(server.address, "/");
+    read_head(&mut socket);
+    let raw = read_to_end(&mut socket);
+    assert!(raw.starts_with("9\r\n: first\n\n\r\n"), "one chunk for each: {raw:?}");
+    let (body, whole) = dechunk(&raw);
+    assert!(whole && body.ends_with("retry: 100\n\n"), "{body}");
+    let expected = [0, 1, 2].map(|n| ("tick".to_owned(), format!("line {n}\nand more")));
+    assert_eq!(events(&body), expected);
+}
+
+#[test]
+fn http_1_0_gets_the_stream_without_chunks() {
+    let server = serve(silent(), |request| async move {
+        let mut stream = request.open().await?;
+        stream.send(Event::new("old")).await
+    });
+    let mut socket = send(server.address, "GET / HTTP/1.0\r\n\r\n");
+    let head = read_head(&mut socket);
+    assert!(head.contains("Connection: close") && !head.contains("Transfer-Encoding"), "{head}");
+    assert_eq!(read_to_end(&mut socket), "data: old\n\n");
+}
+
+#[test]
+fn handlers_may_set_headers_of_their_own() {
+    let server = serve(silent(), |request| async move {
+        let mut headers = HeaderMap::new();
+        headers.insert("cache-control", HeaderValue::from_static("no-store"));
+        headers.insert("x-stream", HeaderValue::from_static("7"));
+        request.open_with(&headers).await.map(drop)
+    });
+    let head = read_head(&mut get(server.address, "/"));
+    assert!(head.contains("Cache-Control: no-store\r\n") && head.contains("X-Stream: 7\r\n"));
+    assert!(!head.contains("no-transform"), "{head}");
+}
+
+#[test]
+fn silence_is_broken_by_keep_alives() {
+    let config = Config { keep_alive: Some(Duration::from_millis(150)), ..Config::default() };
+    let server = serve(config, |request| async move {
+        let mut stream = request.open().await?;
+        Timer::after(Duration::from_millis(800)).await;
+        stream.send(Event::new("after")).await
+    });
+    let mut socket = get(server.address, "/");
+    read_head(&mut socket);
+    let start = Instant::now();
+    read_until(&mut socket, ":\n\n\r\n");
+    assert!(start.elapsed() < Duration::from_millis(700), "the first comes in the silence");
+    let (body, whole) = dechunk(&read_to_end(&mut socket));
+    let comments = body.matches(":\n\n").count();
+    // Five are due in all; a busy machine may be late for some, never early.
+    assert!((1..=4).contains(&comments), "{comments} more in {body:?}");
+    assert_eq!((body.trim_start_matches(":\n\n"), whole), ("data: after\n\n", true));
+}
+
+#[test]
+fn traffic_puts_keep_alives_off() {
+    let config = Config { keep_alive: Some(Duration::from_secs(1)), ..Config::default() };
+    let server = serve(config, |request| async move {
+        let mut stream = request.open().await?;
+        for _ in 0..20 {
+            Timer::after(Duration::from_millis(100)).await;
+            stream.send(Event::new("x")).await?;
+        }
+        Ok(())
+    });
+    let mut socket = get(server.address, "/");
+    read_head(&mut socket);
+    let (body, _) = dechunk(&read_to_end(&mut socket));
+    assert_eq!(body, "data: x\n\n".repeat(20), "no comment in two seconds of traffic");
+}
+
+/// How long it takes until the handler of a client that leaves is dropped. Nothing is written
+/// meanwhile.
+fn time_to_notice(leave: impl FnOnce(TcpStream)) -> Duration {
+    let (dropped, on_drop) = mpsc::channel();
+    let server = serve(silent(), move |request| {
+        let guard = OnDrop(dropped.clone());
+        async move {
+            let mut stream = request.open().await?;
+            stream.send(Event::new("hello")).await?;
+            let _guard = guard;
+            future::pending().await
+        }
+    });
+    let mut socket = get(server.address, "/");
+    read_head(&mut socket);
+    // The event is on its way, and the handler waits.
+    let mut first = [0];
+    socket.peek(&mut first).unwrap();
+    assert!(on_drop.recv_timeout(Duration::from_millis(200)).is_err(), "it still runs");
+    let start = Instant::now();
+    leave(socket);
+    on_drop.recv_timeout(PATIENCE).expect("the handler is dropped");
+    start.elapsed()
+}
+
+#[test]
+fn a_client_that_closes_is_noticed_at_once() {
+    let time = time_to_notice(|mut socket| {
+        read_until(&mut socket, "data: hello\n\n\r\n");
+        drop(socket);
+    });
+    assert!(time < Duration::from_secs(1), "{time:?}");
+}
+
+#[test]
+fn a_client_that_shuts_down_its_side_is_noticed_at_once() {
+    let time = time_to_notice(|socket| socket.shutdown(Shutdown::Write).unwrap());
+    assert!(time < Duration::from_secs(1), "{time:?}");
+}
+
+#[test]
+fn a_connection_that_is_reset_is_noticed_at_once() {
+    // Closing with bytes unread resets it.
+    let time = time_to_notice(drop);
+    assert!(time < Duration::from_secs(1), "{time:?}");
+}
+
+#[test]
+fn a_client_that_leaves_before_the_stream_is_open_is_noticed_too() {
+    let (dropped, on_drop) = mpsc::channel();
+    let server = serve(silent(), move |request| {
+        let guard = OnDrop(dropped.clone());
+        async move {
+            let _guard = guard;
+            Timer::never().await;
+            request.open().await.map(drop)
+        }
+    });
+    drop(get(server.address, "/"));
+    on_drop.recv_timeout(PATIENCE).expect("the handler is dropped");
+}
+
+#[test]
+fn what_the_client_says_meanwhile_is_ignored() {
+    let (go, wait) = channel::bounded::<()>(1);
+    let server = serve(silent(), move |request| {
+        let wait = wait.clone();
+        async move {
+            let mut stream = request.open().await?;
+            wait.recv().await.unwrap();
+            stream.send(Event::new("still here")).await
+        }
+    });
+    let mut socket = get(server.address, "/");
+    read_head(&mut socket);
+    for _ in 0..100 {
+        socket.write_all(b"GET /more HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    }
+    go.send_blocking(()).unwrap();
+    let (body, whole) = dechunk(&read_to_end(&mut socket));
+    assert_eq!((body.as_str(), whole), ("data: still here\n\n", true));
+}
+
+/// The client does not read, so the socket fills up and the handler loses patience in the middle
+/// of an event. The stream is whole all the same.
+#[test]
+fn a_send_that_is_dropped_tears_nothing() {
+    const LEN: usize = 16 << 20;
+    let (gave_up, on_give_up) = mpsc::channel();
+    let config = Config { keep_alive: Some(Duration::from_millis(20)), ..Config::default() };
+    let server = serve(config, move |request| {
+        let gave_up = gave_up.clone();
+        async move {
+            let mut stream = request.open().await?;
+            let big = "x".repeat(LEN);
+            let patience = async {
+                Timer::after(Duration::from_millis(200)).await;
+                gave_up.send(()).unwrap();
+                Ok(())
+            };
+            future::or(stream.send(Event::new(&big)), patience).await?;
+            stream.send(Event::new("after")).await
+        }
+    });
+    let mut socket = get(server.address, "/");
+    read_head(&mut socket);
+    on_give_up.recv_timeout(PATIENCE).expect("16 MiB do not fit into a socket");
+    let (body, whole) = dechunk(&read_to_end(&mut socket));
+    assert!(whole);
+    let events = events(&body);
+    let lengths: Vec<usize> = events.iter().map(|(_, data)| data.len()).collect();
+    assert_eq!(lengths, [LEN, "after".len()]);
+}
+
+#[test]
+fn a_handler_that_fails_cuts_the_stream_off() {
+    let server = serve(silent(), |request| async move {
+        let mut stream = request.open().await?;
+        stream.send(Event::new("one")).await?;
+        Err(End::Failed("the source dried up".into()))
+    });
+    let mut socket = get(server.address, "/");
+    read_head(&mut socket);
+    let (body, whole) = dechunk(&read_to_end(&mut socket));
+    assert_eq!((body.as_str(), whole), ("data: one\n\n", false), "the client can tell");
+}
+
+#[test]
+fn a_handler_that_does_not_answer_is_an_error_and_no_end_of_the_server() {
+    let server = serve(silent(), |request| async move {
+        match request.path() {
+            "/panic" => panic!("as the test wants it"),
+            "/fail" => Err(std::io::Error::other("no luck").into()),
+            "/forget" => Ok(()),
+            _ => request.respond(text(http::StatusCode::OK, "Fine.")).await,
+        }
+    });
+    for path in ["/panic", "/fail", "/forget"] {
+        let answer = read_to_end(&mut get(server.address, path));
+        assert!(answer.starts_with("HTTP/1.1 500 "), "{path}: {answer}");
+    }
+    assert!(read_to_end(&mut get(server.address, "/")).starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn many_streams_at_once_each_get_their_own() {
+    let server = serve(silent(), |request| async move {
+        let name = Arc::new(request.path().to_owned());
+        let mut stream = request.open().await?;
+        for _ in 0..50 {
+            stream.send(Event::new(&*name)).await?;
+            future::yield_now().await;
+        }
+        Ok(())
+    });
+    let clients: Vec<_> = (0..40)
+        .map(|n| {
+            let address = server.address;
+            thread::spawn(move || {
+                let mut socket = get(address, &format!("/{n}"));
+                read_head(&mut socket);
+                let (body, whole) = dechunk(&read_to_end(&mut socket));
+                assert!(whole);
+                assert_eq!(body, format!("data: /{n}\n\n").repeat(50));
+            })
+        })
+        .collect();
+    for client in clients {
+        client.join().unwrap();
+    }
+}

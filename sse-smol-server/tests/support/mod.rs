@@ -1,0 +1,172 @@
+//! Servers to talk to, and a client that sees every byte.
+
+#![allow(dead_code)] // each test file uses a part of it
+
+use std::future::Future;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use smol::{Executor, channel, future};
+use sse_proto::Decoder;
+use sse_smol_server::{Config, End, Request, Server};
+
+/// Longer than anything takes that works.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The library with a handler of the test's own, on a free port.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    stop: Option<channel::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+pub(crate) fn serve<H, F>(config: Config, handler: H) -> Running
+where
+    H: Fn(Request) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<(), End>> + Send + 'static,
+{
+    let server = Server::bind(([127, 0, 0, 1], 0).into(), config).unwrap();
+    let address = server.local_addr().unwrap();
+    let (stop, stopped) = channel::bounded::<()>(1);
+    let thread = thread::spawn(move || {
+        let executor = Executor::new();
+        let stopped = async {
+            let _ = stopped.recv().await;
+        };
+        future::block_on(executor.run(future::or(server.serve(&executor, handler), stopped)));
+    });
+    Running { address, stop: Some(stop), thread: Some(thread) }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            assert!(thread.join().is_ok() || thread::panicking(), "the server panicked");
+        }
+    }
+}
+
+/// The binary, on a free port.
+pub(crate) struct Binary {
+    pub(crate) address: SocketAddr,
+    child: Child,
+    log: Option<JoinHandle<String>>,
+}
+
+impl Binary {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sse-smol-server"))
+            .args(["--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .env_remove("RUST_LOG")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("Listening on http://").unwrap();
+        let address = address.trim_end_matches('/').parse().unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let log = thread::spawn(move || {
+            let mut log = String::new();
+            stderr.read_to_string(&mut log).unwrap();
+            log
+        });
+        Self { address, child, log: Some(log) }
+    }
+
+    /// Sends a signal, waits for the end, and tells how long that took, whether the exit was
+    /// clean, and the log.
+    pub(crate) fn stop(mut self, signal: &str) -> (Duration, bool, String) {
+        let start = Instant::now();
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+        let status = self.child.wait().unwrap();
+        (start.elapsed(), status.success(), self.log.take().unwrap().join().unwrap())
+    }
+}
+
+impl Drop for Binary {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A connection on which these bytes have been sent.
+pub(crate) fn send(address: SocketAddr, request: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(address).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.write_all(request.as_bytes()).unwrap();
+    socket
+}
+
+pub(crate) fn get(address: SocketAddr, path: &str) -> TcpStream {
+    send(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n"))
+}
+
+/// Reads up to and with `end`, and not a byte more.
+pub(crate) fn read_until(socket: &mut TcpStream, end: &str) -> String {
+    let mut seen = Vec::new();
+    let mut byte = [0];
+    while !seen.ends_with(end.as_bytes()) {
+        socket.read_exact(&mut byte).unwrap_or_else(|error| {
+            panic!("{error} before {end:?}, after {:?}", String::from_utf8_lossy(&seen))
+        });
+        seen.push(byte[0]);
+    }
+    String::from_utf8(seen).unwrap()
+}
+
+pub(crate) fn read_head(socket: &mut TcpStream) -> String {
+    read_until(socket, "\r\n\r\n")
+}
+
+/// Everything up to the end of the connection.
+pub(crate) fn read_to_end(socket: &mut TcpStream) -> String {
+    let mut rest = String::new();
+    socket.read_to_string(&mut rest).unwrap();
+    rest
+}
+
+/// Takes a chunked body apart: what it holds, and whether its last chunk was there.
+pub(crate) fn dechunk(mut body: &str) -> (String, bool) {
+    let mut content = String::new();
+    while let Some((size, rest)) = body.split_once("\r\n") {
+        let size = usize::from_str_radix(size, 16).expect("a chunk's size");
+        if size == 0 {
+            assert_eq!(rest, "\r\n", "nothing follows the last chunk");
+            return (content, true);
+        }
+        content.push_str(&rest[..size]);
+        body = rest[size..].strip_prefix("\r\n").expect("the line end after a chunk");
+    }
+    assert_eq!(body, "", "a chunk that is cut off");
+    (content, false)
+}
+
+/// The events of a stream, as (type, data).
+pub(crate) fn events(stream: &str) -> Vec<(String, String)> {
+    let mut decoder = Decoder::new();
+    let mut input = stream.as_bytes();
+    let mut events = Vec::new();
+    while let Some(event) = decoder.next_event(&mut input).unwrap() {
+        events.push((event.event_type().to_string(), event.data().to_string()));
+    }
+    events
+}
+
+/// Sends when it is dropped.
+pub(crate) struct OnDrop(pub(crate) mpsc::Sender<()>);
+
+impl Drop for OnDrop {
+    fn drop(&mut self) {
+        let _ = self.0.send(());
+    }
+}
