@@ -26,11 +26,15 @@ mod sealed {
     }
 }
 
-/// Memory from the allocator, as much as events need that span chunks or hold several lines.
+/// Memory from the allocator, as much as events need that span chunks or hold several lines. What
+/// is as small as most ids stays in the decoder itself.
 #[cfg(feature = "alloc")]
 #[derive(Clone, Debug)]
 pub struct Growing {
-    bytes: Vec<u8>,
+    /// Holds the bytes, `inline_len` of them, until they get too many. From then on `heap` does.
+    inline: [u8; Self::INLINE],
+    inline_len: usize,
+    heap: Vec<u8>,
     limit: usize,
 }
 
@@ -41,11 +45,19 @@ pub enum Growing {}
 
 #[cfg(feature = "alloc")]
 impl Growing {
+    /// Room for a UUID.
+    const INLINE: usize = 40;
+
     /// Up to so much is kept between events, however small they are.
     const KEPT: usize = 64 * 1024;
 
     pub(crate) const fn new(limit: usize) -> Self {
-        Self { bytes: Vec::new(), limit }
+        Self { inline: [0; Self::INLINE], inline_len: 0, heap: Vec::new(), limit }
+    }
+
+    #[inline]
+    fn is_inline(&self) -> bool {
+        self.heap.capacity() == 0
     }
 }
 
@@ -58,32 +70,48 @@ impl Storage for Growing {
         self.limit
     }
 
+    #[inline]
     fn as_slice(&self) -> &[u8] {
-        &self.bytes
+        if self.is_inline() { &self.inline[..self.inline_len] } else { &self.heap }
     }
 
+    #[inline]
     fn as_mut_slice(&mut self) -> &mut [u8] {
-        &mut self.bytes
+        if self.is_inline() { &mut self.inline[..self.inline_len] } else { &mut self.heap }
     }
 
     #[inline]
     fn extend(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
+        if self.is_inline() {
+            let len = self.inline_len + bytes.len();
+            if let Some(room) = self.inline.get_mut(self.inline_len..len) {
+                room.copy_from_slice(bytes);
+                self.inline_len = len;
+                return;
+            }
+            self.heap.reserve(len);
+            self.heap.extend_from_slice(&self.inline[..self.inline_len]);
+        }
+        self.heap.extend_from_slice(bytes);
     }
 
     #[inline]
     fn truncate(&mut self, len: usize) {
-        self.bytes.truncate(len);
+        if self.is_inline() {
+            self.inline_len = self.inline_len.min(len);
+        } else {
+            self.heap.truncate(len);
+        }
     }
 
     /// The first event that needs much less than the largest before it gives the difference back.
     /// A stream of nothing but large ones keeps its memory.
     #[inline]
     fn clear(&mut self) {
-        let (len, capacity) = (self.bytes.len(), self.bytes.capacity());
-        self.bytes.clear();
+        let (len, capacity) = (self.heap.len(), self.heap.capacity());
+        self.truncate(0);
         if capacity > Self::KEPT && len < capacity / 4 {
-            self.bytes.shrink_to(Self::KEPT.max(len * 2));
+            self.heap.shrink_to(Self::KEPT.max(len * 2));
         }
     }
 }

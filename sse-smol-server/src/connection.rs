@@ -32,21 +32,18 @@ pub(crate) async fn serve<H, F>(
     F: Future<Output = Result<(), End>>,
 {
     let wire = Arc::new(Wire::new(socket));
-    let head = match read_head(&wire.socket, config).await {
-        Ok(Some(head)) => Ok(head),
-        Ok(None) => return,
-        Err(refusal) => Err(refusal),
-    };
-    let mut log = AccessLog::new(peer, &head, Arc::clone(&wire));
-    let end = match head {
-        Err(refusal) => {
-            wire.answer(refusal.status, &whole(refusal.response(), &Method::GET));
-            wire.flush().await.err().unwrap_or(End::Answered(refusal.status))
-        }
+    let mut log = AccessLog::new(peer, Arc::clone(&wire));
+    let end = match read_head(&wire.socket, config).await {
         Ok(head) => {
+            log.request = format!("{} {}", head.method, head.uri);
             let request = Request::new(head, peer, config.keep_alive, Arc::clone(&wire));
             drive(&wire, run(&wire, handler(request))).await.err().unwrap_or(End::Finished)
         }
+        Err(NoHead::Refused(refusal)) => {
+            wire.answer(refusal.status, &whole(refusal.response(), &Method::GET));
+            wire.flush().await.err().unwrap_or(End::Answered(refusal.status))
+        }
+        Err(NoHead::Gone(end)) => end,
     };
     let whole = matches!(end, End::Finished | End::Answered(_));
     log.end = end;
@@ -56,26 +53,35 @@ pub(crate) async fn serve<H, F>(
     }
 }
 
-/// Reads a head. `None` if the peer leaves before it is complete, or says nothing at all: browsers
-/// open connections that they then do not need, and would not expect an answer on them.
-async fn read_head(
-    mut socket: &Async<TcpStream>,
-    config: &Config,
-) -> Result<Option<Parts>, Refusal> {
+/// Why there is no request on a connection.
+enum NoHead {
+    Refused(Refusal),
+    Gone(End),
+}
+
+impl From<Refusal> for NoHead {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+async fn read_head(mut socket: &Async<TcpStream>, config: &Config) -> Result<Parts, NoHead> {
     let mut deadline = Timer::after(config.head_timeout);
     let mut head = Vec::new();
     let mut piece = [0; 1024];
     loop {
-        let read = async { Some(socket.read(&mut piece).await.unwrap_or(0)) };
+        let read = async { Some(socket.read(&mut piece).await) };
         let late = async {
             (&mut deadline).await;
             None
         };
         let count = match read.or(late).await {
-            Some(0) => return Ok(None),
-            Some(count) => count,
-            None if head.is_empty() => return Ok(None),
-            None => return Err(Refusal::TOO_SLOW),
+            Some(Ok(0)) => return Err(NoHead::Gone(End::PeerClosed)),
+            Some(Ok(count)) => count,
+            Some(Err(error)) => return Err(NoHead::Gone(End::from_socket(&error))),
+            // Browsers open connections that they then do not need, and expect no answer there.
+            None if head.is_empty() => return Err(NoHead::Gone(End::Silent)),
+            None => return Err(Refusal::TOO_SLOW.into()),
         };
         let first = head.is_empty();
         head.extend_from_slice(&piece[..count]);
@@ -83,11 +89,11 @@ async fn read_head(
         // for each; but what does not even begin like HTTP is refused at once.
         if first || piece[..count].contains(&b'\n') {
             if let Some(head) = parse(&head[..head.len().min(config.max_head)])? {
-                return Ok(Some(head));
+                return Ok(head);
             }
         }
         if head.len() >= config.max_head {
-            return Err(Refusal::TOO_LARGE);
+            return Err(Refusal::TOO_LARGE.into());
         }
     }
 }
@@ -148,7 +154,7 @@ async fn linger(mut socket: &Async<TcpStream>) {
     drain.or(late).await;
 }
 
-/// Writes one line to the log when the request is over, however that comes about.
+/// Writes one line to the log when the connection is over, however that comes about.
 struct AccessLog {
     peer: SocketAddr,
     request: String,
@@ -158,12 +164,8 @@ struct AccessLog {
 }
 
 impl AccessLog {
-    fn new(peer: SocketAddr, head: &Result<Parts, Refusal>, wire: Arc<Wire>) -> Self {
-        let request = match head {
-            // As sent, but for what would break the line.
-            Ok(head) => format!("{} {}", head.method, head.uri),
-            Err(refusal) => format!("({})", refusal.why),
-        };
+    fn new(peer: SocketAddr, wire: Arc<Wire>) -> Self {
+        let request = "(no request)".to_owned();
         Self { peer, request, start: Instant::now(), wire, end: End::Stopped }
     }
 }

@@ -20,6 +20,8 @@ pub enum End {
     PeerClosed,
     /// The connection broke.
     PeerReset,
+    /// The peer connected and asked for nothing in time.
+    Silent,
     /// The handler failed. A stream that was open is cut off, without the chunk that would tell
     /// the peer it was whole; otherwise the answer is 500.
     Failed(Box<dyn std::error::Error + Send + Sync>),
@@ -48,6 +50,7 @@ impl fmt::Display for End {
             Self::Answered(_) => f.write_str("answered"),
             Self::PeerClosed => f.write_str("closed by the peer"),
             Self::PeerReset => f.write_str("reset by the peer"),
+            Self::Silent => f.write_str("nothing asked in time"),
             Self::Failed(error) => write!(f, "failed: {error}"),
             Self::Stopped => f.write_str("server stopped"),
         }
