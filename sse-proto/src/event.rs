@@ -254,6 +254,11 @@ impl<'a> Event<'a> {
         if self.event_type.is_empty() { Text::from_bytes(MESSAGE) } else { self.event_type }
     }
 
+    /// Whether it has data, and so is dispatched by the receiver.
+    pub const fn has_data(&self) -> bool {
+        self.data.is_some()
+    }
+
     /// The data; empty also for a block without data.
     pub fn data(&self) -> Text<'a> {
         self.data.unwrap_or_default()

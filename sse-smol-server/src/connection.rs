@@ -1,22 +1,25 @@
-//! One connection from its first byte to its last: head, handler, end.
+//! One connection from its first byte to its last: heads, handlers, ends.
 
 use std::future::{self, Future};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use http::request::Parts;
 use http::{Method, StatusCode};
 use smol::future::FutureExt as _;
 use smol::io::AsyncReadExt as _;
 use smol::{Async, Timer};
+use sse_proto::Event;
 
-use crate::head::{Refusal, parse, text, whole};
+use crate::head::{Head, Refusal, text, whole};
+use crate::input::{NoInput, read_head};
+use crate::peers::Slot;
+use crate::server::Shared;
 use crate::wire::Wire;
-use crate::{Config, End, Request};
+use crate::{Closed, End, Frame, Request};
 
 /// How long a connection is read after the last byte was written.
 const LINGER: Duration = Duration::from_secs(1);
@@ -24,118 +27,141 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Serves one connection.
 pub(crate) async fn serve<H, F>(
     socket: Async<TcpStream>,
-    peer: SocketAddr,
-    config: &Config,
-    handler: H,
+    slot: Slot,
+    shared: Arc<Shared>,
+    handler: &H,
 ) where
-    H: FnOnce(Request) -> F,
+    H: Fn(Request) -> F,
     F: Future<Output = Result<(), End>>,
 {
-    let wire = Arc::new(Wire::new(socket));
-    let mut log = AccessLog::new(peer, Arc::clone(&wire));
-    let end = match read_head(&wire.socket, config).await {
-        Ok(head) => {
-            log.request = format!("{} {}", head.method, head.uri);
-            let request = Request::new(head, peer, config.keep_alive, Arc::clone(&wire));
-            drive(&wire, run(&wire, handler(request))).await.err().unwrap_or(End::Finished)
-        }
-        Err(NoHead::Refused(refusal)) => {
-            wire.answer(refusal.status, &whole(refusal.response(), &Method::GET));
-            wire.flush().await.err().unwrap_or(End::Answered(refusal.status))
-        }
-        Err(NoHead::Gone(end)) => end,
-    };
-    let whole = matches!(end, End::Finished | End::Answered(_));
-    log.end = end;
-    drop(log);
-    if whole {
-        linger(&wire.socket).await;
-    }
-}
-
-/// Why there is no request on a connection.
-enum NoHead {
-    Refused(Refusal),
-    Gone(End),
-}
-
-impl From<Refusal> for NoHead {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-async fn read_head(mut socket: &Async<TcpStream>, config: &Config) -> Result<Parts, NoHead> {
-    let mut deadline = Timer::after(config.head_timeout);
-    let mut head = Vec::new();
-    let mut piece = [0; 1024];
+    let slot = Arc::new(slot);
+    let wire = Arc::new(Wire::new(socket, shared.config.write_timeout));
+    let mut first = true;
     loop {
-        let read = async { Some(socket.read(&mut piece).await) };
-        let late = async {
-            (&mut deadline).await;
-            None
+        let drained = async {
+            shared.drain.begun().await;
+            Err(NoInput::Gone(End::Drained))
         };
-        let count = match read.or(late).await {
-            Some(Ok(0)) => return Err(NoHead::Gone(End::PeerClosed)),
-            Some(Ok(count)) => count,
-            Some(Err(error)) => return Err(NoHead::Gone(End::from_socket(&error))),
-            // Browsers open connections that they then do not need, and expect no answer there.
-            None if head.is_empty() => return Err(NoHead::Gone(End::Silent)),
-            None => return Err(Refusal::TOO_SLOW.into()),
+        let input = read_head(&wire, &shared.config).or(drained).await;
+        if let (Err(NoInput::Gone(_)), false) = (&input, first) {
+            // Its requests are in the log.
+            return;
+        }
+        first = false;
+        let mut log = AccessLog::new(slot.peer, Arc::clone(&wire), Arc::clone(&shared));
+        let (end, again) = match input {
+            Ok(head) => {
+                log.request = format!("{} {}", head.parts.method, head.parts.uri);
+                let keeps = head.keeps_connection();
+                let end = answer(head, &wire, &slot, &shared, handler).await;
+                (end, keeps && !wire.had_stream() && !wire.body_unread())
+            }
+            Err(NoInput::Refused(refusal)) => (refuse(&wire, refusal).await, false),
+            Err(NoInput::Gone(end)) => (end, false),
         };
-        let first = head.is_empty();
-        head.extend_from_slice(&piece[..count]);
-        // Whole lines only, or a peer that sends byte by byte would have all of it parsed again
-        // for each; but what does not even begin like HTTP is refused at once.
-        if first || piece[..count].contains(&b'\n') {
-            if let Some(head) = parse(&head[..head.len().min(config.max_head)])? {
-                return Ok(head);
+        let orderly = end.is_orderly();
+        log.end = end;
+        drop(log);
+        if !orderly {
+            return;
+        }
+        if !again || shared.drain.has_begun() {
+            return linger(&wire.socket).await;
+        }
+    }
+}
+
+/// Answers one request.
+async fn answer<H, F>(
+    head: Head,
+    wire: &Arc<Wire>,
+    slot: &Arc<Slot>,
+    shared: &Arc<Shared>,
+    handler: &H,
+) -> End
+where
+    H: Fn(Request) -> F,
+    F: Future<Output = Result<(), End>>,
+{
+    wire.begin_request(head.has_body());
+    let request = Request::new(head, Arc::clone(wire), Arc::clone(slot), Arc::clone(shared));
+    // A panic is the failure of one request, not of the server.
+    let handler = AssertUnwindSafe(async { handler(request).await }).catch_unwind();
+    let handler =
+        async { handler.await.unwrap_or_else(|_| Err(End::Failed("the handler panicked".into()))) };
+    let mut end = drive(wire, shared, handler).await.err().unwrap_or(End::Finished);
+    if wire.status().is_none() && matches!(end, End::Finished | End::Failed(_)) {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        let response = text(status, "The server failed to answer.");
+        wire.answer(status, whole(response, &Method::GET, true));
+        if let End::Finished = end {
+            end = End::Failed("the handler did not answer".into());
+        }
+    } else if end.is_orderly() {
+        wire.finish();
+    }
+    if end.is_orderly() || matches!(end, End::Failed(_)) {
+        // The rest of the answer; the handler is gone, but the peer is still watched.
+        if let Err(cut_short) = drive(wire, shared, wire.flush()).await {
+            if end.is_orderly() {
+                return cut_short;
             }
         }
-        if head.len() >= config.max_head {
-            return Err(Refusal::TOO_LARGE.into());
-        }
     }
+    end
 }
 
-/// Runs a handler to its end, and ends what it has begun.
-async fn run(wire: &Wire, handler: impl Future<Output = Result<(), End>>) -> Result<(), End> {
-    // A panic is the failure of one request, not of the server.
-    let result = AssertUnwindSafe(handler).catch_unwind().await;
-    let result = result.unwrap_or_else(|_| Err(End::Failed("the handler panicked".into())));
-    let answered = wire.status().is_some();
-    match result {
-        Ok(()) if answered => wire.finish(),
-        Err(End::Failed(_)) | Ok(()) if !answered => {
-            let status = StatusCode::INTERNAL_SERVER_ERROR;
-            let response = text(status, "The server failed to answer.");
-            wire.answer(status, &whole(response, &Method::GET));
-        }
-        _ => {}
-    }
-    wire.flush().await?;
-    result
+async fn refuse(wire: &Wire, refusal: Refusal) -> End {
+    wire.answer(refusal.status, whole(refusal.response(), &Method::GET, true));
+    wire.flush().await.err().unwrap_or(End::Answered(refusal.status))
 }
 
-/// Polls a handler, and beside it does what goes on while it waits: watches the peer, sends
-/// keep-alives, writes what is left over.
-async fn drive(wire: &Wire, handler: impl Future<Output = Result<(), End>>) -> Result<(), End> {
-    let mut handler = pin!(handler);
-    let mut timer = None;
+/// Polls what answers a request, and beside it does what goes on while that waits: watches the
+/// peer and the clock, writes what is left over, and sends the peer away when the server drains.
+async fn drive(
+    wire: &Wire,
+    shared: &Shared,
+    work: impl Future<Output = Result<(), End>>,
+) -> Result<(), End> {
+    let mut work = pin!(work);
+    let mut alarm = None;
+    let mut drain = Some(shared.drain.listen());
+    let mut leave: Option<Timer> = None;
     future::poll_fn(|cx| {
-        if let Poll::Ready(result) = handler.as_mut().poll(cx) {
+        if let Poll::Ready(result) = work.as_mut().poll(cx) {
             return Poll::Ready(result);
         }
         if let Poll::Ready(end) = wire.poll_peer(cx) {
             return Poll::Ready(Err(end));
         }
-        wire.poll_keep_alive(cx, &mut timer);
+        if let Some(listener) = &mut drain {
+            let begun = shared.drain.has_begun() || Pin::new(listener).poll(cx).is_ready();
+            if begun && wire.is_open() {
+                drain = None;
+                leave = Some(Timer::after(send_away(wire, shared.config.drain)));
+            }
+        }
+        if leave.as_mut().is_some_and(|timer| Pin::new(timer).poll(cx).is_ready()) {
+            return Poll::Ready(Err(End::Drained));
+        }
+        if let Poll::Ready(end) = wire.poll_time(cx, &mut alarm) {
+            return Poll::Ready(Err(end));
+        }
         match wire.poll_flush(cx) {
             Poll::Ready(Err(end)) => Poll::Ready(Err(end)),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
         }
     })
     .await
+}
+
+/// Tells a stream's peer to come back at a time of its own, and tells when the stream is to end:
+/// all within the window, one after the other.
+fn send_away(wire: &Wire, window: Duration) -> Duration {
+    let retry = 500 + fastrand::u64(..1500);
+    wire.push([Frame::from(Event::without_data().with_retry(retry))]);
+    // The last fifth is for those that are slow to take it.
+    window.mul_f64(0.8 * fastrand::f64())
 }
 
 /// Tells the peer that nothing more comes, and waits until it has closed, too. A socket that is
@@ -154,25 +180,43 @@ async fn linger(mut socket: &Async<TcpStream>) {
     drain.or(late).await;
 }
 
-/// Writes one line to the log when the connection is over, however that comes about.
+/// Turns a connection away at the door: an answer without a look at the request.
+pub(crate) async fn turn_away(mut socket: Async<TcpStream>, answer: Vec<u8>) {
+    use smol::io::AsyncWriteExt as _;
+    if socket.write_all(&answer).await.is_ok() {
+        linger(&socket).await;
+    }
+}
+
+/// Tells everyone that a request is over, however that comes about: who asked for it
+/// ([`on_close`](crate::EventStream::on_close)), the metrics, and the log, a line each.
 struct AccessLog {
     peer: SocketAddr,
     request: String,
     start: Instant,
     wire: Arc<Wire>,
+    shared: Arc<Shared>,
     end: End,
 }
 
 impl AccessLog {
-    fn new(peer: SocketAddr, wire: Arc<Wire>) -> Self {
+    fn new(peer: SocketAddr, wire: Arc<Wire>, shared: Arc<Shared>) -> Self {
         let request = "(no request)".to_owned();
-        Self { peer, request, start: Instant::now(), wire, end: End::Stopped }
+        Self { peer, request, start: Instant::now(), wire, shared, end: End::Stopped }
     }
 }
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
         let sent = self.wire.sent();
+        let had_stream = self.wire.had_stream();
+        let closed = Closed {
+            reason: &self.end,
+            last_event_id: sent.last_with_id.as_ref().and_then(Frame::id),
+            events: sent.events,
+        };
+        self.wire.close(&closed);
+        self.shared.metrics.ended(&self.end, &sent, had_stream);
         let status = self.wire.status().map_or("-".into(), |status| status.as_u16().to_string());
         log::info!(
             "{} {} {status}: {}, {} events, {} bytes, {:.3} s",

@@ -22,6 +22,12 @@ pub enum End {
     PeerReset,
     /// The peer connected and asked for nothing in time.
     Silent,
+    /// The peer took nothing of what was sent for too long.
+    Stuck,
+    /// The subscriber fell behind the topic's log; the stream ended so that it resumes.
+    Lagged,
+    /// The server is about to stop, and told the peer when to come back.
+    Drained,
     /// The handler failed. A stream that was open is cut off, without the chunk that would tell
     /// the peer it was whole; otherwise the answer is 500.
     Failed(Box<dyn std::error::Error + Send + Sync>),
@@ -34,6 +40,27 @@ impl End {
     pub(crate) fn from_socket(error: &io::Error) -> Self {
         log::debug!("socket: {error}");
         Self::PeerReset
+    }
+
+    /// Whether the peer is to get all that was written, and is told that it was all.
+    pub(crate) const fn is_orderly(&self) -> bool {
+        matches!(self, Self::Finished | Self::Answered(_) | Self::Lagged | Self::Drained)
+    }
+
+    /// One word, for metrics.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Answered(_) => "answered",
+            Self::PeerClosed => "peer_closed",
+            Self::PeerReset => "peer_reset",
+            Self::Silent => "silent",
+            Self::Stuck => "stuck",
+            Self::Lagged => "lagged",
+            Self::Drained => "drained",
+            Self::Failed(_) => "failed",
+            Self::Stopped => "stopped",
+        }
     }
 }
 
@@ -51,6 +78,9 @@ impl fmt::Display for End {
             Self::PeerClosed => f.write_str("closed by the peer"),
             Self::PeerReset => f.write_str("reset by the peer"),
             Self::Silent => f.write_str("nothing asked in time"),
+            Self::Stuck => f.write_str("the peer took nothing for too long"),
+            Self::Lagged => f.write_str("fell behind the log"),
+            Self::Drained => f.write_str("drained"),
             Self::Failed(error) => write!(f, "failed: {error}"),
             Self::Stopped => f.write_str("server stopped"),
         }

@@ -10,7 +10,7 @@ use http::{Method, StatusCode, Version};
 /// More headers than any client sends.
 const MAX_HEADERS: usize = 64;
 
-/// Why a request is refused before a handler sees it.
+/// Why a request is refused before a handler has answered it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
@@ -18,16 +18,20 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    pub(crate) const TOO_LARGE: Self = Self {
+    pub(crate) const HEAD_TOO_LARGE: Self = Self {
         status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         why: "The request head is larger than this server takes (see --max-head).",
     };
+    pub(crate) const BODY_TOO_LARGE: Self = Self {
+        status: StatusCode::PAYLOAD_TOO_LARGE,
+        why: "The request body is larger than this server takes (see --max-body).",
+    };
     pub(crate) const TOO_SLOW: Self = Self {
         status: StatusCode::REQUEST_TIMEOUT,
-        why: "The request head did not arrive in time (see --head-timeout).",
+        why: "The request did not arrive in time (see --head-timeout).",
     };
 
-    const fn bad(why: &'static str) -> Self {
+    pub(crate) const fn bad(why: &'static str) -> Self {
         Self { status: StatusCode::BAD_REQUEST, why }
     }
 
@@ -57,19 +61,48 @@ pub fn text(status: StatusCode, line: &str) -> Response {
     response
 }
 
-/// Parses what has arrived of a request head. `None` while it is incomplete.
-pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Parts>, Refusal> {
+/// A request head, and what it says of the body after it.
+#[derive(Debug)]
+pub(crate) struct Head {
+    pub(crate) parts: Parts,
+    pub(crate) body: Body,
+}
+
+/// How long a request's body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Body {
+    Length(u64),
+    Chunked,
+}
+
+impl Head {
+    pub(crate) fn has_body(&self) -> bool {
+        self.body != Body::Length(0)
+    }
+
+    /// Whether the client would send another request on the same connection.
+    pub(crate) fn keeps_connection(&self) -> bool {
+        let connection = self.parts.headers.get_all(header::CONNECTION).iter();
+        let mut options = connection.filter_map(|value| value.to_str().ok());
+        self.parts.version == Version::HTTP_11
+            && !options.any(|value| value.to_ascii_lowercase().contains("close"))
+    }
+}
+
+/// Parses what has arrived of a request head: gives the head and its length, or `None` while it is
+/// incomplete.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
-    match parsed.parse(bytes) {
+    let len = match parsed.parse(bytes) {
         Ok(httparse::Status::Partial) => return Ok(None),
-        Ok(httparse::Status::Complete(_)) => {}
-        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TOO_LARGE),
+        Ok(httparse::Status::Complete(len)) => len,
+        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HEAD_TOO_LARGE),
         Err(httparse::Error::Version) => {
             return Err(Refusal::bad("This server speaks HTTP/1.1 and HTTP/1.0."));
         }
         Err(_) => return Err(Refusal::bad("The request head is not HTTP.")),
-    }
+    };
     let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version)
     else {
         return Ok(None);
@@ -90,7 +123,28 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Parts>, Refusal> {
     if hosts > 1 || (hosts == 0 && version == Version::HTTP_11) {
         return Err(Refusal::bad("A request has one Host header."));
     }
-    Ok(Some(parts))
+    let body = body_length(&parts.headers)?;
+    Ok(Some((Head { parts, body }, len)))
+}
+
+/// Anything that two readers could understand differently is refused.
+fn body_length(headers: &HeaderMap) -> Result<Body, Refusal> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (lengths.next(), codings.next(), lengths.next(), codings.next()) {
+        (None, None, ..) => Ok(Body::Length(0)),
+        (Some(length), None, None, _) => length
+            .to_str()
+            .ok()
+            .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
+            .and_then(|digits| digits.parse().ok())
+            .map(Body::Length)
+            .ok_or(Refusal::bad("Content-Length is no number of bytes.")),
+        (None, Some(coding), _, None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+            Ok(Body::Chunked)
+        }
+        _ => Err(Refusal::bad("A body has one Content-Length, or is chunked and nothing else.")),
+    }
 }
 
 /// Whether the request's `Accept` leaves room for an event stream. One that is absent or empty
@@ -143,24 +197,28 @@ pub(crate) fn stream_head(framing: Framing, headers: &HeaderMap) -> Vec<u8> {
     if framing == Framing::Chunked {
         all.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    head(StatusCode::OK, all)
+    head(StatusCode::OK, all, true)
 }
 
-/// A whole response, or its head if that was asked for.
-pub(crate) fn whole(response: Response, method: &Method) -> Vec<u8> {
+/// A whole response, or its head if that was asked for. `close` says that the connection serves no
+/// other request.
+pub(crate) fn whole(response: Response, method: &Method, close: bool) -> Vec<u8> {
     let (parts, body) = response.into_parts();
     let mut headers = parts.headers;
-    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    let mut bytes = head(parts.status, headers);
+    if parts.status != StatusCode::NO_CONTENT {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    }
+    let mut bytes = head(parts.status, headers, close);
     if method != Method::HEAD {
         bytes.extend(body);
     }
     bytes
 }
 
-/// A head. Every connection serves one request.
-fn head(status: StatusCode, mut headers: HeaderMap) -> Vec<u8> {
-    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+fn head(status: StatusCode, mut headers: HeaderMap, close: bool) -> Vec<u8> {
+    if close {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     let mut line = String::new();
     let reason = status.canonical_reason().unwrap_or_default();
     let date = httpdate::fmt_http_date(SystemTime::now());
@@ -239,7 +297,33 @@ mod tests {
         assert_eq!(status(&format!("GET / HTTP/1.1\r\n{}", "a: b\r\n".repeat(65))), 431);
         assert!(parse(b"GET / HTTP/1.1\r\nHost: a\r\n").unwrap().is_none());
         assert!(parse(b"GET / HTTP/1.0\r\n\r\n").unwrap().is_some());
-        let absolute = parse(b"GET http://a/b?c HTTP/1.1\r\nHost: a\r\n\r\n").unwrap().unwrap();
-        assert_eq!((absolute.uri.path(), absolute.uri.query()), ("/b", Some("c")));
+        let request = b"GET http://a/b?c HTTP/1.1\r\nHost: a\r\n\r\nrest";
+        let (absolute, len) = parse(request).unwrap().unwrap();
+        let uri = absolute.parts.uri;
+        assert_eq!((uri.path(), uri.query(), &request[len..]), ("/b", Some("c"), &b"rest"[..]));
+    }
+
+    #[test]
+    fn bodies_have_one_length() {
+        let body = |headers: &str| {
+            let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
+            parse(head.as_bytes())
+                .map(|parsed| parsed.unwrap().0.body)
+                .map_err(|error| error.status)
+        };
+        assert_eq!(body(""), Ok(Body::Length(0)));
+        assert_eq!(body("Content-Length: 12\r\n"), Ok(Body::Length(12)));
+        assert_eq!(body("Transfer-Encoding: Chunked\r\n"), Ok(Body::Chunked));
+        for ambiguous in [
+            "Content-Length: +1\r\n",
+            "Content-Length: 1, 1\r\n",
+            "Content-Length: 99999999999999999999\r\n",
+            "Content-Length: 1\r\nContent-Length: 1\r\n",
+            "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        ] {
+            assert_eq!(body(ambiguous), Err(StatusCode::BAD_REQUEST), "{ambiguous}");
+        }
     }
 }

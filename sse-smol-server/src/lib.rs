@@ -49,13 +49,26 @@
 #![forbid(unsafe_code)]
 
 mod connection;
+mod drain;
 mod end;
+mod frame;
 mod head;
+mod history;
+mod input;
+mod metrics;
+mod peers;
+mod polled;
 mod server;
 mod stream;
+mod topics;
 mod wire;
 
+pub use drain::Drain;
 pub use end::End;
+pub use frame::Frame;
+pub use history::History;
+pub use metrics::Metrics;
+pub use polled::{Polled, PolledConfig};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../../README.md")]
@@ -63,4 +76,8 @@ struct Readme;
 
 pub use head::{Response, text};
 pub use server::{Config, Server};
-pub use stream::{EventStream, Request, not_allowed};
+pub use stream::{CancelToken, Closed, EventStream, Request, not_allowed};
+pub use topics::{
+    Lagged, Publication, Published, Start, Subscription, TopicError, TopicInfo, Topics,
+    TopicsConfig,
+};

@@ -1,49 +1,23 @@
 //! The server that people run.
 
+mod args;
+mod guard;
 mod routes;
 
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use async_signal::{Signal, Signals};
-use clap::Parser;
+use clap::Parser as _;
 use smol::future::FutureExt as _;
 use smol::stream::StreamExt as _;
 use smol::{Executor, block_on, channel};
-use sse_smol_server::{Config, Server};
+use sse_smol_server::Server;
 
-/// A small server for server-sent events.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Args {
-    /// Address and port to listen on; port 0 takes any that is free
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
-
-    /// Send a comment after so many seconds without traffic on a stream; 0 for never
-    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
-    keep_alive: Duration,
-
-    /// Answer 408 to a request head that takes longer
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    head_timeout: Duration,
-
-    /// Answer 431 to a request head that is larger
-    #[arg(long, value_name = "BYTES", default_value = "16384")]
-    max_head: usize,
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
-    Duration::try_from_secs_f64(seconds)
-        .ok()
-        // A deadline has to be a point in time.
-        .filter(|duration| *duration <= Duration::from_secs(365 * 24 * 3600))
-        .ok_or_else(|| "must be between 0 and the seconds of a year".to_owned())
-}
+use crate::args::Args;
+use crate::routes::App;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -60,18 +34,15 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), String> {
-    let config = Config {
-        keep_alive: (!args.keep_alive.is_zero()).then_some(args.keep_alive),
-        head_timeout: args.head_timeout,
-        max_head: args.max_head,
-    };
+    raise_descriptor_limit();
     let mut signals = Signals::new([Signal::Int, Signal::Term])
         .map_err(|error| format!("cannot listen to signals: {error}"))?;
     let in_use = |error| {
         format!("cannot listen on {}: {error}; --listen chooses another address", args.listen)
     };
-    let server = Server::bind(args.listen, config).map_err(in_use)?;
+    let server = Server::bind(args.listen, args.server_config()).map_err(in_use)?;
     let address = server.local_addr().map_err(in_use)?;
+    let app = Arc::new(App::new(args, address, &server)?);
     // Whoever started the server may have stopped reading; that is no reason not to serve.
     let _ = write!(
         io::stdout(),
@@ -85,13 +56,31 @@ fn run(args: &Args) -> Result<(), String> {
         for _ in 1..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| block_on(executor.run(stopped.recv())));
         }
-        let signal = async {
+        let drain = server.drain();
+        let until_second_signal = async {
+            signals.next().await;
+            log::info!("draining; a second signal stops at once");
+            drain.begin();
             signals.next().await;
         };
-        block_on(executor.run(signal.or(server.serve(&executor, routes::handle))));
+        let serve = server.serve(&executor, move |request| {
+            let app = Arc::clone(&app);
+            async move { app.handle(request).await }
+        });
+        block_on(executor.run(serve.or(until_second_signal)));
         log::info!("stopping");
         drop(running);
     });
     // What is still open ends with the executor.
     Ok(())
+}
+
+/// A connection is a descriptor, and the usual limit is for programs that open files.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        log::debug!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
 }

@@ -6,9 +6,15 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
+use http::header::{HeaderValue, RETRY_AFTER};
+use smol::future::FutureExt as _;
 use smol::{Async, Executor, Timer};
 
-use crate::{End, Request, connection};
+use crate::head::{text, whole};
+use crate::metrics::Metrics;
+use crate::peers::Peers;
+use crate::{Drain, End, Request, connection};
 
 /// How a server treats its connections.
 #[derive(Clone, Debug)]
@@ -16,10 +22,27 @@ pub struct Config {
     /// After so much silence on a stream a keep-alive comment is sent; `None` for never.
     /// Default: 15 s.
     pub keep_alive: Option<Duration>,
-    /// A request head that has not arrived by then is answered with 408. Default: 10 s.
+    /// A request head that has not arrived by then is answered with 408, as is a body that stalls
+    /// for so long. Default: 10 s.
     pub head_timeout: Duration,
     /// A request head of more bytes is answered with 431. Default: 16 KiB.
     pub max_head: usize,
+    /// A request body of more bytes is answered with 413. Default: 1 MiB.
+    pub max_body: usize,
+    /// A peer that takes nothing of what was sent for so long is given up. One that takes a little
+    /// now and then is slow, and is waited for. Default: 30 s.
+    pub write_timeout: Duration,
+    /// One more connection is answered with 503 and a time to come back. Default: 20,000.
+    pub max_connections: usize,
+    /// The same for connections from one address. Default (`None`): 256, and no limit for loopback
+    /// addresses, from which proxies connect.
+    pub max_connections_per_peer: Option<usize>,
+    /// Over so much time streams are ended when the server drains. Default: 5 s.
+    pub drain: Duration,
+}
+
+impl Config {
+    pub(crate) const PER_PEER: usize = 256;
 }
 
 impl Default for Config {
@@ -28,6 +51,11 @@ impl Default for Config {
             keep_alive: Some(Duration::from_secs(15)),
             head_timeout: Duration::from_secs(10),
             max_head: 16 << 10,
+            max_body: 1 << 20,
+            write_timeout: Duration::from_secs(30),
+            max_connections: 20_000,
+            max_connections_per_peer: None,
+            drain: Duration::from_secs(5),
         }
     }
 }
@@ -36,7 +64,16 @@ impl Default for Config {
 #[derive(Debug)]
 pub struct Server {
     listener: Async<TcpListener>,
-    config: Config,
+    shared: Arc<Shared>,
+}
+
+/// What all connections of a server share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) drain: Drain,
+    pub(crate) metrics: Arc<Metrics>,
+    peers: Arc<Peers>,
 }
 
 /// How long accepting pauses after it failed, say for want of file descriptors.
@@ -49,7 +86,14 @@ impl Server {
     ///
     /// Whatever the system says of the address.
     pub fn bind(address: SocketAddr, config: Config) -> io::Result<Self> {
-        Ok(Self { listener: Async::<TcpListener>::bind(address)?, config })
+        let shared = Shared {
+            config,
+            drain: Drain::default(),
+            metrics: Arc::default(),
+            peers: Arc::default(),
+        };
+        let listener = Async::<TcpListener>::bind(address)?;
+        Ok(Self { listener, shared: Arc::new(shared) })
     }
 
     /// The address it listens on.
@@ -61,37 +105,85 @@ impl Server {
         self.listener.get_ref().local_addr()
     }
 
+    /// What tells the server to stop.
+    pub fn drain(&self) -> Drain {
+        self.shared.drain.clone()
+    }
+
+    /// What the server counts.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.shared.metrics)
+    }
+
     /// Accepts connections, and serves each on a task of `executor`, for as long as this future
     /// is polled. The tasks live as long as the executor does.
     ///
     /// A handler takes a request, answers it, and returns.
+    ///
+    /// When the server is told to [drain](Drain::begin), this accepts no more, and returns when all
+    /// connections are gone, or the time for it is over.
     pub async fn serve<H, F>(self, executor: &Executor<'_>, handler: H)
     where
         H: Fn(Request) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), End>> + Send + 'static,
     {
-        let config = Arc::new(self.config);
+        let Self { listener, shared } = self;
         let handler = Arc::new(handler);
-        loop {
-            let (socket, peer) = match self.listener.accept().await {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    log::warn!("cannot accept a connection: {error}");
-                    Timer::after(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            // Events are small, and none waits for the next to fill a packet.
-            if let Err(error) = socket.get_ref().set_nodelay(true) {
-                log::debug!("{peer}: {error}");
+        shared.drain.begun().or(accept(&listener, &shared, executor, &handler)).await;
+        drop(listener);
+        let late = async {
+            Timer::after(shared.config.drain).await;
+        };
+        shared.peers.gone().or(late).await;
+    }
+}
+
+async fn accept<H, F>(
+    listener: &Async<TcpListener>,
+    shared: &Arc<Shared>,
+    executor: &Executor<'_>,
+    handler: &Arc<H>,
+) where
+    H: Fn(Request) -> F + Send + Sync + 'static,
+    F: Future<Output = Result<(), End>> + Send + 'static,
+{
+    loop {
+        let (socket, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                log::warn!("cannot accept a connection: {error}");
+                Timer::after(ACCEPT_PAUSE).await;
                 continue;
             }
-            let (config, handler) = (Arc::clone(&config), Arc::clone(&handler));
-            executor
-                .spawn(async move {
-                    connection::serve(socket, peer, &config, |request| handler(request)).await;
-                })
-                .detach();
+        };
+        let Some(slot) = shared.peers.admit(peer, &shared.config) else {
+            shared.metrics.turned_away.inc();
+            log::debug!("{peer}: turned away");
+            executor.spawn(connection::turn_away(socket, busy())).detach();
+            continue;
+        };
+        // Events are small, and none waits for the next to fill a packet.
+        if let Err(error) = socket.get_ref().set_nodelay(true) {
+            log::debug!("{peer}: {error}");
+            continue;
         }
+        let (shared, handler) = (Arc::clone(shared), Arc::clone(handler));
+        shared.metrics.connections.inc();
+        executor
+            .spawn(async move {
+                let metrics = Arc::clone(&shared.metrics);
+                connection::serve(socket, slot, shared, &*handler).await;
+                metrics.connections.dec();
+            })
+            .detach();
     }
+}
+
+/// 503, with a time to come back that is not everybody's.
+fn busy() -> Vec<u8> {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let mut response = text(status, "No connection is free; try again later.");
+    let seconds = HeaderValue::from(fastrand::u64(2..=10));
+    response.headers_mut().insert(RETRY_AFTER, seconds);
+    whole(response, &http::Method::GET, true)
 }

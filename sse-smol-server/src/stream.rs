@@ -1,35 +1,41 @@
 //! What a handler holds: a request, and the event stream that it opens.
 
+use std::convert::Infallible;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, StatusCode, Version};
-use sse_proto::{Comment, Event};
+use smol::channel;
+use smol::stream::{Stream, StreamExt as _};
 
-use crate::End;
-use crate::head::{Framing, Response, accepts_event_stream, stream_head, text, whole};
+use crate::head::{Body, Framing, Head, Response, accepts_event_stream, stream_head, text, whole};
+use crate::input::{NoInput, read_body};
+use crate::peers::{Slot, StreamSlot};
+use crate::server::Shared;
 use crate::wire::Wire;
+use crate::{End, Frame, Lagged, Subscription};
 
 /// A request, to be answered by an event stream or by a response.
 #[derive(Debug)]
 pub struct Request {
     head: Parts,
-    peer: SocketAddr,
-    keep_alive: Option<Duration>,
+    body: Body,
+    keeps_connection: bool,
+    response_headers: HeaderMap,
     wire: Arc<Wire>,
+    slot: Arc<Slot>,
+    shared: Arc<Shared>,
 }
 
 impl Request {
-    pub(crate) const fn new(
-        head: Parts,
-        peer: SocketAddr,
-        keep_alive: Option<Duration>,
-        wire: Arc<Wire>,
-    ) -> Self {
-        Self { head, peer, keep_alive, wire }
+    pub(crate) fn new(head: Head, wire: Arc<Wire>, slot: Arc<Slot>, shared: Arc<Shared>) -> Self {
+        let keeps_connection = head.keeps_connection();
+        let response_headers = HeaderMap::new();
+        let Head { parts, body } = head;
+        Self { head: parts, body, keeps_connection, response_headers, wire, slot, shared }
     }
 
     /// The method.
@@ -52,9 +58,53 @@ impl Request {
         &self.head.headers
     }
 
+    /// Headers for the answer, whatever it will be; until then they can be set by whoever has the
+    /// request, such as what wraps a handler. They replace those that an event stream or a response
+    /// has by itself.
+    ///
+    /// ```
+    /// # use http::HeaderValue;
+    /// # use sse_smol_server::{End, EventStream, Request};
+    /// async fn no_store(mut request: Request) -> Result<(), End> {
+    ///     let value = HeaderValue::from_static("no-store");
+    ///     request.response_headers_mut().insert("cache-control", value);
+    ///     request.open().await.map(drop)
+    /// }
+    /// ```
+    pub const fn response_headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.response_headers
+    }
+
     /// The address the request came from.
-    pub const fn peer_addr(&self) -> SocketAddr {
-        self.peer
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.slot.peer
+    }
+
+    /// Reads the body, up to [`Config::max_body`](crate::Config::max_body). Empty if it was read
+    /// before.
+    ///
+    /// # Errors
+    ///
+    /// An [`End`] to be passed on. A request whose body is too large, too slow or broken has got its
+    /// answer then.
+    pub async fn body(&mut self) -> Result<Vec<u8>, End> {
+        if !self.wire.body_unread() {
+            return Ok(Vec::new());
+        }
+        let expects = self.head.headers.get(header::EXPECT);
+        if expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+            self.wire.push_raw(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec());
+            self.wire.flush().await?;
+        }
+        let config = &self.shared.config;
+        match read_body(&self.wire, self.body, config.max_body, config.head_timeout).await {
+            Ok(body) => Ok(body),
+            Err(NoInput::Gone(end)) => Err(end),
+            Err(NoInput::Refused(refusal)) => {
+                self.answer(refusal.response()).await?;
+                Err(End::Answered(refusal.status))
+            }
+        }
     }
 
     /// Answers with an event stream: writes the head and returns when the kernel has it.
@@ -69,16 +119,6 @@ impl Request {
     /// An [`End`] to be passed on. Requests that no event stream can answer have got their answer
     /// then: `HEAD` the head, other methods 405, an `Accept` that excludes event streams 406.
     pub async fn open(self) -> Result<EventStream, End> {
-        self.open_with(&HeaderMap::new()).await
-    }
-
-    /// Like [`open`](Self::open), with further response headers; they replace those that the
-    /// stream has by itself.
-    ///
-    /// # Errors
-    ///
-    /// As [`open`](Self::open).
-    pub async fn open_with(self, headers: &HeaderMap) -> Result<EventStream, End> {
         if self.head.method != Method::GET && self.head.method != Method::HEAD {
             return Err(self.refuse(not_allowed("GET, HEAD")).await);
         }
@@ -88,16 +128,18 @@ impl Request {
         }
         let old = self.head.version == Version::HTTP_10;
         let framing = if old { Framing::Close } else { Framing::Chunked };
-        let head = stream_head(framing, headers);
+        let head = stream_head(framing, &self.response_headers);
         if self.head.method == Method::HEAD {
-            self.wire.answer(StatusCode::OK, &head);
+            self.wire.answer(StatusCode::OK, head);
             self.wire.flush().await?;
             return Err(End::Answered(StatusCode::OK));
         }
-        let Self { wire, keep_alive, .. } = self;
-        wire.begin(&head, framing, keep_alive);
+        let Self { wire, slot, shared, .. } = self;
+        wire.begin_stream(head, framing, shared.config.keep_alive);
         wire.flush().await?;
-        Ok(EventStream { wire })
+        shared.metrics.streams.inc();
+        let slot = slot.open_stream();
+        Ok(EventStream { wire, shared, _slot: slot })
     }
 
     /// Answers with a response that is no event stream; with its head alone if that was asked for.
@@ -106,13 +148,32 @@ impl Request {
     ///
     /// An [`End`] if the peer is gone.
     pub async fn respond(self, response: Response) -> Result<(), End> {
-        self.wire.answer(response.status(), &whole(response, &self.head.method));
+        self.answer(response).await
+    }
+
+    /// Answers 204: an `EventSource` that asked does not connect again.
+    ///
+    /// # Errors
+    ///
+    /// An [`End`] if the peer is gone.
+    pub async fn no_content(self) -> Result<(), End> {
+        let mut response = Response::new(Vec::new());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        self.answer(response).await
+    }
+
+    async fn answer(&self, mut response: Response) -> Result<(), End> {
+        for (name, value) in &self.response_headers {
+            response.headers_mut().insert(name, value.clone());
+        }
+        let close = !self.keeps_connection || self.wire.body_unread();
+        self.wire.answer(response.status(), whole(response, &self.head.method, close));
         self.wire.flush().await
     }
 
     async fn refuse(self, response: Response) -> End {
         let status = response.status();
-        self.respond(response).await.err().unwrap_or(End::Answered(status))
+        self.answer(response).await.err().unwrap_or(End::Answered(status))
     }
 }
 
@@ -131,10 +192,13 @@ pub fn not_allowed(methods: &'static str) -> Response {
 #[derive(Debug)]
 pub struct EventStream {
     wire: Arc<Wire>,
+    shared: Arc<Shared>,
+    _slot: StreamSlot,
 }
 
 impl EventStream {
-    /// Sends an event, and returns when the kernel has taken all of it: that is the backpressure.
+    /// Sends an [`Event`](sse_proto::Event), a [`Comment`](sse_proto::Comment) or a [`Frame`], and
+    /// returns when the kernel has taken all of it: that is the backpressure.
     ///
     /// Dropping the future loses nothing and tears nothing: the event still goes out, before
     /// whatever is sent next.
@@ -142,28 +206,142 @@ impl EventStream {
     /// # Errors
     ///
     /// An [`End`] if the peer is gone.
-    pub async fn send(&mut self, event: Event<'_>) -> Result<(), End> {
-        self.push(true, event.encoded_len(), |out| event.encode_to_vec(out)).await
+    pub async fn send(&mut self, frame: impl Into<Frame>) -> Result<(), End> {
+        self.send_all([frame.into()]).await
     }
 
-    /// Sends a comment, which receivers ignore. Keep-alive comments go out by themselves.
+    /// Sends several at once, in few writes.
     ///
     /// # Errors
     ///
     /// An [`End`] if the peer is gone.
-    pub async fn comment(&mut self, comment: Comment<'_>) -> Result<(), End> {
-        self.push(false, comment.encoded_len(), |out| comment.encode_to_vec(out)).await
-    }
-
-    async fn push(
-        &mut self,
-        event: bool,
-        len: usize,
-        encode: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<(), End> {
-        if !self.wire.push(len, event, encode) {
+    pub async fn send_all(&mut self, frames: impl IntoIterator<Item = Frame>) -> Result<(), End> {
+        if !self.wire.push(frames) {
             return Err(End::Finished);
         }
         self.wire.flush().await
+    }
+
+    /// Sends whatever a stream yields, until it ends.
+    ///
+    /// It is polled no faster than the client takes the events, and dropped as soon as the client
+    /// is gone: a bounded channel sees backpressure first, and then that it is closed.
+    ///
+    /// ```
+    /// # use sse_smol_server::{End, Request};
+    /// use std::time::Duration;
+    ///
+    /// use smol::stream::StreamExt;
+    /// use sse_proto::Event;
+    /// use sse_smol_server::Frame;
+    ///
+    /// async fn from_channel(request: Request) -> Result<(), End> {
+    ///     let (sender, receiver) = smol::channel::bounded::<Frame>(1);
+    ///     # let feed = async move { sender.send(Event::new("x").into()).await };
+    ///     request.open().await?.forward(receiver).await
+    /// }
+    ///
+    /// async fn periodic(request: Request) -> Result<(), End> {
+    ///     let ticks = smol::Timer::interval(Duration::from_secs(1));
+    ///     request.open().await?.forward(ticks.map(|_| Event::new("tick"))).await
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// An [`End`] if the peer is gone.
+    pub async fn forward<S>(&mut self, frames: S) -> Result<(), End>
+    where
+        S: Stream,
+        S::Item: Into<Frame>,
+    {
+        let mut frames = std::pin::pin!(frames);
+        while let Some(frame) = frames.next().await {
+            self.send(frame).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends what is published to topics, from where the subscription begins.
+    ///
+    /// # Errors
+    ///
+    /// An [`End`] if the peer is gone, or if it lags ([`End::Lagged`]).
+    pub async fn follow(&mut self, mut subscription: Subscription) -> Result<(), End> {
+        loop {
+            let frames = subscription.next().await.map_err(|Lagged| End::Lagged)?;
+            self.send_all(frames).await?;
+        }
+    }
+
+    /// Has `hook` called once when the stream is over, whatever ends it, with the reason and the
+    /// last id that was sent. It runs when the handler is gone; what it does should not take long.
+    ///
+    /// ```
+    /// # use sse_smol_server::{End, Request};
+    /// async fn handler(request: Request) -> Result<(), End> {
+    ///     let mut stream = request.open().await?;
+    ///     stream.on_close(|closed| println!("{} after {:?}", closed.reason, closed.last_event_id));
+    ///     stream.send(sse_proto::Event::new("hello")).await
+    /// }
+    /// ```
+    pub fn on_close(&mut self, hook: impl FnOnce(&Closed<'_>) + Send + 'static) {
+        self.wire.on_close(Box::new(hook));
+    }
+
+    /// A token that tells other tasks when the stream is over, say to cancel work upstream.
+    ///
+    /// ```
+    /// # use sse_smol_server::{End, Request};
+    /// # async fn generate() {}
+    /// async fn handler(request: Request) -> Result<(), End> {
+    ///     let mut stream = request.open().await?;
+    ///     let gone = stream.token();
+    ///     smol::spawn(async move { smol::future::or(generate(), gone.cancelled()).await }).detach();
+    ///     stream.send(sse_proto::Event::new("hello")).await
+    /// }
+    /// ```
+    pub fn token(&self) -> CancelToken {
+        CancelToken(self.wire.token())
+    }
+}
+
+impl Drop for EventStream {
+    fn drop(&mut self) {
+        self.shared.metrics.streams.dec();
+    }
+}
+
+/// How a stream ended: see [`EventStream::on_close`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Closed<'c> {
+    /// Why.
+    pub reason: &'c End,
+    /// The id of the last event with one that the kernel has taken whole.
+    pub last_event_id: Option<&'c [u8]>,
+    /// How many events it has taken.
+    pub events: u64,
+}
+
+/// Tells that a stream is over: see [`EventStream::token`].
+#[derive(Clone)]
+pub struct CancelToken(channel::Receiver<Infallible>);
+
+impl CancelToken {
+    /// Waits until the stream is over.
+    pub async fn cancelled(&self) {
+        let _ = self.0.recv().await;
+    }
+
+    /// Whether the stream is over.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
+impl fmt::Debug for CancelToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CancelToken").field("is_cancelled", &self.is_cancelled()).finish()
     }
 }

@@ -1,13 +1,15 @@
-//! One connection's socket and what is still to be written to it.
+//! One connection's socket, what was read from it ahead of time, and what is still to be written.
 //!
 //! Two parties use it, on one task: the handler, which sends, and the connection, which keeps the
 //! stream alive and watches the peer while the handler waits for something. All that either of
-//! them writes goes through one buffer, in order and in whole chunks; so a send that is dropped
-//! half done tears nothing, and a keep-alive cannot end up inside an event.
+//! them writes goes through one queue of whole frames; so a send that is dropped half done tears
+//! nothing, and a keep-alive cannot end up inside an event.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future as _;
-use std::io::Write as _;
+use std::io::IoSlice;
 use std::net::TcpStream;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard};
@@ -16,88 +18,192 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use smol::io::{AsyncRead as _, AsyncWrite as _};
-use smol::{Async, Timer};
-use sse_proto::{KEEP_ALIVE, KeepAlive};
+use smol::{Async, Timer, channel};
+use sse_proto::KeepAlive;
 
-use crate::End;
 use crate::head::Framing;
+use crate::{Closed, End, Frame};
 
 pub(crate) struct Wire {
     pub(crate) socket: Async<TcpStream>,
+    write_timeout: Duration,
     /// Locked for moments, never across a wait.
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
-    /// What the kernel has not taken yet is `out[taken..]`.
-    out: Vec<u8>,
+    /// What was read and belongs to the next request, or to this one's body.
+    input: Vec<u8>,
+    /// The request has a body that nobody has read yet.
+    body_unread: bool,
+    /// What the kernel has not taken: all but the first `taken` bytes of the first frame.
+    queue: VecDeque<Frame>,
     taken: usize,
+    /// Since when the queue is waiting for the kernel.
+    waiting_since: Option<Instant>,
     /// The status of the answer, once there is one.
     status: Option<StatusCode>,
     /// How the body is framed while it is an open event stream.
     stream: Option<Framing>,
+    /// The stream's last frame is in the queue.
+    finished: bool,
     keep_alive: Option<KeepAlive<Instant>>,
     sent: Sent,
+    /// Who is to be told when the request is over.
+    hooks: Vec<Hook>,
+    token: Option<(channel::Sender<Infallible>, channel::Receiver<Infallible>)>,
 }
 
-/// What went out on a stream, framing not counted.
-#[derive(Clone, Copy, Debug, Default)]
+pub(crate) type Hook = Box<dyn FnOnce(&Closed<'_>) + Send>;
+
+/// What the kernel has taken of a stream, in whole events.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Sent {
     pub(crate) events: u64,
     pub(crate) bytes: usize,
+    /// The last frame that had an id.
+    pub(crate) last_with_id: Option<Frame>,
 }
 
-/// No more than this is held for the next write while nothing is to be written.
-const IDLE_BUFFER: usize = 512;
+/// So many frames go into one write.
+const FRAMES_AT_ONCE: usize = 32;
+
+/// No more than this is read ahead of a peer's next request.
+const READ_AHEAD: usize = 4096;
 
 impl Wire {
-    pub(crate) fn new(socket: Async<TcpStream>) -> Self {
-        Self { socket, state: Mutex::default() }
+    pub(crate) fn new(socket: Async<TcpStream>, write_timeout: Duration) -> Self {
+        Self { socket, write_timeout, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nobody panics while holding this lock")
     }
 
+    /// Begins the next request of the connection.
+    pub(crate) fn begin_request(&self, has_body: bool) {
+        let mut state = self.state();
+        let input = std::mem::take(&mut state.input);
+        *state = State { input, body_unread: has_body, ..State::default() };
+    }
+
     pub(crate) fn status(&self) -> Option<StatusCode> {
         self.state().status
     }
 
+    /// Whether the answer is an event stream that goes on.
+    pub(crate) fn is_open(&self) -> bool {
+        self.state().is_open()
+    }
+
+    /// Whether the answer was or is an event stream.
+    pub(crate) fn had_stream(&self) -> bool {
+        self.state().stream.is_some()
+    }
+
+    pub(crate) fn on_close(&self, hook: Hook) {
+        self.state().hooks.push(hook);
+    }
+
+    /// Something that is closed when the request is over.
+    pub(crate) fn token(&self) -> channel::Receiver<Infallible> {
+        let mut state = self.state();
+        state.token.get_or_insert_with(|| channel::bounded(1)).1.clone()
+    }
+
+    /// Tells everyone that the request is over.
+    pub(crate) fn close(&self, closed: &Closed<'_>) {
+        let mut state = self.state();
+        state.token = None;
+        let hooks = std::mem::take(&mut state.hooks);
+        drop(state);
+        for hook in hooks {
+            hook(closed);
+        }
+    }
+
     pub(crate) fn sent(&self) -> Sent {
-        self.state().sent
+        self.state().sent.clone()
+    }
+
+    pub(crate) fn body_unread(&self) -> bool {
+        self.state().body_unread
+    }
+
+    pub(crate) fn body_is_read(&self) {
+        self.state().body_unread = false;
+    }
+
+    /// Reads some more of what the peer says, behind what was read before.
+    pub(crate) async fn read_more(&self) -> Result<(), End> {
+        let mut piece = [0; 4096];
+        let read = std::future::poll_fn(|cx| Pin::new(&mut &self.socket).poll_read(cx, &mut piece));
+        match read.await {
+            Ok(0) => Err(End::PeerClosed),
+            Ok(count) => {
+                self.state().input.extend_from_slice(&piece[..count]);
+                Ok(())
+            }
+            Err(error) => Err(End::from_socket(&error)),
+        }
+    }
+
+    /// What was read: `take` says how much of it is used up.
+    pub(crate) fn input<R>(&self, take: impl FnOnce(&[u8]) -> (usize, R)) -> R {
+        let mut state = self.state();
+        let (used, result) = take(&state.input);
+        state.input.drain(..used);
+        if state.input.is_empty() {
+            state.input = Vec::new();
+        }
+        result
+    }
+
+    /// Queues bytes outside of any framing.
+    pub(crate) fn push_raw(&self, bytes: Vec<u8>) {
+        self.state().push(Frame::raw(bytes));
     }
 
     /// Answers with these bytes: all of a response.
-    pub(crate) fn answer(&self, status: StatusCode, bytes: &[u8]) {
+    pub(crate) fn answer(&self, status: StatusCode, bytes: Vec<u8>) {
         let mut state = self.state();
         state.status = Some(status);
-        state.out.extend_from_slice(bytes);
+        state.push(Frame::raw(bytes));
     }
 
     /// Answers with the head of an event stream.
-    pub(crate) fn begin(&self, head: &[u8], framing: Framing, keep_alive: Option<Duration>) {
+    pub(crate) fn begin_stream(
+        &self,
+        head: Vec<u8>,
+        framing: Framing,
+        keep_alive: Option<Duration>,
+    ) {
         self.answer(StatusCode::OK, head);
         let mut state = self.state();
         state.stream = Some(framing);
         state.keep_alive = keep_alive.map(|interval| KeepAlive::new(interval, Instant::now()));
+        state.input = Vec::new();
     }
 
-    /// Appends `len` bytes to the event stream, and whether they are an event. False if there is
-    /// no open stream.
-    pub(crate) fn push(&self, len: usize, event: bool, encode: impl FnOnce(&mut Vec<u8>)) -> bool {
+    /// Queues frames of the event stream. False if there is no open stream.
+    pub(crate) fn push(&self, frames: impl IntoIterator<Item = Frame>) -> bool {
         let mut state = self.state();
-        state.sent.events += u64::from(event && state.stream.is_some());
-        state.push(len, encode)
+        let open = state.is_open();
+        if open {
+            frames.into_iter().for_each(|frame| state.push(frame));
+        }
+        open
     }
 
-    /// Appends what tells the peer that the stream is whole.
+    /// Queues what tells the peer that the stream is whole.
     pub(crate) fn finish(&self) {
         let mut state = self.state();
         state.keep_alive = None;
-        if state.stream.take() == Some(Framing::Chunked) {
-            state.out.extend_from_slice(b"0\r\n\r\n");
+        if state.is_open() && state.stream == Some(Framing::Chunked) {
+            state.push(Frame::raw(b"0\r\n\r\n".to_vec()));
         }
+        state.finished = true;
     }
 
     /// Waits until the kernel has taken everything.
@@ -107,52 +213,132 @@ impl Wire {
 
     pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         let mut state = self.state();
-        let State { out, taken, .. } = &mut *state;
-        while *taken < out.len() {
-            let written = ready!(Pin::new(&mut &self.socket).poll_write(cx, &out[*taken..]));
-            match written {
+        while !state.queue.is_empty() {
+            // Outside of a stream all frames are raw, and any framing leaves them as they are.
+            let framing = state.stream.unwrap_or(Framing::Chunked);
+            let mut socket = &self.socket;
+            let socket = Pin::new(&mut socket);
+            let written = if state.queue.len() == 1 {
+                socket.poll_write(cx, &state.queue[0].framed(framing)[state.taken..])
+            } else {
+                let mut slices = [IoSlice::new(&[]); FRAMES_AT_ONCE];
+                let count = state.queue.len().min(FRAMES_AT_ONCE);
+                for (slice, frame) in slices.iter_mut().zip(&state.queue) {
+                    *slice = IoSlice::new(frame.framed(framing));
+                }
+                slices[0] = IoSlice::new(&state.queue[0].framed(framing)[state.taken..]);
+                socket.poll_write_vectored(cx, &slices[..count])
+            };
+            match ready!(written) {
                 Ok(0) => return Poll::Ready(Err(End::PeerReset)),
-                Ok(count) => *taken += count,
+                Ok(count) => state.advance(count, framing),
                 Err(error) => return Poll::Ready(Err(End::from_socket(&error))),
             }
         }
-        out.clear();
-        out.shrink_to(IDLE_BUFFER);
-        *taken = 0;
         Poll::Ready(Ok(()))
     }
 
-    /// Ready when the peer is gone. Whatever it says meanwhile is ignored: it asked for an answer
-    /// without an end, and the connection serves no other.
+    /// Ready when the peer is gone. What it says while a stream is open is ignored: it asked for an
+    /// answer without an end, and the connection serves no other. What it says before belongs to
+    /// its next request.
     pub(crate) fn poll_peer(&self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
+            let mut state = self.state();
+            if state.body_unread || state.input.len() >= READ_AHEAD {
+                return Poll::Pending;
+            }
             // Asking for readiness costs no system call, where reading on every wake-up would.
+            let mut piece = [0; 512];
             let read = match ready!(self.socket.poll_readable(cx)) {
-                Ok(()) => ready!(Pin::new(&mut &self.socket).poll_read(cx, &mut [0; 512])),
+                Ok(()) => ready!(Pin::new(&mut &self.socket).poll_read(cx, &mut piece)),
                 Err(error) => Err(error),
             };
             match read {
                 Ok(0) => return Poll::Ready(End::PeerClosed),
-                Ok(_) => {}
+                Ok(_) if state.stream.is_some() => {}
+                Ok(count) => state.input.extend_from_slice(&piece[..count]),
                 Err(error) => return Poll::Ready(End::from_socket(&error)),
             }
         }
     }
 
-    /// Appends a keep-alive whenever one is due. The timer is set when it has fired, not with each
-    /// event: see [`KeepAlive`].
-    pub(crate) fn poll_keep_alive(&self, cx: &mut Context<'_>, timer: &mut Option<Timer>) {
+    /// Does what time asks for: queues a keep-alive when one is due, and is ready when the kernel
+    /// has taken nothing for too long. The timer is set when it has fired, not with each event: see
+    /// [`KeepAlive`].
+    pub(crate) fn poll_time(&self, cx: &mut Context<'_>, timer: &mut Option<Alarm>) -> Poll<End> {
         let mut state = self.state();
-        while let Some(keep_alive) = &mut state.keep_alive {
-            let timer_set = timer.get_or_insert_with(|| Timer::at(keep_alive.poll_timeout()));
-            if Pin::new(timer_set).poll(cx).is_pending() {
+        while let Some(deadline) = state.deadline(self.write_timeout) {
+            let alarm = match timer {
+                Some(alarm) if alarm.at <= deadline => alarm,
+                _ => timer.insert(Alarm { at: deadline, timer: Timer::at(deadline) }),
+            };
+            ready!(Pin::new(&mut alarm.timer).poll(cx));
+            *timer = None;
+            let now = Instant::now();
+            match state.waiting_since {
+                Some(since) if now >= since + self.write_timeout => return Poll::Ready(End::Stuck),
+                // A peer that has not taken the last bytes yet is not silent, it is slow.
+                Some(_) => {}
+                None => {
+                    if state.keep_alive.as_mut().is_some_and(|due| due.handle_timeout(now)) {
+                        state.push(Frame::keep_alive());
+                    }
+                }
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// A timer, and when it fires.
+pub(crate) struct Alarm {
+    at: Instant,
+    timer: Timer,
+}
+
+impl State {
+    fn is_open(&self) -> bool {
+        self.stream.is_some() && !self.finished
+    }
+
+    fn push(&mut self, frame: Frame) {
+        let now = Instant::now();
+        self.waiting_since.get_or_insert(now);
+        if let Some(keep_alive) = &mut self.keep_alive {
+            keep_alive.sent(now);
+        }
+        self.queue.push_back(frame);
+    }
+
+    /// The kernel has taken so many bytes.
+    fn advance(&mut self, mut count: usize, framing: Framing) {
+        self.waiting_since = Some(Instant::now());
+        while let Some(frame) = self.queue.front() {
+            let left = frame.framed(framing).len() - self.taken;
+            if count < left {
+                self.taken += count;
                 return;
             }
-            *timer = None;
-            // A peer that has not taken the last bytes yet is not silent, it is slow.
-            if keep_alive.handle_timeout(Instant::now()) && state.out.is_empty() {
-                state.push(KEEP_ALIVE.len(), |out| out.extend_from_slice(KEEP_ALIVE));
+            count -= left;
+            self.taken = 0;
+            if frame.is_event() {
+                self.sent.events += 1;
+                self.sent.bytes += frame.encoded().len();
             }
+            let frame = self.queue.pop_front().expect("it is the first");
+            if frame.id().is_some() {
+                self.sent.last_with_id = Some(frame);
+            }
+        }
+        self.waiting_since = None;
+        // Nothing is held while nothing is to be written.
+        self.queue = VecDeque::new();
+    }
+
+    fn deadline(&self, write_timeout: Duration) -> Option<Instant> {
+        match self.waiting_since {
+            Some(since) => Some(since + write_timeout),
+            None => self.keep_alive.map(|keep_alive| keep_alive.poll_timeout()),
         }
     }
 }
@@ -160,24 +346,5 @@ impl Wire {
 impl fmt::Debug for Wire {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Wire").field("socket", &self.socket.get_ref()).finish_non_exhaustive()
-    }
-}
-
-impl State {
-    fn push(&mut self, len: usize, encode: impl FnOnce(&mut Vec<u8>)) -> bool {
-        match self.stream {
-            None => return false,
-            Some(Framing::Close) => encode(&mut self.out),
-            Some(Framing::Chunked) => {
-                write!(self.out, "{len:X}\r\n").expect("a Vec takes everything");
-                encode(&mut self.out);
-                self.out.extend_from_slice(b"\r\n");
-            }
-        }
-        self.sent.bytes += len;
-        if let Some(keep_alive) = &mut self.keep_alive {
-            keep_alive.sent(Instant::now());
-        }
-        true
     }
 }

@@ -8,21 +8,27 @@ use std::time::{Duration, Instant};
 
 use sse_proto::Event;
 use sse_smol_server::{Config, text};
-use support::{PATIENCE, Running, read_head, read_to_end, send, serve};
+use support::{PATIENCE, Running, read_head, read_response, read_to_end, send, serve};
 
 fn server(config: Config) -> Running {
-    serve(config, |request| async move {
+    serve(config, |mut request| async move {
         if request.path() == "/stream" {
             let mut stream = request.open().await?;
             return stream.send(Event::new("x")).await;
+        }
+        if request.path() == "/echo" {
+            let body = request.body().await?;
+            let body = String::from_utf8_lossy(&body).into_owned();
+            return request.respond(text(http::StatusCode::OK, &body)).await;
         }
         request.respond(text(http::StatusCode::NOT_FOUND, "Try /stream.")).await
     })
 }
 
-/// Status and whole answer.
+/// Status and whole answer, on a connection of its own.
 fn answer(server: &Running, request: &str) -> (u16, String) {
-    let answer = read_to_end(&mut send(server.address, request));
+    let request = request.replacen("Host: a\r\n", "Host: a\r\nConnection: close\r\n", 1);
+    let answer = read_to_end(&mut send(server.address, &request));
     (answer.split(' ').nth(1).unwrap().parse().unwrap(), answer)
 }
 
@@ -97,7 +103,7 @@ fn heads_that_are_too_large_get_431() {
     let head = |filler: usize| {
         format!("GET /stream HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(filler))
     };
-    let overhead = head(0).len();
+    let overhead = head(0).len() + "Connection: close\r\n".len();
     assert_eq!(answer(&server, &head(2000 - overhead)).0, 200, "just fits");
     assert_eq!(answer(&server, &head(2001 - overhead)).0, 431);
     let (status, _) = answer(&server, &head(1 << 20));
@@ -145,4 +151,97 @@ fn a_head_may_come_byte_by_byte_and_hold_up_nobody() {
         assert_eq!(answer(&server, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").0, 404);
     }
     assert!(read_head(&mut slow).starts_with("HTTP/1.1 200 "));
+}
+
+fn echoed(body: &str) -> String {
+    format!("200 OK\n\n{body}\n")
+}
+
+#[test]
+fn a_connection_serves_one_request_after_the_other() {
+    let server = server(Config::default());
+    let mut socket = send(server.address, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    for _ in 0..3 {
+        let (status, head, _) = read_response(&mut socket);
+        assert_eq!(status, 404);
+        assert!(!head.contains("Connection"), "{head}");
+        socket
+            .write_all(b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
+            .unwrap();
+        assert_eq!(read_response(&mut socket).2, echoed("hello"));
+        socket.write_all(b"GET /2 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    }
+    assert_eq!(read_response(&mut socket).0, 404);
+    // And a stream at last, with which it ends.
+    socket.write_all(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert!(read_to_end(&mut socket).ends_with("data: x\n\n\r\n0\r\n\r\n"));
+}
+
+#[test]
+fn requests_sent_ahead_are_answered_in_turn() {
+    let server = server(Config::default());
+    let post = |body: &str| {
+        let length = body.len();
+        format!("POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}")
+    };
+    let many: String = (0..200).map(|n| post(&n.to_string())).collect();
+    let mut socket = send(server.address, &many);
+    for n in 0..200 {
+        assert_eq!(read_response(&mut socket).2, echoed(&n.to_string()));
+    }
+}
+
+#[test]
+fn a_client_that_wants_the_connection_closed_has_it_closed() {
+    let server = server(Config::default());
+    for request in [
+        "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        "GET / HTTP/1.0\r\n\r\n",
+        // Its body was not read, so nobody knows where the next request would begin.
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+    ] {
+        let answer = read_to_end(&mut send(server.address, request));
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+        assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
+    }
+}
+
+#[test]
+fn bodies_come_in_chunks_too() {
+    let server = server(Config::default());
+    let head = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let mut socket = send(server.address, head);
+    for byte in b"3;ext=1\r\nabc\r\n00a\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n" {
+        socket.write_all(&[*byte]).unwrap();
+    }
+    assert_eq!(read_response(&mut socket).2, echoed("abc0123456789"));
+    for broken in ["z\r\n", "-1\r\n\r\n", "3\r\nabcd\r\n", "fffffffffffffffff\r\n"] {
+        let (status, _) = answer(&server, &format!("{head}{broken}"));
+        assert_eq!(status, 400, "{broken:?}");
+    }
+}
+
+#[test]
+fn bodies_that_are_too_large_get_413_and_those_that_stall_408() {
+    let head_timeout = Duration::from_millis(300);
+    let server = server(Config { max_body: 10, head_timeout, ..Config::default() });
+    let post = |rest: &str| answer(&server, &format!("POST /echo HTTP/1.1\r\nHost: a\r\n{rest}"));
+    assert_eq!(post("Content-Length: 10\r\n\r\n0123456789").0, 200);
+    assert_eq!(post("Content-Length: 11\r\n\r\n").0, 413, "before it is sent");
+    assert_eq!(post("Content-Length: 18446744073709551615\r\n\r\n").0, 413);
+    let chunked = "Transfer-Encoding: chunked\r\n\r\n";
+    assert_eq!(post(&format!("{chunked}5\r\n01234\r\n6\r\n")).0, 413);
+    assert_eq!(post("Content-Length: 5\r\n\r\n0123").0, 408);
+    assert_eq!(post(&format!("{chunked}5\r\n0123")).0, 408);
+}
+
+#[test]
+fn a_client_that_waits_for_100_continue_is_told_to_go_on() {
+    let server = server(Config::default());
+    let head =
+        "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
+    let mut socket = send(server.address, head);
+    assert_eq!(read_head(&mut socket), "HTTP/1.1 100 Continue\r\n\r\n");
+    socket.write_all(b"ok").unwrap();
+    assert_eq!(read_response(&mut socket).2, echoed("ok"));
 }

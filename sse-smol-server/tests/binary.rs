@@ -2,12 +2,12 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::TcpListener;
+use std::io::{BufRead as _, BufReader};
+use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{Binary, events, get, read_head, read_until};
+use support::{Binary, dechunk, events, get, read_head, read_to_end, read_until};
 
 fn curl(arguments: &[&str]) -> Output {
     let output = Command::new("curl").args(["-sS", "--max-time", "30"]).args(arguments).output();
@@ -81,30 +81,67 @@ fn curl_that_gives_up_is_logged_at_once() {
     let url = format!("http://{}/counter", server.address);
     let output = curl(&["-N", "--max-time", "0.5", "--http1.0", &url]);
     assert!(!output.status.success());
-    assert_eq!(utf8(output.stdout), "event: counter\ndata: 0\n\n");
+    assert_eq!(utf8(output.stdout), "event: counter\nid: 0\ndata: 0\n\n");
     let (_, clean, log) = server.stop("-INT");
     assert!(clean);
     assert!(log.contains("GET /counter 200: closed by the peer, 1 events, "), "{log}");
 }
 
 #[test]
-fn ctrl_c_ends_it_within_a_second_with_streams_open() {
+fn ctrl_c_drains_and_once_more_ends_it_at_once() {
     for signal in ["-INT", "-TERM"] {
-        let server = Binary::start(&[]);
-        let mut sockets: Vec<_> = (0..20).map(|_| get(server.address, "/counter")).collect();
+        let server = Binary::start(&["--drain", "600"]);
+        let mut sockets: Vec<_> = (0..20).map(|_| get(server.address, "/clock")).collect();
         for socket in &mut sockets {
             read_head(socket);
+        }
+        server.signal(signal);
+        // All are told when to come back, and few are sent away yet.
+        for socket in &mut sockets {
+            read_until(socket, "retry: ");
         }
         let (time, clean, log) = server.stop(signal);
         assert!(time < Duration::from_secs(1), "{signal}: {time:?}");
         assert!(clean, "{signal}: {log}");
-        assert_eq!(log.matches("200: server stopped").count(), 20, "{log}");
-        for mut socket in sockets {
-            let mut rest = Vec::new();
-            let _ = socket.read_to_end(&mut rest);
-            assert!(!rest.ends_with(b"0\r\n\r\n"), "the client can tell");
-        }
+        let ends = (log.matches("200: server stopped").count(), log.matches("drained").count());
+        assert!(ends.0 >= 15 && ends.0 + ends.1 == 20, "{ends:?}: {log}");
     }
+}
+
+#[test]
+fn draining_ends_streams_one_after_the_other_and_whole() {
+    let server = Binary::start(&["--drain", "2"]);
+    let mut sockets: Vec<_> = (0..30).map(|_| get(server.address, "/clock")).collect();
+    for socket in &mut sockets {
+        read_head(socket);
+    }
+    let start = Instant::now();
+    let ends: Vec<_> = sockets
+        .into_iter()
+        .map(|mut socket| {
+            std::thread::spawn(move || {
+                let (body, whole) = dechunk(&read_to_end(&mut socket));
+                let retry = body.lines().find_map(|line| line.strip_prefix("retry: "));
+                (start.elapsed(), retry.map(|retry| retry.parse::<u64>().unwrap()), whole)
+            })
+        })
+        .collect();
+    server.signal("-TERM");
+    let address = server.address;
+    let ends: Vec<_> = ends.into_iter().map(|end| end.join().unwrap()).collect();
+    assert!(ends.iter().all(|(_, _, whole)| *whole), "{ends:?}");
+    assert!(ends.iter().all(|(_, retry, _)| retry.is_some_and(|retry| retry < 10_000)), "{ends:?}");
+    let retries: std::collections::BTreeSet<_> = ends.iter().map(|(_, retry, _)| retry).collect();
+    assert!(retries.len() > 5, "everybody has a time of their own: {retries:?}");
+    let (first, last) = ends.iter().fold((Duration::MAX, Duration::ZERO), |(first, last), end| {
+        (first.min(end.0), last.max(end.0))
+    });
+    assert!(last > first + Duration::from_millis(500), "in waves: {first:?} to {last:?}");
+    assert!(last < Duration::from_secs(3), "{last:?}");
+    assert!(TcpStream::connect(address).is_err(), "nobody is let in any more");
+    let (time, clean, log) = server.wait();
+    assert!(clean && time < Duration::from_secs(1), "{time:?} {log}");
+    assert_eq!(log.matches("GET /clock 200: drained, ").count(), 30, "{log}");
 }
 
 #[test]

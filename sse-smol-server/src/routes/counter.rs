@@ -1,20 +1,28 @@
-//! `/counter`: ten events, one a second, and a clean end.
+//! `/counter`: ten events, one a second, and a clean end. A client that comes back goes on where it
+//! was; when it has seen all, it is told that there is no more.
 
 use std::time::Duration;
 
 use smol::Timer;
-use sse_proto::{Event, EventType};
+use sse_proto::{Event, EventId, EventType};
 use sse_smol_server::{End, Request};
 
 const COUNTER: EventType<'static> = EventType::from_static("counter");
+const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
 
 pub(super) async fn serve(request: Request) -> Result<(), End> {
+    let seen = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
+    let next = DIGITS.iter().position(|digit| seen == Some(digit)).map_or(0, |last| last + 1);
+    if next == DIGITS.len() {
+        return request.no_content().await;
+    }
     let mut stream = request.open().await?;
-    for n in 0..10 {
-        if n > 0 {
+    for digit in &DIGITS[next..] {
+        if *digit != "0" {
             Timer::after(Duration::from_secs(1)).await;
         }
-        stream.send(Event::new(&n.to_string()).with_type(COUNTER)).await?;
+        let id = EventId::from_static(digit);
+        stream.send(Event::new(digit).with_type(COUNTER).with_id(id)).await?;
     }
     Ok(())
 }

@@ -81,14 +81,23 @@ impl Binary {
         Self { address, child, log: Some(log) }
     }
 
-    /// Sends a signal, waits for the end, and tells how long that took, whether the exit was
-    /// clean, and the log.
-    pub(crate) fn stop(mut self, signal: &str) -> (Duration, bool, String) {
-        let start = Instant::now();
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
         assert!(sent.unwrap().success());
+    }
+
+    /// Waits for the end, and tells how long that took, whether the exit was clean, and the log.
+    pub(crate) fn wait(mut self) -> (Duration, bool, String) {
+        let start = Instant::now();
         let status = self.child.wait().unwrap();
         (start.elapsed(), status.success(), self.log.take().unwrap().join().unwrap())
+    }
+
+    /// Sends a signal and waits for the end.
+    pub(crate) fn stop(self, signal: &str) -> (Duration, bool, String) {
+        self.signal(signal);
+        self.wait()
     }
 }
 
@@ -126,6 +135,16 @@ pub(crate) fn read_until(socket: &mut TcpStream, end: &str) -> String {
 
 pub(crate) fn read_head(socket: &mut TcpStream) -> String {
     read_until(socket, "\r\n\r\n")
+}
+
+/// The next response on a connection that goes on: status, head, and as much body as it says.
+pub(crate) fn read_response(socket: &mut TcpStream) -> (u16, String, String) {
+    let head = read_head(socket);
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: "));
+    let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+    socket.read_exact(&mut body).unwrap();
+    (status, head, String::from_utf8(body).unwrap())
 }
 
 /// Everything up to the end of the connection.

@@ -1,0 +1,147 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+use sse_proto::EventType;
+use sse_smol_server::{Config, History, TopicsConfig};
+
+/// A small server for server-sent events: topics with publish, subscribe and replay.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Args {
+    /// Address and port to listen on; port 0 takes any that is free
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+
+    /// Send a comment after so many seconds without traffic on a stream; 0 for never
+    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
+    keep_alive: Duration,
+
+    /// Answer 408 to a request head that takes longer, or a body that stalls for so long
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    head_timeout: Duration,
+
+    /// Answer 431 to a request head that is larger
+    #[arg(long, value_name = "BYTES", default_value = "16384")]
+    max_head: usize,
+
+    /// Answer 413 to a request body that is larger, and so to larger events
+    #[arg(long, value_name = "BYTES", default_value = "1048576")]
+    max_body: usize,
+
+    /// Give up a client that takes nothing for so long; one that is merely slow is waited for
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    write_timeout: Duration,
+
+    /// Answer 503 to more connections
+    #[arg(long, value_name = "COUNT", default_value = "20000")]
+    max_connections: usize,
+
+    /// Answer 503 to more connections from one address [default: 256, loopback addresses unlimited]
+    #[arg(long, value_name = "COUNT")]
+    max_connections_per_peer: Option<usize>,
+
+    /// When told to stop, end streams one after the other over so many seconds
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    drain: Duration,
+
+    /// Hold so many events of each topic for those who come back
+    #[arg(long, value_name = "EVENTS", default_value = "1000")]
+    history: usize,
+
+    /// Hold so many bytes of each topic
+    #[arg(long, value_name = "BYTES", default_value = "1048576")]
+    history_bytes: usize,
+
+    /// Hold events for so long
+    #[arg(long, value_name = "SECONDS", default_value = "3600", value_parser = seconds)]
+    history_age: Duration,
+
+    /// Hold so many bytes of all topics together
+    #[arg(long, value_name = "BYTES", default_value = "268435456")]
+    max_bytes: usize,
+
+    /// Answer 429 to what would need more topics
+    #[arg(long, value_name = "COUNT", default_value = "1000")]
+    max_topics: usize,
+
+    /// Type of the event that tells a subscriber that events are missing
+    #[arg(long, value_name = "TYPE", default_value = "gap", value_parser = event_type)]
+    gap_type: String,
+
+    /// What happens to a subscriber that falls behind the history while connected
+    #[arg(long, value_enum, default_value_t = OnLag::End)]
+    on_lag: OnLag,
+
+    /// File that holds the bearer token for publishing; without a token, publishing is open on a
+    /// loopback address and closed on all others
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// Environment variable that holds the token
+    #[arg(long, value_name = "NAME", default_value = "SSE_TOKEN")]
+    pub(crate) token_env: String,
+
+    /// Web origin that may subscribe and publish from its pages, such as `https://example.org`;
+    /// repeatable; * for all
+    #[arg(long, value_name = "ORIGIN")]
+    pub(crate) allow_origin: Vec<String>,
+
+    /// Host name that requests may come for, beside those of this machine; repeatable. If given, or
+    /// on a loopback address, requests for other hosts are refused
+    #[arg(long, value_name = "HOST")]
+    pub(crate) allow_host: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OnLag {
+    /// Its stream ends, so that it resumes
+    End,
+    /// It gets the gap event, and goes on
+    Gap,
+}
+
+impl Args {
+    pub(crate) fn server_config(&self) -> Config {
+        Config {
+            keep_alive: (!self.keep_alive.is_zero()).then_some(self.keep_alive),
+            head_timeout: self.head_timeout,
+            max_head: self.max_head,
+            max_body: self.max_body,
+            write_timeout: self.write_timeout,
+            max_connections: self.max_connections,
+            max_connections_per_peer: self.max_connections_per_peer,
+            drain: self.drain,
+        }
+    }
+
+    pub(crate) fn topics_config(&self) -> TopicsConfig {
+        TopicsConfig {
+            history: History {
+                events: self.history,
+                bytes: self.history_bytes,
+                age: self.history_age,
+            },
+            max_topics: self.max_topics,
+            max_bytes: self.max_bytes,
+            gap_type: self.gap_type.clone(),
+            gap_on_lag: self.on_lag == OnLag::Gap,
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        // A deadline has to be a point in time.
+        .filter(|duration| *duration <= Duration::from_secs(365 * 24 * 3600))
+        .ok_or_else(|| "must be between 0 and the seconds of a year".to_owned())
+}
+
+fn event_type(text: &str) -> Result<String, String> {
+    EventType::new(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}

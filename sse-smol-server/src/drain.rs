@@ -1,0 +1,43 @@
+//! Stopping without a stampede.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use event_listener::{Event, EventListener};
+
+/// Tells a server to stop: see [`Server::drain`](crate::Server::drain).
+#[derive(Clone, Debug, Default)]
+pub struct Drain(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    begun: AtomicBool,
+    event: Event,
+}
+
+impl Drain {
+    /// Begins: no connection is accepted any more, idle ones are closed, streams are told to come
+    /// back at a time of their own and end one after the other.
+    pub fn begin(&self) {
+        self.0.begun.store(true, Ordering::SeqCst);
+        self.0.event.notify(usize::MAX);
+    }
+
+    /// Whether it has begun.
+    pub fn has_begun(&self) -> bool {
+        self.0.begun.load(Ordering::SeqCst)
+    }
+
+    /// Waits until it begins.
+    pub async fn begun(&self) {
+        let listener = self.listen();
+        if !self.has_begun() {
+            listener.await;
+        }
+    }
+
+    /// A listener; to be made before [`has_begun`](Self::has_begun) is asked.
+    pub(crate) fn listen(&self) -> EventListener {
+        self.0.event.listen()
+    }
+}

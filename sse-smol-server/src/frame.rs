@@ -1,0 +1,100 @@
+//! What goes out: bytes that are encoded once, however many clients get them.
+
+use std::fmt;
+use std::io::Write as _;
+use std::sync::Arc;
+
+use sse_proto::{Comment, Event, KEEP_ALIVE};
+
+use crate::head::Framing;
+
+/// An event, encoded once and framed for HTTP, to be sent to any number of clients.
+///
+/// ```
+/// use sse_proto::Event;
+/// use sse_smol_server::Frame;
+///
+/// let frame = Frame::from(Event::new("hello"));
+/// assert_eq!(frame.encoded(), b"data: hello\n\n");
+/// let shared = frame.clone(); // the same bytes
+/// assert_eq!(shared.encoded().as_ptr(), frame.encoded().as_ptr());
+/// ```
+#[derive(Clone)]
+pub struct Frame(Arc<Inner>);
+
+struct Inner {
+    /// A chunk of HTTP/1.1: size, `encoded`, line end. Or bytes outside of any framing.
+    bytes: Box<[u8]>,
+    /// How much of the bytes stands around `encoded`.
+    before: usize,
+    after: usize,
+    is_event: bool,
+    id: Option<Box<[u8]>>,
+}
+
+impl From<Event<'_>> for Frame {
+    fn from(event: Event<'_>) -> Self {
+        let id = event.id().map(|id| id.as_ref().into());
+        Self::chunk(event.encoded_len(), event.has_data(), id, |out| event.encode_to_vec(out))
+    }
+}
+
+impl From<Comment<'_>> for Frame {
+    fn from(comment: Comment<'_>) -> Self {
+        Self::chunk(comment.encoded_len(), false, None, |out| comment.encode_to_vec(out))
+    }
+}
+
+impl Frame {
+    fn chunk(
+        len: usize,
+        is_event: bool,
+        id: Option<Box<[u8]>>,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> Self {
+        const MOST_DIGITS: usize = 16;
+        let mut bytes = Vec::with_capacity(MOST_DIGITS + 2 + len + 2);
+        write!(bytes, "{len:X}\r\n").expect("a Vec takes everything");
+        let before = bytes.len();
+        encode(&mut bytes);
+        bytes.extend_from_slice(b"\r\n");
+        Self(Arc::new(Inner { bytes: bytes.into(), before, after: 2, is_event, id }))
+    }
+
+    /// Bytes outside of any framing.
+    pub(crate) fn raw(bytes: Vec<u8>) -> Self {
+        let inner = Inner { bytes: bytes.into(), before: 0, after: 0, is_event: false, id: None };
+        Self(Arc::new(inner))
+    }
+
+    pub(crate) fn keep_alive() -> Self {
+        Self::chunk(KEEP_ALIVE.len(), false, None, |out| out.extend_from_slice(KEEP_ALIVE))
+    }
+
+    /// The event's bytes, without HTTP's framing.
+    pub fn encoded(&self) -> &[u8] {
+        &self.0.bytes[self.0.before..self.0.bytes.len() - self.0.after]
+    }
+
+    /// The id that the event sets, if it does.
+    pub fn id(&self) -> Option<&[u8]> {
+        self.0.id.as_deref()
+    }
+
+    pub(crate) fn is_event(&self) -> bool {
+        self.0.is_event
+    }
+
+    pub(crate) fn framed(&self, framing: Framing) -> &[u8] {
+        match framing {
+            Framing::Chunked => &self.0.bytes,
+            Framing::Close => self.encoded(),
+        }
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Frame({:?})", self.encoded().escape_ascii().to_string())
+    }
+}

@@ -1,0 +1,101 @@
+//! Counts, for Prometheus.
+
+use std::fmt;
+use std::sync::OnceLock;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::wire::Sent;
+use crate::{End, TopicInfo, Topics};
+
+/// What a server counts.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    pub(crate) connections: Gauge,
+    pub(crate) streams: Gauge,
+    pub(crate) turned_away: Counter,
+    requests: Family<Reason, Counter>,
+    streams_ended: Family<Reason, Counter>,
+    events_sent: Counter,
+    bytes_sent: Counter,
+    topics: OnceLock<Topics>,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+impl Metrics {
+    fn registry(&self) -> Registry {
+        let mut registry = Registry::with_prefix("sse");
+        registry.register("connections", "Open connections", self.connections.clone());
+        registry.register("streams", "Open event streams", self.streams.clone());
+        registry.register(
+            "connections_turned_away",
+            "Connections beyond the limits, answered 503",
+            self.turned_away.clone(),
+        );
+        registry.register("requests", "Requests that are over, by reason", self.requests.clone());
+        registry.register(
+            "streams_ended",
+            "Event streams that are over, by reason",
+            self.streams_ended.clone(),
+        );
+        registry.register("events_sent", "Events that were sent", self.events_sent.clone());
+        registry.register("event_bytes_sent", "Bytes of those events", self.bytes_sent.clone());
+        if let Some(topics) = self.topics.get() {
+            let (counts, list) = (topics.counts(), topics.list());
+            registry.register("events_published", "Events published", counts.published.clone());
+            registry.register("gaps", "Gaps that subscribers were told of", counts.gaps.clone());
+            let gauge = |count: usize| {
+                let gauge: Gauge = Gauge::default();
+                gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+                gauge
+            };
+            let sum = |what: fn(&TopicInfo) -> usize| gauge(list.iter().map(what).sum());
+            registry.register("topics", "Topics", gauge(list.len()));
+            registry.register("subscriptions", "Subscriptions", sum(|topic| topic.subscribers));
+            registry.register("events_held", "Events in all logs", sum(|topic| topic.events));
+            registry.register("bytes_held", "Bytes in all logs", sum(|topic| topic.bytes));
+        }
+        registry
+    }
+
+    /// Open connections.
+    pub fn connections(&self) -> i64 {
+        self.connections.get()
+    }
+
+    /// Open event streams.
+    pub fn streams(&self) -> i64 {
+        self.streams.get()
+    }
+
+    /// Has what these topics hold and count among the metrics. Only the first call counts.
+    pub fn watch(&self, topics: &Topics) {
+        let _ = self.topics.set(topics.clone());
+    }
+
+    pub(crate) fn ended(&self, end: &End, sent: &Sent, had_stream: bool) {
+        let reason = Reason { reason: end.label() };
+        if had_stream {
+            self.streams_ended.get_or_create(&reason).inc();
+        }
+        self.requests.get_or_create(&reason).inc();
+        self.events_sent.inc_by(sent.events);
+        self.bytes_sent.inc_by(sent.bytes as u64);
+    }
+}
+
+/// In the text format that Prometheus reads.
+impl fmt::Display for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        encode(f, &self.registry())
+    }
+}

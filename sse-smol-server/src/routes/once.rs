@@ -1,0 +1,21 @@
+//! `/async`: two results as they come in, then `end`, and then there is no more.
+
+use std::time::Duration;
+
+use smol::Timer;
+use sse_proto::{Event, EventId, EventType};
+use sse_smol_server::{End, Request};
+
+const END: EventType<'static> = EventType::from_static("end");
+const LAST: EventId<'static> = EventId::from_static("end");
+
+pub(super) async fn serve(request: Request) -> Result<(), End> {
+    if request.headers().get("last-event-id").is_some_and(|id| id == "end") {
+        return request.no_content().await;
+    }
+    let mut stream = request.open().await?;
+    stream.send(Event::new(r#"{"result":42}"#)).await?;
+    Timer::after(Duration::from_secs(1)).await;
+    stream.send(Event::new(r#"{"result":100}"#)).await?;
+    stream.send(Event::new("{}").with_type(END).with_id(LAST)).await
+}

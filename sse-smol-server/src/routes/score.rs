@@ -1,0 +1,22 @@
+//! `/score`: a number that wanders, as a plain handler that is polled for whoever asks with
+//! `?stream=true`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use sse_smol_server::{Polled, PolledConfig};
+
+pub(super) fn source() -> Polled {
+    let config = PolledConfig { interval: Duration::from_millis(500), ..PolledConfig::default() };
+    let score = Arc::new(AtomicI64::new(50));
+    Polled::new(config, move || {
+        let score = Arc::clone(&score);
+        async move {
+            let step = fastrand::i64(-5..=5);
+            let new = (score.load(Ordering::Relaxed) + step).clamp(0, 100);
+            score.store(new, Ordering::Relaxed);
+            Ok(super::typed("application/json", format!(r#"{{"score":{new}}}"#).into_bytes()))
+        }
+    })
+}

@@ -1,0 +1,178 @@
+//! `/topics` and `/topics/{name}`: publish and subscribe.
+
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sse_smol_server::{End, Publication, Request, Response, Start, TopicError, not_allowed, text};
+
+use super::{App, typed};
+
+/// `GET /topics?topic=a&topic=b` subscribes to several; without topics, the list of all.
+pub(super) async fn serve_all(app: &App, request: Request) -> Result<(), End> {
+    let query = Query::of(&request);
+    let names: Vec<&str> = query.all("topic").collect();
+    if !names.is_empty() {
+        return subscribe(app, &names, &query, request).await;
+    }
+    let topics = app.topics.list().into_iter().map(|topic| {
+        json!({
+            "name": topic.name,
+            "subscribers": topic.subscribers,
+            "events": topic.events,
+            "bytes": topic.bytes,
+            "last_id": topic.last_id,
+        })
+    });
+    let list = json!({ "topics": topics.collect::<Vec<_>>() });
+    super::show(request, "application/json", format!("{list}\n").into_bytes()).await
+}
+
+/// `GET /topics/{name}` subscribes, `POST /topics/{name}` publishes.
+pub(super) async fn serve(app: &App, name: &str, request: Request) -> Result<(), End> {
+    match *request.method() {
+        Method::POST => publish(app, name, request).await,
+        Method::GET | Method::HEAD => {
+            let query = Query::of(&request);
+            subscribe(app, &[name], &query, request).await
+        }
+        _ => request.respond(not_allowed("GET, HEAD, POST")).await,
+    }
+}
+
+async fn subscribe(app: &App, names: &[&str], query: &Query, request: Request) -> Result<(), End> {
+    if request.method() == Method::HEAD {
+        return request.open().await.map(drop);
+    }
+    // A reconnecting client's header is newer than what its URL says.
+    let header = request.headers().get("last-event-id").map(HeaderValue::as_bytes);
+    let header = String::from_utf8_lossy(header.unwrap_or_default()).into_owned();
+    let id = match (header.as_str(), query.first("lastEventId")) {
+        ("", id) => id.unwrap_or(""),
+        (id, _) => id,
+    };
+    let start = match id {
+        "" | "latest" => Start::Latest,
+        "earliest" => Start::Earliest,
+        id => Start::After(id),
+    };
+    match app.topics.subscribe(names, start) {
+        Ok(subscription) => request.open().await?.follow(subscription).await,
+        Err(error) => request.respond(refusal(&error)).await,
+    }
+}
+
+/// A publication as JSON. Data that is no string is sent as the JSON that it is.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Envelope {
+    data: Value,
+    r#type: Option<String>,
+    id: Option<String>,
+    retry: Option<u64>,
+    key: Option<String>,
+}
+
+async fn publish(app: &App, name: &str, mut request: Request) -> Result<(), End> {
+    if let Some(answer) = app.guard.check_publisher(&request) {
+        return request.respond(answer).await;
+    }
+    let body = request.body().await?;
+    let envelope = match envelope(&request, body) {
+        Ok(envelope) => envelope,
+        Err(why) => return request.respond(text(StatusCode::BAD_REQUEST, &why)).await,
+    };
+    let data = match envelope.data {
+        Value::String(data) => data,
+        other => other.to_string(),
+    };
+    let published = app.topics.publish(
+        name,
+        Publication {
+            event_type: envelope.r#type.as_deref(),
+            data: &data,
+            id: envelope.id.as_deref(),
+            retry: envelope.retry,
+            key: envelope.key.as_deref(),
+        },
+    );
+    match published {
+        Ok(published) => {
+            let body = json!({ "id": published.id, "duplicate": published.duplicate });
+            let mut response = typed("application/json", format!("{body}\n").into_bytes());
+            if !published.duplicate {
+                *response.status_mut() = StatusCode::CREATED;
+            }
+            request.respond(response).await
+        }
+        Err(error) => request.respond(refusal(&error)).await,
+    }
+}
+
+/// What a request publishes: its body is a JSON envelope if it says that it is JSON, and else the
+/// data; headers, or the query, say the rest.
+fn envelope(request: &Request, body: Vec<u8>) -> Result<Envelope, String> {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let is_json = content_type.and_then(|value| value.to_str().ok()).is_some_and(|value| {
+        let essence = value.split(';').next().unwrap_or_default().trim();
+        essence.eq_ignore_ascii_case("application/json")
+    });
+    let mut envelope = if is_json {
+        serde_json::from_slice(&body).map_err(|error| {
+            format!("The body is no {{data, type, id, retry, key}} in JSON: {error}.")
+        })?
+    } else {
+        let data = String::from_utf8(body).map_err(|error| {
+            let at = error.utf8_error().valid_up_to();
+            format!("The body is not UTF-8 text: see byte {at}. Event streams carry text alone.")
+        })?;
+        Envelope { data: Value::String(data), ..Envelope::default() }
+    };
+    let query = Query::of(request);
+    let says = |name: &'static str, parameter: &str| {
+        let header = request.headers().get(HeaderName::from_static(name));
+        match header.map(|value| std::str::from_utf8(value.as_bytes())) {
+            Some(Ok(value)) => Ok(Some(value.to_owned())),
+            Some(Err(_)) => Err(format!("The header {name} is not UTF-8.")),
+            None => Ok(query.first(parameter).map(str::to_owned)),
+        }
+    };
+    envelope.r#type = envelope.r#type.or(says("event-type", "type")?);
+    envelope.id = envelope.id.or(says("event-id", "id")?);
+    envelope.key = envelope.key.or(says("idempotency-key", "key")?);
+    if envelope.retry.is_none() {
+        if let Some(retry) = says("event-retry", "retry")? {
+            let number = retry.parse().map_err(|_| {
+                format!("The reconnection time {retry:?} is no whole number of milliseconds.")
+            });
+            envelope.retry = Some(number?);
+        }
+    }
+    Ok(envelope)
+}
+
+fn refusal(error: &TopicError) -> Response {
+    let status = match error {
+        TopicError::IdInUse(_) => StatusCode::CONFLICT,
+        TopicError::TooManyTopics(_) => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    text(status, &format!("{error}."))
+}
+
+/// The parameters of a request.
+struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn of(request: &Request) -> Self {
+        let query = request.query().unwrap_or_default();
+        Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
+    }
+
+    fn all<'q>(&'q self, name: &'q str) -> impl Iterator<Item = &'q str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+
+    fn first<'q>(&'q self, name: &'q str) -> Option<&'q str> {
+        self.all(name).next()
+    }
+}

@@ -1,0 +1,596 @@
+//! Topics: publish to a log, subscribe with a cursor into it.
+//!
+//! Positions are given out under the registry's lock, in which the event is appended, too; so the
+//! order of positions is the order of logs, also over several topics, and a cursor is one number
+//! whatever it is subscribed to.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::future::{self, Future as _};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Poll;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use event_listener::{Event as Wake, EventListener};
+use prometheus_client::metrics::counter::Counter;
+use sse_proto::{Event, EventId, EventType, InvalidValue};
+
+use crate::Frame;
+use crate::history::{Entry, History, Log};
+
+/// How topics are kept.
+#[derive(Clone, Debug)]
+pub struct TopicsConfig {
+    /// What each topic holds.
+    pub history: History,
+    /// So many topics there may be. Default: 1000.
+    pub max_topics: usize,
+    /// So many bytes all topics together hold; beyond, the oldest events of all are dropped.
+    /// Default: 256 MiB.
+    pub max_bytes: usize,
+    /// The type of the event that tells a subscriber of a gap. Default: `gap`.
+    pub gap_type: String,
+    /// Whether a subscriber that falls behind the log while connected is told so by a gap event and
+    /// goes on. By default its stream ends, so that it resumes.
+    pub gap_on_lag: bool,
+}
+
+impl Default for TopicsConfig {
+    fn default() -> Self {
+        Self {
+            history: History::default(),
+            max_topics: 1000,
+            max_bytes: 256 << 20,
+            gap_type: "gap".to_owned(),
+            gap_on_lag: false,
+        }
+    }
+}
+
+/// What is published.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Publication<'a> {
+    /// The event type, if any.
+    pub event_type: Option<&'a str>,
+    /// The data.
+    pub data: &'a str,
+    /// An id of the publisher's own; without one the server assigns an id.
+    pub id: Option<&'a str>,
+    /// The reconnection time in milliseconds, if it is to be set.
+    pub retry: Option<u64>,
+    /// A second publication with the same key, while the first is in the log, is none.
+    pub key: Option<&'a str>,
+}
+
+/// What became of a publication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// The event's id.
+    pub id: String,
+    /// The event had been published before, with the same key.
+    pub duplicate: bool,
+}
+
+/// Where a subscription begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start<'a> {
+    /// With what comes next.
+    Latest,
+    /// With the oldest event that is held.
+    Earliest,
+    /// Behind the event with this id.
+    After(&'a str),
+}
+
+/// Why topics cannot be used as asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TopicError {
+    /// The name has a character that names do not have, or none, or too many.
+    Name(String),
+    /// The event type would break the stream.
+    Type(InvalidValue),
+    /// The id would break the stream.
+    Id(InvalidValue),
+    /// The id could not come back in a `Last-Event-ID` header, or has a meaning of its own.
+    ReservedId(String),
+    /// An event with this id is in the log already.
+    IdInUse(String),
+    /// There are as many topics as there may be.
+    TooManyTopics(usize),
+}
+
+impl fmt::Display for TopicError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => write!(
+                f,
+                "topic {name:?}: names are 1 to 128 of the characters A-Z a-z 0-9 . _ ~ -"
+            ),
+            Self::Type(error) | Self::Id(error) => error.fmt(f),
+            Self::ReservedId(id) => write!(
+                f,
+                "id {id:?}: ids are 1 to 256 visible characters, and neither earliest, latest nor \
+                 of the form that the server assigns"
+            ),
+            Self::IdInUse(id) => write!(f, "id {id:?}: an event with this id is in the log"),
+            Self::TooManyTopics(most) => write!(f, "there are {most} topics, and no more may be"),
+        }
+    }
+}
+
+impl std::error::Error for TopicError {}
+
+/// All topics of a server.
+#[derive(Clone, Debug)]
+pub struct Topics(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    config: TopicsConfig,
+    /// Sets ids of this run apart from those of all others, so that an old cursor is known as such.
+    run: String,
+    registry: Mutex<Registry>,
+    counts: Counts,
+}
+
+/// What topics count.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) published: Counter,
+    pub(crate) gaps: Counter,
+}
+
+#[derive(Debug, Default)]
+struct Registry {
+    topics: BTreeMap<String, Arc<Topic>>,
+    last_position: u64,
+    /// In all logs.
+    bytes: usize,
+    events: usize,
+    /// Every event in any log, oldest first, and some that are gone by now.
+    order: VecDeque<(u64, Arc<Topic>)>,
+    /// The last position that was dropped from a topic that is gone.
+    forgotten: u64,
+}
+
+#[derive(Debug)]
+struct Topic {
+    log: Mutex<Log>,
+    wake: Wake,
+    subscribers: AtomicUsize,
+}
+
+/// One row of the list of topics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// The name.
+    pub name: String,
+    /// Subscriptions.
+    pub subscribers: usize,
+    /// Events held.
+    pub events: usize,
+    /// Bytes that they take.
+    pub bytes: usize,
+    /// The id of the last event, if one is held.
+    pub last_id: Option<String>,
+}
+
+impl Topic {
+    fn log(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().expect("nobody panics while holding this lock")
+    }
+}
+
+impl Topics {
+    /// No topics yet.
+    pub fn new(config: TopicsConfig) -> Self {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        // The time orders the ids of one run after those of the run before; the random part is for
+        // a clock that was set back.
+        let run = format!("{:x}{:05x}", since_1970.as_millis(), fastrand::u32(..1 << 20));
+        Self(Arc::new(Shared {
+            config,
+            run,
+            registry: Mutex::default(),
+            counts: Counts::default(),
+        }))
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.0.registry.lock().expect("nobody panics while holding this lock")
+    }
+
+    fn assigned_id(&self, position: u64) -> String {
+        format!("{}-{position}", self.0.run)
+    }
+
+    /// The position that an assigned id names.
+    fn assigned_position(&self, id: &str) -> Option<u64> {
+        let digits = id.strip_prefix(&self.0.run)?.strip_prefix('-')?;
+        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+    }
+
+    /// The id of an entry.
+    fn id_of(&self, entry: &Entry) -> String {
+        entry.own_id.as_ref().map_or_else(|| self.assigned_id(entry.position), ToString::to_string)
+    }
+
+    /// Publishes an event: when this returns, it is in the log, and subscribers are woken.
+    ///
+    /// # Errors
+    ///
+    /// [`TopicError`] says which value is wrong and why.
+    pub fn publish(&self, topic: &str, new: Publication<'_>) -> Result<Published, TopicError> {
+        self.publish_at(topic, new, Instant::now())
+    }
+
+    /// The same at a given time.
+    pub(crate) fn publish_at(
+        &self,
+        name: &str,
+        new: Publication<'_>,
+        now: Instant,
+    ) -> Result<Published, TopicError> {
+        let mut event = Event::new(new.data);
+        if let Some(event_type) = new.event_type {
+            event = event.with_type(EventType::new(event_type).map_err(TopicError::Type)?);
+        }
+        if let Some(retry) = new.retry {
+            event = event.with_retry(retry);
+        }
+        if let Some(id) = new.id {
+            self.check_own_id(id)?;
+        }
+
+        let mut registry = self.registry();
+        let topic = self.topic(&mut registry, name, now)?;
+        let id = registry.change(&topic, |log, last_position| {
+            log.expire(now);
+            if let Some(entry) = new.key.and_then(|key| log.published(key)) {
+                return Ok(Published { id: self.id_of(entry), duplicate: true });
+            }
+            if let Some(id) = new.id.filter(|id| log.position_of(id).is_some()) {
+                return Err(TopicError::IdInUse(id.to_owned()));
+            }
+            let position = *last_position + 1;
+            let id = new.id.map_or_else(|| self.assigned_id(position), str::to_owned);
+            let frame = event.with_id(EventId::new(&id).map_err(TopicError::Id)?).into();
+            let (own_id, key) = (new.id.map(Into::into), new.key.map(Into::into));
+            log.append(Entry { position, frame, at: now, own_id, key });
+            *last_position = position;
+            Ok(Published { id, duplicate: false })
+        })?;
+        if !id.duplicate {
+            registry.appended(&topic, self.0.config.max_bytes);
+            self.0.counts.published.inc();
+            drop(registry);
+            topic.wake.notify(usize::MAX);
+        }
+        Ok(id)
+    }
+
+    fn check_own_id(&self, id: &str) -> Result<(), TopicError> {
+        EventId::new(id).map_err(TopicError::Id)?;
+        let fits = (1..=256).contains(&id.len());
+        // As a header value it would lose spaces at its ends, and other characters may be refused.
+        let visible =
+            id.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ' || byte >= 0x80);
+        let reserved = matches!(id, "earliest" | "latest")
+            || id.strip_prefix(&self.0.run).is_some_and(|rest| rest.starts_with('-'));
+        if !fits || !visible || reserved || id.trim() != id {
+            return Err(TopicError::ReservedId(id.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// The topic of this name, which is made if there is none.
+    fn topic(
+        &self,
+        registry: &mut Registry,
+        name: &str,
+        now: Instant,
+    ) -> Result<Arc<Topic>, TopicError> {
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
+        if !(1..=128).contains(&name.len()) || !name.bytes().all(legal) {
+            return Err(TopicError::Name(name.to_owned()));
+        }
+        if let Some(topic) = registry.topics.get(name) {
+            return Ok(Arc::clone(topic));
+        }
+        let most = self.0.config.max_topics;
+        if registry.topics.len() >= most {
+            registry.expire(now);
+            registry.forget_unused();
+        }
+        if registry.topics.len() >= most {
+            return Err(TopicError::TooManyTopics(most));
+        }
+        let topic = Arc::new(Topic {
+            log: Mutex::new(Log::new(self.0.config.history, registry.forgotten)),
+            wake: Wake::new(),
+            subscribers: AtomicUsize::new(0),
+        });
+        registry.topics.insert(name.to_owned(), Arc::clone(&topic));
+        Ok(topic)
+    }
+
+    /// Subscribes to topics: what is missed since `start` first, then what comes, with no gap, no
+    /// duplicate, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`TopicError`] says which value is wrong and why.
+    pub fn subscribe(&self, names: &[&str], start: Start<'_>) -> Result<Subscription, TopicError> {
+        let now = Instant::now();
+        let mut registry = self.registry();
+        let mut topics: Vec<Arc<Topic>> = Vec::new();
+        for name in names {
+            let topic = self.topic(&mut registry, name, now)?;
+            if !topics.iter().any(|other| Arc::ptr_eq(other, &topic)) {
+                topics.push(topic);
+            }
+        }
+        let last_position = registry.last_position;
+        for topic in &topics {
+            topic.subscribers.fetch_add(1, Ordering::Relaxed);
+            registry.change(topic, |log, _| log.expire(now));
+        }
+        // What is published from here on comes after `last_position`.
+        drop(registry);
+        let topics = topics.into_iter().map(|topic| Cursor { topic, told: 0 }).collect();
+        let mut subscription =
+            Subscription { topics, position: last_position, all: self.clone(), gap: None };
+        match start {
+            Start::Latest => {}
+            Start::Earliest => subscription.rewind(0),
+            Start::After(id) => {
+                let own = |cursor: &Cursor| cursor.topic.log().position_of(id);
+                let assigned = self.assigned_position(id).filter(|at| *at <= last_position);
+                match assigned.or_else(|| subscription.topics.iter().find_map(own)) {
+                    Some(position) => {
+                        subscription.position = position;
+                        if subscription.lags() {
+                            subscription.tell_gap("evicted", Some(id), position);
+                        }
+                    }
+                    None => subscription.tell_gap("unknown", Some(id), 0),
+                }
+            }
+        }
+        Ok(subscription)
+    }
+
+    /// The topics there are, in the order of their names.
+    pub fn list(&self) -> Vec<TopicInfo> {
+        let mut registry = self.registry();
+        registry.expire(Instant::now());
+        let rows = registry.topics.iter().map(|(name, topic)| {
+            let log = topic.log();
+            TopicInfo {
+                name: name.clone(),
+                subscribers: topic.subscribers.load(Ordering::Relaxed),
+                events: log.len(),
+                bytes: log.bytes(),
+                last_id: log.last().map(|entry| self.id_of(entry)),
+            }
+        });
+        rows.collect()
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.0.counts
+    }
+}
+
+impl Registry {
+    /// Changes a log, and keeps account of it.
+    fn change<R>(&mut self, topic: &Topic, change: impl FnOnce(&mut Log, &mut u64) -> R) -> R {
+        let mut log = topic.log();
+        let (bytes, events) = (log.bytes(), log.len());
+        let result = change(&mut log, &mut self.last_position);
+        self.bytes = self.bytes - bytes + log.bytes();
+        self.events = self.events - events + log.len();
+        result
+    }
+
+    /// An event was appended: drops the oldest ones of all while there are too many bytes.
+    fn appended(&mut self, topic: &Arc<Topic>, max_bytes: usize) {
+        self.order.push_back((self.last_position, Arc::clone(topic)));
+        while self.bytes > max_bytes {
+            let Some((position, topic)) = self.order.pop_front() else {
+                return;
+            };
+            self.change(&topic, |log, _| {
+                if log.evicted() < position {
+                    log.evict();
+                }
+            });
+        }
+        // Topics drop events of their own, whose places here are taken back now and then.
+        if self.order.len() > 2 * self.events + 1000 {
+            self.order.retain(|(position, topic)| topic.log().evicted() < *position);
+        }
+    }
+
+    /// Drops what is too old, in all logs.
+    fn expire(&mut self, now: Instant) {
+        let topics: Vec<Arc<Topic>> = self.topics.values().map(Arc::clone).collect();
+        for topic in topics {
+            self.change(&topic, |log, _| log.expire(now));
+        }
+    }
+
+    /// Forgets topics that hold nothing and that nobody listens to. What they once held is
+    /// remembered as far as it matters: a cursor from then has a gap.
+    fn forget_unused(&mut self) {
+        let forgotten = &mut self.forgotten;
+        self.topics.retain(|_, topic| {
+            let log = topic.log();
+            let used = log.len() > 0 || topic.subscribers.load(Ordering::Relaxed) > 0;
+            if !used {
+                *forgotten = log.evicted().max(*forgotten);
+            }
+            used
+        });
+    }
+}
+
+/// A cursor into the logs of one or more topics.
+///
+/// [`EventStream::follow`](crate::EventStream::follow) sends what it finds.
+#[derive(Debug)]
+pub struct Subscription {
+    topics: Vec<Cursor>,
+    /// Everything up to here has been read.
+    position: u64,
+    all: Topics,
+    /// To be told before anything else.
+    gap: Option<Frame>,
+}
+
+#[derive(Debug)]
+struct Cursor {
+    topic: Arc<Topic>,
+    /// The reader knows that events up to here are gone.
+    told: u64,
+}
+
+/// A subscription fell behind a log that drops its oldest events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lagged;
+
+/// So many events, or about so many bytes, are read at once.
+const BATCH_EVENTS: usize = 64;
+const BATCH_BYTES: usize = 256 << 10;
+
+impl Subscription {
+    /// Waits for the next events, and gives some of them, the oldest first.
+    ///
+    /// Dropping the future loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Lagged`] if events were dropped before they could be read, unless
+    /// [`TopicsConfig::gap_on_lag`] has that told by an event.
+    pub async fn next(&mut self) -> Result<Vec<Frame>, Lagged> {
+        loop {
+            // Listening first, so that nothing is published unseen between looking and waiting.
+            let mut listeners: Vec<EventListener> = Vec::new();
+            loop {
+                let frames = self.read()?;
+                if !frames.is_empty() {
+                    return Ok(frames);
+                }
+                if !listeners.is_empty() {
+                    break;
+                }
+                listeners.extend(self.topics.iter().map(|cursor| cursor.topic.wake.listen()));
+            }
+            future::poll_fn(|cx| {
+                let mut woken = listeners.iter_mut().map(|one| Pin::new(one).poll(cx));
+                if woken.any(|poll| poll.is_ready()) { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+        }
+    }
+
+    /// What there is to read.
+    fn read(&mut self) -> Result<Vec<Frame>, Lagged> {
+        if let Some(gap) = self.gap.take() {
+            return Ok(vec![gap]);
+        }
+        // Logs are read at one moment, or a position could be passed in one before an event below
+        // it turns up in another. A single log is such a moment by itself.
+        let registry = (self.topics.len() > 1).then(|| self.all.registry());
+        let mut found = Vec::new();
+        // Where the first batch that is cut short ends; other logs wait for that one.
+        let mut end = u64::MAX;
+        let mut lags = false;
+        for cursor in &self.topics {
+            let log = cursor.topic.log();
+            let Ok(entries) = log.after(self.position.max(cursor.told)) else {
+                lags = true;
+                break;
+            };
+            let mut bytes = 0;
+            for (count, entry) in entries.enumerate() {
+                found.push((entry.position, entry.frame.clone()));
+                bytes += entry.frame.encoded().len();
+                if count + 1 == BATCH_EVENTS || bytes >= BATCH_BYTES {
+                    end = end.min(entry.position);
+                    break;
+                }
+            }
+        }
+        drop(registry);
+        if lags {
+            if !self.all.0.config.gap_on_lag {
+                return Err(Lagged);
+            }
+            self.tell_gap("lagged", None, self.position);
+            return Ok(self.gap.take().into_iter().collect());
+        }
+        if self.topics.len() > 1 {
+            found.sort_unstable_by_key(|(position, _)| *position);
+            found.retain(|(position, _)| *position <= end);
+        }
+        if let Some((position, _)) = found.last() {
+            self.position = *position;
+        }
+        Ok(found.into_iter().map(|(_, frame)| frame).collect())
+    }
+
+    /// Whether something after its position is gone.
+    fn lags(&self) -> bool {
+        self.topics.iter().any(|cursor| cursor.topic.log().evicted() > self.position)
+    }
+
+    /// Goes back to a position, or to the oldest events after it that are left.
+    fn rewind(&mut self, position: u64) {
+        for cursor in &mut self.topics {
+            cursor.told = cursor.topic.log().evicted();
+        }
+        let oldest = self.topics.iter().map(|cursor| cursor.told).min().unwrap_or(0);
+        self.position = position.max(oldest);
+    }
+
+    /// Goes on with the oldest events after a position that are left, and says first that some are
+    /// missing. The event has an id that leads back to just there.
+    fn tell_gap(&mut self, reason: &str, requested: Option<&str>, position: u64) {
+        self.rewind(position);
+        let (mut earliest, mut latest) = (None, None);
+        for cursor in &self.topics {
+            let log = cursor.topic.log();
+            let id = |entry: &Entry| (entry.position, self.all.id_of(entry));
+            earliest = earliest.into_iter().chain(log.first().map(id)).min();
+            latest = latest.into_iter().chain(log.last().map(id)).max();
+        }
+        let data = serde_json::json!({
+            "reason": reason,
+            "requested": requested,
+            "earliest": earliest.map(|(_, id)| id),
+            "latest": latest.map(|(_, id)| id),
+        });
+        let (data, id) = (data.to_string(), self.all.assigned_id(self.position));
+        let mut event = Event::new(&data);
+        if let Ok(event_type) = EventType::new(&self.all.0.config.gap_type) {
+            event = event.with_type(event_type);
+        }
+        if let Ok(id) = EventId::new(&id) {
+            event = event.with_id(id);
+        }
+        self.gap = Some(event.into());
+        self.all.0.counts.gaps.inc();
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        for cursor in &self.topics {
+            cursor.topic.subscribers.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
