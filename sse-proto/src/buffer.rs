@@ -59,6 +59,16 @@ impl Growing {
     fn is_inline(&self) -> bool {
         self.heap.capacity() == 0
     }
+
+    /// Makes room for `len` bytes in all: twice as much as there was, but not beyond the limit.
+    #[inline]
+    fn grow(&mut self, len: usize) {
+        let capacity = self.heap.capacity();
+        if len > capacity {
+            let target = len.max(capacity.saturating_mul(2).min(self.limit));
+            self.heap.reserve_exact(target - self.heap.len());
+        }
+    }
 }
 
 #[cfg(feature = "alloc")]
@@ -89,9 +99,12 @@ impl Storage for Growing {
                 self.inline_len = len;
                 return;
             }
-            self.heap.reserve(len);
+            self.grow(len);
             self.heap.extend_from_slice(&self.inline[..self.inline_len]);
+            // A clone of an empty heap has no capacity, and so begins inline again.
+            self.inline_len = 0;
         }
+        self.grow(self.heap.len() + bytes.len());
         self.heap.extend_from_slice(bytes);
     }
 

@@ -24,9 +24,9 @@ pub struct Limits {
     /// holds the images and documents that come as one event from language models and tools.
     pub data: usize,
     /// Bytes that the event type and the ids take: at any time the sum of the last event ID in
-    /// force, the id and the type of the block at hand, and the `id` or `event` line being read.
-    /// Default: 8 KiB. The last event ID comes back in a request header, and servers refuse heads
-    /// much larger than that.
+    /// force, the id and the type of the block at hand, and the `id` or `event` line being read. So
+    /// an id may take half of it if the next one is to be as long. Default: 8 KiB. The last event
+    /// ID comes back in a request header, and servers refuse heads much larger than that.
     pub fields: usize,
 }
 
@@ -64,7 +64,7 @@ impl fmt::Display for EventTooLarge {
         let limit = self.limit;
         match self.field {
             Field::Data => write!(f, "event dropped: more than {limit} bytes of data"),
-            _ => write!(f, "event dropped: type and ids take more than {limit} bytes"),
+            _ => write!(f, "event dropped: its type and ids take more than {limit} bytes"),
         }?;
         f.write_str("; if it is to be received, raise the decoder's limit")
     }
@@ -103,9 +103,10 @@ impl core::error::Error for InvalidLastEventId {}
 /// into chunks gives the same events, and each of them as soon as the last byte of its blank line
 /// is there.
 ///
-/// An event that lies in one chunk is lent from it, without a copy. What spans chunks, and data of
-/// several lines, is joined in the decoder's memory, which grows on demand up to [`Limits`] or,
-/// with [`with_buffers`](Decoder::with_buffers), was lent by the caller.
+/// An event that lies in one chunk is lent from it; of its id alone a copy is kept, in the decoder
+/// itself up to 40 bytes. What spans chunks, and data of several lines, is joined in the decoder's
+/// memory, which grows on demand up to [`Limits`] or, with [`with_buffers`](Decoder::with_buffers),
+/// was lent by the caller.
 ///
 /// ```
 /// use sse_proto::Decoder;
@@ -252,11 +253,7 @@ impl<B: Buffer> Decoder<B> {
         &'e mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
-        if mem::take(&mut self.yielded) {
-            self.data.clear();
-            self.fields.clear_type();
-            self.has_data = false;
-        }
+        self.clear_yielded();
         let mut block = Borrowed::default();
         while let Some(token) = self.lexer.next_token(input) {
             match token {
@@ -264,7 +261,8 @@ impl<B: Buffer> Decoder<B> {
                 Token::Value { field, bytes, end } => self.value(&mut block, field, bytes, end)?,
                 Token::Dispatch if self.skipping => self.skipping = false,
                 Token::Dispatch => {
-                    match block.id.take() {
+                    let id = block.id.take();
+                    match id {
                         Some(id) => {
                             self.fields.set_last_event_id(id);
                             self.id_is_news = true;
@@ -276,7 +274,7 @@ impl<B: Buffer> Decoder<B> {
                         return Ok(Some(Event::decoded(
                             block.event_type.unwrap_or_else(|| self.fields.event_type()),
                             block.data.unwrap_or_else(|| self.data.as_slice()),
-                            self.fields.last_event_id(),
+                            id.unwrap_or_else(|| self.fields.last_event_id()),
                             mem::take(&mut self.id_is_news),
                             self.retry.filter(|_| mem::take(&mut self.retry_is_news)),
                         )));
@@ -288,6 +286,16 @@ impl<B: Buffer> Decoder<B> {
         }
         self.keep(&mut block);
         Ok(None)
+    }
+
+    /// Clears the block that the last event borrowed.
+    #[inline]
+    fn clear_yielded(&mut self) {
+        if mem::take(&mut self.yielded) {
+            self.data.clear();
+            self.fields.clear_type();
+            self.has_data = false;
+        }
     }
 
     /// One value or a part of one.
@@ -466,6 +474,7 @@ impl<B: Buffer> Decoder<B> {
     /// [`InvalidLastEventId`] if no stream can have set this id, or it is too long for the limits.
     /// The one in force stays.
     pub fn set_last_event_id(&mut self, id: impl AsRef<[u8]>) -> Result<(), InvalidLastEventId> {
+        self.clear_yielded();
         let id = id.as_ref();
         EventId::new(id).map_err(InvalidLastEventId::Value)?;
         let limit = self.fields.limit();

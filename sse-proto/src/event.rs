@@ -40,7 +40,7 @@ impl fmt::Display for InvalidValue {
             b'\n' => "line feed",
             _ => "NUL",
         };
-        write!(f, "{field} holds a {byte} at byte {}: only data may span lines", self.offset)
+        write!(f, "{field} holds a {byte} at byte {}, which would break the stream", self.offset)
     }
 }
 

@@ -53,7 +53,7 @@ pub enum Token<'i> {
     Dispatch,
 }
 
-/// An incremental lexer for event streams: eight bytes of state, no buffer.
+/// An incremental lexer for event streams: a few bytes of state, no buffer.
 ///
 /// This is the level below [`Decoder`](crate::Decoder), for those who want each line as it comes:
 /// relays, tools that show comments, readers that act on a value before its event is complete.

@@ -27,6 +27,7 @@ use core::str::Utf8Error;
 /// let broken = Text::from(b"caf\xC3");
 /// assert!(broken.to_str().is_err());
 /// assert_eq!(broken.to_string(), "caf\u{FFFD}");
+/// assert_eq!(format!("{broken:?}"), r#""caf\xc3""#);
 /// ```
 #[derive(Clone, Copy, Default)]
 pub struct Text<'a>(&'a [u8]);
@@ -38,6 +39,18 @@ impl<'a> Text<'a> {
 
     /// The bytes, for as long as the text itself is borrowed.
     pub const fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The same as [`as_bytes`](Self::as_bytes). It stands in front of the trait's method, whose
+    /// result could not outlive a `Text` that nobody holds.
+    ///
+    /// ```
+    /// let event = sse_proto::Event::new("data");
+    /// let bytes = event.data().as_ref();
+    /// assert_eq!(bytes, b"data");
+    /// ```
+    pub const fn as_ref(self) -> &'a [u8] {
         self.0
     }
 

@@ -1,5 +1,7 @@
 //! What allocates and what does not.
 
+#![cfg(feature = "alloc")]
+
 use std::fmt::Write as _;
 
 use allocation_counter::measure;
@@ -62,6 +64,7 @@ fn an_event_in_one_chunk_is_lent_from_it() {
     let range = chunk.as_ptr_range();
     assert!(range.contains(&event.data().as_ptr()));
     assert!(range.contains(&event.event_type().as_ptr()));
+    assert!(range.contains(&event.last_event_id().as_ptr()));
 }
 
 #[test]
@@ -79,6 +82,38 @@ fn lent_memory_allocates_nothing_at_any_cut() {
         assert_eq!(events, EVENTS);
     });
     assert_eq!(info.count_total, 0);
+}
+
+#[test]
+fn ids_up_to_the_length_of_a_uuid_never_allocate_and_longer_ones_once() {
+    for (len, allocations) in [(36, 0), (64, 1)] {
+        let id = "x".repeat(len);
+        let stream = format!("id: {id}\ndata: a\n\n").repeat(100);
+        let info = measure(|| {
+            assert_eq!(count(&mut Decoder::new(), stream.as_bytes()), 100);
+        });
+        assert_eq!(info.count_total, allocations, "ids of {len} bytes");
+    }
+}
+
+#[test]
+fn memory_stays_within_the_limit_and_serves_one_large_event_after_the_other() {
+    const LIMIT: usize = 10_000_000;
+    let event = format!("data: {}\n\n", "x".repeat(LIMIT)).into_bytes();
+    let mut decoder = Decoder::with_limits(Limits { data: LIMIT, ..Limits::default() });
+    let mut feed = |times: usize| {
+        measure(|| {
+            for _ in 0..times {
+                let events: usize =
+                    event.chunks(16 << 10).map(|chunk| count(&mut decoder, chunk)).sum();
+                assert_eq!(events, 1);
+            }
+        })
+    };
+    let first = feed(1);
+    let held = usize::try_from(first.bytes_current).unwrap();
+    assert!(held <= LIMIT + 64, "{held} bytes are held");
+    assert_eq!(feed(5).count_total, 0, "the memory is there by now");
 }
 
 #[test]

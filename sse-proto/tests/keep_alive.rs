@@ -1,5 +1,7 @@
 //! Keep-alive in virtual time.
 
+#![cfg(feature = "alloc")]
+
 use std::time::{Duration, Instant};
 
 use sse_proto::{Decoder, KEEP_ALIVE, KeepAlive};

@@ -1,5 +1,7 @@
 //! What holds for all streams, all cuts and all values.
 
+#![cfg(feature = "alloc")]
+
 mod oracle;
 
 use oracle::{Item, check, cut, decode, interpret};
@@ -28,8 +30,38 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// A line that says something, mostly.
+fn line() -> impl Strategy<Value = Vec<u8>> {
+    let name = prop_oneof![
+        3 => Just(&b"data: "[..]),
+        3 => Just(&b"event: "[..]),
+        3 => Just(&b"id: "[..]),
+        1 => Just(&b"retry: "[..]),
+        1 => Just(&b":"[..]),
+        4 => Just(&b""[..]),
+    ];
+    let end = prop_oneof![4 => Just(&b"\n"[..]), 1 => Just(&b"\r"[..]), 1 => Just(&b"\r\n"[..])];
+    (name, "[0-9a-c]{0,3}\0?", end).prop_map(|(name, value, end)| {
+        let value = if name.is_empty() { b"" } else { value.as_bytes() };
+        [name, value, end].concat()
+    })
+}
+
 fn stream() -> impl Strategy<Value = Vec<u8>> {
-    vec(piece(), 0..40).prop_map(|pieces| pieces.concat())
+    prop_oneof![
+        vec(piece(), 0..40).prop_map(|pieces| pieces.concat()),
+        vec(line(), 0..20).prop_map(|lines| lines.concat()),
+    ]
+}
+
+/// The stream, cut at some of its line ends.
+fn cut_at_lines(stream: &[u8], choice: u64) -> Vec<&[u8]> {
+    let mut index = 0;
+    let chosen = |byte: &u8| {
+        index += 1;
+        matches!(byte, b'\r' | b'\n') && choice.rotate_right(index) & 1 == 1
+    };
+    stream.split_inclusive(chosen).collect()
 }
 
 fn limits() -> impl Strategy<Value = Limits> {
@@ -67,13 +99,69 @@ proptest! {
     fn any_stream_in_any_cut_is_what_the_standard_says(
         stream in stream(),
         cuts in vec(any::<usize>(), 0..12),
+        choice in any::<u64>(),
         limits in limits(),
         seed in "[a-z]{0,4}",
     ) {
         let seed = if seed.len() <= limits.fields.min(stream.len()) { seed.as_bytes() } else { b"" };
         check(&cut(&stream, &cuts), seed, limits);
+        check(&cut_at_lines(&stream, choice), seed, limits);
         check(&stream.chunks(1).collect::<Vec<_>>(), seed, limits);
         check(&[&stream], seed, limits);
+    }
+
+    /// The next connection begins anew, wherever the last one broke off, but for what is kept.
+    #[test]
+    fn reset_leaves_nothing_but_what_outlives_connections(
+        before in stream(),
+        after in stream(),
+        cuts in vec(any::<usize>(), 0..6),
+        limits in limits(),
+    ) {
+        let mut decoder = Decoder::with_limits(limits);
+        let first = decode(&mut decoder, cut(&before, &cuts));
+        decoder.reset();
+        prop_assert_eq!(decoder.last_event_id(), &first.last_event_id);
+        prop_assert_eq!(decoder.retry(), first.retry);
+        let second = decode(&mut decoder, cut(&after, &cuts));
+        let mut expected = interpret(&after, &first.last_event_id, limits);
+        prop_assert_eq!(&second.last_event_id, &expected.last_event_id);
+        prop_assert_eq!(second.retry, expected.retry.or(first.retry));
+        // What is news to the first event is news since the last one of the other connection.
+        let mut items = second.items;
+        for items in [&mut items, &mut expected.items] {
+            let is_event = |item: &&mut Item| matches!(item, Item::Event { .. });
+            if let Some(Item::Event { id, retry, .. }) = items.iter_mut().find(is_event) {
+                (*id, *retry) = (None, None);
+            }
+        }
+        prop_assert_eq!(items, expected.items);
+    }
+
+    /// Whatever is set as the last event ID could have come from a stream, and fits.
+    #[test]
+    fn the_last_event_id_can_be_set_to_what_a_stream_could_set(
+        before in stream(),
+        id in value(),
+        cuts in vec(any::<usize>(), 0..6),
+        fields in 0..24_usize,
+    ) {
+        let limits = Limits { fields, ..Limits::default() };
+        let set_after = |chunks: Vec<&[u8]>| {
+            let mut decoder = Decoder::with_limits(limits);
+            let old = decode(&mut decoder, chunks).last_event_id;
+            let result = decoder.set_last_event_id(&id);
+            let expected = if result.is_ok() { &id } else { &old };
+            assert_eq!(decoder.last_event_id(), expected);
+            result
+        };
+        let result = set_after(cut(&before, &cuts));
+        prop_assert_eq!(result, set_after(vec![&before]), "however it was cut");
+        if EventId::new(&id).is_err() || id.len() > fields {
+            prop_assert!(result.is_err());
+        } else if before.is_empty() {
+            prop_assert_eq!(result, Ok(()));
+        }
     }
 
     /// The standard decodes the whole stream before it looks for lines; here text is decoded value
@@ -211,4 +299,40 @@ proptest! {
             prop_assert_eq!(event.encode_to_buf(&mut short).unwrap_err().needed(), wire.len());
         }
     }
+}
+
+/// Each pinned down because a change that broke it went unnoticed once.
+#[test]
+fn cases_that_were_hard_to_hit() {
+    let limits = Limits::default();
+    check(&[b"id: 1\n", b"id: 2\ndata: a\n\ndata: b\n\n"], b"", limits);
+    check(&[b"event: 1\n", b"event: 2\ndata: a\n\ndata: b\n\n"], b"", limits);
+    check(&[b"id: 1\nid: 2", b"3\nid: 4\ndata\n", b"id\n", b"\n"], b"0", limits);
+    let long = "x".repeat(50);
+    let streams = [&*format!("event: {long}"), "\ndata: a\n\nevent: t", "\ndata: he", "llo\n\n"];
+    check(&streams.map(str::as_bytes), b"", limits);
+}
+
+#[test]
+fn the_wire_form_of_what_is_special() {
+    let wire = |event: Event<'_>| {
+        let mut wire = Vec::new();
+        event.encode_to_vec(&mut wire);
+        String::from_utf8(wire).unwrap()
+    };
+    let typed = |text| Event::new("a").with_type(EventType::new(text).unwrap());
+    assert_eq!(wire(typed("message")), "data: a\n\n", "the default goes without saying");
+    assert_eq!(wire(typed("")), "data: a\n\n");
+    assert_eq!(wire(typed("Message")), "event: Message\ndata: a\n\n");
+    assert_eq!(wire(Event::new("")), "data: \n\n");
+    assert_eq!(wire(Event::new(" a\n")), "data:  a\ndata: \n\n");
+    assert_eq!(wire(Event::new("a\r\n\rb")), "data: a\ndata: \ndata: b\n\n");
+    assert_eq!(wire(Event::new("a").with_id(EventId::new("").unwrap())), "id: \ndata: a\n\n");
+    for retry in [0, 9, 10, 999, 1000, u64::MAX] {
+        assert_eq!(wire(Event::without_data().with_retry(retry)), format!("retry: {retry}\n\n"));
+    }
+    assert_eq!(wire(Event::without_data()), "\n");
+    // What opens a stream of the Model Context Protocol.
+    let priming = Event::new("").with_id(EventId::new("1").unwrap()).with_retry(500);
+    assert_eq!(wire(priming), "id: 1\nretry: 500\ndata: \n\n");
 }

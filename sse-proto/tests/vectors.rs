@@ -1,5 +1,7 @@
 //! Facts about browsers and the standard, from web-platform-tests, in `data/wpt_vectors.json`.
 
+#![cfg(feature = "alloc")]
+
 mod oracle;
 
 use base64::Engine as _;

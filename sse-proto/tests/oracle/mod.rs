@@ -222,6 +222,16 @@ pub(crate) fn check(chunks: &[&[u8]], initial_last_event_id: &[u8], limits: Limi
     growing.set_last_event_id(initial_last_event_id).expect("a seed that fits");
     assert_eq!(decode(&mut growing, chunks.iter().copied()), expected, "growing, {chunks:?}");
 
+    // A decoder that is cloned between two chunks goes on as the original would.
+    let mut cloned = Decoder::with_limits(limits);
+    cloned.set_last_event_id(initial_last_event_id).expect("a seed that fits");
+    let mut items = Vec::new();
+    for mut chunk in chunks.iter().copied() {
+        cloned = cloned.clone();
+        feed(&mut cloned, &mut chunk, &mut items);
+    }
+    assert_eq!(items, expected.items, "cloned, {chunks:?}");
+
     // The limits of the lent form are lengths of memory; nobody wants to lend 16 MiB in a test.
     let room = chunks.concat().len() + initial_last_event_id.len();
     let (mut fields, mut data) = (vec![0; limits.fields.min(room)], vec![0; limits.data.min(room)]);
