@@ -17,7 +17,7 @@ pub(crate) struct Args {
     pub(crate) listen: SocketAddr,
 
     /// Send a comment after so many seconds without traffic on a stream; 0 for never
-    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = keep_alive)]
     keep_alive: Duration,
 
     /// Answer 408 to a request head that takes longer, or a body that stalls for so long
@@ -140,6 +140,14 @@ fn seconds(text: &str) -> Result<Duration, String> {
         // A deadline has to be a point in time.
         .filter(|duration| *duration <= Duration::from_secs(365 * 24 * 3600))
         .ok_or_else(|| "must be between 0 and the seconds of a year".to_owned())
+}
+
+fn keep_alive(text: &str) -> Result<Duration, String> {
+    let interval = seconds(text)?;
+    if !interval.is_zero() && interval < Duration::from_millis(50) {
+        return Err("must be 0, for never, or at least 0.05".to_owned());
+    }
+    Ok(interval)
 }
 
 fn event_type(text: &str) -> Result<String, String> {

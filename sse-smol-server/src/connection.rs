@@ -51,12 +51,12 @@ pub(crate) async fn serve<H, F>(
         let mut log = AccessLog::new(slot.peer, Arc::clone(&wire), Arc::clone(&shared));
         let (end, again) = match input {
             Ok(head) => {
-                log.request = format!("{} {}", head.parts.method, head.parts.uri);
+                log.request = loggable(&head);
                 let keeps = head.keeps_connection();
                 let end = answer(head, &wire, &slot, &shared, handler).await;
                 (end, keeps && !wire.had_stream() && !wire.body_unread())
             }
-            Err(NoInput::Refused(refusal)) => (refuse(&wire, refusal).await, false),
+            Err(NoInput::Refused(refusal)) => (refuse(&wire, &shared, refusal).await, false),
             Err(NoInput::Gone(end)) => (end, false),
         };
         let orderly = end.is_orderly();
@@ -83,24 +83,29 @@ where
     H: Fn(Request) -> F,
     F: Future<Output = Result<(), End>>,
 {
-    wire.begin_request(head.has_body());
+    wire.begin_request(head.has_body(), head.parts.method == Method::HEAD);
     let request = Request::new(head, Arc::clone(wire), Arc::clone(slot), Arc::clone(shared));
     // A panic is the failure of one request, not of the server.
     let handler = AssertUnwindSafe(async { handler(request).await }).catch_unwind();
     let handler =
         async { handler.await.unwrap_or_else(|_| Err(End::Failed("the handler panicked".into()))) };
     let mut end = drive(wire, shared, handler).await.err().unwrap_or(End::Finished);
-    if wire.status().is_none() && matches!(end, End::Finished | End::Failed(_)) {
-        let status = StatusCode::INTERNAL_SERVER_ERROR;
-        let response = text(status, "The server failed to answer.");
-        wire.answer(status, whole(response, &Method::GET, true));
-        if let End::Finished = end {
-            end = End::Failed("the handler did not answer".into());
+    match wire.status() {
+        Some(_) if end.is_orderly() => wire.finish(),
+        None if end.is_answerable() => {
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            let response = text(status, "The server failed to answer.");
+            wire.answer(status, whole(response, wire.head_only(), true));
+            if !matches!(end, End::Failed(_)) {
+                end = End::Failed("the handler did not answer".into());
+            }
         }
-    } else if end.is_orderly() {
-        wire.finish();
+        _ => {}
     }
-    if end.is_orderly() || matches!(end, End::Failed(_)) {
+    if let (End::Finished, false, Some(status)) = (&end, wire.had_stream(), wire.status()) {
+        end = End::Answered(status);
+    }
+    if end.is_answerable() {
         // The rest of the answer; the handler is gone, but the peer is still watched.
         if let Err(cut_short) = drive(wire, shared, wire.flush()).await {
             if end.is_orderly() {
@@ -111,9 +116,21 @@ where
     end
 }
 
-async fn refuse(wire: &Wire, refusal: Refusal) -> End {
-    wire.answer(refusal.status, whole(refusal.response(), &Method::GET, true));
-    wire.flush().await.err().unwrap_or(End::Answered(refusal.status))
+/// The request line, as far as it is fit for the log: no control characters, and an end.
+fn loggable(head: &Head) -> String {
+    const MOST: usize = 200;
+    let target = head.parts.uri.to_string();
+    let mut target: String = target.chars().flat_map(char::escape_default).take(MOST + 1).collect();
+    if target.len() > MOST {
+        target.truncate(MOST);
+        target.push_str("...");
+    }
+    format!("{} {target}", head.parts.method)
+}
+
+async fn refuse(wire: &Wire, shared: &Shared, refusal: Refusal) -> End {
+    wire.answer(refusal.status, whole(refusal.response(), false, true));
+    drive(wire, shared, wire.flush()).await.err().unwrap_or(End::Answered(refusal.status))
 }
 
 /// Polls what answers a request, and beside it does what goes on while that waits: watches the
@@ -128,8 +145,11 @@ async fn drive(
     let mut drain = Some(shared.drain.listen());
     let mut leave: Option<Timer> = None;
     future::poll_fn(|cx| {
-        if let Poll::Ready(result) = work.as_mut().poll(cx) {
-            return Poll::Ready(result);
+        wire.begin_poll(cx);
+        let worked = work.as_mut().poll(cx);
+        wire.end_poll();
+        if worked.is_ready() {
+            return worked;
         }
         if let Poll::Ready(end) = wire.poll_peer(cx) {
             return Poll::Ready(Err(end));
@@ -144,12 +164,16 @@ async fn drive(
         if leave.as_mut().is_some_and(|timer| Pin::new(timer).poll(cx).is_ready()) {
             return Poll::Ready(Err(End::Drained));
         }
-        if let Poll::Ready(end) = wire.poll_time(cx, &mut alarm) {
-            return Poll::Ready(Err(end));
-        }
-        match wire.poll_flush(cx) {
-            Poll::Ready(Err(end)) => Poll::Ready(Err(end)),
-            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        loop {
+            if let Poll::Ready(Err(end)) = wire.poll_flush(cx) {
+                return Poll::Ready(Err(end));
+            }
+            // What it queues is written in the next round, and the clock looked at once more.
+            match wire.poll_time(cx, &mut alarm) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(end)) => return Poll::Ready(Err(end)),
+                Poll::Pending => return Poll::Pending,
+            }
         }
     })
     .await

@@ -24,6 +24,8 @@ pub enum End {
     Silent,
     /// The peer took nothing of what was sent for too long.
     Stuck,
+    /// The peer kept sending while a stream was open, which is not what streams are for.
+    Unasked,
     /// The subscriber fell behind the topic's log; the stream ended so that it resumes.
     Lagged,
     /// The server is about to stop, and told the peer when to come back.
@@ -37,14 +39,25 @@ pub enum End {
 
 impl End {
     /// What an error on the socket means.
-    pub(crate) fn from_socket(error: &io::Error) -> Self {
-        log::debug!("socket: {error}");
-        Self::PeerReset
+    pub(crate) fn from_socket(error: io::Error) -> Self {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
+        match error.kind() {
+            BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected => Self::PeerReset,
+            _ => error.into(),
+        }
     }
 
     /// Whether the peer is to get all that was written, and is told that it was all.
     pub(crate) const fn is_orderly(&self) -> bool {
         matches!(self, Self::Finished | Self::Answered(_) | Self::Lagged | Self::Drained)
+    }
+
+    /// Whether the peer is there to get the rest of an answer.
+    pub(crate) const fn is_answerable(&self) -> bool {
+        !matches!(
+            self,
+            Self::PeerClosed | Self::PeerReset | Self::Silent | Self::Stuck | Self::Unasked
+        )
     }
 
     /// One word, for metrics.
@@ -56,6 +69,7 @@ impl End {
             Self::PeerReset => "peer_reset",
             Self::Silent => "silent",
             Self::Stuck => "stuck",
+            Self::Unasked => "unasked",
             Self::Lagged => "lagged",
             Self::Drained => "drained",
             Self::Failed(_) => "failed",
@@ -79,6 +93,7 @@ impl fmt::Display for End {
             Self::PeerReset => f.write_str("reset by the peer"),
             Self::Silent => f.write_str("nothing asked in time"),
             Self::Stuck => f.write_str("the peer took nothing for too long"),
+            Self::Unasked => f.write_str("the peer sent too much while the stream was open"),
             Self::Lagged => f.write_str("fell behind the log"),
             Self::Drained => f.write_str("drained"),
             Self::Failed(error) => write!(f, "failed: {error}"),

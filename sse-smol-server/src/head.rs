@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Method, StatusCode, Version};
+use http::{StatusCode, Version};
 
 /// More headers than any client sends.
 const MAX_HEADERS: usize = 64;
@@ -193,23 +193,32 @@ pub(crate) fn stream_head(framing: Framing, headers: &HeaderMap) -> Vec<u8> {
     all.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     let no_buffering = HeaderName::from_static("x-accel-buffering");
     all.insert(no_buffering, HeaderValue::from_static("no"));
-    all.extend(headers.clone());
+    for (name, value) in headers {
+        all.insert(name, value.clone());
+    }
+    // How long the body is, is not the handler's to say.
+    all.remove(header::CONTENT_LENGTH);
+    all.remove(header::TRANSFER_ENCODING);
     if framing == Framing::Chunked {
         all.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     head(StatusCode::OK, all, true)
 }
 
-/// A whole response, or its head if that was asked for. `close` says that the connection serves no
+/// A whole response, or its head alone. `close` says that the connection serves no
 /// other request.
-pub(crate) fn whole(response: Response, method: &Method, close: bool) -> Vec<u8> {
-    let (parts, body) = response.into_parts();
+pub(crate) fn whole(response: Response, head_only: bool, close: bool) -> Vec<u8> {
+    let (parts, mut body) = response.into_parts();
     let mut headers = parts.headers;
-    if parts.status != StatusCode::NO_CONTENT {
+    // A body after one of these would be taken for the next response.
+    if matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        headers.remove(header::CONTENT_LENGTH);
+        body.clear();
+    } else {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     }
     let mut bytes = head(parts.status, headers, close);
-    if method != Method::HEAD {
+    if !head_only {
         bytes.extend(body);
     }
     bytes

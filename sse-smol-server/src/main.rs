@@ -53,7 +53,8 @@ fn run(args: &Args) -> Result<(), String> {
     let executor = Executor::new();
     let (running, stopped) = channel::bounded::<()>(1);
     thread::scope(|scope| {
-        for _ in 1..thread::available_parallelism().map_or(1, usize::from) {
+        // This thread accepts and listens to signals, and is not woken for anything else.
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| block_on(executor.run(stopped.recv())));
         }
         let drain = server.drain();
@@ -67,7 +68,7 @@ fn run(args: &Args) -> Result<(), String> {
             let app = Arc::clone(&app);
             async move { app.handle(request).await }
         });
-        block_on(executor.run(serve.or(until_second_signal)));
+        block_on(serve.or(until_second_signal));
         log::info!("stopping");
         drop(running);
     });

@@ -19,8 +19,8 @@ use crate::{Drain, End, Request, connection};
 /// How a server treats its connections.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// After so much silence on a stream a keep-alive comment is sent; `None` for never.
-    /// Default: 15 s.
+    /// After so much silence on a stream a keep-alive comment is sent, at most twenty a second;
+    /// `None` for never. Default: 15 s.
     pub keep_alive: Option<Duration>,
     /// A request head that has not arrived by then is answered with 408, as is a body that stalls
     /// for so long. Default: 10 s.
@@ -76,6 +76,9 @@ pub(crate) struct Shared {
     peers: Arc<Peers>,
 }
 
+/// So many connections wait to be accepted, if the system lets them.
+const BACKLOG: i32 = 4096;
+
 /// How long accepting pauses after it failed, say for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -93,6 +96,8 @@ impl Server {
             peers: Arc::default(),
         };
         let listener = Async::<TcpListener>::bind(address)?;
+        // When a server comes back, all of its clients come back.
+        rustix::net::listen(&listener, BACKLOG)?;
         Ok(Self { listener, shared: Arc::new(shared) })
     }
 
@@ -165,7 +170,6 @@ async fn accept<H, F>(
         // Events are small, and none waits for the next to fill a packet.
         if let Err(error) = socket.get_ref().set_nodelay(true) {
             log::debug!("{peer}: {error}");
-            continue;
         }
         let (shared, handler) = (Arc::clone(shared), Arc::clone(handler));
         shared.metrics.connections.inc();
@@ -185,5 +189,5 @@ fn busy() -> Vec<u8> {
     let mut response = text(status, "No connection is free; try again later.");
     let seconds = HeaderValue::from(fastrand::u64(2..=10));
     response.headers_mut().insert(RETRY_AFTER, seconds);
-    whole(response, &http::Method::GET, true)
+    whole(response, false, true)
 }

@@ -167,7 +167,7 @@ impl Request {
             response.headers_mut().insert(name, value.clone());
         }
         let close = !self.keeps_connection || self.wire.body_unread();
-        self.wire.answer(response.status(), whole(response, &self.head.method, close));
+        self.wire.answer(response.status(), whole(response, self.wire.head_only(), close));
         self.wire.flush().await
     }
 
@@ -187,7 +187,7 @@ pub fn not_allowed(methods: &'static str) -> Response {
 
 /// An open event stream. The peer has the head.
 ///
-/// It belongs to the task that runs the handler. When the handler returns `Ok`, the stream ends as
+/// When the handler returns `Ok`, the stream ends as
 /// a whole (HTTP/1.1: with the last chunk).
 #[derive(Debug)]
 pub struct EventStream {
@@ -200,8 +200,8 @@ impl EventStream {
     /// Sends an [`Event`](sse_proto::Event), a [`Comment`](sse_proto::Comment) or a [`Frame`], and
     /// returns when the kernel has taken all of it: that is the backpressure.
     ///
-    /// Dropping the future loses nothing and tears nothing: the event still goes out, before
-    /// whatever is sent next.
+    /// Dropping the future tears nothing: an event that has begun to go out goes out whole, before
+    /// whatever is sent next. One whose turn has not come is not sent; so no more than one waits.
     ///
     /// # Errors
     ///
@@ -216,6 +216,8 @@ impl EventStream {
     ///
     /// An [`End`] if the peer is gone.
     pub async fn send_all(&mut self, frames: impl IntoIterator<Item = Frame>) -> Result<(), End> {
+        // What an earlier send that was dropped has left over.
+        self.wire.flush().await?;
         if !self.wire.push(frames) {
             return Err(End::Finished);
         }

@@ -223,17 +223,7 @@ impl Topics {
     /// # Errors
     ///
     /// [`TopicError`] says which value is wrong and why.
-    pub fn publish(&self, topic: &str, new: Publication<'_>) -> Result<Published, TopicError> {
-        self.publish_at(topic, new, Instant::now())
-    }
-
-    /// The same at a given time.
-    pub(crate) fn publish_at(
-        &self,
-        name: &str,
-        new: Publication<'_>,
-        now: Instant,
-    ) -> Result<Published, TopicError> {
+    pub fn publish(&self, name: &str, new: Publication<'_>) -> Result<Published, TopicError> {
         let mut event = Event::new(new.data);
         if let Some(event_type) = new.event_type {
             event = event.with_type(EventType::new(event_type).map_err(TopicError::Type)?);
@@ -245,6 +235,7 @@ impl Topics {
             self.check_own_id(id)?;
         }
 
+        let now = Instant::now();
         let mut registry = self.registry();
         let topic = self.topic(&mut registry, name, now)?;
         let id = registry.change(&topic, |log, last_position| {

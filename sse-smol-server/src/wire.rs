@@ -1,23 +1,27 @@
 //! One connection's socket, what was read from it ahead of time, and what is still to be written.
 //!
-//! Two parties use it, on one task: the handler, which sends, and the connection, which keeps the
-//! stream alive and watches the peer while the handler waits for something. All that either of
-//! them writes goes through one queue of whole frames; so a send that is dropped half done tears
-//! nothing, and a keep-alive cannot end up inside an event.
+//! Two parties use it: the handler, which sends, and the connection, which drives the handler,
+//! keeps the stream alive and watches the peer. All that either of them writes goes through one
+//! queue of whole frames; so a send that is dropped half done tears nothing, and a keep-alive cannot
+//! end up inside an event.
+//!
+//! The driver alone waits for the socket: a socket wakes one task, and the handler may well wait on
+//! another, or have its futures polled by something with wakers of its own. Whoever else waits for
+//! the queue leaves a waker here.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future as _;
-use std::io::IoSlice;
+use std::io::{self, IoSlice, Write as _};
 use std::net::TcpStream;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use smol::io::{AsyncRead as _, AsyncWrite as _};
+use smol::io::AsyncRead as _;
 use smol::{Async, Timer, channel};
 use sse_proto::KeepAlive;
 
@@ -37,6 +41,8 @@ struct State {
     input: Vec<u8>,
     /// The request has a body that nobody has read yet.
     body_unread: bool,
+    /// The request asks for the head of the answer alone.
+    head_only: bool,
     /// What the kernel has not taken: all but the first `taken` bytes of the first frame.
     queue: VecDeque<Frame>,
     taken: usize,
@@ -50,6 +56,16 @@ struct State {
     finished: bool,
     keep_alive: Option<KeepAlive<Instant>>,
     sent: Sent,
+    /// The driver's, to be woken when there is something to write.
+    driver: Option<Waker>,
+    /// The driver is polling the handler, and looks at the queue when that returns.
+    driving: bool,
+    /// Whoever waits for the queue to be empty.
+    waiting: Vec<Waker>,
+    /// The request is over: nothing will be written any more.
+    over: bool,
+    /// Bytes that came while a stream was open, and that nobody asked for.
+    ignored: usize,
     /// Who is to be told when the request is over.
     hooks: Vec<Hook>,
     token: Option<(channel::Sender<Infallible>, channel::Receiver<Infallible>)>,
@@ -72,6 +88,12 @@ const FRAMES_AT_ONCE: usize = 32;
 /// No more than this is read ahead of a peer's next request.
 const READ_AHEAD: usize = 4096;
 
+/// A peer may say so much while a stream is open.
+const MOST_IGNORED: usize = 64 << 10;
+
+/// Keep-alives more often than that keep busy, not alive.
+const SHORTEST_KEEP_ALIVE: Duration = Duration::from_millis(50);
+
 impl Wire {
     pub(crate) fn new(socket: Async<TcpStream>, write_timeout: Duration) -> Self {
         Self { socket, write_timeout, state: Mutex::default() }
@@ -82,10 +104,10 @@ impl Wire {
     }
 
     /// Begins the next request of the connection.
-    pub(crate) fn begin_request(&self, has_body: bool) {
+    pub(crate) fn begin_request(&self, has_body: bool, head_only: bool) {
         let mut state = self.state();
         let input = std::mem::take(&mut state.input);
-        *state = State { input, body_unread: has_body, ..State::default() };
+        *state = State { input, body_unread: has_body, head_only, ..State::default() };
     }
 
     pub(crate) fn status(&self) -> Option<StatusCode> {
@@ -116,6 +138,8 @@ impl Wire {
     pub(crate) fn close(&self, closed: &Closed<'_>) {
         let mut state = self.state();
         state.token = None;
+        state.over = true;
+        state.waiting.drain(..).for_each(Waker::wake);
         let hooks = std::mem::take(&mut state.hooks);
         drop(state);
         for hook in hooks {
@@ -125,6 +149,10 @@ impl Wire {
 
     pub(crate) fn sent(&self) -> Sent {
         self.state().sent.clone()
+    }
+
+    pub(crate) fn head_only(&self) -> bool {
+        self.state().head_only
     }
 
     pub(crate) fn body_unread(&self) -> bool {
@@ -145,7 +173,7 @@ impl Wire {
                 self.state().input.extend_from_slice(&piece[..count]);
                 Ok(())
             }
-            Err(error) => Err(End::from_socket(&error)),
+            Err(error) => Err(End::from_socket(error)),
         }
     }
 
@@ -182,7 +210,9 @@ impl Wire {
         self.answer(StatusCode::OK, head);
         let mut state = self.state();
         state.stream = Some(framing);
-        state.keep_alive = keep_alive.map(|interval| KeepAlive::new(interval, Instant::now()));
+        state.keep_alive = keep_alive
+            .filter(|interval| !interval.is_zero())
+            .map(|interval| KeepAlive::new(interval.max(SHORTEST_KEEP_ALIVE), Instant::now()));
         state.input = Vec::new();
     }
 
@@ -207,19 +237,65 @@ impl Wire {
     }
 
     /// Waits until the kernel has taken everything.
+    ///
+    /// # Errors
+    ///
+    /// If the request is over before that.
     pub(crate) async fn flush(&self) -> Result<(), End> {
-        std::future::poll_fn(|cx| self.poll_flush(cx)).await
+        std::future::poll_fn(|cx| {
+            let mut state = self.state();
+            if state.over {
+                return Poll::Ready(Err(End::PeerClosed));
+            }
+            self.write(&mut state)?;
+            if state.queue.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                state.waiting.push(cx.waker().clone());
+            }
+            if !state.driving {
+                state.driver.iter().for_each(Waker::wake_by_ref);
+            }
+            Poll::Pending
+        })
+        .await
     }
 
+    /// Notes that the driver polls the handler now, and who it is.
+    pub(crate) fn begin_poll(&self, cx: &Context<'_>) {
+        let mut state = self.state();
+        state.driving = true;
+        if !state.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
+            state.driver = Some(cx.waker().clone());
+        }
+    }
+
+    pub(crate) fn end_poll(&self) {
+        self.state().driving = false;
+    }
+
+    /// The driver's part: writes what is in the queue, and waits for the socket if it must.
     pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         let mut state = self.state();
+        loop {
+            self.write(&mut state)?;
+            if state.queue.is_empty() {
+                state.waiting.drain(..).for_each(Waker::wake);
+                return Poll::Ready(Ok(()));
+            }
+            ready!(self.socket.poll_writable(cx)).map_err(End::from_socket)?;
+        }
+    }
+
+    /// Writes as much of the queue as the kernel takes.
+    fn write(&self, state: &mut State) -> Result<(), End> {
         while !state.queue.is_empty() {
             // Outside of a stream all frames are raw, and any framing leaves them as they are.
             let framing = state.stream.unwrap_or(Framing::Chunked);
-            let mut socket = &self.socket;
-            let socket = Pin::new(&mut socket);
+            let mut socket = self.socket.get_ref();
             let written = if state.queue.len() == 1 {
-                socket.poll_write(cx, &state.queue[0].framed(framing)[state.taken..])
+                socket.write(&state.queue[0].framed(framing)[state.taken..])
             } else {
                 let mut slices = [IoSlice::new(&[]); FRAMES_AT_ONCE];
                 let count = state.queue.len().min(FRAMES_AT_ONCE);
@@ -227,15 +303,17 @@ impl Wire {
                     *slice = IoSlice::new(frame.framed(framing));
                 }
                 slices[0] = IoSlice::new(&state.queue[0].framed(framing)[state.taken..]);
-                socket.poll_write_vectored(cx, &slices[..count])
+                socket.write_vectored(&slices[..count])
             };
-            match ready!(written) {
-                Ok(0) => return Poll::Ready(Err(End::PeerReset)),
+            match written {
+                Ok(0) => return Err(End::PeerReset),
                 Ok(count) => state.advance(count, framing),
-                Err(error) => return Poll::Ready(Err(End::from_socket(&error))),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(End::from_socket(error)),
             }
         }
-        Poll::Ready(Ok(()))
+        Ok(())
     }
 
     /// Ready when the peer is gone. What it says while a stream is open is ignored: it asked for an
@@ -248,24 +326,33 @@ impl Wire {
                 return Poll::Pending;
             }
             // Asking for readiness costs no system call, where reading on every wake-up would.
-            let mut piece = [0; 512];
+            let mut piece = [0; 4096];
             let read = match ready!(self.socket.poll_readable(cx)) {
                 Ok(()) => ready!(Pin::new(&mut &self.socket).poll_read(cx, &mut piece)),
                 Err(error) => Err(error),
             };
             match read {
                 Ok(0) => return Poll::Ready(End::PeerClosed),
-                Ok(_) if state.stream.is_some() => {}
+                Ok(count) if state.stream.is_some() => {
+                    state.ignored += count;
+                    if state.ignored > MOST_IGNORED {
+                        return Poll::Ready(End::Unasked);
+                    }
+                }
                 Ok(count) => state.input.extend_from_slice(&piece[..count]),
-                Err(error) => return Poll::Ready(End::from_socket(&error)),
+                Err(error) => return Poll::Ready(End::from_socket(error)),
             }
         }
     }
 
-    /// Does what time asks for: queues a keep-alive when one is due, and is ready when the kernel
-    /// has taken nothing for too long. The timer is set when it has fired, not with each event: see
-    /// [`KeepAlive`].
-    pub(crate) fn poll_time(&self, cx: &mut Context<'_>, timer: &mut Option<Alarm>) -> Poll<End> {
+    /// Does what time asks for. Ready with `Ok` when that was to queue a keep-alive, with an error
+    /// when the kernel has taken nothing for too long. The timer is set when it has fired, not with
+    /// each event: see [`KeepAlive`].
+    pub(crate) fn poll_time(
+        &self,
+        cx: &mut Context<'_>,
+        timer: &mut Option<Alarm>,
+    ) -> Poll<Result<(), End>> {
         let mut state = self.state();
         while let Some(deadline) = state.deadline(self.write_timeout) {
             let alarm = match timer {
@@ -276,12 +363,15 @@ impl Wire {
             *timer = None;
             let now = Instant::now();
             match state.waiting_since {
-                Some(since) if now >= since + self.write_timeout => return Poll::Ready(End::Stuck),
+                Some(since) if now >= since + self.write_timeout => {
+                    return Poll::Ready(Err(End::Stuck));
+                }
                 // A peer that has not taken the last bytes yet is not silent, it is slow.
                 Some(_) => {}
                 None => {
                     if state.keep_alive.as_mut().is_some_and(|due| due.handle_timeout(now)) {
                         state.push(Frame::keep_alive());
+                        return Poll::Ready(Ok(()));
                     }
                 }
             }

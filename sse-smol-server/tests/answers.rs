@@ -153,6 +153,21 @@ fn a_head_may_come_byte_by_byte_and_hold_up_nobody() {
     assert!(read_head(&mut slow).starts_with("HTTP/1.1 200 "));
 }
 
+#[test]
+fn a_204_has_no_body() {
+    let server = serve(Config::default(), |request| async move {
+        match request.path() {
+            "/" => request.no_content().await,
+            _ => request.respond(text(http::StatusCode::NO_CONTENT, "But...")).await,
+        }
+    });
+    for path in ["/", "/but"] {
+        let (status, answer) = answer(&server, &format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n"));
+        assert_eq!(status, 204);
+        assert!(answer.ends_with("\r\n\r\n") && !answer.contains("Content-Length"), "{answer}");
+    }
+}
+
 fn echoed(body: &str) -> String {
     format!("200 OK\n\n{body}\n")
 }

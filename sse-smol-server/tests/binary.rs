@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{Binary, dechunk, events, get, read_head, read_to_end, read_until};
+use support::{Binary, dechunk, events, get, read_head, read_response, read_to_end, read_until};
 
 fn curl(arguments: &[&str]) -> Output {
     let output = Command::new("curl").args(["-sS", "--max-time", "30"]).args(arguments).output();
@@ -163,6 +163,9 @@ fn help_names_every_flag_and_mistakes_are_explained() {
         (["--keep-alive", "soon"], "not a number of seconds"),
         (["--keep-alive=-1", "--version"], "must be between 0"),
         (["--keep-alive", "1e300"], "must be between 0"),
+        (["--keep-alive", "0.001"], "at least 0.05"),
+        (["--gap-type", "a\nb"], "line feed"),
+        (["--token-file", "/nonexistent"], "/nonexistent"),
         (["--listen", "nowhere"], "invalid socket address"),
         (["--lisen", "127.0.0.1:0"], "--listen"),
     ] {
@@ -170,6 +173,16 @@ fn help_names_every_flag_and_mistakes_are_explained() {
         let errors = utf8(output.stderr);
         assert!(!output.status.success() && errors.contains(says), "{arguments:?}: {errors}");
     }
+}
+
+#[test]
+fn a_request_line_cannot_write_to_the_log_what_it_likes() {
+    let server = Binary::start(&[]);
+    let target = format!("/\u{9b}31m\u{202e}{}", "x".repeat(5000));
+    read_response(&mut get(server.address, &target));
+    let (_, _, log) = server.stop("-INT");
+    assert!(log.is_ascii() && log.contains("GET /\\u{9b}31m\\u{202e}xxx"), "{log}");
+    assert!(log.lines().all(|line| line.len() < 500), "{log}");
 }
 
 #[test]

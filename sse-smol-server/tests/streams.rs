@@ -2,16 +2,20 @@
 
 mod support;
 
+use std::future::Future;
 use std::io::Write as _;
 use std::net::{Shutdown, TcpStream};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use smol::{Timer, channel, future};
 use sse_proto::{Comment, Event, EventId, EventType};
-use sse_smol_server::{Config, End, text};
+use sse_smol_server::{Config, End, Request, text};
 use support::{
     OnDrop, PATIENCE, dechunk, events, get, read_head, read_response, read_to_end, read_until,
     send, serve,
@@ -108,31 +112,56 @@ fn handlers_may_set_headers_of_their_own() {
         let headers = request.response_headers_mut();
         headers.insert("cache-control", HeaderValue::from_static("no-store"));
         headers.insert("x-stream", HeaderValue::from_static("7"));
+        headers.insert("content-length", HeaderValue::from_static("7"));
         request.open().await.map(drop)
     });
     let head = read_head(&mut get(server.address, "/"));
     assert!(head.contains("Cache-Control: no-store\r\n") && head.contains("X-Stream: 7\r\n"));
     assert!(!head.contains("no-transform"), "{head}");
+    assert!(!head.contains("Content-Length") && head.contains("chunked"), "{head}");
 }
 
 #[test]
 fn silence_is_broken_by_keep_alives() {
-    let config = Config { keep_alive: Some(Duration::from_millis(150)), ..Config::default() };
-    let server = serve(config, |request| async move {
-        let mut stream = request.open().await?;
-        Timer::after(Duration::from_millis(800)).await;
-        stream.send(Event::new("after")).await
+    let interval = Duration::from_millis(150);
+    let config = Config { keep_alive: Some(interval), ..Config::default() };
+    let (go, wait) = channel::bounded::<()>(1);
+    let server = serve(config, move |request| {
+        let wait = wait.clone();
+        async move {
+            let mut stream = request.open().await?;
+            wait.recv().await.unwrap();
+            stream.send(Event::new("after")).await
+        }
     });
     let mut socket = get(server.address, "/");
     read_head(&mut socket);
     let start = Instant::now();
-    read_until(&mut socket, ":\n\n\r\n");
-    assert!(start.elapsed() < Duration::from_millis(700), "the first comes in the silence");
+    for n in 1..=4 {
+        assert_eq!(read_until(&mut socket, "\n\n\r\n"), "3\r\n:\n\n\r\n");
+        let (time, due) = (start.elapsed(), interval * n);
+        assert!(time + interval / 2 > due, "number {n} is early: {time:?}");
+        assert!(time < due + Duration::from_secs(2), "number {n} is late: {time:?}");
+    }
+    go.send_blocking(()).unwrap();
     let (body, whole) = dechunk(&read_to_end(&mut socket));
-    let comments = body.matches(":\n\n").count();
-    // Five are due in all; a busy machine may be late for some, never early.
-    assert!((1..=4).contains(&comments), "{comments} more in {body:?}");
     assert_eq!((body.trim_start_matches(":\n\n"), whole), ("data: after\n\n", true));
+}
+
+#[test]
+fn keep_alives_as_often_as_can_be_hold_up_nobody() {
+    let config = Config { keep_alive: Some(Duration::from_nanos(1)), ..Config::default() };
+    let server = serve(config, |request| async move {
+        let mut stream = request.open().await?;
+        Timer::after(Duration::from_millis(500)).await;
+        stream.send(Event::new("after")).await
+    });
+    let mut socket = get(server.address, "/");
+    read_head(&mut socket);
+    let (body, whole) = dechunk(&read_to_end(&mut socket));
+    assert!(whole && body.ends_with("data: after\n\n"));
+    let count = body.matches(":\n\n").count();
+    assert!((1..=10).contains(&count), "no more than twenty a second: {count}");
 }
 
 #[test]
@@ -266,6 +295,100 @@ fn a_send_that_is_dropped_tears_nothing() {
     assert_eq!(lengths, [LEN, "after".len()]);
 }
 
+/// A client that does not read, and a handler that tries again and again: what piles up is bounded.
+#[test]
+fn sends_that_are_dropped_do_not_pile_up() {
+    const LEN: usize = 1 << 20;
+    let (tried, on_tried) = mpsc::channel();
+    let server = serve(silent(), move |request| {
+        let tried = tried.clone();
+        async move {
+            let mut stream = request.open().await?;
+            let big = "x".repeat(LEN);
+            for _ in 0..200 {
+                let patience = async {
+                    Timer::after(Duration::from_millis(1)).await;
+                    Ok(())
+                };
+                future::or(stream.send(Event::new(&big)), patience).await?;
+            }
+            tried.send(()).unwrap();
+            stream.send(Event::new("after")).await
+        }
+    });
+    let mut socket = get(server.address, "/");
+    read_head(&mut socket);
+    on_tried.recv_timeout(PATIENCE).expect("nobody waits for the client");
+    let (body, whole) = dechunk(&read_to_end(&mut socket));
+    let events = events(&body);
+    assert!(whole && events.len() < 50, "{} events were waiting", events.len());
+    assert_eq!(events.last().unwrap().1, "after");
+    assert!(events[..events.len() - 1].iter().all(|(_, data)| data.len() == LEN));
+}
+
+/// Counts how often a future is polled.
+struct Counted<F>(F, Arc<AtomicUsize>);
+
+impl<F: Future + Unpin> Future for Counted<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+/// Executors within executors, and the like, have wakers of their own. A socket wakes but one.
+#[test]
+fn a_send_may_be_polled_by_anything_and_does_not_spin() {
+    let polls = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&polls);
+    let server = serve(silent(), move |request| {
+        let counter = Arc::clone(&counter);
+        async move {
+            let mut stream = request.open().await?;
+            let inner = smol::Executor::new();
+            let send = async {
+                let big = "x".repeat(16 << 20);
+                Counted(Box::pin(stream.send(Event::new(&big))), counter).await
+            };
+            inner.run(send).await?;
+            // And on another task altogether.
+            let task = smol::spawn(async move { stream.send(Event::new("elsewhere")).await });
+            task.await
+        }
+    });
+    let mut socket = get(server.address, "/");
+    read_head(&mut socket);
+    thread::sleep(Duration::from_millis(300));
+    socket.write_all(b"x").unwrap();
+    thread::sleep(Duration::from_millis(300));
+    let while_blocked = polls.load(Ordering::Relaxed);
+    assert!((1..100).contains(&while_blocked), "polled {while_blocked} times");
+    let (body, whole) = dechunk(&read_to_end(&mut socket));
+    assert!(whole && body.ends_with("\n\ndata: elsewhere\n\n"));
+}
+
+#[test]
+fn a_client_that_keeps_sending_is_cut_off() {
+    let (closed, on_close) = mpsc::channel();
+    let server = serve(silent(), move |request| {
+        let closed = closed.clone();
+        async move {
+            let mut stream = request.open().await?;
+            stream.on_close(move |end| closed.send(end.reason.label()).unwrap());
+            future::pending().await
+        }
+    });
+    let mut socket = get(server.address, "/");
+    read_head(&mut socket);
+    let start = Instant::now();
+    while socket.write_all(&[b'x'; 4096]).is_ok() {
+        assert!(start.elapsed() < PATIENCE, "it is listened to for ever");
+    }
+    assert_eq!(on_close.recv_timeout(PATIENCE), Ok("unasked"));
+}
+
 #[test]
 fn a_handler_that_fails_cuts_the_stream_off() {
     let server = serve(silent(), |request| async move {
@@ -284,16 +407,28 @@ fn a_handler_that_does_not_answer_is_an_error_and_no_end_of_the_server() {
     let server = serve(silent(), |request| async move {
         match request.path() {
             "/panic" => panic!("as the test wants it"),
+            "/stopped" => Err(End::Stopped),
             "/fail" => Err(std::io::Error::other("no luck").into()),
             "/forget" => Ok(()),
             _ => request.respond(text(http::StatusCode::OK, "Fine.")).await,
         }
     });
-    for path in ["/panic", "/fail", "/forget"] {
+    for path in ["/panic", "/fail", "/forget", "/stopped"] {
         let answer = read_to_end(&mut get(server.address, path));
         assert!(answer.starts_with("HTTP/1.1 500 "), "{path}: {answer}");
     }
     assert_eq!(read_response(&mut get(server.address, "/")).0, 200);
+}
+
+#[test]
+fn a_handler_that_panics_before_it_has_a_future_is_an_error_too() {
+    fn handler(_: Request) -> std::future::Ready<Result<(), End>> {
+        panic!("as the test wants it")
+    }
+    let server = serve(silent(), handler);
+    let mut socket = send(server.address, "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let answer = read_to_end(&mut socket);
+    assert!(answer.starts_with("HTTP/1.1 500 ") && answer.ends_with("\r\n\r\n"), "{answer}");
 }
 
 #[test]
