@@ -340,7 +340,8 @@ impl Topics {
             Start::After(id) => {
                 let own = |cursor: &Cursor| cursor.topic.log().position_of(id);
                 let assigned = self.assigned_position(id).filter(|at| *at <= last_position);
-                match assigned.or_else(|| subscription.topics.iter().find_map(own)) {
+                // If several topics have it, the earliest: rather twice than not at all.
+                match assigned.or_else(|| subscription.topics.iter().filter_map(own).min()) {
                     Some(position) => {
                         subscription.position = position;
                         if subscription.lags() {

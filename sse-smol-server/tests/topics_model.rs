@@ -1,0 +1,463 @@
+//! Topics against a plain model: whatever is published, evicted and read, in whatever order, each
+//! subscriber gets every event once and in order, or is told of a gap.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use smol::future::{self, block_on};
+use sse_proto::Decoder;
+use sse_smol_server::{
+    Frame, History, Lagged, Publication, Start, Subscription, TopicError, Topics, TopicsConfig,
+};
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+#[derive(Clone, Debug)]
+enum Operation {
+    Publish { topic: usize, own_id: Option<u8>, key: Option<u8> },
+    Subscribe { topics: Vec<usize>, start: Begin },
+    Read { subscriber: prop::sample::Index },
+    Leave { subscriber: prop::sample::Index },
+}
+
+#[derive(Clone, Debug)]
+enum Begin {
+    Latest,
+    Earliest,
+    /// Behind one of the events there ever were.
+    After(prop::sample::Index),
+    Unknown,
+}
+
+fn operation() -> impl Strategy<Value = Operation> {
+    let begin = prop_oneof![
+        2 => Just(Begin::Latest),
+        1 => Just(Begin::Earliest),
+        4 => any::<prop::sample::Index>().prop_map(Begin::After),
+        1 => Just(Begin::Unknown),
+    ];
+    prop_oneof![
+        6 => (0..3_usize, proptest::option::weighted(0.3, 0..9_u8), proptest::option::weighted(0.2, 0..4_u8))
+            .prop_map(|(topic, own_id, key)| Operation::Publish { topic, own_id, key }),
+        2 => (vec(0..3_usize, 1..4), begin)
+            .prop_map(|(topics, start)| Operation::Subscribe { topics, start }),
+        5 => any::<prop::sample::Index>().prop_map(|subscriber| Operation::Read { subscriber }),
+        1 => any::<prop::sample::Index>().prop_map(|subscriber| Operation::Leave { subscriber }),
+    ]
+}
+
+/// An event as the model knows it; its place in the list of all is its position.
+#[derive(Clone, Debug)]
+struct Event {
+    topic: usize,
+    id: String,
+    own: bool,
+    key: Option<u8>,
+    held: bool,
+}
+
+struct Subscriber {
+    real: Subscription,
+    topics: Vec<usize>,
+    /// Everything before this place in the list of all has been read.
+    next: usize,
+    /// What it knows to be missing, or did not ask for.
+    forgiven: HashSet<usize>,
+    /// A gap is to be told before anything else.
+    gap: bool,
+}
+
+impl Subscriber {
+    /// What it is yet to read, be it gone by now.
+    fn pending(&self, all: &[Event]) -> Vec<usize> {
+        (self.next..all.len())
+            .filter(|place| self.topics.contains(&all[*place].topic))
+            .filter(|place| !self.forgiven.contains(place))
+            .collect()
+    }
+
+    fn lags(&self, all: &[Event]) -> bool {
+        self.pending(all).iter().any(|place| !all[*place].held)
+    }
+
+    /// What is gone now is not expected any more.
+    fn forgive(&mut self, all: &[Event]) {
+        self.forgiven.extend((0..all.len()).filter(|place| !all[*place].held));
+    }
+}
+
+/// Type, data and id.
+fn parse(frame: &Frame) -> (String, String, String) {
+    let mut decoder = Decoder::new();
+    let event = decoder.next_event(&mut frame.encoded()).unwrap().expect("a frame is an event");
+    let text = |text: sse_proto::Text<'_>| text.to_string();
+    (text(event.event_type()), text(event.data()), text(event.last_event_id()))
+}
+
+/// What can be read at once; `None` if that is nothing.
+fn read_now(subscription: &mut Subscription) -> Option<Result<Vec<Frame>, Lagged>> {
+    block_on(future::poll_once(subscription.next()))
+}
+
+fn run(events: usize, gap_on_lag: bool, operations: &[Operation]) {
+    let topics = Topics::new(TopicsConfig {
+        history: History { events, ..History::default() },
+        gap_on_lag,
+        ..TopicsConfig::default()
+    });
+    let mut all: Vec<Event> = Vec::new();
+    let mut subscribers: Vec<Subscriber> = Vec::new();
+    for operation in operations {
+        match operation {
+            Operation::Publish { topic, own_id, key } => {
+                publish(&topics, &mut all, events, *topic, *own_id, *key);
+            }
+            Operation::Subscribe { topics: wanted, start } => {
+                subscribers.push(subscribe(&topics, &all, wanted, start));
+            }
+            Operation::Read { subscriber } if !subscribers.is_empty() => {
+                let index = subscriber.index(subscribers.len());
+                if !read(&mut subscribers[index], &all, gap_on_lag) {
+                    subscribers.swap_remove(index);
+                }
+            }
+            Operation::Leave { subscriber } if !subscribers.is_empty() => {
+                subscribers.swap_remove(subscriber.index(subscribers.len()));
+            }
+            Operation::Read { .. } | Operation::Leave { .. } => {}
+        }
+        let counted: usize = topics.list().iter().map(|topic| topic.events).sum();
+        assert_eq!(counted, all.iter().filter(|event| event.held).count());
+    }
+    for topic in topics.list() {
+        let mine = |subscriber: &&Subscriber| {
+            subscriber.topics.iter().any(|index| NAMES[*index] == topic.name)
+        };
+        assert_eq!(topic.subscribers, subscribers.iter().filter(mine).count());
+    }
+}
+
+fn publish(
+    topics: &Topics,
+    all: &mut Vec<Event>,
+    most: usize,
+    topic: usize,
+    own_id: Option<u8>,
+    key: Option<u8>,
+) {
+    let own_id = own_id.map(|id| format!("own {id}"));
+    let key_text = key.map(|key| key.to_string());
+    let data = all.len().to_string();
+    let result = topics.publish(
+        NAMES[topic],
+        Publication {
+            event_type: Some("n"),
+            data: &data,
+            id: own_id.as_deref(),
+            key: key_text.as_deref(),
+            retry: None,
+        },
+    );
+    let held = || all.iter().filter(|event| event.topic == topic && event.held);
+    if let Some(same) = held().find(|event| key.is_some() && event.key == key) {
+        let published = result.expect("a duplicate is fine");
+        assert_eq!((published.id, published.duplicate), (same.id.clone(), true));
+    } else if held().any(|event| Some(&event.id) == own_id.as_ref()) {
+        assert!(matches!(result, Err(TopicError::IdInUse(_))), "{result:?}");
+    } else {
+        let published = result.expect("a new event");
+        assert!(!published.duplicate);
+        if let Some(id) = &own_id {
+            assert_eq!(&published.id, id);
+        }
+        assert!(own_id.is_some() || all.iter().all(|event| event.id != published.id));
+        if held().count() == most {
+            let oldest = all.iter().position(|event| event.topic == topic && event.held);
+            all[oldest.unwrap()].held = false;
+        }
+        all.push(Event { topic, id: published.id, own: own_id.is_some(), key, held: true });
+    }
+}
+
+fn subscribe(topics: &Topics, all: &[Event], wanted: &[usize], start: &Begin) -> Subscriber {
+    let names: Vec<&str> = wanted.iter().map(|index| NAMES[*index]).collect();
+    let subscriber = |start| Subscriber {
+        real: topics.subscribe(&names, start).unwrap(),
+        topics: wanted.to_vec(),
+        next: 0,
+        forgiven: HashSet::new(),
+        gap: false,
+    };
+    match start {
+        Begin::Latest => Subscriber { next: all.len(), ..subscriber(Start::Latest) },
+        Begin::Earliest => {
+            let mut subscriber = subscriber(Start::Earliest);
+            subscriber.forgive(all);
+            subscriber
+        }
+        Begin::After(index) if !all.is_empty() => {
+            let id = &all[index.index(all.len())].id;
+            // An id that is assigned is known for ever, one of a publisher's own while its event is
+            // held. If several topics hold one, the earliest counts: rather twice than not at all.
+            let known = all.iter().position(|event| {
+                event.id == *id && (!event.own || event.held && wanted.contains(&event.topic))
+            });
+            let mut subscriber = subscriber(Start::After(id));
+            subscriber.next = known.map_or(0, |place| place + 1);
+            subscriber.gap = known.is_none() || subscriber.lags(all);
+            subscriber.forgive(all);
+            subscriber
+        }
+        Begin::After(_) | Begin::Unknown => {
+            let mut subscriber = subscriber(Start::After("of another run-7"));
+            subscriber.gap = true;
+            subscriber.forgive(all);
+            subscriber
+        }
+    }
+}
+
+/// Reads once. False if the subscription is over.
+fn read(subscriber: &mut Subscriber, all: &[Event], gap_on_lag: bool) -> bool {
+    let frames = match read_now(&mut subscriber.real) {
+        None => {
+            assert!(!subscriber.gap, "a gap is told at once");
+            let pending = subscriber.pending(all);
+            assert!(pending.is_empty(), "{pending:?} and no word of it");
+            return true;
+        }
+        Some(Err(Lagged)) => {
+            assert!(!gap_on_lag && !subscriber.gap && subscriber.lags(all), "it has not lagged");
+            return false;
+        }
+        Some(Ok(frames)) => frames,
+    };
+    assert!(!frames.is_empty());
+    for frame in &frames {
+        let (event_type, data, id) = parse(frame);
+        if event_type == "gap" {
+            assert!(subscriber.gap || gap_on_lag && subscriber.lags(all), "no gap: {data}");
+            if !std::mem::take(&mut subscriber.gap) {
+                subscriber.forgive(all);
+            }
+            continue;
+        }
+        assert!(!subscriber.gap, "the gap comes first");
+        let place: usize = data.parse().unwrap();
+        let next = subscriber.pending(all).first().copied();
+        assert_eq!(Some(place), next, "each event once, in order, none left out");
+        assert_eq!(id, all[place].id);
+        subscriber.next = place + 1;
+    }
+    true
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn nothing_is_lost_doubled_or_out_of_order(
+        events in 1..6_usize,
+        gap_on_lag in any::<bool>(),
+        operations in vec(operation(), 0..80),
+    ) {
+        run(events, gap_on_lag, &operations);
+    }
+}
+
+/// The same with real threads: two publishers to each of two topics, readers that come and go and
+/// resume where they were.
+#[test]
+fn nothing_is_lost_doubled_or_out_of_order_under_real_concurrency() {
+    const EACH: usize = 3000;
+    let topics = Topics::new(TopicsConfig {
+        history: History { events: 10 * EACH, bytes: usize::MAX, ..History::default() },
+        ..TopicsConfig::default()
+    });
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let readers: Vec<_> = (0..6)
+            .map(|reader| {
+                let (topics, done) = (&topics, &done);
+                let names: &[&str] = [&["a", "b"][..], &["a"], &["b", "a"]][reader % 3];
+                scope.spawn(move || {
+                    let mut seen = [[0; 2]; 2];
+                    let mut last_id = None::<String>;
+                    let mut rounds = 0;
+                    loop {
+                        let start = last_id.as_deref().map_or(Start::Earliest, Start::After);
+                        let mut subscription = topics.subscribe(names, start).unwrap();
+                        // Each time a little, and then again from where that ended.
+                        for _ in 0..=rounds % 7 {
+                            let finished = done.load(Ordering::SeqCst);
+                            let Some(frames) = read_now(&mut subscription) else {
+                                if finished {
+                                    return (names, seen, rounds);
+                                }
+                                thread::yield_now();
+                                continue;
+                            };
+                            for frame in frames.expect("the history is long enough") {
+                                let (event_type, data, id) = parse(&frame);
+                                let numbers: Vec<usize> =
+                                    data.split(' ').map(|number| number.parse().unwrap()).collect();
+                                let [topic, publisher, number] = numbers[..] else {
+                                    panic!("{event_type} {data}");
+                                };
+                                let next = &mut seen[topic][publisher];
+                                assert_eq!(
+                                    number, *next,
+                                    "of topic {topic}, publisher {publisher}"
+                                );
+                                *next += 1;
+                                last_id = Some(id);
+                            }
+                        }
+                        rounds += 1;
+                    }
+                })
+            })
+            .collect();
+        let publishers: Vec<_> = (0..4)
+            .map(|index| {
+                let topics = &topics;
+                scope.spawn(move || {
+                    let (topic, publisher) = (index % 2, index / 2);
+                    for number in 0..EACH {
+                        let data = format!("{topic} {publisher} {number}");
+                        let new = Publication { data: &data, ..Publication::default() };
+                        topics.publish(NAMES[topic], new).unwrap();
+                    }
+                })
+            })
+            .collect();
+        for publisher in publishers {
+            publisher.join().unwrap();
+        }
+        done.store(true, Ordering::SeqCst);
+        for reader in readers {
+            let (names, seen, rounds) = reader.join().unwrap();
+            assert!(rounds > 1, "it resumed");
+            for (topic, seen) in seen.iter().enumerate() {
+                let expected = if names.contains(&NAMES[topic]) { EACH } else { 0 };
+                assert_eq!(*seen, [expected; 2], "of topic {topic}");
+            }
+        }
+    });
+}
+
+/// A subscriber that waits is woken, whichever of its topics has news.
+#[test]
+fn waiting_subscribers_are_woken() {
+    let topics = Topics::new(TopicsConfig::default());
+    let mut subscription = topics.subscribe(&["a", "b"], Start::Latest).unwrap();
+    for name in ["a", "b", "a"] {
+        thread::scope(|scope| {
+            let reader = scope.spawn(|| block_on(subscription.next()).unwrap());
+            thread::sleep(std::time::Duration::from_millis(20));
+            let new = Publication { data: name, ..Publication::default() };
+            topics.publish(name, new).unwrap();
+            let frames = reader.join().unwrap();
+            assert_eq!(parse(&frames[0]).1, name);
+        });
+    }
+}
+
+#[test]
+fn histories_are_bounded_in_bytes_and_age_and_over_all_topics() {
+    let publish = |topics: &Topics, name: &str, len: usize| {
+        let data = "x".repeat(len);
+        topics.publish(name, Publication { data: &data, ..Publication::default() }).unwrap()
+    };
+    let bytes = Topics::new(TopicsConfig {
+        history: History { bytes: 10_000, ..History::default() },
+        ..TopicsConfig::default()
+    });
+    for _ in 0..50 {
+        publish(&bytes, "a", 1000);
+        assert!(bytes.list()[0].bytes <= 10_000);
+    }
+    assert!(bytes.list()[0].events >= 5);
+    publish(&bytes, "a", 100_000);
+    assert_eq!(bytes.list()[0].events, 1, "the newest event stays, whatever its size");
+
+    let age = Topics::new(TopicsConfig {
+        history: History { age: std::time::Duration::from_millis(50), ..History::default() },
+        ..TopicsConfig::default()
+    });
+    let old = publish(&age, "a", 1).id;
+    thread::sleep(std::time::Duration::from_millis(100));
+    let mut subscription = age.subscribe(&["a"], Start::Earliest).unwrap();
+    assert!(read_now(&mut subscription).is_none(), "too old");
+    assert_eq!(age.list()[0].events, 0);
+    let mut subscription = age.subscribe(&["a"], Start::After(&old)).unwrap();
+    assert!(read_now(&mut subscription).is_none(), "nothing is missing after the last event");
+
+    let all = Topics::new(TopicsConfig { max_bytes: 50_000, ..TopicsConfig::default() });
+    for n in 0..500 {
+        publish(&all, &format!("topic-{}", n % 100), 1000);
+        let sum: usize = all.list().iter().map(|topic| topic.bytes).sum();
+        assert!(sum <= 50_000, "{sum}");
+    }
+    let held: usize = all.list().iter().map(|topic| topic.events).sum();
+    assert!(held >= 30, "{held} events are held");
+}
+
+#[test]
+fn names_and_numbers_of_topics_are_checked() {
+    let topics = Topics::new(TopicsConfig { max_topics: 2, ..TopicsConfig::default() });
+    let new = Publication { data: "x", ..Publication::default() };
+    for bad in ["", "a/b", "a b", "ä", "a%20", &"x".repeat(129)] {
+        assert!(matches!(topics.publish(bad, new), Err(TopicError::Name(_))), "{bad:?}");
+        assert!(matches!(topics.subscribe(&[bad], Start::Latest), Err(TopicError::Name(_))));
+    }
+    topics.publish("a", new).unwrap();
+    let subscription = topics.subscribe(&["b"], Start::Latest).unwrap();
+    assert_eq!(topics.publish("c", new), Err(TopicError::TooManyTopics(2)));
+    // One that holds nothing and that nobody listens to makes room.
+    drop(subscription);
+    topics.publish("c", new).unwrap();
+    assert_eq!(topics.publish("d", new), Err(TopicError::TooManyTopics(2)));
+    for id in ["earliest", "latest", "", " a", "a ", "a\tb", &"x".repeat(257)] {
+        let result = topics.publish("a", Publication { id: Some(id), ..new });
+        assert!(matches!(result, Err(TopicError::ReservedId(_))), "{id:?}");
+    }
+    let assigned = topics.publish("a", new).unwrap().id;
+    let forged = assigned.split('-').next().unwrap().to_owned() + "-99";
+    let result = topics.publish("a", Publication { id: Some(&forged), ..new });
+    assert!(matches!(result, Err(TopicError::ReservedId(_))));
+}
+
+/// Assigned ids of one run mean nothing to the next.
+#[test]
+fn ids_are_unique_over_restarts() {
+    let new = Publication { data: "x", ..Publication::default() };
+    let ids: HashSet<String> = (0..100)
+        .flat_map(|_| {
+            let topics = Topics::new(TopicsConfig::default());
+            (0..3).map(|_| topics.publish("a", new).unwrap().id).collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(ids.len(), 300);
+    let (before, after) =
+        (Topics::new(TopicsConfig::default()), Topics::new(TopicsConfig::default()));
+    let old = before.publish("a", new).unwrap().id;
+    for _ in 0..3 {
+        after.publish("a", new).unwrap();
+    }
+    let mut subscription = after.subscribe(&["a"], Start::After(&old)).unwrap();
+    let gap = parse(&read_now(&mut subscription).unwrap().unwrap()[0]);
+    assert_eq!(gap.0, "gap");
+    let data: serde_json::Value = serde_json::from_str(&gap.1).unwrap();
+    assert_eq!(
+        (data["reason"].as_str(), data["requested"].as_str()),
+        (Some("unknown"), Some(&*old))
+    );
+    assert_eq!(read_now(&mut subscription).unwrap().unwrap().len(), 3, "then all that is held");
+    // Who comes back with the gap's own id is right where the gap led to, and told of no other.
+    let mut again = after.subscribe(&["a"], Start::After(&gap.2)).unwrap();
+    assert_eq!(parse(&read_now(&mut again).unwrap().unwrap()[0]).0, "message");
+}
