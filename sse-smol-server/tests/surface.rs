@@ -1,0 +1,301 @@
+//! What the library offers to handlers beside sending.
+
+mod support;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, StatusCode};
+use smol::stream::StreamExt as _;
+use smol::{Timer, channel, future};
+use sse_proto::{Event, EventId};
+use sse_smol_server::{
+    Config, End, Frame, Polled, PolledConfig, Publication, Request, Start, Topics, TopicsConfig,
+    text,
+};
+use support::{
+    PATIENCE, dechunk, events, get, read_head, read_response, read_to_end, read_until, serve,
+};
+
+fn with_id(n: usize) -> Frame {
+    let id = n.to_string();
+    Event::new(&id).with_id(EventId::new(&id).unwrap()).into()
+}
+
+/// What `on_close` was told, by a server whose handler is chosen by path.
+fn closed(
+    path: &'static str,
+    client: impl FnOnce(std::net::TcpStream),
+) -> Vec<(String, String, u64)> {
+    let (closed, on_close) = mpsc::channel();
+    let config =
+        Config { keep_alive: None, write_timeout: Duration::from_millis(300), ..Config::default() };
+    let server = serve(config, move |request| {
+        let closed = closed.clone();
+        async move {
+            let mut stream = request.open().await?;
+            stream.on_close(move |end| {
+                let id = end.last_event_id.map(|id| String::from_utf8(id.to_vec()).unwrap());
+                closed
+                    .send((end.reason.label().to_owned(), id.unwrap_or_default(), end.events))
+                    .unwrap();
+            });
+            stream.send_all((1..=3).map(with_id)).await?;
+            match path {
+                "/return" => Ok(()),
+                "/fail" => Err(End::Failed("as the test wants it".into())),
+                "/panic" => panic!("as the test wants it"),
+                "/stuck" => {
+                    let big = "x".repeat(16 << 20);
+                    stream.send(Event::new(&big).with_id(EventId::from_static("big"))).await
+                }
+                _ => future::pending().await,
+            }
+        }
+    });
+    let mut socket = get(server.address, path);
+    read_head(&mut socket);
+    read_until(&mut socket, "data: 3\n\n\r\n");
+    client(socket);
+    let mut all = vec![on_close.recv_timeout(PATIENCE).expect("it is told")];
+    drop(server);
+    all.extend(on_close.try_iter());
+    all
+}
+
+#[test]
+fn on_close_is_called_once_with_the_reason_and_the_last_id_whatever_the_end() {
+    let wait = |mut socket: std::net::TcpStream| {
+        let _ = std::io::Read::read_to_end(&mut socket, &mut Vec::new());
+    };
+    let expected = |reason: &str| vec![(reason.to_owned(), "3".to_owned(), 3)];
+    assert_eq!(closed("/return", wait), expected("finished"));
+    assert_eq!(closed("/fail", wait), expected("failed"));
+    assert_eq!(closed("/panic", wait), expected("failed"));
+    assert_eq!(closed("/wait", drop), expected("peer_closed"));
+    // An event that the kernel did not take whole was not sent.
+    let silent = |socket| {
+        thread::sleep(Duration::from_secs(1));
+        drop(socket);
+    };
+    assert_eq!(closed("/stuck", silent), expected("stuck"));
+}
+
+#[test]
+fn the_token_cancels_work_elsewhere_within_milliseconds() {
+    let (cancelled, on_cancel) = mpsc::channel();
+    let server = serve(Config::default(), move |request| {
+        let cancelled = cancelled.clone();
+        async move {
+            let mut stream = request.open().await?;
+            let token = stream.token();
+            assert!(!token.is_cancelled());
+            smol::spawn(async move {
+                token.cancelled().await;
+                assert!(token.is_cancelled());
+                cancelled.send(Instant::now()).unwrap();
+            })
+            .detach();
+            stream.send(Event::new("x")).await?;
+            future::pending().await
+        }
+    });
+    let mut socket = get(server.address, "/");
+    read_until(&mut socket, "data: x\n\n\r\n");
+    let left = Instant::now();
+    drop(socket);
+    let time = on_cancel.recv_timeout(PATIENCE).unwrap() - left;
+    assert!(time < Duration::from_millis(500), "{time:?}");
+}
+
+#[test]
+fn a_channel_is_a_stream_and_sees_a_client_leave_first_as_backpressure_then_as_closed() {
+    let (senders, receive) = mpsc::channel();
+    let server = serve(Config::default(), move |request| {
+        let (sender, receiver) = channel::bounded::<Frame>(2);
+        senders.send(sender).unwrap();
+        async move { request.open().await?.forward(receiver).await }
+    });
+    // Its end ends the response.
+    let mut socket = get(server.address, "/");
+    let sender: channel::Sender<Frame> = receive.recv_timeout(PATIENCE).unwrap();
+    for n in 0..5 {
+        sender.send_blocking(with_id(n)).unwrap();
+    }
+    drop(sender);
+    read_head(&mut socket);
+    let (body, whole) = dechunk(&read_to_end(&mut socket));
+    assert_eq!((events(&body).len(), whole), (5, true));
+
+    // A client that does not read fills the socket, then the channel.
+    let socket = get(server.address, "/");
+    let sender: channel::Sender<Frame> = receive.recv_timeout(PATIENCE).unwrap();
+    let big = Frame::from(Event::new(&"x".repeat(1 << 20)));
+    let start = Instant::now();
+    while sender.try_send(big.clone()).is_ok() || sender.len() < 2 {
+        assert!(start.elapsed() < PATIENCE, "it takes whatever it gets");
+        thread::sleep(Duration::from_millis(5));
+    }
+    drop(socket);
+    smol::block_on(async {
+        let closed = async {
+            while sender.send(big.clone()).await.is_ok() {}
+            true
+        };
+        let late = async {
+            Timer::after(PATIENCE).await;
+            false
+        };
+        assert!(future::or(closed, late).await, "the sender is told");
+    });
+}
+
+#[test]
+fn periodic_streams_are_streams() {
+    let server = serve(Config::default(), |request| async move {
+        let mut n = 0;
+        let ticks = Timer::interval(Duration::from_millis(50)).take(3).map(move |_| {
+            n += 1;
+            with_id(n)
+        });
+        request.open().await?.forward(ticks).await
+    });
+    let start = Instant::now();
+    let mut socket = get(server.address, "/");
+    read_head(&mut socket);
+    let (body, whole) = dechunk(&read_to_end(&mut socket));
+    let data: Vec<String> = events(&body).into_iter().map(|(_, data)| data).collect();
+    assert_eq!((data.join(" "), whole), ("1 2 3".to_owned(), true));
+    assert!(start.elapsed() >= Duration::from_millis(140));
+}
+
+#[test]
+fn whatever_wraps_a_handler_runs_before_the_head_leaves() {
+    async fn handler(request: Request) -> Result<(), End> {
+        request.open().await.map(drop)
+    }
+    async fn wrapped(mut request: Request) -> Result<(), End> {
+        if request.query() == Some("forbidden") {
+            return request.respond(text(StatusCode::FORBIDDEN, "No.")).await;
+        }
+        request.response_headers_mut().insert("x-wrapped", HeaderValue::from_static("yes"));
+        let result = handler(request).await;
+        assert!(matches!(result, Ok(())), "{result:?}");
+        result
+    }
+    let server = serve(Config::default(), wrapped);
+    assert!(read_head(&mut get(server.address, "/")).contains("\r\nX-Wrapped: yes\r\n"));
+    assert_eq!(read_response(&mut get(server.address, "/?forbidden")).0, 403);
+}
+
+#[test]
+fn following_topics_is_one_line() {
+    let topics = Topics::new(TopicsConfig::default());
+    let shared = topics.clone();
+    let server = serve(Config::default(), move |request| {
+        let subscription = shared.subscribe(&["news"], Start::Earliest).unwrap();
+        async move { request.open().await?.follow(subscription).await }
+    });
+    let publish = |data: &str| {
+        topics.publish("news", Publication { data, ..Publication::default() }).unwrap()
+    };
+    publish("before");
+    let mut socket = get(server.address, "/");
+    read_until(&mut socket, "data: before\n\n\r\n");
+    for n in 0..10 {
+        publish(&n.to_string());
+        read_until(&mut socket, &format!("data: {n}\n\n\r\n"));
+    }
+    assert_eq!(topics.list()[0].subscribers, 1);
+    drop(socket);
+    let start = Instant::now();
+    while topics.list()[0].subscribers > 0 {
+        assert!(start.elapsed() < PATIENCE, "nobody noticed");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A source that counts how often it is asked, and gives each number twice.
+fn polled(config: PolledConfig) -> (Arc<AtomicUsize>, support::Running) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    let source = Arc::new(Polled::new(config, move || {
+        let n = counter.fetch_add(1, Ordering::Relaxed) / 2;
+        async move { Ok(text(StatusCode::OK, &n.to_string())) }
+    }));
+    let server = serve(Config::default(), move |request| {
+        let source = Arc::clone(&source);
+        async move { source.serve(request).await }
+    });
+    (asked, server)
+}
+
+#[test]
+fn a_polled_source_is_asked_once_for_everybody_and_not_at_all_for_nobody() {
+    let interval = Duration::from_millis(100);
+    let (asked, server) = polled(PolledConfig { interval, ..PolledConfig::default() });
+    for plain in ["/", "/?upstream=true", "/?stream=truely", "/?stream=1"] {
+        let (status, head, body) = read_response(&mut get(server.address, plain));
+        assert!(
+            status == 200 && head.contains("text/plain") && body.starts_with("200 OK"),
+            "{plain}"
+        );
+    }
+    thread::sleep(2 * interval);
+    assert_eq!(asked.swap(0, Ordering::Relaxed), 4, "nobody streams");
+
+    let start = Instant::now();
+    let mut sockets: Vec<_> = (0..5).map(|_| get(server.address, "/?a=b&stream=true")).collect();
+    for socket in &mut sockets {
+        for n in 0..4 {
+            // A body with lines, the last of which is `n`, comes as one event.
+            let event = read_until(socket, "\n\n\r\n");
+            assert!(
+                event.ends_with(&format!("data: 200 OK\ndata: \ndata: {n}\ndata: \n\n\r\n")),
+                "{event}"
+            );
+        }
+    }
+    let (times, asked_now) = (start.elapsed().as_millis() / 100 + 2, asked.load(Ordering::Relaxed));
+    assert!(asked_now >= 7 && asked_now <= usize::try_from(times).unwrap(), "{asked_now} times");
+
+    // Whoever did the polling, the others go on when it leaves.
+    for _ in 0..4 {
+        drop(sockets.remove(0));
+        read_until(&mut sockets[0], "\n\n\r\n");
+    }
+    drop(sockets);
+    thread::sleep(3 * interval);
+    let before = asked.load(Ordering::Relaxed);
+    thread::sleep(3 * interval);
+    assert_eq!(asked.load(Ordering::Relaxed), before, "nobody is left");
+}
+
+#[test]
+fn a_polled_source_waits_repeats_and_refuses_as_configured() {
+    let (asked, server) = polled(PolledConfig {
+        initial: Duration::from_millis(300),
+        interval: Duration::from_millis(20),
+        repeat_unchanged: true,
+        max_streams: 2,
+    });
+    let start = Instant::now();
+    let mut first = get(server.address, "/?stream=true");
+    read_until(&mut first, "data: 0\n");
+    assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
+    read_until(&mut first, "data: 0\n");
+    read_until(&mut first, "data: 1\n");
+    assert!(asked.load(Ordering::Relaxed) >= 3);
+    let mut second = get(server.address, "/?stream=true");
+    read_until(&mut second, "data: ");
+    let (status, head, _) = read_response(&mut get(server.address, "/?stream=true"));
+    assert!(status == 503 && head.contains("Retry-After: "), "{head}");
+    drop(second);
+    let start = Instant::now();
+    while read_head(&mut get(server.address, "/?stream=true")).starts_with("HTTP/1.1 503") {
+        assert!(start.elapsed() < PATIENCE, "the place is never free again");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
