@@ -1,0 +1,355 @@
+//! Publish and subscribe over HTTP, and who may.
+
+mod support;
+
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpStream};
+
+use serde_json::Value;
+use support::{Binary, get, read_head, read_response, read_until, send};
+
+/// A request with these headers, each ended by a line end; a body tells its own length.
+fn request(address: SocketAddr, line: &str, headers: &str, body: &str) -> (u16, String, String) {
+    let mut socket = send(
+        address,
+        &format!(
+            "{line} HTTP/1.1\r\nHost: {address}\r\n{headers}Content-Length: {}\r\n\r\n",
+            body.len()
+        ),
+    );
+    socket.write_all(body.as_bytes()).unwrap();
+    read_response(&mut socket)
+}
+
+fn publish(address: SocketAddr, target: &str, headers: &str, body: &str) -> String {
+    let (status, _, answer) = request(address, &format!("POST {target}"), headers, body);
+    assert_eq!(status, 201, "{answer}");
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    answer["id"].as_str().unwrap().to_owned()
+}
+
+fn subscribe(address: SocketAddr, target: &str, last_event_id: &str) -> TcpStream {
+    let header = match last_event_id {
+        "" => String::new(),
+        id => format!("Last-Event-ID: {id}\r\n"),
+    };
+    let mut socket =
+        send(address, &format!("GET {target} HTTP/1.1\r\nHost: {address}\r\n{header}\r\n"));
+    let head = read_head(&mut socket);
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    socket
+}
+
+/// The next chunk.
+fn next(socket: &mut TcpStream) -> String {
+    let chunk = read_until(socket, "\n\n\r\n");
+    let (_, event) = chunk.split_once("\r\n").unwrap();
+    event.trim_end_matches("\n\n\r\n").to_owned()
+}
+
+#[test]
+fn publishing_by_body_headers_query_and_json() {
+    let server = Binary::start(&[]);
+    let address = server.address;
+    let mut socket = subscribe(address, "/topics/news", "");
+    let id = publish(address, "/topics/news", "", "two\nlines");
+    assert_eq!(next(&mut socket), format!("id: {id}\ndata: two\ndata: lines"));
+
+    publish(address, "/topics/news", "Event-Type: note\r\nEvent-Id: n1\r\nEvent-Retry: 5\r\n", "a");
+    assert_eq!(next(&mut socket), "event: note\nid: n1\nretry: 5\ndata: a");
+
+    publish(address, "/topics/news?type=a%20b&id=n2&retry=7", "", "");
+    assert_eq!(next(&mut socket), "event: a b\nid: n2\nretry: 7\ndata: ");
+
+    let json = "Content-Type: application/json; charset=utf-8\r\n";
+    let body = r#"{"data":"x\ny","type":"t","id":"n3","retry":9}"#;
+    publish(address, "/topics/news", json, body);
+    assert_eq!(next(&mut socket), "event: t\nid: n3\nretry: 9\ndata: x\ndata: y");
+
+    let id = publish(address, "/topics/news", json, r#"{"data":{"a":[1,2]}}"#);
+    assert_eq!(next(&mut socket), format!("id: {id}\ndata: {{\"a\":[1,2]}}"));
+
+    // JSON that does not say that it is an envelope is data.
+    let id = publish(address, "/topics/news", "", r#"{"data":1}"#);
+    assert_eq!(next(&mut socket), format!("id: {id}\ndata: {{\"data\":1}}"));
+}
+
+#[test]
+fn a_publication_that_comes_again_is_none() {
+    let server = Binary::start(&[]);
+    let id = publish(server.address, "/topics/a", "Idempotency-Key: k1\r\n", "once");
+    let post = |headers| request(server.address, "POST /topics/a?key=k1", headers, "twice");
+    for headers in ["", "Idempotency-Key: k1\r\n"] {
+        let (status, _, answer) = post(headers);
+        assert_eq!(status, 200);
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!((answer["id"].as_str(), &answer["duplicate"]), (Some(&*id), &Value::Bool(true)));
+    }
+    let mut socket = subscribe(server.address, "/topics/a", "earliest");
+    assert_eq!(next(&mut socket), format!("id: {id}\ndata: once"));
+    publish(server.address, "/topics/a", "", "after");
+    assert!(next(&mut socket).ends_with("data: after"));
+}
+
+#[test]
+fn subscribers_resume_by_header_or_query_and_the_header_wins() {
+    let server = Binary::start(&["--history", "3"]);
+    let address = server.address;
+    let ids: Vec<String> =
+        (0..5).map(|n| publish(address, "/topics/a", "", &n.to_string())).collect();
+    let data = |socket: &mut TcpStream| next(socket).split("data: ").nth(1).unwrap().to_owned();
+
+    let mut socket = subscribe(address, "/topics/a", &ids[3]);
+    assert_eq!(data(&mut socket), "4");
+    let mut socket = subscribe(address, &format!("/topics/a?lastEventId={}", ids[2]), "");
+    assert_eq!(data(&mut socket), "3");
+    let mut socket = subscribe(address, &format!("/topics/a?lastEventId={}", ids[1]), &ids[3]);
+    assert_eq!(data(&mut socket), "4");
+    let mut socket = subscribe(address, "/topics/a?lastEventId=earliest", "");
+    assert_eq!([(); 3].map(|()| data(&mut socket)), ["2", "3", "4"]);
+
+    let mut live = [
+        subscribe(address, "/topics/a", ""),
+        subscribe(address, "/topics/a", "latest"),
+        subscribe(address, "/topics/a", &ids[4]),
+    ];
+    // What is gone, or was never there, is told before anything else.
+    let mut gaps = [
+        (subscribe(address, "/topics/a", &ids[0]), "evicted"),
+        (subscribe(address, "/topics/a", "from-elsewhere"), "unknown"),
+    ];
+    publish(address, "/topics/a", "", "5");
+    for socket in &mut live {
+        assert_eq!(data(socket), "5");
+    }
+    for (socket, reason) in &mut gaps {
+        let gap = next(socket);
+        assert!(gap.starts_with("event: gap\nid: "), "{gap}");
+        let data_of_gap = gap.split("data: ").nth(1).unwrap();
+        let told: Value = serde_json::from_str(data_of_gap).unwrap();
+        assert_eq!(told["reason"], *reason);
+        assert_eq!(
+            (&told["earliest"], &told["latest"]),
+            (&ids[2].clone().into(), &ids[4].clone().into())
+        );
+        assert_eq!([(); 4].map(|()| data(socket)), ["2", "3", "4", "5"]);
+    }
+}
+
+#[test]
+fn several_topics_are_one_stream_with_one_cursor() {
+    let server = Binary::start(&["--gap-type", "resync"]);
+    let address = server.address;
+    let mut live = subscribe(address, "/topics?topic=a&topic=b&topic=a", "");
+    let ids: Vec<String> = ["a", "b", "c", "b", "a"]
+        .iter()
+        .map(|name| publish(address, &format!("/topics/{name}"), "", name))
+        .collect();
+    let data = |socket: &mut TcpStream| next(socket).split("data: ").nth(1).unwrap().to_owned();
+    assert_eq!([(); 4].map(|()| data(&mut live)), ["a", "b", "b", "a"]);
+    let mut resumed = subscribe(address, "/topics?topic=a&topic=b", &ids[1]);
+    assert_eq!([(); 2].map(|()| data(&mut resumed)), ["b", "a"]);
+    // An id of another topic is a place in the order of all.
+    let mut other = subscribe(address, "/topics?topic=b", &ids[2]);
+    assert_eq!(data(&mut other), "b");
+    let mut stray = subscribe(address, "/topics?topic=a&topic=b", "x");
+    assert!(next(&mut stray).starts_with("event: resync\n"));
+
+    let (status, _, list) = request(address, "GET /topics", "", "");
+    assert_eq!(status, 200);
+    let list: Value = serde_json::from_str(&list).unwrap();
+    let b = &list["topics"][1];
+    assert_eq!(
+        (&b["name"], &b["events"], &b["last_id"]),
+        (&"b".into(), &2.into(), &ids[3].clone().into())
+    );
+    assert_eq!(b["subscribers"], 4);
+}
+
+#[test]
+fn what_cannot_be_published_is_refused_with_the_reason() {
+    let server = Binary::start(&["--max-topics", "2", "--max-body", "100"]);
+    let address = server.address;
+    publish(address, "/topics/a", "Event-Id: taken\r\n", "x");
+    let json = "Content-Type: application/json\r\n";
+    for (target, headers, body, status, says) in [
+        ("/topics/a%20b", "", "x", 400, "names are 1 to 128"),
+        ("/topics/", "", "x", 400, "names are 1 to 128"),
+        ("/topics/a?type=a%0Ab", "", "x", 400, "event type holds a line feed at byte 1"),
+        ("/topics/a?id=a%0Db", "", "x", 400, "event id holds a carriage return"),
+        ("/topics/a?id=a%00b", "", "x", 400, "event id holds a NUL"),
+        ("/topics/a?id=latest", "", "x", 400, "neither earliest, latest"),
+        ("/topics/a?id=taken", "", "x", 409, "in the log"),
+        ("/topics/a?retry=soon", "", "x", 400, "no whole number of milliseconds"),
+        ("/topics/a?retry=-1", "", "x", 400, "no whole number of milliseconds"),
+        ("/topics/a", json, "nonsense", 400, "in JSON"),
+        ("/topics/a", json, "{}", 400, "missing field `data`"),
+        ("/topics/a", json, r#"{"data":"x","tpye":"y"}"#, 400, "unknown field `tpye`"),
+        ("/topics/a", json, r#"{"data":"x","type":"a\nb"}"#, 400, "line feed"),
+        ("/topics/a", "", &"x".repeat(101), 413, "--max-body"),
+    ] {
+        let (got, _, answer) = request(address, &format!("POST {target}"), headers, body);
+        assert_eq!(got, status, "{target} {body}: {answer}");
+        assert!(answer.contains(says), "{target} {body}: {answer}");
+    }
+    let mut socket = send(
+        address,
+        &format!("POST /topics/a HTTP/1.1\r\nHost: {address}\r\nContent-Length: 3\r\n\r\n"),
+    );
+    socket.write_all(b"a\xFFb").unwrap();
+    let (status, _, answer) = read_response(&mut socket);
+    assert!(status == 400 && answer.contains("not UTF-8 text: see byte 1"), "{answer}");
+
+    publish(address, "/topics/b", "", "x");
+    assert_eq!(request(address, "POST /topics/c", "", "x").0, 429);
+    assert_eq!(request(address, "GET /topics/c", "", "").0, 429);
+    assert_eq!(request(address, "DELETE /topics/a", "", "").0, 405);
+}
+
+#[test]
+fn publishing_with_a_token_needs_the_token() {
+    let file = std::env::temp_dir().join(format!("sse-token-{}", std::process::id()));
+    std::fs::write(&file, "s3cret\n").unwrap();
+    let server = Binary::start(&["--token-file", file.to_str().unwrap()]);
+    std::fs::remove_file(&file).unwrap();
+    let post = |headers: &str| request(server.address, "POST /topics/a", headers, "x");
+    for wrong in ["", "Authorization: Bearer s3cre\r\n", "Authorization: Basic s3cret\r\n"] {
+        let (status, head, _) = post(wrong);
+        assert!(status == 401 && head.contains("Www-Authenticate: Bearer\r\n"), "{wrong}: {head}");
+    }
+    assert_eq!(post("Authorization: bearer s3cret\r\n").0, 201);
+    // Whoever may not publish cannot have the server hold what it sends either.
+    let line = format!("POST /topics/a HTTP/1.1\r\nHost: {}\r\n", server.address);
+    let mut socket = send(server.address, &format!("{line}Content-Length: 1000000\r\n\r\n"));
+    assert_eq!(read_response(&mut socket).0, 401);
+    subscribe(server.address, "/topics/a", "");
+}
+
+#[test]
+fn beyond_loopback_publishing_is_closed_without_a_token() {
+    let server = Binary::start_on("0.0.0.0:0", &[]);
+    let (status, _, answer) = request(server.address, "POST /topics/a", "", "x");
+    assert!(status == 403 && answer.contains("--token-file"), "{answer}");
+    subscribe(server.address, "/topics/a", "");
+}
+
+#[test]
+fn pages_of_other_origins_get_what_they_are_allowed() {
+    let server = Binary::start(&["--allow-origin", "https://good.example"]);
+    let address = server.address;
+    let from = |origin: &str| format!("Origin: {origin}\r\n");
+    let same = from(&format!("http://{address}"));
+    let (good, bad) = (from("https://good.example"), from("https://bad.example"));
+
+    assert_eq!(request(address, "POST /topics/a", &same, "x").0, 201);
+    let (status, head, _) = request(address, "POST /topics/a", &good, "x");
+    assert_eq!(status, 201);
+    assert!(head.contains("\r\nAccess-Control-Allow-Origin: https://good.example\r\n"), "{head}");
+    assert!(head.contains("\r\nVary: Origin\r\n"), "{head}");
+    assert_eq!(request(address, "POST /topics/a", &bad, "x").0, 403);
+    assert_eq!(request(address, "POST /topics/a", &from("null"), "x").0, 403);
+
+    let asks =
+        "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: event-type\r\n";
+    let (status, head, body) = request(address, "OPTIONS /topics/a", &format!("{good}{asks}"), "");
+    assert_eq!((status, body.as_str()), (204, ""));
+    assert!(head.contains("Access-Control-Allow-Methods: GET, HEAD, POST\r\n"), "{head}");
+    assert!(head.contains("Event-Type") && head.contains("Last-Event-ID"), "{head}");
+    assert_eq!(request(address, "OPTIONS /topics/a", &format!("{bad}{asks}"), "").0, 403);
+
+    let get = |headers: &str| {
+        let line = format!("GET /topics/a HTTP/1.1\r\nHost: {address}\r\n{headers}\r\n");
+        read_head(&mut send(address, &line))
+    };
+    assert!(get(&good).contains("Access-Control-Allow-Origin: https://good.example\r\n"));
+    // A browser keeps the answer from this page.
+    assert!(!get(&bad).contains("Access-Control-Allow-Origin"));
+}
+
+#[test]
+fn a_name_that_was_made_to_lead_here_is_refused() {
+    let server = Binary::start(&["--allow-host", "dev.example"]);
+    let with = |host: &str| {
+        let line = format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        read_response(&mut send(server.address, &line)).0
+    };
+    for host in
+        ["localhost", "LOCALHOST:1", "a.localhost", "127.0.0.1:80", "[::1]:80", "dev.example:9"]
+    {
+        assert_eq!(with(host), 200, "{host}");
+    }
+    for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "10.0.0.1"]
+    {
+        assert_eq!(with(host), 421, "{host}");
+    }
+}
+
+#[test]
+fn health_and_metrics() {
+    let server = Binary::start(&[]);
+    let address = server.address;
+    assert_eq!(request(address, "GET /healthz", "", "").2, "ok\n");
+    publish(address, "/topics/a", "", "x");
+    let mut socket = subscribe(address, "/topics/a", "unknown");
+    next(&mut socket);
+    next(&mut socket);
+    let (status, head, metrics) = request(address, "GET /metrics", "", "");
+    assert!(status == 200 && head.contains("application/openmetrics-text"), "{head}");
+    for line in [
+        "sse_streams 1",
+        "sse_connections 2",
+        "sse_topics 1",
+        "sse_subscriptions 1",
+        "sse_events_held 1",
+        "sse_events_published_total 1",
+        "sse_gaps_total 1",
+        "sse_requests_total{reason=\"answered\"} 2",
+        "# EOF",
+    ] {
+        assert!(metrics.lines().any(|have| have == line), "{line} in {metrics}");
+    }
+    drop(socket);
+    let ended = "sse_streams_ended_total{reason=\"peer_closed\"} 1";
+    let start = std::time::Instant::now();
+    while !request(address, "GET /metrics", "", "").2.contains(ended) {
+        assert!(start.elapsed() < support::PATIENCE, "the end is not counted");
+    }
+}
+
+#[test]
+fn the_demo_routes() {
+    let server = Binary::start(&[]);
+    let address = server.address;
+    let mut socket = get(address, "/async");
+    read_head(&mut socket);
+    assert_eq!(next(&mut socket), r#"data: {"result":42}"#);
+    assert_eq!(next(&mut socket), r#"data: {"result":100}"#);
+    assert_eq!(next(&mut socket), "event: end\nid: end\ndata: {}");
+    assert_eq!(read_until(&mut socket, "0\r\n\r\n"), "0\r\n\r\n");
+    // Both streams ended for good.
+    for (path, last) in [("/async", "end"), ("/counter", "9")] {
+        let (status, _, _) =
+            request(address, &format!("GET {path}"), &format!("Last-Event-ID: {last}\r\n"), "");
+        assert_eq!(status, 204, "{path}");
+    }
+    let mut socket = subscribe(address, "/counter", "8");
+    assert_eq!(next(&mut socket), "event: counter\nid: 9\ndata: 9");
+    let mut socket = subscribe(address, "/clock", "");
+    assert!(next(&mut socket).ends_with(" GMT"));
+    for path in ["/score", "/metrics.json"] {
+        let (_, head, plain) = request(address, &format!("GET {path}"), "", "");
+        assert!(head.contains("application/json") && plain.starts_with('{'), "{head}{plain}");
+        let mut socket = subscribe(address, &format!("{path}?stream=true"), "");
+        assert!(next(&mut socket).starts_with("data: {"));
+    }
+}
+
+#[test]
+fn five_streams_of_one_address_are_mentioned() {
+    let server = Binary::start(&[]);
+    let mut sockets: Vec<_> = (0..4).map(|_| subscribe(server.address, "/topics/a", "")).collect();
+    sockets.push(subscribe(server.address, "/topics/a", ""));
+    drop(sockets);
+    let (_, _, log) = server.stop("-TERM");
+    assert_eq!(log.matches("127.0.0.1 holds 5 streams over HTTP/1.1").count(), 1, "{log}");
+}
