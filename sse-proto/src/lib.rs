@@ -84,6 +84,7 @@ mod event;
 mod fields;
 mod keep_alive;
 mod lex;
+mod limits;
 mod text;
 
 #[cfg(doctest)]
@@ -91,9 +92,10 @@ mod text;
 struct Readme;
 
 pub use buffer::{Buffer, Growing, Lent};
-pub use decode::{Decoder, EventTooLarge, InvalidLastEventId, Limits};
+pub use decode::Decoder;
 pub use encode::{BufferTooSmall, KEEP_ALIVE, Slices};
 pub use event::{Comment, Event, EventId, EventType, InvalidValue};
 pub use keep_alive::KeepAlive;
 pub use lex::{Field, Lexer, Token};
+pub use limits::{EventTooLarge, InvalidLastEventId, Limits};
 pub use text::Text;

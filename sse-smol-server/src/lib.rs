@@ -60,6 +60,7 @@ mod peers;
 mod polled;
 mod server;
 mod stream;
+mod subscription;
 mod topics;
 mod wire;
 
@@ -77,7 +78,5 @@ struct Readme;
 pub use head::{Response, text};
 pub use server::{Config, Server};
 pub use stream::{CancelToken, Closed, EventStream, Request, not_allowed};
-pub use topics::{
-    Lagged, Publication, Published, Start, Subscription, TopicError, TopicInfo, Topics,
-    TopicsConfig,
-};
+pub use subscription::{Lagged, Subscription};
+pub use topics::{Publication, Published, Start, TopicError, TopicInfo, Topics, TopicsConfig};

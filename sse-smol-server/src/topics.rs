@@ -6,18 +6,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::future::{self, Future as _};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::Poll;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use event_listener::{Event as Wake, EventListener};
+use event_listener::Event as Wake;
 use prometheus_client::metrics::counter::Counter;
 use sse_proto::{Event, EventId, EventType, InvalidValue};
 
-use crate::Frame;
+use crate::Subscription;
 use crate::history::{Entry, History, Log};
 
 /// How topics are kept.
@@ -144,7 +141,7 @@ pub(crate) struct Counts {
 }
 
 #[derive(Debug, Default)]
-struct Registry {
+pub(crate) struct Registry {
     topics: BTreeMap<String, Arc<Topic>>,
     last_position: u64,
     /// In all logs.
@@ -157,10 +154,10 @@ struct Registry {
 }
 
 #[derive(Debug)]
-struct Topic {
+pub(crate) struct Topic {
     log: Mutex<Log>,
-    wake: Wake,
-    subscribers: AtomicUsize,
+    pub(crate) wake: Wake,
+    pub(crate) subscribers: AtomicUsize,
 }
 
 /// One row of the list of topics.
@@ -179,7 +176,7 @@ pub struct TopicInfo {
 }
 
 impl Topic {
-    fn log(&self) -> MutexGuard<'_, Log> {
+    pub(crate) fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().expect("nobody panics while holding this lock")
     }
 }
@@ -199,11 +196,11 @@ impl Topics {
         }))
     }
 
-    fn registry(&self) -> MutexGuard<'_, Registry> {
+    pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
         self.0.registry.lock().expect("nobody panics while holding this lock")
     }
 
-    fn assigned_id(&self, position: u64) -> String {
+    pub(crate) fn assigned_id(&self, position: u64) -> String {
         format!("{}-{position}", self.0.run)
     }
 
@@ -214,7 +211,7 @@ impl Topics {
     }
 
     /// The id of an entry.
-    fn id_of(&self, entry: &Entry) -> String {
+    pub(crate) fn id_of(&self, entry: &Entry) -> String {
         entry.own_id.as_ref().map_or_else(|| self.assigned_id(entry.position), ToString::to_string)
     }
 
@@ -326,28 +323,18 @@ impl Topics {
         }
         let last_position = registry.last_position;
         for topic in &topics {
-            topic.subscribers.fetch_add(1, Ordering::Relaxed);
             registry.change(topic, |log, _| log.expire(now));
         }
+        let mut subscription = Subscription::new(self.clone(), topics, last_position);
         // What is published from here on comes after `last_position`.
         drop(registry);
-        let topics = topics.into_iter().map(|topic| Cursor { topic, told: 0 }).collect();
-        let mut subscription =
-            Subscription { topics, position: last_position, all: self.clone(), gap: None };
         match start {
             Start::Latest => {}
             Start::Earliest => subscription.rewind(0),
             Start::After(id) => {
-                let own = |cursor: &Cursor| cursor.topic.log().position_of(id);
                 let assigned = self.assigned_position(id).filter(|at| *at <= last_position);
-                // If several topics have it, the earliest: rather twice than not at all.
-                match assigned.or_else(|| subscription.topics.iter().filter_map(own).min()) {
-                    Some(position) => {
-                        subscription.position = position;
-                        if subscription.lags() {
-                            subscription.tell_gap("evicted", Some(id), position);
-                        }
-                    }
+                match assigned.or_else(|| subscription.position_of(id)) {
+                    Some(position) => subscription.resume(id, position),
                     None => subscription.tell_gap("unknown", Some(id), 0),
                 }
             }
@@ -370,6 +357,10 @@ impl Topics {
             }
         });
         rows.collect()
+    }
+
+    pub(crate) fn config(&self) -> &TopicsConfig {
+        &self.0.config
     }
 
     pub(crate) fn counts(&self) -> &Counts {
@@ -427,162 +418,5 @@ impl Registry {
             }
             used
         });
-    }
-}
-
-/// A cursor into the logs of one or more topics.
-///
-/// [`EventStream::follow`](crate::EventStream::follow) sends what it finds.
-#[derive(Debug)]
-pub struct Subscription {
-    topics: Vec<Cursor>,
-    /// Everything up to here has been read.
-    position: u64,
-    all: Topics,
-    /// To be told before anything else.
-    gap: Option<Frame>,
-}
-
-#[derive(Debug)]
-struct Cursor {
-    topic: Arc<Topic>,
-    /// The reader knows that events up to here are gone.
-    told: u64,
-}
-
-/// A subscription fell behind a log that drops its oldest events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lagged;
-
-/// So many events, or about so many bytes, are read at once.
-const BATCH_EVENTS: usize = 64;
-const BATCH_BYTES: usize = 256 << 10;
-
-impl Subscription {
-    /// Waits for the next events, and gives some of them, the oldest first.
-    ///
-    /// Dropping the future loses nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`Lagged`] if events were dropped before they could be read, unless
-    /// [`TopicsConfig::gap_on_lag`] has that told by an event.
-    pub async fn next(&mut self) -> Result<Vec<Frame>, Lagged> {
-        loop {
-            // Listening first, so that nothing is published unseen between looking and waiting.
-            let mut listeners: Vec<EventListener> = Vec::new();
-            loop {
-                let frames = self.read()?;
-                if !frames.is_empty() {
-                    return Ok(frames);
-                }
-                if !listeners.is_empty() {
-                    break;
-                }
-                listeners.extend(self.topics.iter().map(|cursor| cursor.topic.wake.listen()));
-            }
-            future::poll_fn(|cx| {
-                let mut woken = listeners.iter_mut().map(|one| Pin::new(one).poll(cx));
-                if woken.any(|poll| poll.is_ready()) { Poll::Ready(()) } else { Poll::Pending }
-            })
-            .await;
-        }
-    }
-
-    /// What there is to read.
-    fn read(&mut self) -> Result<Vec<Frame>, Lagged> {
-        if let Some(gap) = self.gap.take() {
-            return Ok(vec![gap]);
-        }
-        // Logs are read at one moment, or a position could be passed in one before an event below
-        // it turns up in another. A single log is such a moment by itself.
-        let registry = (self.topics.len() > 1).then(|| self.all.registry());
-        let mut found = Vec::new();
-        // Where the first batch that is cut short ends; other logs wait for that one.
-        let mut end = u64::MAX;
-        let mut lags = false;
-        for cursor in &self.topics {
-            let log = cursor.topic.log();
-            let Ok(entries) = log.after(self.position.max(cursor.told)) else {
-                lags = true;
-                break;
-            };
-            let mut bytes = 0;
-            for (count, entry) in entries.enumerate() {
-                found.push((entry.position, entry.frame.clone()));
-                bytes += entry.frame.encoded().len();
-                if count + 1 == BATCH_EVENTS || bytes >= BATCH_BYTES {
-                    end = end.min(entry.position);
-                    break;
-                }
-            }
-        }
-        drop(registry);
-        if lags {
-            if !self.all.0.config.gap_on_lag {
-                return Err(Lagged);
-            }
-            self.tell_gap("lagged", None, self.position);
-            return Ok(self.gap.take().into_iter().collect());
-        }
-        if self.topics.len() > 1 {
-            found.sort_unstable_by_key(|(position, _)| *position);
-            found.retain(|(position, _)| *position <= end);
-        }
-        if let Some((position, _)) = found.last() {
-            self.position = *position;
-        }
-        Ok(found.into_iter().map(|(_, frame)| frame).collect())
-    }
-
-    /// Whether something after its position is gone.
-    fn lags(&self) -> bool {
-        self.topics.iter().any(|cursor| cursor.topic.log().evicted() > self.position)
-    }
-
-    /// Goes back to a position, or to the oldest events after it that are left.
-    fn rewind(&mut self, position: u64) {
-        for cursor in &mut self.topics {
-            cursor.told = cursor.topic.log().evicted();
-        }
-        let oldest = self.topics.iter().map(|cursor| cursor.told).min().unwrap_or(0);
-        self.position = position.max(oldest);
-    }
-
-    /// Goes on with the oldest events after a position that are left, and says first that some are
-    /// missing. The event has an id that leads back to just there.
-    fn tell_gap(&mut self, reason: &str, requested: Option<&str>, position: u64) {
-        self.rewind(position);
-        let (mut earliest, mut latest) = (None, None);
-        for cursor in &self.topics {
-            let log = cursor.topic.log();
-            let id = |entry: &Entry| (entry.position, self.all.id_of(entry));
-            earliest = earliest.into_iter().chain(log.first().map(id)).min();
-            latest = latest.into_iter().chain(log.last().map(id)).max();
-        }
-        let data = serde_json::json!({
-            "reason": reason,
-            "requested": requested,
-            "earliest": earliest.map(|(_, id)| id),
-            "latest": latest.map(|(_, id)| id),
-        });
-        let (data, id) = (data.to_string(), self.all.assigned_id(self.position));
-        let mut event = Event::new(&data);
-        if let Ok(event_type) = EventType::new(&self.all.0.config.gap_type) {
-            event = event.with_type(event_type);
-        }
-        if let Ok(id) = EventId::new(&id) {
-            event = event.with_id(id);
-        }
-        self.gap = Some(event.into());
-        self.all.0.counts.gaps.inc();
-    }
-}
-
-impl Drop for Subscription {
-    fn drop(&mut self) {
-        for cursor in &self.topics {
-            cursor.topic.subscribers.fetch_sub(1, Ordering::Relaxed);
-        }
     }
 }

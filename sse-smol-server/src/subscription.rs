@@ -1,0 +1,188 @@
+//! A subscriber: a cursor into the logs of topics.
+
+use std::future::{self, Future as _};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+
+use event_listener::EventListener;
+use sse_proto::{Event, EventId, EventType};
+
+use crate::history::Entry;
+use crate::topics::Topic;
+use crate::{Frame, Topics};
+
+/// A cursor into the logs of one or more topics.
+///
+/// [`EventStream::follow`](crate::EventStream::follow) sends what it finds.
+#[derive(Debug)]
+pub struct Subscription {
+    topics: Vec<Cursor>,
+    /// Everything up to here has been read.
+    position: u64,
+    all: Topics,
+    /// To be told before anything else.
+    gap: Option<Frame>,
+}
+
+#[derive(Debug)]
+struct Cursor {
+    topic: Arc<Topic>,
+    /// The reader knows that events up to here are gone.
+    told: u64,
+}
+
+/// A subscription fell behind a log that drops its oldest events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lagged;
+
+/// So many events, or about so many bytes, are read at once.
+const BATCH_EVENTS: usize = 64;
+const BATCH_BYTES: usize = 256 << 10;
+
+impl Subscription {
+    pub(crate) fn new(all: Topics, topics: Vec<Arc<Topic>>, position: u64) -> Self {
+        for topic in &topics {
+            topic.subscribers.fetch_add(1, Ordering::Relaxed);
+        }
+        let topics = topics.into_iter().map(|topic| Cursor { topic, told: 0 }).collect();
+        Self { topics, position, all, gap: None }
+    }
+
+    /// Waits for the next events, and gives some of them, the oldest first.
+    ///
+    /// Dropping the future loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Lagged`] if events were dropped before they could be read, unless
+    /// [`TopicsConfig::gap_on_lag`] has that told by an event.
+    pub async fn next(&mut self) -> Result<Vec<Frame>, Lagged> {
+        loop {
+            // Listening first, so that nothing is published unseen between looking and waiting.
+            let mut listeners: Vec<EventListener> = Vec::new();
+            loop {
+                let frames = self.read()?;
+                if !frames.is_empty() {
+                    return Ok(frames);
+                }
+                if !listeners.is_empty() {
+                    break;
+                }
+                listeners.extend(self.topics.iter().map(|cursor| cursor.topic.wake.listen()));
+            }
+            future::poll_fn(|cx| {
+                let mut woken = listeners.iter_mut().map(|one| Pin::new(one).poll(cx));
+                if woken.any(|poll| poll.is_ready()) { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+        }
+    }
+
+    /// What there is to read.
+    fn read(&mut self) -> Result<Vec<Frame>, Lagged> {
+        if let Some(gap) = self.gap.take() {
+            return Ok(vec![gap]);
+        }
+        // Logs are read at one moment, or a position could be passed in one before an event below
+        // it turns up in another. A single log is such a moment by itself.
+        let registry = (self.topics.len() > 1).then(|| self.all.registry());
+        let mut found = Vec::new();
+        // Where the first batch that is cut short ends; other logs wait for that one.
+        let mut end = u64::MAX;
+        let mut lags = false;
+        for cursor in &self.topics {
+            let log = cursor.topic.log();
+            let Ok(entries) = log.after(self.position.max(cursor.told)) else {
+                lags = true;
+                break;
+            };
+            let mut bytes = 0;
+            for (count, entry) in entries.enumerate() {
+                found.push((entry.position, entry.frame.clone()));
+                bytes += entry.frame.encoded().len();
+                if count + 1 == BATCH_EVENTS || bytes >= BATCH_BYTES {
+                    end = end.min(entry.position);
+                    break;
+                }
+            }
+        }
+        drop(registry);
+        if lags {
+            if !self.all.config().gap_on_lag {
+                return Err(Lagged);
+            }
+            self.tell_gap("lagged", None, self.position);
+            return Ok(self.gap.take().into_iter().collect());
+        }
+        if self.topics.len() > 1 {
+            found.sort_unstable_by_key(|(position, _)| *position);
+            found.retain(|(position, _)| *position <= end);
+        }
+        if let Some((position, _)) = found.last() {
+            self.position = *position;
+        }
+        Ok(found.into_iter().map(|(_, frame)| frame).collect())
+    }
+
+    /// Where an event with this id, chosen by its publisher, stands. If several topics have one, the
+    /// earliest: rather twice than not at all.
+    pub(crate) fn position_of(&self, own_id: &str) -> Option<u64> {
+        self.topics.iter().filter_map(|cursor| cursor.topic.log().position_of(own_id)).min()
+    }
+
+    /// Goes on behind the event with this id and position, and says so if something is missing.
+    pub(crate) fn resume(&mut self, id: &str, position: u64) {
+        self.position = position;
+        if self.topics.iter().any(|cursor| cursor.topic.log().evicted() > position) {
+            self.tell_gap("evicted", Some(id), position);
+        }
+    }
+
+    /// Goes back to a position, or to the oldest events after it that are left.
+    pub(crate) fn rewind(&mut self, position: u64) {
+        for cursor in &mut self.topics {
+            cursor.told = cursor.topic.log().evicted();
+        }
+        let oldest = self.topics.iter().map(|cursor| cursor.told).min().unwrap_or(0);
+        self.position = position.max(oldest);
+    }
+
+    /// Goes on with the oldest events after a position that are left, and says first that some are
+    /// missing. The event has an id that leads back to just there.
+    pub(crate) fn tell_gap(&mut self, reason: &str, requested: Option<&str>, position: u64) {
+        self.rewind(position);
+        let (mut earliest, mut latest) = (None, None);
+        for cursor in &self.topics {
+            let log = cursor.topic.log();
+            let id = |entry: &Entry| (entry.position, self.all.id_of(entry));
+            earliest = earliest.into_iter().chain(log.first().map(id)).min();
+            latest = latest.into_iter().chain(log.last().map(id)).max();
+        }
+        let data = serde_json::json!({
+            "reason": reason,
+            "requested": requested,
+            "earliest": earliest.map(|(_, id)| id),
+            "latest": latest.map(|(_, id)| id),
+        });
+        let (data, id) = (data.to_string(), self.all.assigned_id(self.position));
+        let mut event = Event::new(&data);
+        if let Ok(event_type) = EventType::new(&self.all.config().gap_type) {
+            event = event.with_type(event_type);
+        }
+        if let Ok(id) = EventId::new(&id) {
+            event = event.with_id(id);
+        }
+        self.gap = Some(event.into());
+        self.all.counts().gaps.inc();
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        for cursor in &self.topics {
+            cursor.topic.subscribers.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
