@@ -1,7 +1,7 @@
 //! One connection from its first byte to its last: heads, handlers, ends.
 
 use std::future::{self, Future};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
 use smol::future::FutureExt as _;
-use smol::io::AsyncReadExt as _;
 use smol::{Async, Timer};
 use sse_proto::Event;
 
@@ -20,9 +19,6 @@ use crate::peers::Slot;
 use crate::server::Shared;
 use crate::wire::Wire;
 use crate::{Closed, End, Frame, Request};
-
-/// How long a connection is read after the last byte was written.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves one connection.
 pub(crate) async fn serve<H, F>(
@@ -66,7 +62,7 @@ pub(crate) async fn serve<H, F>(
             return;
         }
         if !again || shared.drain.has_begun() {
-            return linger(&wire.socket).await;
+            return wire.linger().await;
         }
     }
 }
@@ -188,27 +184,12 @@ fn send_away(wire: &Wire, window: Duration) -> Duration {
     window.mul_f64(0.8 * fastrand::f64())
 }
 
-/// Tells the peer that nothing more comes, and waits until it has closed, too. A socket that is
-/// closed with input unread is reset, and the peer may lose the answer.
-async fn linger(mut socket: &Async<TcpStream>) {
-    if socket.get_ref().shutdown(Shutdown::Write).is_err() {
-        return;
-    }
-    let drain = async {
-        let mut bytes = [0; 1024];
-        while matches!(socket.read(&mut bytes).await, Ok(1..)) {}
-    };
-    let late = async {
-        Timer::after(LINGER).await;
-    };
-    drain.or(late).await;
-}
-
 /// Turns a connection away at the door: an answer without a look at the request.
-pub(crate) async fn turn_away(mut socket: Async<TcpStream>, answer: Vec<u8>) {
-    use smol::io::AsyncWriteExt as _;
-    if socket.write_all(&answer).await.is_ok() {
-        linger(&socket).await;
+pub(crate) async fn turn_away(socket: Async<TcpStream>, shared: Arc<Shared>, answer: Vec<u8>) {
+    let wire = Wire::new(socket, shared.config.write_timeout);
+    wire.push_raw(answer);
+    if drive(&wire, &shared, wire.flush()).await.is_ok() {
+        wire.linger().await;
     }
 }
 

@@ -164,7 +164,7 @@ async fn accept<H, F>(
         let Some(slot) = shared.peers.admit(peer, &shared.config) else {
             shared.metrics.turned_away.inc();
             log::debug!("{peer}: turned away");
-            executor.spawn(connection::turn_away(socket, busy())).detach();
+            executor.spawn(connection::turn_away(socket, Arc::clone(shared), busy())).detach();
             continue;
         };
         // Events are small, and none waits for the next to fill a packet.

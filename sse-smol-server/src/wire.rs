@@ -14,13 +14,14 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future as _;
 use std::io::{self, IoSlice, Write as _};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
+use smol::future::FutureExt as _;
 use smol::io::AsyncRead as _;
 use smol::{Async, Timer, channel};
 use sse_proto::KeepAlive;
@@ -87,6 +88,9 @@ const FRAMES_AT_ONCE: usize = 32;
 
 /// No more than this is read ahead of a peer's next request.
 const READ_AHEAD: usize = 4096;
+
+/// How long a connection is read after the last byte was written.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A peer may say so much while a stream is open.
 const MOST_IGNORED: usize = 64 << 10;
@@ -165,16 +169,37 @@ impl Wire {
 
     /// Reads some more of what the peer says, behind what was read before.
     pub(crate) async fn read_more(&self) -> Result<(), End> {
-        let mut piece = [0; 4096];
-        let read = std::future::poll_fn(|cx| Pin::new(&mut &self.socket).poll_read(cx, &mut piece));
-        match read.await {
-            Ok(0) => Err(End::PeerClosed),
-            Ok(count) => {
-                self.state().input.extend_from_slice(&piece[..count]);
-                Ok(())
-            }
-            Err(error) => Err(End::from_socket(error)),
+        std::future::poll_fn(|cx| {
+            // Here it takes room on the stack, and not in each connection's future.
+            let mut piece = [0; READ_AHEAD];
+            let read = Pin::new(&mut &self.socket).poll_read(cx, &mut piece);
+            Poll::Ready(match ready!(read) {
+                Ok(0) => Err(End::PeerClosed),
+                Ok(count) => {
+                    self.state().input.extend_from_slice(&piece[..count]);
+                    Ok(())
+                }
+                Err(error) => Err(End::from_socket(error)),
+            })
+        })
+        .await
+    }
+
+    /// Tells the peer that nothing more comes, and waits until it has closed, too. A socket that is
+    /// closed with input unread is reset, and the peer may lose the answer.
+    pub(crate) async fn linger(&self) {
+        if self.socket.get_ref().shutdown(Shutdown::Write).is_err() {
+            return;
         }
+        let closed = async {
+            while self.read_more().await.is_ok() {
+                self.state().input.clear();
+            }
+        };
+        let late = async {
+            Timer::after(LINGER).await;
+        };
+        closed.or(late).await;
     }
 
     /// What was read: `take` says how much of it is used up.
