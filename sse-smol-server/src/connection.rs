@@ -3,7 +3,7 @@
 use std::future::{self, Future};
 use std::net::{SocketAddr, TcpStream};
 use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -81,11 +81,14 @@ where
 {
     wire.begin_request(head.has_body(), head.parts.method == Method::HEAD);
     let request = Request::new(head, Arc::clone(wire), Arc::clone(slot), Arc::clone(shared));
-    // A panic is the failure of one request, not of the server.
-    let handler = AssertUnwindSafe(async { handler(request).await }).catch_unwind();
-    let handler =
-        async { handler.await.unwrap_or_else(|_| Err(End::Failed("the handler panicked".into()))) };
-    let mut end = drive(wire, shared, handler).await.err().unwrap_or(End::Finished);
+    // A panic is the failure of one request, not of the server. The box keeps what a handler needs
+    // out of this future, which would hold it more than once.
+    let handler = Box::pin(AssertUnwindSafe(async { handler(request).await }).catch_unwind());
+    let mut end = match drive(wire, shared, handler).await {
+        Ok(Ok(Ok(()))) => End::Finished,
+        Ok(Ok(Err(end))) | Err(end) => end,
+        Ok(Err(_)) => End::Failed("the handler panicked".into()),
+    };
     match wire.status() {
         Some(_) if end.is_orderly() => wire.finish(),
         None if end.is_answerable() => {
@@ -103,7 +106,7 @@ where
     }
     if end.is_answerable() {
         // The rest of the answer; the handler is gone, but the peer is still watched.
-        if let Err(cut_short) = drive(wire, shared, wire.flush()).await {
+        if let Err(cut_short) = flush(wire, shared).await {
             if end.is_orderly() {
                 return cut_short;
             }
@@ -126,26 +129,30 @@ fn loggable(head: &Head) -> String {
 
 async fn refuse(wire: &Wire, shared: &Shared, refusal: Refusal) -> End {
     wire.answer(refusal.status, whole(refusal.response(), false, true));
-    drive(wire, shared, wire.flush()).await.err().unwrap_or(End::Answered(refusal.status))
+    flush(wire, shared).await.err().unwrap_or(End::Answered(refusal.status))
+}
+
+/// Writes what is queued while no handler is there to wait for it.
+async fn flush(wire: &Wire, shared: &Shared) -> Result<(), End> {
+    drive(wire, shared, Box::pin(wire.flush())).await?
 }
 
 /// Polls what answers a request, and beside it does what goes on while that waits: watches the
 /// peer and the clock, writes what is left over, and sends the peer away when the server drains.
-async fn drive(
+async fn drive<F: Future + Unpin>(
     wire: &Wire,
     shared: &Shared,
-    work: impl Future<Output = Result<(), End>>,
-) -> Result<(), End> {
-    let mut work = pin!(work);
+    mut work: F,
+) -> Result<F::Output, End> {
     let mut alarm = None;
     let mut drain = Some(shared.drain.listen());
     let mut leave: Option<Timer> = None;
     future::poll_fn(|cx| {
         wire.begin_poll(cx);
-        let worked = work.as_mut().poll(cx);
+        let worked = Pin::new(&mut work).poll(cx);
         wire.end_poll();
-        if worked.is_ready() {
-            return worked;
+        if let Poll::Ready(result) = worked {
+            return Poll::Ready(Ok(result));
         }
         if let Poll::Ready(end) = wire.poll_peer(cx) {
             return Poll::Ready(Err(end));
@@ -188,7 +195,7 @@ fn send_away(wire: &Wire, window: Duration) -> Duration {
 pub(crate) async fn turn_away(socket: Async<TcpStream>, shared: Arc<Shared>, answer: Vec<u8>) {
     let wire = Wire::new(socket, shared.config.write_timeout);
     wire.push_raw(answer);
-    if drive(&wire, &shared, wire.flush()).await.is_ok() {
+    if flush(&wire, &shared).await.is_ok() {
         wire.linger().await;
     }
 }

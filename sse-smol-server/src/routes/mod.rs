@@ -9,7 +9,9 @@ mod score;
 mod system;
 mod topics;
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -48,25 +50,28 @@ impl App {
             return request.respond(answer).await;
         }
         let path = request.path().to_owned();
-        match path.as_str() {
-            "/" => page::serve(request).await,
-            "/counter" => counter::serve(request).await,
-            "/async" => once::serve(request).await,
-            "/clock" => clock::serve(request).await,
-            "/score" => self.score.serve(request).await,
-            "/metrics.json" => self.system.serve(request).await,
-            "/topics" => topics::serve_all(self, request).await,
-            "/healthz" => health::healthz(request).await,
-            "/metrics" => health::metrics(self, request).await,
-            path => match path.strip_prefix("/topics/") {
-                Some(name) => topics::serve(self, name, request).await,
-                None => {
-                    request
-                        .respond(text(StatusCode::NOT_FOUND, "The page / lists what there is."))
-                        .await
+        // Boxes, so that a connection takes the room that its route needs, and not the largest.
+        let answer: Pin<Box<dyn Future<Output = Result<(), End>> + Send + '_>> = match path.as_str()
+        {
+            "/" => Box::pin(page::serve(request)),
+            "/counter" => Box::pin(counter::serve(request)),
+            "/async" => Box::pin(once::serve(request)),
+            "/clock" => Box::pin(clock::serve(request)),
+            "/score" => Box::pin(self.score.serve(request)),
+            "/metrics.json" => Box::pin(self.system.serve(request)),
+            "/topics" => Box::pin(topics::serve_all(self, request)),
+            "/healthz" => Box::pin(health::healthz(request)),
+            "/metrics" => Box::pin(health::metrics(self, request)),
+            path => {
+                if let Some(name) = path.strip_prefix("/topics/") {
+                    Box::pin(topics::serve(self, name, request))
+                } else {
+                    let line = "The page / lists what there is.";
+                    Box::pin(request.respond(text(StatusCode::NOT_FOUND, line)))
                 }
-            },
-        }
+            }
+        };
+        answer.await
     }
 }
 
