@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,9 +24,14 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// Opens a page.
+    /// Opens a page, and returns when its script has run.
     pub(crate) fn open(url: &str) -> Self {
-        let profile = std::env::temp_dir().join(format!("sse-chromium-{}", std::process::id()));
+        // A profile is locked by the browser that uses it; a second one would hand over its page
+        // to the first, and exit.
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("sse-chromium-{}-{count}", std::process::id());
+        let profile = std::env::temp_dir().join(name);
         let mut child = Command::new("chromium")
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
             .args(["--no-first-run", "--disable-background-networking", "--disable-sync"])
@@ -51,9 +57,14 @@ impl Browser {
         }
         let mut browser =
             Self { child, profile, socket, session: Value::Null, calls: 0, _stderr: stderr };
-        let target = browser.call("Target.createTarget", &json!({ "url": url }));
+        let target = browser.call("Target.createTarget", &json!({ "url": "about:blank" }));
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         browser.session = browser.call("Target.attachToTarget", &attach)["sessionId"].take();
+        // The answer comes when the document is there, so that nothing is evaluated in the one
+        // before it.
+        let answer = browser.call("Page.navigate", &json!({ "url": url }));
+        assert!(answer["errorText"].is_null(), "{url}: {answer}");
+        browser.wait_for("document.readyState === 'complete'", Duration::from_secs(20));
         browser
     }
 
@@ -97,6 +108,14 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
+        // Asked to end, it ends its helpers first, which write to the profile until then.
+        let close = json!({ "id": 0, "method": "Browser.close" });
+        let _ = self.socket.send(Message::text(close.to_string()));
+        let start = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && start.elapsed() < Duration::from_secs(5)
+        {
+            thread::sleep(Duration::from_millis(10));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.profile);
