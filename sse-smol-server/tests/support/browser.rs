@@ -68,6 +68,15 @@ impl Browser {
         browser
     }
 
+    /// Gives the page a window of another size.
+    pub(crate) fn resize(&mut self, width: u32, height: u32) {
+        // Not as a mobile device: its window would grow with a page that is too wide.
+        let metrics = json!({
+            "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false,
+        });
+        self.call("Emulation.setDeviceMetricsOverride", &metrics);
+    }
+
     fn call(&mut self, method: &str, parameters: &Value) -> Value {
         self.calls += 1;
         let mut message = json!({ "id": self.calls, "method": method, "params": parameters });
