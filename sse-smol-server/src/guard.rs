@@ -56,12 +56,12 @@ impl Guard {
             let line = "This server does not answer for this host (see --allow-host).";
             return Some(text(StatusCode::MISDIRECTED_REQUEST, line));
         }
+        // Also without an origin, or a cache would give one page the answer for another.
+        request.response_headers_mut().insert(header::VARY, HeaderValue::from_static("Origin"));
         let origin = request.headers().get(header::ORIGIN)?.clone();
         let allowed = self.is_origin(origin.to_str().unwrap_or_default(), &host);
-        let headers = request.response_headers_mut();
-        headers.insert(header::VARY, HeaderValue::from_static("Origin"));
         if allowed {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            request.response_headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         }
         let changes_nothing = matches!(*request.method(), Method::GET | Method::HEAD);
         // What a browser may read of the answer is its business; the headers say it.

@@ -152,15 +152,20 @@ async fn accept<H, F>(
     H: Fn(Request) -> F + Send + Sync + 'static,
     F: Future<Output = Result<(), End>> + Send + 'static,
 {
+    let mut failing = false;
     loop {
         let (socket, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                log::warn!("cannot accept a connection: {error}");
+                // Once, and not ten times a second.
+                if !std::mem::replace(&mut failing, true) {
+                    log::warn!("cannot accept connections, trying on: {error}");
+                }
                 Timer::after(ACCEPT_PAUSE).await;
                 continue;
             }
         };
+        failing = false;
         let Some(slot) = shared.peers.admit(peer, &shared.config) else {
             shared.metrics.turned_away.inc();
             log::debug!("{peer}: turned away");

@@ -22,8 +22,8 @@ pub struct Subscription {
     /// Everything up to here has been read.
     position: u64,
     all: Topics,
-    /// To be told before anything else.
-    gap: Option<Frame>,
+    /// To be told before anything else: where the subscription begins, or that there is a gap.
+    first: Option<Frame>,
 }
 
 #[derive(Debug)]
@@ -47,7 +47,7 @@ impl Subscription {
             topic.subscribers.fetch_add(1, Ordering::Relaxed);
         }
         let topics = topics.into_iter().map(|topic| Cursor { topic, told: 0 }).collect();
-        Self { topics, position, all, gap: None }
+        Self { topics, position, all, first: None }
     }
 
     /// Waits for the next events, and gives some of them, the oldest first.
@@ -82,8 +82,8 @@ impl Subscription {
 
     /// What there is to read.
     fn read(&mut self) -> Result<Vec<Frame>, Lagged> {
-        if let Some(gap) = self.gap.take() {
-            return Ok(vec![gap]);
+        if let Some(first) = self.first.take() {
+            return Ok(vec![first]);
         }
         // Logs are read at one moment, or a position could be passed in one before an event below
         // it turns up in another. A single log is such a moment by itself.
@@ -114,7 +114,7 @@ impl Subscription {
                 return Err(Lagged);
             }
             self.tell_gap("lagged", None, self.position);
-            return Ok(self.gap.take().into_iter().collect());
+            return Ok(self.first.take().into_iter().collect());
         }
         if self.topics.len() > 1 {
             found.sort_unstable_by_key(|(position, _)| *position);
@@ -137,6 +137,15 @@ impl Subscription {
         self.position = position;
         if self.topics.iter().any(|cursor| cursor.topic.log().evicted() > position) {
             self.tell_gap("evicted", Some(id), position);
+        }
+    }
+
+    /// Tells a subscriber that has no id yet where it begins, by an id without data. Otherwise, cut
+    /// off before the first event, it would come back with none, and miss what came meanwhile.
+    pub(crate) fn tell_start(&mut self) {
+        let id = self.all.assigned_id(self.position);
+        if let Ok(id) = EventId::new(&id) {
+            self.first = Some(Event::without_data().with_id(id).into());
         }
     }
 
@@ -174,7 +183,7 @@ impl Subscription {
         if let Ok(id) = EventId::new(&id) {
             event = event.with_id(id);
         }
-        self.gap = Some(event.into());
+        self.first = Some(event.into());
         self.all.counts().gaps.inc();
     }
 }

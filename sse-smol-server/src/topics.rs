@@ -308,6 +308,10 @@ impl Topics {
     /// Subscribes to topics: what is missed since `start` first, then what comes, with no gap, no
     /// duplicate, in order.
     ///
+    /// A subscription that does not begin behind an id is first given one, by a block without data.
+    /// One that cannot begin behind its id is first told so by an event, and then given all that is
+    /// held: of several topics, that may be more than it missed.
+    ///
     /// # Errors
     ///
     /// [`TopicError`] says which value is wrong and why.
@@ -329,8 +333,11 @@ impl Topics {
         // What is published from here on comes after `last_position`.
         drop(registry);
         match start {
-            Start::Latest => {}
-            Start::Earliest => subscription.rewind(0),
+            Start::Latest => subscription.tell_start(),
+            Start::Earliest => {
+                subscription.rewind(0);
+                subscription.tell_start();
+            }
             Start::After(id) => {
                 let assigned = self.assigned_position(id).filter(|at| *at <= last_position);
                 match assigned.or_else(|| subscription.position_of(id)) {

@@ -40,11 +40,12 @@ fn subscribe(address: SocketAddr, target: &str, last_event_id: &str) -> TcpStrea
     socket
 }
 
-/// The next chunk.
+/// The next event; what tells where the stream begins is read over.
 fn next(socket: &mut TcpStream) -> String {
     let chunk = read_until(socket, "\n\n\r\n");
     let (_, event) = chunk.split_once("\r\n").unwrap();
-    event.trim_end_matches("\n\n\r\n").to_owned()
+    let event = event.trim_end_matches("\n\n\r\n").to_owned();
+    if event.contains("data: ") { event } else { next(socket) }
 }
 
 #[test]
@@ -264,6 +265,7 @@ fn pages_of_other_origins_get_what_they_are_allowed() {
     assert!(get(&good).contains("Access-Control-Allow-Origin: https://good.example\r\n"));
     // A browser keeps the answer from this page.
     assert!(!get(&bad).contains("Access-Control-Allow-Origin"));
+    assert!(get("").contains("\r\nVary: Origin\r\n"), "caches are told");
 }
 
 #[test]

@@ -92,14 +92,25 @@ impl Subscriber {
 /// Type, data and id.
 fn parse(frame: &Frame) -> (String, String, String) {
     let mut decoder = Decoder::new();
-    let event = decoder.next_event(&mut frame.encoded()).unwrap().expect("a frame is an event");
+    let event = decoder.next_event(&mut frame.encoded()).unwrap().expect("an event");
     let text = |text: sse_proto::Text<'_>| text.to_string();
     (text(event.event_type()), text(event.data()), text(event.last_event_id()))
 }
 
-/// What can be read at once; `None` if that is nothing.
+/// What can be read at once; `None` if that is nothing. What tells where a subscription begins is
+/// read over.
 fn read_now(subscription: &mut Subscription) -> Option<Result<Vec<Frame>, Lagged>> {
-    block_on(future::poll_once(subscription.next()))
+    let read = block_on(future::poll_once(subscription.next()));
+    match &read {
+        Some(Ok(frames)) if is_start(&frames[0]) => read_now(subscription),
+        _ => read,
+    }
+}
+
+/// Whether a frame is an id without data.
+fn is_start(frame: &Frame) -> bool {
+    let start = frame.encoded().starts_with(b"id: ") && frame.id().is_some();
+    start && Decoder::new().next_event(&mut frame.encoded()).unwrap().is_none()
 }
 
 fn run(events: usize, gap_on_lag: bool, operations: &[Operation]) {
@@ -354,6 +365,7 @@ fn nothing_is_lost_doubled_or_out_of_order_under_real_concurrency() {
 fn waiting_subscribers_are_woken() {
     let topics = Topics::new(TopicsConfig::default());
     let mut subscription = topics.subscribe(&["a", "b"], Start::Latest).unwrap();
+    assert!(is_start(&block_on(subscription.next()).unwrap()[0]));
     for name in ["a", "b", "a"] {
         thread::scope(|scope| {
             let reader = scope.spawn(|| block_on(subscription.next()).unwrap());
@@ -460,4 +472,28 @@ fn ids_are_unique_over_restarts() {
     // Who comes back with the gap's own id is right where the gap led to, and told of no other.
     let mut again = after.subscribe(&["a"], Start::After(&gap.2)).unwrap();
     assert_eq!(parse(&read_now(&mut again).unwrap().unwrap()[0]).0, "message");
+}
+
+/// Cut off before its first event, a subscriber comes back to where it began.
+#[test]
+fn subscribers_without_an_id_are_given_one() {
+    for (start, expected) in
+        [(Start::Latest, &["after"][..]), (Start::Earliest, &["before", "after"])]
+    {
+        let topics = Topics::new(TopicsConfig::default());
+        let publish = |data| {
+            topics.publish("a", Publication { data, ..Publication::default() }).unwrap();
+        };
+        publish("before");
+        let mut first = topics.subscribe(&["a"], start).unwrap();
+        let frames = block_on(first.next()).unwrap();
+        assert!(frames.len() == 1 && is_start(&frames[0]));
+        drop(first);
+        publish("after");
+        let id = String::from_utf8(frames[0].id().unwrap().to_vec()).unwrap();
+        let mut again = topics.subscribe(&["a"], Start::After(&id)).unwrap();
+        let frames = block_on(again.next()).unwrap();
+        let data: Vec<String> = frames.iter().map(|frame| parse(frame).1).collect();
+        assert_eq!(data, expected);
+    }
 }
