@@ -4,10 +4,12 @@ use core::mem;
 
 use memchr::memchr;
 
+#[cfg(feature = "alloc")]
+use crate::Limits;
 use crate::fields::Fields;
 use crate::{
-    Buffer, Event, EventId, EventTooLarge, Field, Growing, InvalidLastEventId, Lent, Lexer, Limits,
-    Text, Token,
+    Buffer, Event, EventId, EventTooLarge, Field, Growing, InvalidLastEventId, Lent, Lexer, Text,
+    Token,
 };
 
 /// An incremental decoder: chunks of an event stream in, events out.
@@ -18,7 +20,7 @@ use crate::{
 ///
 /// An event that lies in one chunk is lent from it; of its id alone a copy is kept, in the decoder
 /// itself up to 40 bytes. What spans chunks, and data of several lines, is joined in the decoder's
-/// memory, which grows on demand up to [`Limits`] or, with [`with_buffers`](Decoder::with_buffers),
+/// memory, which grows on demand up to [`Limits`](crate::Limits) or, with [`with_buffers`](Decoder::with_buffers),
 /// was lent by the caller.
 ///
 /// ```
@@ -116,7 +118,7 @@ impl Default for Decoder {
 
 impl<'b> Decoder<Lent<'b>> {
     /// A decoder that works in the memory it is given and never allocates: the lengths are the
-    /// [`Limits`].
+    /// [`Limits`](crate::Limits).
     ///
     /// ```
     /// use sse_proto::Decoder;
@@ -166,11 +168,38 @@ impl<B: Buffer> Decoder<B> {
         &'e mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
+        self.next_event_with_comments(input, |_, _| {})
+    }
+
+    /// The same, and comments on the way to the event, as they come: `on_comment` is given what
+    /// stands after the colon, and whether that is the end of it. A comment that the end of a chunk
+    /// cuts comes in parts, for it is not kept.
+    ///
+    /// ```
+    /// # use sse_proto::Decoder;
+    /// let mut comments = Vec::new();
+    /// let mut decoder = Decoder::new();
+    /// let mut input: &[u8] = b": hi\n:\ndata: a\n\n: not yet";
+    /// let event = decoder.next_event_with_comments(&mut input, |part, end| comments.push((part, end)));
+    /// assert_eq!(event?.unwrap().data(), "a");
+    /// assert_eq!(comments, [(&b" hi"[..], true), (b"", true)]);
+    /// # Ok::<(), sse_proto::EventTooLarge>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`next_event`](Self::next_event).
+    #[inline]
+    pub fn next_event_with_comments<'e, 'i: 'e>(
+        &'e mut self,
+        input: &mut &'i [u8],
+        mut on_comment: impl FnMut(&'i [u8], bool),
+    ) -> Result<Option<Event<'e>>, EventTooLarge> {
         self.clear_yielded();
         let mut block = Borrowed::default();
         while let Some(token) = self.lexer.next_token(input) {
             match token {
-                Token::Value { field: Field::Comment, .. } => {}
+                Token::Value { field: Field::Comment, bytes, end } => on_comment(bytes, end),
                 Token::Value { field, bytes, end } => self.value(&mut block, field, bytes, end)?,
                 Token::Dispatch if self.skipping => self.skipping = false,
                 Token::Dispatch => {

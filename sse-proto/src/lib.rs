@@ -55,6 +55,7 @@
 //!
 //! # What else there is
 //!
+//! - [`Client`]: `EventSource` without the fetch, for clients that reconnect.
 //! - [`KeepAlive`]: when a silent stream needs a comment, with any clock.
 //! - [`Lexer`]: the level below the decoder, for comments and for values before they are whole.
 //! - [`Decoder::with_buffers`]: decoding without an allocator.
@@ -78,6 +79,7 @@
 extern crate alloc;
 
 mod buffer;
+mod client;
 mod decode;
 mod encode;
 mod event;
@@ -85,6 +87,7 @@ mod fields;
 mod keep_alive;
 mod lex;
 mod limits;
+mod mime;
 mod text;
 
 #[cfg(doctest)]
@@ -92,6 +95,7 @@ mod text;
 struct Readme;
 
 pub use buffer::{Buffer, Growing, Lent};
+pub use client::{Client, ClientConfig, ReadyState, Rejected, Repeat, Request, Response};
 pub use decode::Decoder;
 pub use encode::{BufferTooSmall, KEEP_ALIVE, Slices};
 pub use event::{Comment, Event, EventId, EventType, InvalidValue};

@@ -1,0 +1,380 @@
+//! `EventSource` without the fetch (HTML Standard, 9.2.2 and 9.2.3).
+
+use core::fmt;
+use core::ops::Add;
+use core::time::Duration;
+
+use crate::mime::is_event_stream;
+use crate::{Buffer, Decoder, Event, EventTooLarge, Growing, Text};
+
+/// How a [`Client`] behaves where the standard leaves it open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientConfig {
+    /// The reconnection time until the stream sets one. Default: 3 s, as Chromium has it.
+    pub reconnection_time: Duration,
+    /// Doubles the wait with each attempt in a row that brought no event, up to this. `None`, the
+    /// default: the wait is the reconnection time, always.
+    pub backoff_cap: Option<Duration>,
+    /// Shortens each wait by up to half of it, by the random number that the caller gives, so that
+    /// clients that were cut off together do not come back together. Default: no.
+    pub jitter: bool,
+    /// Gives up when so many attempts in a row brought no event. Default: never.
+    pub max_attempts: Option<u32>,
+    /// Takes a connection that has been silent for so long for dead, from the request on; any byte
+    /// counts, those of comments too. Default: never.
+    pub read_timeout: Option<Duration>,
+    /// Connects again after a 429 or 503 that says by `Retry-After` when. Default: no; by the
+    /// standard any status but 200 is the end.
+    pub honour_retry_after: bool,
+    /// Whether the request may be made again. Default: always, as an `EventSource` does.
+    pub repeat: Repeat,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            reconnection_time: Duration::from_secs(3),
+            backoff_cap: None,
+            jitter: false,
+            max_attempts: None,
+            read_timeout: None,
+            honour_retry_after: false,
+            repeat: Repeat::Always,
+        }
+    }
+}
+
+/// Whether a request may be made again after one that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// A `GET` that changes nothing.
+    Always,
+    /// Only to resume: with a last event ID. For a `POST` whose answer can be resumed.
+    WithId,
+    /// Never. For a `POST` that costs something each time.
+    Never,
+}
+
+/// Where a client is (9.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadyState {
+    /// Not connected, and about to be.
+    Connecting,
+    /// Connected.
+    Open,
+    /// Not connected, and not to be again.
+    Closed,
+}
+
+/// A response that ended the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rejected {
+    /// The status is not 200. 204 is how a server says that there is no more.
+    Status(u16),
+    /// The `Content-Type` is not `text/event-stream`.
+    ContentType,
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "the status is {status}, not 200"),
+            Self::ContentType => f.write_str("the content type is not text/event-stream"),
+        }
+    }
+}
+
+impl core::error::Error for Rejected {}
+
+/// What there is to know of a response's head. Redirects are not among it: whoever fetches follows
+/// them, and tells of the last response.
+#[derive(Clone, Copy, Debug)]
+pub struct Response<'r> {
+    /// The status.
+    pub status: u16,
+    /// The value of each `Content-Type` header, in order.
+    pub content_type: &'r [&'r [u8]],
+    /// How long `Retry-After` says to wait, if it is there and understood.
+    pub retry_after: Option<Duration>,
+}
+
+/// A request to be made: `GET` unless the caller knows better, with these headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request<'c> {
+    last_event_id: Text<'c>,
+}
+
+impl<'c> Request<'c> {
+    /// Names and values of the headers: `Accept`, `Cache-Control` and, if there is a last event ID
+    /// that can be sent, `Last-Event-ID` (9.2.4).
+    ///
+    /// A space or tab at the ends of the id is not part of a header's value, and does not arrive.
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, &'c [u8])> + use<'c> {
+        let id = self.last_event_id.as_bytes();
+        let id =
+            (!id.is_empty() && self.unsendable_id().is_none()).then_some(("Last-Event-ID", id));
+        [("Accept", &b"text/event-stream"[..]), ("Cache-Control", b"no-cache")]
+            .into_iter()
+            .chain(id)
+    }
+
+    /// The last event ID, if it cannot be the value of a header: it has a control character. It is
+    /// left out of the headers then, and the stream will not resume behind it.
+    pub fn unsendable_id(&self) -> Option<Text<'c>> {
+        let control = |byte: &u8| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7F;
+        self.last_event_id.iter().any(control).then_some(self.last_event_id)
+    }
+}
+
+/// An `EventSource` without the fetch: says when to connect and with which headers, judges the
+/// response, decodes the body, and says when to connect again.
+///
+/// It makes no request, reads no clock and makes no random number. The loop around it:
+///
+/// 1. [`poll_request`](Self::poll_request): if there is a request, make it.
+/// 2. When its response is there, [`handle_response`](Self::handle_response).
+/// 3. With each chunk of the body, [`next_event`](Self::next_event) until there is none.
+/// 4. When the body ends, however, or there is no response, [`handle_end`](Self::handle_end).
+/// 5. At [`poll_timeout`](Self::poll_timeout), [`handle_timeout`](Self::handle_timeout); if it says
+///    so, drop the connection.
+///
+/// ```
+/// use core::time::Duration;
+/// use sse_proto::{Client, ClientConfig, ReadyState, Response};
+///
+/// let now = Duration::from_secs(0); // of a clock of your own
+/// let ok = Response { status: 200, content_type: &[b"text/event-stream"], retry_after: None };
+///
+/// let mut client = Client::new(ClientConfig::default());
+/// assert_eq!(client.poll_request(now).unwrap().headers().count(), 2);
+/// client.handle_response(ok, now)?;
+/// let mut chunk: &[u8] = b"retry: 500\nid: 7\ndata: a\n\ndata: cut of";
+/// while let Some(event) = client.next_event(&mut chunk, now)? {
+///     assert_eq!(event.data(), "a");
+/// }
+/// client.handle_end(now, 0);
+/// assert_eq!(client.ready_state(), ReadyState::Connecting);
+///
+/// let later = client.poll_timeout().unwrap();
+/// assert_eq!(later, Duration::from_millis(500));
+/// client.handle_timeout(later, 0);
+/// let again = client.poll_request(later).unwrap();
+/// assert!(again.headers().any(|header| header == ("Last-Event-ID", b"7")));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Client<I, B = Growing> {
+    config: ClientConfig,
+    decoder: Decoder<B>,
+    state: State<I>,
+    /// Attempts in a row that brought no event.
+    attempts: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State<I> {
+    /// To connect then.
+    Waiting(I),
+    /// To connect now.
+    Due,
+    /// The request is out; when the last byte came, or it was sent.
+    Requested(I),
+    /// The body comes; when the last byte did.
+    Open(I),
+    Closed,
+}
+
+/// Longer waits than this are this long, so that every deadline is in the range of clocks.
+const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
+
+#[cfg(feature = "alloc")]
+impl<I: Copy + Ord + Add<Duration, Output = I>> Client<I> {
+    /// A client that is to connect at once.
+    pub fn new(config: ClientConfig) -> Self {
+        Self::with_decoder(config, Decoder::new())
+    }
+}
+
+impl<I: Copy + Ord + Add<Duration, Output = I>, B: Buffer> Client<I, B> {
+    /// A client with a decoder of your own: with limits, over lent memory, or with a last event ID
+    /// to begin with.
+    pub const fn with_decoder(config: ClientConfig, decoder: Decoder<B>) -> Self {
+        Self { config, decoder, state: State::Due, attempts: 0 }
+    }
+
+    /// The request to be made now, if there is one. It counts as made.
+    pub fn poll_request(&mut self, now: I) -> Option<Request<'_>> {
+        let due = match self.state {
+            State::Due => true,
+            State::Waiting(until) => until <= now,
+            _ => false,
+        };
+        if !due {
+            return None;
+        }
+        self.state = State::Requested(now);
+        self.decoder.reset();
+        Some(Request { last_event_id: self.decoder.last_event_id() })
+    }
+
+    /// The head of the response is there. When this is `Ok`, the source is open, unless it was
+    /// closed meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected`] if it is no event stream; drop the connection. The client is
+    /// [closed](ReadyState::Closed) then, or waits as `Retry-After` says.
+    pub fn handle_response(&mut self, response: Response<'_>, now: I) -> Result<(), Rejected> {
+        if !matches!(self.state, State::Requested(_)) {
+            return Ok(());
+        }
+        let rejected = if response.status != 200 {
+            Rejected::Status(response.status)
+        } else if !is_event_stream(response.content_type.iter().copied()) {
+            Rejected::ContentType
+        } else {
+            self.state = State::Open(now);
+            return Ok(());
+        };
+        self.state = match (response.status, response.retry_after) {
+            (429 | 503, Some(wait)) if self.config.honour_retry_after && self.may_repeat() => {
+                State::Waiting(now + wait.min(LONGEST_WAIT))
+            }
+            _ => State::Closed,
+        };
+        Err(rejected)
+    }
+
+    /// Takes bytes of the body off the front of `input`, as [`Decoder::next_event`] does.
+    ///
+    /// When the client is closed, there are no more events, not even in what has arrived.
+    ///
+    /// # Errors
+    ///
+    /// [`EventTooLarge`], once for each event beyond the decoder's limits.
+    pub fn next_event<'e, 'i: 'e>(
+        &'e mut self,
+        input: &mut &'i [u8],
+        now: I,
+    ) -> Result<Option<Event<'e>>, EventTooLarge> {
+        self.next_event_with_comments(input, now, |_, _| {})
+    }
+
+    /// The same, and comments on the way: see [`Decoder::next_event_with_comments`].
+    ///
+    /// # Errors
+    ///
+    /// As [`next_event`](Self::next_event).
+    pub fn next_event_with_comments<'e, 'i: 'e>(
+        &'e mut self,
+        input: &mut &'i [u8],
+        now: I,
+        on_comment: impl FnMut(&'i [u8], bool),
+    ) -> Result<Option<Event<'e>>, EventTooLarge> {
+        if !matches!(self.state, State::Open(_)) {
+            *input = &[];
+            return Ok(None);
+        }
+        if !input.is_empty() {
+            self.state = State::Open(now);
+        }
+        let event = self.decoder.next_event_with_comments(input, on_comment);
+        if let Ok(Some(_)) = event {
+            self.attempts = 0;
+        }
+        event
+    }
+
+    /// The connection is over: the body has ended or broke off, or there was no response at all.
+    /// The client waits, and connects again, unless it may not.
+    ///
+    /// `random` is any number, for [`jitter`](ClientConfig::jitter).
+    pub fn handle_end(&mut self, now: I, random: u32) {
+        if !matches!(self.state, State::Requested(_) | State::Open(_)) {
+            return;
+        }
+        self.attempts = self.attempts.saturating_add(1);
+        let spent = self.config.max_attempts.is_some_and(|most| self.attempts >= most);
+        self.state = if spent || !self.may_repeat() {
+            State::Closed
+        } else {
+            State::Waiting(now + self.wait(random))
+        };
+    }
+
+    /// Time has come to [`poll_timeout`](Self::poll_timeout). True if the connection has been silent
+    /// for too long, and is to be dropped; it counts as [ended](Self::handle_end).
+    #[must_use = "a connection that is dead is to be dropped"]
+    pub fn handle_timeout(&mut self, now: I, random: u32) -> bool {
+        let silent = matches!(self.state, State::Requested(_) | State::Open(_))
+            && self.poll_timeout().is_some_and(|deadline| deadline <= now);
+        if silent {
+            self.handle_end(now, random);
+        }
+        silent
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout) and
+    /// [`poll_request`](Self::poll_request). Changes with every other call.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<I> {
+        match self.state {
+            State::Waiting(until) => Some(until),
+            State::Requested(since) | State::Open(since) => {
+                self.config.read_timeout.map(|timeout| since + timeout.min(LONGEST_WAIT))
+            }
+            State::Due | State::Closed => None,
+        }
+    }
+
+    /// Closes the source for good; drop the connection. No event comes after this, and no request.
+    pub fn close(&mut self) {
+        self.state = State::Closed;
+    }
+
+    /// Drops the connection and connects again at once, as if it had never been.
+    pub fn restart(&mut self) {
+        if !matches!(self.state, State::Closed) {
+            self.state = State::Due;
+        }
+    }
+
+    /// Where the client is.
+    pub const fn ready_state(&self) -> ReadyState {
+        match self.state {
+            State::Waiting(_) | State::Due | State::Requested(_) => ReadyState::Connecting,
+            State::Open(_) => ReadyState::Open,
+            State::Closed => ReadyState::Closed,
+        }
+    }
+
+    /// The decoder, for its [`last_event_id`](Decoder::last_event_id) and
+    /// [`retry`](Decoder::retry).
+    pub const fn decoder(&self) -> &Decoder<B> {
+        &self.decoder
+    }
+
+    fn may_repeat(&self) -> bool {
+        match self.config.repeat {
+            Repeat::Always => true,
+            Repeat::WithId => !self.decoder.last_event_id().is_empty(),
+            Repeat::Never => false,
+        }
+    }
+
+    /// How long to wait after an attempt.
+    fn wait(&self, random: u32) -> Duration {
+        let retry = self.decoder.retry().map(Duration::from_millis);
+        let mut wait = retry.unwrap_or(self.config.reconnection_time);
+        if let Some(cap) = self.config.backoff_cap {
+            let doublings = self.attempts.saturating_sub(1).min(31);
+            // A reconnection time beyond the cap is the server's wish.
+            wait = wait.saturating_mul(1 << doublings).min(cap.max(wait));
+        }
+        if self.config.jitter {
+            wait -= (wait / 2).mul_f64(f64::from(random) / f64::from(u32::MAX));
+        }
+        wait.min(LONGEST_WAIT)
+    }
+}

@@ -1,0 +1,55 @@
+//! Whether a response is an event stream, by its `Content-Type` (Fetch, "extract a MIME type").
+
+/// Judges all values of the `Content-Type` headers of a response, in order.
+///
+/// They are split at commas. Of those that parse as a MIME type and are not `*/*`, the last one
+/// counts; its parameters do not, not even a charset.
+pub(crate) fn is_event_stream<'v>(values: impl IntoIterator<Item = &'v [u8]>) -> bool {
+    let mut last = false;
+    for value in values {
+        let mut rest = Some(value);
+        while let Some(all) = rest {
+            let (one, more) = split_at_comma(all);
+            rest = more;
+            if let Some((kind, subtype)) = essence(one) {
+                if (kind, subtype) != (b"*", b"*") {
+                    last = kind.eq_ignore_ascii_case(b"text")
+                        && subtype.eq_ignore_ascii_case(b"event-stream");
+                }
+            }
+        }
+    }
+    last
+}
+
+/// The part before the first comma that is not in a quoted string, and the part after it.
+fn split_at_comma(value: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, byte) in value.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b',' if !quoted => return (&value[..at], Some(&value[at + 1..])),
+            _ => {}
+        }
+    }
+    (value, None)
+}
+
+/// Type and subtype, if it has the form of a MIME type (MIME Sniffing, "parse a MIME type").
+fn essence(value: &[u8]) -> Option<(&[u8], &[u8])> {
+    let is_space = |byte: &u8| b" \t\r\n".contains(byte);
+    let start = value.iter().position(|byte| !is_space(byte))?;
+    let value = &value[start..];
+    let end = value.iter().position(|byte| *byte == b';').unwrap_or(value.len());
+    let value = &value[..end];
+    let end = value.iter().rposition(|byte| !is_space(byte))? + 1;
+    let slash = value.iter().position(|byte| *byte == b'/')?;
+    let (kind, subtype) = (&value[..slash], value.get(slash + 1..end)?);
+    let is_token = |text: &[u8]| {
+        let legal = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
+        !text.is_empty() && text.iter().all(legal)
+    };
+    (is_token(kind) && is_token(subtype)).then_some((kind, subtype))
+}

@@ -1,0 +1,473 @@
+//! The client in virtual time: each transition, the table of content types, and any order of facts
+//! against a plain model.
+
+#![cfg(feature = "alloc")]
+
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use sse_proto::{Client, ClientConfig, Decoder, ReadyState, Rejected, Repeat, Response};
+
+type At = Duration;
+
+const OK: Response<'static> =
+    Response { status: 200, content_type: &[b"text/event-stream"], retry_after: None };
+
+const fn ms(milliseconds: u64) -> At {
+    Duration::from_millis(milliseconds)
+}
+
+/// A client that is open, and was at time 0.
+fn open(config: ClientConfig) -> Client<At> {
+    let mut client = Client::new(config);
+    assert!(client.poll_request(ms(0)).is_some());
+    client.handle_response(OK, ms(0)).unwrap();
+    client
+}
+
+fn feed(client: &mut Client<At>, mut chunk: &[u8], now: At) -> Vec<String> {
+    let mut data = Vec::new();
+    while let Some(event) = client.next_event(&mut chunk, now).unwrap() {
+        data.push(event.data().to_string());
+    }
+    data
+}
+
+/// The `Last-Event-ID` of the request that is made at a time.
+fn last_event_id(client: &mut Client<At>, now: At) -> Option<String> {
+    let request = client.poll_request(now).expect("a request is due");
+    let mut headers = request.headers();
+    assert_eq!(headers.next(), Some(("Accept", &b"text/event-stream"[..])));
+    assert_eq!(headers.next(), Some(("Cache-Control", &b"no-cache"[..])));
+    headers.next().map(|(name, id)| {
+        assert_eq!(name, "Last-Event-ID");
+        String::from_utf8_lossy(id).into_owned()
+    })
+}
+
+#[test]
+fn the_first_request_is_made_at_once_and_once() {
+    let mut client = Client::new(ClientConfig::default());
+    assert_eq!((client.ready_state(), client.poll_timeout()), (ReadyState::Connecting, None));
+    assert_eq!(last_event_id(&mut client, ms(0)), None);
+    assert!(client.poll_request(ms(0)).is_none());
+    assert_eq!(client.ready_state(), ReadyState::Connecting);
+}
+
+#[test]
+fn the_head_opens_it_before_any_byte() {
+    assert_eq!(open(ClientConfig::default()).ready_state(), ReadyState::Open);
+}
+
+#[test]
+fn an_end_is_followed_by_the_reconnection_time_and_another_request() {
+    let mut client = open(ClientConfig::default());
+    client.handle_end(ms(100), 0);
+    assert_eq!(client.ready_state(), ReadyState::Connecting);
+    assert_eq!(client.poll_timeout(), Some(ms(3100)));
+    assert!(client.poll_request(ms(3099)).is_none());
+    assert!(!client.handle_timeout(ms(3100), 0));
+    assert_eq!(last_event_id(&mut client, ms(3100)), None);
+}
+
+#[test]
+fn no_response_at_all_is_an_end_like_any_other() {
+    let mut client = Client::new(ClientConfig::default());
+    for n in 0..100 {
+        let now = ms(3000 * n);
+        assert!(client.poll_request(now).is_some());
+        client.handle_end(now, 0);
+    }
+}
+
+#[test]
+fn retry_sets_the_wait_without_an_event_and_for_good() {
+    let mut client = open(ClientConfig::default());
+    assert!(feed(&mut client, b"retry: 20\n", ms(0)).is_empty());
+    for n in 0..3 {
+        client.handle_end(ms(n * 20), 0);
+        assert_eq!(client.poll_timeout(), Some(ms(n * 20 + 20)));
+        assert!(client.poll_request(ms(n * 20 + 20)).is_some());
+    }
+    let mut client = open(ClientConfig::default());
+    feed(&mut client, b"retry: 0\n", ms(0));
+    client.handle_end(ms(5), 0);
+    assert!(client.poll_request(ms(5)).is_some(), "at once");
+    let mut client = open(ClientConfig::default());
+    feed(&mut client, b"retry: 18446744073709551615\n", ms(0));
+    client.handle_end(ms(5), 0);
+    assert!(client.poll_timeout().is_some(), "far away, and in the range of clocks");
+}
+
+#[test]
+fn the_id_is_sent_again_and_that_of_a_block_that_broke_off_is_not() {
+    let mut client = open(ClientConfig::default());
+    assert_eq!(
+        feed(&mut client, b"id: 1\ndata: a\n\ndata: b\n\nid: 2\ndata: c\n", ms(0)),
+        ["a", "b"]
+    );
+    client.handle_end(ms(0), 0);
+    assert_eq!(last_event_id(&mut client, ms(3000)).as_deref(), Some("1"));
+    client.handle_response(OK, ms(3000)).unwrap();
+    assert_eq!(feed(&mut client, b"\n\ndata: d\n\n", ms(3000)), ["d"], "a fresh decoder");
+    assert_eq!(client.decoder().last_event_id(), "1");
+    assert!(feed(&mut client, b"id\n\n", ms(3000)).is_empty());
+    client.handle_end(ms(3000), 0);
+    assert_eq!(last_event_id(&mut client, ms(6000)), None, "after a reset no header");
+}
+
+#[test]
+fn an_id_can_be_given_to_begin_with() {
+    let mut decoder = Decoder::new();
+    decoder.set_last_event_id("41").unwrap();
+    let mut client = Client::with_decoder(ClientConfig::default(), decoder);
+    assert_eq!(last_event_id(&mut client, ms(0)).as_deref(), Some("41"));
+}
+
+#[test]
+fn an_id_that_no_header_can_hold_is_left_out_and_reported() {
+    let mut client = open(ClientConfig::default());
+    feed(&mut client, b"id: a\x07b\ndata\n\n", ms(0));
+    client.handle_end(ms(0), 0);
+    let request = client.poll_request(ms(3000)).unwrap();
+    assert_eq!(request.headers().count(), 2);
+    assert_eq!(request.unsendable_id().unwrap(), b"a\x07b");
+    let mut client = open(ClientConfig::default());
+    feed(&mut client, "id: é\t1\ndata\n\n".as_bytes(), ms(0));
+    client.handle_end(ms(0), 0);
+    assert_eq!(last_event_id(&mut client, ms(3000)).as_deref(), Some("é\t1"));
+}
+
+#[test]
+fn any_status_but_200_closes_for_good() {
+    for status in [100, 201, 202, 204, 205, 206, 301, 304, 400, 404, 410, 429, 500, 503, 599] {
+        let mut client = Client::new(ClientConfig::default());
+        client.poll_request(ms(0));
+        let response = Response { status, retry_after: Some(ms(1)), ..OK };
+        assert_eq!(client.handle_response(response, ms(0)), Err(Rejected::Status(status)));
+        assert_eq!((client.ready_state(), client.poll_timeout()), (ReadyState::Closed, None));
+        client.handle_end(ms(1), 0);
+        assert!(client.poll_request(ms(100_000)).is_none());
+    }
+}
+
+#[test]
+fn content_types_are_judged_as_fetch_does() {
+    let judge = |values: &[&[u8]]| {
+        let mut client = Client::new(ClientConfig::default());
+        client.poll_request(ms(0));
+        client.handle_response(Response { content_type: values, ..OK }, ms(0))
+    };
+    for good in [
+        &[&b"text/event-stream"[..]][..],
+        &[b"TEXT/Event-Stream"],
+        &[b" text/event-stream ;"],
+        &[b"text/event-stream;charset=utf-8"],
+        &[b"text/event-stream; charset=latin-1"],
+        &[b"text/event-stream;x=\"a,b\";"],
+        &[b"text/html, text/event-stream"],
+        &[b"text/html", b"text/event-stream"],
+        &[b"text/event-stream, bogus"],
+        &[b"text/event-stream", b"*/*"],
+        &[b"text/event-stream,,"],
+        &[br#"text/html;x="\",text/plain", text/event-stream"#],
+    ] {
+        assert_eq!(judge(good), Ok(()), "{good:?}");
+    }
+    for bad in [
+        &[][..],
+        &[&b""[..]],
+        &[b"text/event-stream, text/html"],
+        &[b"text/event-stream", b"text/html"],
+        &[b"text/event-stream bla"],
+        &[b"text/event-streambla"],
+        &[b"text / event-stream"],
+        &[b"text/event-stream/x"],
+        &[b"x bogus"],
+        &[b"*/*"],
+        &[b"text/"],
+        &[b"/event-stream"],
+        &[br#"text/html;x=", text/event-stream"#],
+    ] {
+        assert_eq!(judge(bad), Err(Rejected::ContentType), "{bad:?}");
+    }
+}
+
+#[test]
+fn retry_after_is_honoured_when_asked_for() {
+    let config = ClientConfig { honour_retry_after: true, ..ClientConfig::default() };
+    let answer = |status, retry_after, config| {
+        let mut client = Client::new(config);
+        client.poll_request(ms(0));
+        assert!(client.handle_response(Response { status, retry_after, ..OK }, ms(10)).is_err());
+        client.poll_timeout()
+    };
+    assert_eq!(answer(503, Some(ms(700)), config), Some(ms(710)));
+    assert_eq!(answer(429, Some(ms(700)), config), Some(ms(710)));
+    assert_eq!(answer(503, None, config), None);
+    assert_eq!(answer(404, Some(ms(700)), config), None);
+    assert_eq!(answer(204, Some(ms(700)), config), None);
+    assert_eq!(answer(503, Some(ms(700)), ClientConfig { repeat: Repeat::Never, ..config }), None);
+}
+
+#[test]
+fn requests_that_must_not_be_repeated_are_not() {
+    let config = |repeat| ClientConfig { repeat, ..ClientConfig::default() };
+    let mut never = open(config(Repeat::Never));
+    feed(&mut never, b"id: 1\ndata: a\n\n", ms(0));
+    never.handle_end(ms(0), 0);
+    assert_eq!(never.ready_state(), ReadyState::Closed);
+
+    let mut without = open(config(Repeat::WithId));
+    feed(&mut without, b"data: a\n\n", ms(0));
+    without.handle_end(ms(0), 0);
+    assert_eq!(without.ready_state(), ReadyState::Closed);
+
+    let mut with = open(config(Repeat::WithId));
+    feed(&mut with, b"id: 1\ndata: a\n\n", ms(0));
+    with.handle_end(ms(0), 0);
+    assert_eq!(last_event_id(&mut with, ms(3000)).as_deref(), Some("1"));
+}
+
+#[test]
+fn attempts_that_bring_nothing_are_counted_and_backed_off() {
+    let config = ClientConfig {
+        reconnection_time: ms(100),
+        backoff_cap: Some(ms(1000)),
+        max_attempts: Some(8),
+        ..ClientConfig::default()
+    };
+    let mut client = open(config);
+    let mut now = ms(0);
+    for wait in [100, 200, 400, 800, 1000, 1000, 1000] {
+        client.handle_end(now, 0);
+        now += ms(wait);
+        assert_eq!(client.poll_timeout(), Some(now));
+        client.poll_request(now);
+    }
+    client.handle_end(now, 0);
+    assert_eq!(client.ready_state(), ReadyState::Closed, "that was the eighth");
+
+    // A connection that opens and ends brings nothing; one with an event does.
+    let mut client = open(config);
+    for wait in [100, 200, 100, 200] {
+        client.handle_end(ms(0), 0);
+        assert_eq!(client.poll_timeout(), Some(ms(wait)));
+        client.poll_request(ms(5000));
+        client.handle_response(OK, ms(5000)).unwrap();
+        if wait == 200 {
+            feed(&mut client, b"data: a\n\n", ms(5000));
+        }
+    }
+}
+
+#[test]
+fn jitter_is_up_to_half_of_the_wait() {
+    let config = ClientConfig { jitter: true, reconnection_time: ms(1000), ..Default::default() };
+    let wait = |random| {
+        let mut client = open(config);
+        client.handle_end(ms(0), random);
+        client.poll_timeout().unwrap()
+    };
+    assert_eq!((wait(0), wait(u32::MAX)), (ms(1000), ms(500)));
+    assert!(wait(u32::MAX / 2) > ms(740) && wait(u32::MAX / 2) < ms(760));
+}
+
+#[test]
+fn silence_ends_a_connection_and_any_byte_breaks_it() {
+    let config = ClientConfig { read_timeout: Some(ms(1000)), ..ClientConfig::default() };
+    let mut client = Client::new(config);
+    client.poll_request(ms(0));
+    assert_eq!(client.poll_timeout(), Some(ms(1000)), "a head that does not come is silence, too");
+    client.handle_response(OK, ms(500)).unwrap();
+    assert!(!client.handle_timeout(ms(1000), 0));
+    assert_eq!(client.poll_timeout(), Some(ms(1500)));
+    feed(&mut client, b":", ms(1400));
+    feed(&mut client, b"", ms(2000));
+    assert!(!client.handle_timeout(ms(2399), 0));
+    assert!(client.handle_timeout(ms(2400), 0));
+    assert_eq!(client.ready_state(), ReadyState::Connecting);
+    assert_eq!(client.poll_timeout(), Some(ms(5400)));
+}
+
+#[test]
+fn close_is_the_end_at_any_moment() {
+    let mut client = Client::new(ClientConfig::default());
+    client.close();
+    assert!(client.poll_request(ms(0)).is_none(), "before the first request");
+
+    let mut client = Client::new(ClientConfig::default());
+    client.poll_request(ms(0));
+    client.close();
+    assert_eq!(client.handle_response(OK, ms(0)), Ok(()));
+    assert_eq!(client.ready_state(), ReadyState::Closed, "while the request is out");
+
+    let mut client = open(ClientConfig::default());
+    let mut chunk: &[u8] = b"data: a\n\ndata: b\n\n";
+    assert_eq!(client.next_event(&mut chunk, ms(0)).unwrap().unwrap().data(), "a");
+    client.close();
+    assert!(client.next_event(&mut chunk, ms(0)).unwrap().is_none(), "between events");
+    assert!(chunk.is_empty());
+    client.handle_end(ms(0), 0);
+    assert_eq!((client.ready_state(), client.poll_timeout()), (ReadyState::Closed, None));
+
+    let mut client = open(ClientConfig::default());
+    client.handle_end(ms(0), 0);
+    client.close();
+    assert!(client.poll_request(ms(9000)).is_none(), "while waiting");
+    client.restart();
+    assert_eq!(client.ready_state(), ReadyState::Closed);
+}
+
+#[test]
+fn restart_connects_at_once() {
+    let mut client = open(ClientConfig::default());
+    feed(&mut client, b"id: 1\ndata: a\n\n", ms(0));
+    client.restart();
+    assert_eq!(last_event_id(&mut client, ms(0)).as_deref(), Some("1"));
+}
+
+#[test]
+fn comments_come_to_whoever_asks_also_in_parts() {
+    let mut client = open(ClientConfig::default());
+    let mut comment = Vec::new();
+    for mut chunk in [&b"data: a\n: on"[..], b"e\n\n:two\n"] {
+        let mut each = |part: &[u8], end: bool| {
+            comment.extend(part);
+            comment.extend(end.then_some(b'|'));
+        };
+        while client.next_event_with_comments(&mut chunk, ms(0), &mut each).unwrap().is_some() {}
+    }
+    assert_eq!(comment, b" one|two|");
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fact {
+    Request,
+    Head(u16),
+    Chunk(&'static [u8]),
+    End,
+    Timeout,
+    Close,
+    Restart,
+    Wait(u64),
+}
+
+const CHUNKS: [&[u8]; 6] =
+    [b"data: a\n\n", b"id: 7\ndata: a\n\n", b"id: 8\n", b"retry: 10\n", b":\n", b"id\n\n"];
+
+fn fact() -> impl Strategy<Value = Fact> {
+    prop_oneof![
+        4 => Just(Fact::Request),
+        4 => Just(Fact::Head(200)),
+        1 => prop_oneof![Just(204_u16), Just(503), Just(500)].prop_map(Fact::Head),
+        4 => prop::sample::select(&CHUNKS[..]).prop_map(Fact::Chunk),
+        3 => Just(Fact::End),
+        2 => Just(Fact::Timeout),
+        1 => Just(Fact::Close),
+        1 => Just(Fact::Restart),
+        4 => (0..4000_u64).prop_map(Fact::Wait),
+    ]
+}
+
+/// What the standard's text says, as plainly as it can be written.
+#[derive(Debug)]
+struct Model {
+    ready: ReadyState,
+    /// When a request is due, if one is.
+    due: Option<u64>,
+    requested: bool,
+    last_byte: u64,
+    retry: u64,
+    id: &'static str,
+    id_of_block: Option<&'static str>,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn any_order_of_facts_is_what_the_standard_says(facts in vec(fact(), 0..60), timeout in any::<bool>()) {
+        let read_timeout = timeout.then_some(ms(2000));
+        let mut client: Client<At> = Client::new(ClientConfig { read_timeout, ..Default::default() });
+        let mut model = Model {
+            ready: ReadyState::Connecting, due: Some(0), requested: false, last_byte: 0, retry: 3000,
+            id: "", id_of_block: None,
+        };
+        let mut now = 0;
+        for fact in facts {
+            let connected = model.requested || model.ready == ReadyState::Open;
+            let mut ended = false;
+            match fact {
+                Fact::Request => {
+                    let got = client.poll_request(ms(now)).map(|request| {
+                        request.headers().nth(2).map(|(_, id)| String::from_utf8(id.to_vec()).unwrap())
+                    });
+                    let due = model.due.is_some_and(|due| due <= now);
+                    let header = (!model.id.is_empty()).then(|| model.id.to_owned());
+                    prop_assert_eq!(got, due.then_some(header));
+                    if due {
+                        (model.due, model.requested) = (None, true);
+                        (model.last_byte, model.id_of_block) = (now, None);
+                    }
+                }
+                Fact::Head(status) => {
+                    let result = client.handle_response(Response { status, ..OK }, ms(now));
+                    prop_assert_eq!(result.is_err(), model.requested && status != 200);
+                    if model.requested {
+                        model.requested = false;
+                        model.last_byte = now;
+                        model.ready = if status == 200 { ReadyState::Open } else { ReadyState::Closed };
+                    }
+                }
+                Fact::Chunk(chunk) => {
+                    let events = feed(&mut client, chunk, ms(now)).len();
+                    let open = model.ready == ReadyState::Open;
+                    let has_event = chunk.starts_with(b"data") || chunk.ends_with(b"data: a\n\n");
+                    prop_assert_eq!(events, usize::from(open && has_event));
+                    if open {
+                        model.last_byte = now;
+                        match chunk {
+                            b"id: 7\ndata: a\n\n" => model.id_of_block = Some("7"),
+                            b"id: 8\n" => model.id_of_block = Some("8"),
+                            b"id\n\n" => model.id_of_block = Some(""),
+                            b"retry: 10\n" => model.retry = 10,
+                            _ => {}
+                        }
+                        if chunk.ends_with(b"\n\n") {
+                            model.id = model.id_of_block.take().unwrap_or(model.id);
+                        }
+                    }
+                }
+                Fact::End => {
+                    client.handle_end(ms(now), 0);
+                    ended = connected;
+                }
+                Fact::Timeout => {
+                    let silent = connected && timeout && now >= model.last_byte + 2000;
+                    prop_assert_eq!(client.handle_timeout(ms(now), 0), silent);
+                    ended = silent;
+                }
+                Fact::Close => {
+                    client.close();
+                    (model.ready, model.due, model.requested) = (ReadyState::Closed, None, false);
+                }
+                Fact::Restart => {
+                    client.restart();
+                    if model.ready != ReadyState::Closed {
+                        (model.ready, model.due) = (ReadyState::Connecting, Some(now));
+                        model.requested = false;
+                    }
+                }
+                Fact::Wait(time) => now += time,
+            }
+            if ended {
+                (model.ready, model.requested) = (ReadyState::Connecting, false);
+                model.due = Some(now + model.retry);
+            }
+            prop_assert_eq!(client.ready_state(), model.ready, "after {:?}: {:?}", fact, model);
+            prop_assert_eq!(client.decoder().last_event_id(), model.id);
+        }
+    }
+}
