@@ -62,6 +62,10 @@ pub(crate) async fn serve<H, F>(
             return;
         }
         if !again || shared.drain.has_begun() {
+            if shared.drain.has_begun() && wire.had_stream() {
+                // Its stream is whole. A server that stops waits for streams, not for peers.
+                drop(slot);
+            }
             return wire.linger().await;
         }
     }
