@@ -5,6 +5,7 @@ mod counter;
 mod health;
 mod once;
 mod page;
+mod query;
 mod score;
 mod system;
 mod topics;

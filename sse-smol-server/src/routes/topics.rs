@@ -1,10 +1,11 @@
 //! `/topics` and `/topics/{name}`: publish and subscribe.
 
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, Method, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sse_smol_server::{End, Publication, Request, Response, Start, TopicError, not_allowed, text};
 
+use super::query::{self, Query};
 use super::{App, typed};
 
 /// `GET /topics?topic=a&topic=b` subscribes to several; without topics, the list of all.
@@ -12,7 +13,7 @@ pub(super) async fn serve_all(app: &App, request: Request) -> Result<(), End> {
     let query = Query::of(&request);
     let names: Vec<&str> = query.all("topic").collect();
     if !names.is_empty() {
-        return subscribe(app, &names, &query, request).await;
+        return subscribe(app, &names, request).await;
     }
     let topics = app.topics.list().into_iter().map(|topic| {
         json!({
@@ -31,26 +32,17 @@ pub(super) async fn serve_all(app: &App, request: Request) -> Result<(), End> {
 pub(super) async fn serve(app: &App, name: &str, request: Request) -> Result<(), End> {
     match *request.method() {
         Method::POST => publish(app, name, request).await,
-        Method::GET | Method::HEAD => {
-            let query = Query::of(&request);
-            subscribe(app, &[name], &query, request).await
-        }
+        Method::GET | Method::HEAD => subscribe(app, &[name], request).await,
         _ => request.respond(not_allowed("GET, HEAD, POST")).await,
     }
 }
 
-async fn subscribe(app: &App, names: &[&str], query: &Query, request: Request) -> Result<(), End> {
+async fn subscribe(app: &App, names: &[&str], request: Request) -> Result<(), End> {
     if request.method() == Method::HEAD {
         return request.open().await.map(drop);
     }
-    // A reconnecting client's header is newer than what its URL says.
-    let header = request.headers().get("last-event-id").map(HeaderValue::as_bytes);
-    let header = String::from_utf8_lossy(header.unwrap_or_default()).into_owned();
-    let id = match (header.as_str(), query.first("lastEventId")) {
-        ("", id) => id.unwrap_or(""),
-        (id, _) => id,
-    };
-    let start = match id {
+    let id = query::last_event_id(&request);
+    let start = match id.as_str() {
         "" | "latest" => Start::Latest,
         "earliest" => Start::Earliest,
         id => Start::After(id),
@@ -157,22 +149,4 @@ fn refusal(error: &TopicError) -> Response {
         _ => StatusCode::BAD_REQUEST,
     };
     text(status, &format!("{error}."))
-}
-
-/// The parameters of a request.
-struct Query(Vec<(String, String)>);
-
-impl Query {
-    fn of(request: &Request) -> Self {
-        let query = request.query().unwrap_or_default();
-        Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
-    }
-
-    fn all<'q>(&'q self, name: &'q str) -> impl Iterator<Item = &'q str> {
-        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
-    }
-
-    fn first<'q>(&'q self, name: &'q str) -> Option<&'q str> {
-        self.all(name).next()
-    }
 }
