@@ -1,7 +1,8 @@
 //! The command line.
 
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -94,6 +95,11 @@ pub(crate) struct Args {
     /// on a loopback address, requests for other hosts are refused
     #[arg(long, value_name = "HOST")]
     pub(crate) allow_host: Vec<String>,
+
+    /// Watch a directory and all below it, and have pages that include /__hotreload.js reload when
+    /// something changes; repeatable
+    #[arg(long, value_name = "DIRECTORY", value_parser = directory)]
+    pub(crate) watch: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -148,6 +154,12 @@ fn keep_alive(text: &str) -> Result<Duration, String> {
         return Err("must be 0, for never, or at least 0.05".to_owned());
     }
     Ok(interval)
+}
+
+/// The real path of a directory.
+fn directory(text: &str) -> io::Result<PathBuf> {
+    let path = Path::new(text).canonicalize()?;
+    if path.is_dir() { Ok(path) } else { Err(ErrorKind::NotADirectory.into()) }
 }
 
 fn event_type(text: &str) -> Result<String, String> {

@@ -3,6 +3,7 @@
 mod args;
 mod guard;
 mod routes;
+mod watch;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -21,9 +22,9 @@ use crate::routes::App;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
-        .format_target(false)
-        .init();
+    // What the watcher tells of each directory that goes is of no use to those who removed it.
+    let log = env_logger::Env::default().default_filter_or("info,notify=warn");
+    env_logger::Builder::from_env(log).format_target(false).init();
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

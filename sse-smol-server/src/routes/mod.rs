@@ -3,6 +3,7 @@
 mod clock;
 mod counter;
 mod health;
+mod hotreload;
 mod once;
 mod page;
 mod query;
@@ -22,6 +23,8 @@ use sse_smol_server::{End, Metrics, Polled, Request, Response, Server, Topics, n
 use crate::args::Args;
 use crate::guard::Guard;
 
+use self::hotreload::HotReload;
+
 /// What routes share.
 #[derive(Debug)]
 pub(crate) struct App {
@@ -30,6 +33,7 @@ pub(crate) struct App {
     metrics: Arc<Metrics>,
     score: Polled,
     system: Polled,
+    hot_reload: HotReload,
 }
 
 impl App {
@@ -40,6 +44,7 @@ impl App {
             guard: Guard::new(args, address)?,
             score: score::source(),
             system: system::source(Arc::clone(&metrics), topics.clone()),
+            hot_reload: HotReload::new(args, server.drain())?,
             topics,
             metrics,
         })
@@ -62,6 +67,8 @@ impl App {
             "/metrics.json" => Box::pin(self.system.serve(request)),
             "/topics" => Box::pin(topics::serve_all(self, request)),
             "/healthz" => Box::pin(health::healthz(request)),
+            "/__hotreload" => Box::pin(self.hot_reload.serve(request)),
+            "/__hotreload.js" => Box::pin(self.hot_reload.script(request)),
             "/metrics" => Box::pin(health::metrics(self, request)),
             path => {
                 if let Some(name) = path.strip_prefix("/topics/") {
