@@ -96,6 +96,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "HOST")]
     pub(crate) allow_host: Vec<String>,
 
+    /// Serve the files below a directory, without hidden ones; the page of streams moves to /__sse
+    #[arg(long, value_name = "DIRECTORY", value_parser = directory)]
+    pub(crate) serve: Option<PathBuf>,
+
     /// Watch a directory and all below it, and have pages that include /__hotreload.js reload when
     /// something changes; repeatable
     #[arg(long, value_name = "DIRECTORY", value_parser = directory)]

@@ -2,6 +2,7 @@
 
 mod clock;
 mod counter;
+mod files;
 mod health;
 mod hotreload;
 mod once;
@@ -23,6 +24,7 @@ use sse_smol_server::{End, Metrics, Polled, Request, Response, Server, Topics, n
 use crate::args::Args;
 use crate::guard::Guard;
 
+use self::files::Files;
 use self::hotreload::HotReload;
 
 /// What routes share.
@@ -33,6 +35,7 @@ pub(crate) struct App {
     metrics: Arc<Metrics>,
     score: Polled,
     system: Polled,
+    files: Option<Files>,
     hot_reload: HotReload,
 }
 
@@ -44,6 +47,7 @@ impl App {
             guard: Guard::new(args, address)?,
             score: score::source(),
             system: system::source(Arc::clone(&metrics), topics.clone()),
+            files: args.serve.clone().map(Files::new),
             hot_reload: HotReload::new(args, server.drain())?,
             topics,
             metrics,
@@ -59,7 +63,7 @@ impl App {
         // Boxes, so that a connection takes the room that its route needs, and not the largest.
         let answer: Pin<Box<dyn Future<Output = Result<(), End>> + Send + '_>> = match path.as_str()
         {
-            "/" => Box::pin(page::serve(request)),
+            path if path == self.page() => Box::pin(page::serve(request)),
             "/counter" => Box::pin(counter::serve(request)),
             "/async" => Box::pin(once::serve(request)),
             "/clock" => Box::pin(clock::serve(request)),
@@ -73,6 +77,8 @@ impl App {
             path => {
                 if let Some(name) = path.strip_prefix("/topics/") {
                     Box::pin(topics::serve(self, name, request))
+                } else if let Some(files) = &self.files {
+                    Box::pin(files.serve(request))
                 } else {
                     let line = "The page / lists what there is.";
                     Box::pin(request.respond(text(StatusCode::NOT_FOUND, line)))
@@ -80,6 +86,11 @@ impl App {
             }
         };
         answer.await
+    }
+
+    /// Where the page of streams is: out of the way of a page among the files.
+    const fn page(&self) -> &'static str {
+        if self.files.is_some() { "/__sse" } else { "/" }
     }
 }
 
