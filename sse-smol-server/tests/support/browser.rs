@@ -127,6 +127,13 @@ impl Drop for Browser {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.profile);
+        // Its other processes go a moment later, and may still write.
+        let start = Instant::now();
+        while std::fs::remove_dir_all(&self.profile).is_err()
+            && self.profile.exists()
+            && start.elapsed() < Duration::from_secs(5)
+        {
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 }
