@@ -452,7 +452,12 @@ fn a_page_in_a_browser_is_reloaded_once_for_each_change() {
     let arguments = ["--serve", dir.path(), "--watch", dir.path(), "--drain", "60"];
     let mut server = Binary::start(&arguments);
     let address = server.address;
-    let loads = || Events::open(address, "/topics/loads?lastEventId=earliest", "");
+    let loads = || {
+        let mut events = Events::open(address, "/topics/loads?lastEventId=earliest", "");
+        let start = events.block();
+        assert!(start.starts_with("id: ") && !start.contains("data"), "{start}");
+        events
+    };
     let says = |events: &mut Events, line: &str| {
         let block = events.block();
         assert!(block.contains(&format!("data: {line}\n")), "{line}, not {block:?}");

@@ -1,5 +1,7 @@
 //! A real Chromium, headless, driven by remote debugging.
 
+#![allow(dead_code)] // each test file uses a part of it
+
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpStream;
 use std::path::PathBuf;
