@@ -45,9 +45,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "COUNT")]
     max_connections_per_peer: Option<usize>,
 
-    /// When told to stop, end streams one after the other over so many seconds
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
-    drain: Duration,
+    /// When told to stop, end streams one after the other over so many seconds [default: 5; with
+    /// --watch 0, for a server that is to be back at once]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    drain: Option<Duration>,
 
     /// Hold so many events of each topic for those who come back
     #[arg(long, value_name = "EVENTS", default_value = "1000")]
@@ -124,7 +125,11 @@ impl Args {
             write_timeout: self.write_timeout,
             max_connections: self.max_connections,
             max_connections_per_peer: self.max_connections_per_peer,
-            drain: self.drain,
+            drain: self.drain.unwrap_or(Duration::from_secs(if self.watch.is_empty() {
+                5
+            } else {
+                0
+            })),
         }
     }
 

@@ -494,3 +494,19 @@ fn a_page_in_a_browser_is_reloaded_once_for_each_change() {
     says(&mut events, "6 five");
     events.is_silent();
 }
+
+/// Whoever restarts a dev server does not wait for it, whatever its pages listen to.
+#[test]
+fn a_server_that_watches_stops_at_once_with_any_stream_open() {
+    let dir = Dir::new();
+    let server = Binary::start(&["--watch", dir.path()]);
+    let mut sockets: Vec<_> = ["/clock", "/topics/a", "/__hotreload", "/score?stream=true"]
+        .iter()
+        .map(|path| get(server.address, path))
+        .collect();
+    for socket in &mut sockets {
+        read_head(socket);
+    }
+    let (time, clean, log) = server.stop("-TERM");
+    assert!(clean && time < Duration::from_secs(1), "{time:?}: {log}");
+}
