@@ -70,6 +70,9 @@ fn publishing_by_body_headers_query_and_json() {
     let id = publish(address, "/topics/news", json, r#"{"data":{"a":[1,2]}}"#);
     assert_eq!(next(&mut socket), format!("id: {id}\ndata: {{\"a\":[1,2]}}"));
 
+    let id = publish(address, "/topics/n%65ws", "", "encoded");
+    assert_eq!(next(&mut socket), format!("id: {id}\ndata: encoded"));
+
     // JSON that does not say that it is an envelope is data.
     let id = publish(address, "/topics/news", "", r#"{"data":1}"#);
     assert_eq!(next(&mut socket), format!("id: {id}\ndata: {{\"data\":1}}"));
@@ -174,7 +177,8 @@ fn what_cannot_be_published_is_refused_with_the_reason() {
     publish(address, "/topics/a", "Event-Id: taken\r\n", "x");
     let json = "Content-Type: application/json\r\n";
     for (target, headers, body, status, says) in [
-        ("/topics/a%20b", "", "x", 400, "names are 1 to 128"),
+        ("/topics/a%20b", "", "x", 400, "topic \"a b\": names are 1 to 128"),
+        ("/topics/a%FF", "", "x", 400, "names are 1 to 128"),
         ("/topics/", "", "x", 400, "names are 1 to 128"),
         ("/topics/a?type=a%0Ab", "", "x", 400, "event type holds a line feed at byte 1"),
         ("/topics/a?id=a%0Db", "", "x", 400, "event id holds a carriage return"),

@@ -1,6 +1,7 @@
 //! `/topics` and `/topics/{name}`: publish and subscribe.
 
 use http::{HeaderName, Method, StatusCode, header};
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sse_smol_server::{End, Publication, Request, Response, Start, TopicError, not_allowed, text};
@@ -30,6 +31,8 @@ pub(super) async fn serve_all(app: &App, request: Request) -> Result<(), End> {
 
 /// `GET /topics/{name}` subscribes, `POST /topics/{name}` publishes.
 pub(super) async fn serve(app: &App, name: &str, request: Request) -> Result<(), End> {
+    // Some clients encode more than they have to. What is no name is refused with the reason.
+    let name = &*percent_decode_str(name).decode_utf8_lossy();
     match *request.method() {
         Method::POST => publish(app, name, request).await,
         Method::GET | Method::HEAD => subscribe(app, &[name], request).await,
