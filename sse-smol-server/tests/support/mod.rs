@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // each test file uses a part of it
 
+pub(crate) mod subscriber;
+
 use std::future::Future;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -64,7 +66,28 @@ impl Binary {
     }
 
     pub(crate) fn start_on(listen: &str, arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sse-smol-server"))
+        let server = Command::new(env!("CARGO_BIN_EXE_sse-smol-server"));
+        Self::spawn(server, listen, arguments)
+    }
+
+    /// The same with no more than so many file descriptors, which it cannot raise.
+    pub(crate) fn start_with_descriptors(most: usize, arguments: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\"")]);
+        shell.arg(env!("CARGO_BIN_EXE_sse-smol-server"));
+        Self::spawn(shell, "127.0.0.1:0", arguments)
+    }
+
+    /// The same with all memory in one place: how much of it is in use does not depend on which
+    /// thread asked for it then.
+    pub(crate) fn start_with_one_heap(arguments: &[&str]) -> Self {
+        let mut server = Command::new(env!("CARGO_BIN_EXE_sse-smol-server"));
+        server.env("MALLOC_ARENA_MAX", "1");
+        Self::spawn(server, "127.0.0.1:0", arguments)
+    }
+
+    fn spawn(mut command: Command, listen: &str, arguments: &[&str]) -> Self {
+        let mut child = command
             .args(["--listen", listen])
             .args(arguments)
             .env_remove("RUST_LOG")
@@ -86,6 +109,10 @@ impl Binary {
             log
         });
         Self { address, child, log: Some(log) }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal.
