@@ -1,0 +1,246 @@
+//! Behind a real nginx, which buffers what it passes on unless it is told otherwise.
+
+mod support;
+
+use std::fs;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use support::subscriber::{Publisher, StreamEnd, Subscriber, subscribers, wait_until};
+use support::{Binary, PATIENCE, get, read_response};
+
+/// What nginx does by itself: HTTP/1.0 to the server, a connection for each request.
+const DEFAULT: &str = "";
+/// What its manual advises: HTTP/1.1.
+const HTTP_11: &str = "proxy_http_version 1.1; proxy_set_header Connection '';";
+
+/// An nginx in front of a server.
+struct Nginx {
+    address: SocketAddr,
+    child: Child,
+    directory: PathBuf,
+}
+
+impl Nginx {
+    fn start(upstream: SocketAddr, settings: &str) -> Self {
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("sse-nginx-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        fs::create_dir_all(&directory).unwrap();
+        let start = Instant::now();
+        loop {
+            // It cannot tell which port it was given, so it is told a port that was free just now.
+            let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            fs::write(directory.join("nginx.conf"), configuration(address, upstream, settings))
+                .unwrap();
+            // Where Debian keeps it, only root looks.
+            let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
+            let child = Command::new("nginx")
+                .env("PATH", path)
+                .arg("-p")
+                .arg(&directory)
+                .args(["-c", "nginx.conf", "-e", "error.log"])
+                .stdin(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("nginx is installed: see scripts/test");
+            let mut nginx = Self { address, child, directory: directory.clone() };
+            loop {
+                if nginx.child.try_wait().unwrap().is_some() {
+                    break;
+                }
+                if TcpStream::connect(address).is_ok() {
+                    return nginx;
+                }
+                thread::sleep(Duration::from_millis(10));
+            }
+            let log = fs::read_to_string(directory.join("error.log")).unwrap_or_default();
+            assert!(
+                log.contains("Address already in use") && start.elapsed() < PATIENCE,
+                "nginx did not start: {log}"
+            );
+        }
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// In one process, so that killing that one leaves nothing behind; and all that it writes in its
+/// own directory. The rest is as it comes.
+fn configuration(address: SocketAddr, upstream: SocketAddr, settings: &str) -> String {
+    format!(
+        "daemon off;
+        master_process off;
+        pid nginx.pid;
+        events {{}}
+        http {{
+            access_log off;
+            client_body_temp_path body;
+            proxy_temp_path proxy;
+            fastcgi_temp_path fastcgi;
+            uwsgi_temp_path uwsgi;
+            scgi_temp_path scgi;
+            server {{
+                listen {address};
+                location / {{
+                    proxy_pass http://{upstream};
+                    {settings}
+                }}
+            }}
+        }}\n"
+    )
+}
+
+/// Waits until the topic has so many subscribers, asking the server itself.
+fn wait_for_subscribers(server: &Binary, topic: &str, count: u64) -> Duration {
+    let what = format!("{topic} has {count} subscribers");
+    wait_until(&what, || subscribers(server.address, topic) == count)
+}
+
+#[test]
+fn events_come_through_one_by_one_as_they_are_published() {
+    for settings in [DEFAULT, HTTP_11] {
+        // Without keep-alives nothing but the event itself can push it through.
+        let server = Binary::start(&["--keep-alive", "0"]);
+        let nginx = Nginx::start(server.address, settings);
+        // The head comes before anything is published.
+        let mut subscriber = Subscriber::open(nginx.address, "/topics/news");
+        let mut publisher = Publisher::open(server.address);
+        for n in 0..20 {
+            let start = Instant::now();
+            let id = publisher.publish("news", &n.to_string());
+            let event = subscriber.read_events(n + 1)[n].clone();
+            assert_eq!((event.id, event.data), (id, n.to_string()));
+            assert!(start.elapsed() < Duration::from_secs(1), "{n}: {:?}", start.elapsed());
+        }
+    }
+}
+
+#[test]
+fn a_client_that_leaves_nginx_is_noticed_without_an_event() {
+    for settings in [DEFAULT, HTTP_11] {
+        let server = Binary::start(&["--keep-alive", "0"]);
+        let nginx = Nginx::start(server.address, settings);
+        let subscriber = Subscriber::open(nginx.address, "/topics/quiet");
+        wait_for_subscribers(&server, "quiet", 1);
+        drop(subscriber);
+        let time = wait_for_subscribers(&server, "quiet", 0);
+        assert!(time < Duration::from_secs(2), "{time:?}");
+        let (_, _, log) = server.stop("-INT");
+        assert!(log.contains("GET /topics/quiet 200: closed by the peer, 0 events, "), "{log}");
+    }
+}
+
+#[test]
+fn keep_alive_comments_come_through() {
+    let server = Binary::start(&["--keep-alive", "0.1"]);
+    let nginx = Nginx::start(server.address, DEFAULT);
+    let mut subscriber = Subscriber::open(nginx.address, "/topics/quiet");
+    // Nothing else is sent between them that could have pushed them through.
+    subscriber.read_until("three comments", |one| one.text.ends_with(b":\n\n:\n\n:\n\n"));
+    assert_eq!(subscriber.events, []);
+}
+
+#[test]
+fn publishing_works_through_nginx() {
+    for settings in [DEFAULT, HTTP_11] {
+        let server = Binary::start(&[]);
+        let nginx = Nginx::start(server.address, settings);
+        let mut direct = Subscriber::open(server.address, "/topics/news");
+        let mut through = Subscriber::open(nginx.address, "/topics/news");
+        let mut publisher = Publisher::open(nginx.address);
+        // Larger than what nginx keeps of a request in memory.
+        let long = "0123456789abcdef".repeat(10_000);
+        let ids = ["first", &long].map(|data| publisher.publish("news", data));
+        for subscriber in [&mut direct, &mut through] {
+            subscriber.read_events(2);
+            assert_eq!(subscriber.data(), ["first", &long]);
+            assert_eq!(ids, [0, 1].map(|n: usize| subscriber.events[n].id.clone()));
+        }
+    }
+}
+
+#[test]
+fn other_answers_come_through() {
+    let server = Binary::start(&[]);
+    let nginx = Nginx::start(server.address, DEFAULT);
+    assert_eq!(read_response(&mut get(nginx.address, "/healthz")).0, 200);
+    assert_eq!(read_response(&mut get(nginx.address, "/nowhere")).0, 404);
+    assert_eq!(read_response(&mut get(nginx.address, "/topics/not%20a%20name")).0, 400);
+}
+
+#[test]
+fn many_events_of_all_sizes_come_through_in_order_and_whole() {
+    for settings in [DEFAULT, HTTP_11] {
+        let server = Binary::start(&["--history", "10000", "--history-bytes", "100000000"]);
+        let nginx = Nginx::start(server.address, settings);
+        let mut subscribers: Vec<_> =
+            (0..3).map(|_| Subscriber::open(nginx.address, "/topics/many")).collect();
+        let mut publisher = Publisher::open(server.address);
+        let mut random = fastrand::Rng::with_seed(7);
+        let sent: Vec<_> = (0..1000)
+            .map(|n| {
+                // Most are small, some are larger than nginx's buffers.
+                let most = if n % 20 == 0 { 100_000 } else { 300 };
+                let data = format!("{n} {}", "é\n☃ ".repeat(random.usize(..most / 8)));
+                let id = publisher.publish("many", &data);
+                (id, data)
+            })
+            .collect();
+        for subscriber in &mut subscribers {
+            let received = subscriber.read_events(sent.len());
+            assert_eq!(received.len(), sent.len());
+            for ((id, data), event) in sent.iter().zip(received) {
+                assert_eq!((id, data), (&event.id, &event.data));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_client_resumes_through_nginx() {
+    let server = Binary::start(&[]);
+    let nginx = Nginx::start(server.address, DEFAULT);
+    let mut publisher = Publisher::open(server.address);
+    let mut first = Subscriber::open(nginx.address, "/topics/news");
+    for n in 0..5 {
+        publisher.publish("news", &n.to_string());
+    }
+    let seen = first.read_events(5)[2].id.clone();
+    drop(first);
+    let mut again = Subscriber::resume(nginx.address, "/topics/news", &seen);
+    again.read_events(2);
+    publisher.publish("news", "5");
+    again.read_events(3);
+    assert_eq!(again.data(), ["3", "4", "5"]);
+}
+
+#[test]
+fn a_client_behind_nginx_sees_the_end_when_the_server_stops() {
+    for settings in [DEFAULT, HTTP_11] {
+        let server = Binary::start(&["--drain", "1"]);
+        let nginx = Nginx::start(server.address, settings);
+        let mut subscriber = Subscriber::open(nginx.address, "/topics/news");
+        Publisher::open(server.address).publish("news", "last");
+        subscriber.read_events(1);
+        let start = Instant::now();
+        server.signal("-TERM");
+        subscriber.read_until("the end", |one| one.end.is_some());
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        assert_eq!(subscriber.end, Some(StreamEnd::Whole));
+        assert!(subscriber.retry().is_some_and(|retry| retry < 10_000), "{:?}", subscriber.retry());
+        let (_, clean, log) = server.wait();
+        assert!(clean && log.contains("GET /topics/news 200: drained, 1 events, "), "{log}");
+    }
+}
