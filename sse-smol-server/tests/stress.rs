@@ -1,0 +1,500 @@
+//! The binary with many clients, with bad ones, and at its limits: what it gives them, and what they
+//! cost it.
+
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use support::subscriber::{
+    Publisher, StreamEnd, Subscriber, read_all_until, subscribers, topics, wait_until,
+};
+use support::{Binary, PATIENCE, get, read_head, read_response, read_to_end, send};
+
+const MIB: usize = 1 << 20;
+
+/// One test after the other: they measure time and memory, and would measure each other.
+fn alone() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    // What failed has said so itself.
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The memory that a server occupies, in bytes.
+fn memory(server: &Binary) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
+}
+
+fn descriptors(server: &Binary) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count()
+}
+
+/// The processor time that a server has taken.
+fn processor_time(server: &Binary) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
+    // The name in parentheses may hold anything; `utime` and `stime` are the 14th and 15th field.
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let ticks: u64 = fields.split(' ').skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();
+    // Linux tells them in hundredths of a second, whatever its own clock does.
+    Duration::from_millis(10 * ticks)
+}
+
+/// The usual limit is for programs that open files; a client is one, too.
+fn allow_descriptors(count: u64) {
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(u64::MAX);
+    assert!(most >= count, "this test opens {count} files; ulimit -Hn allows {most}");
+    setrlimit(Resource::Nofile, Rlimit { current: Some(count), ..limit }).unwrap();
+}
+
+/// A connection from an address of this machine.
+fn connect_from(source: Ipv4Addr, server: SocketAddr) -> TcpStream {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&socket, &SocketAddrV4::new(source, 0)).unwrap();
+    connect(&socket, &server).unwrap();
+    let socket = TcpStream::from(socket);
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+/// A subscriber whose kernel takes little that it does not read itself.
+fn open_narrow(server: SocketAddr, path: &str) -> Subscriber {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    // Only before the connection is made does this bound the window.
+    set_socket_recv_buffer_size(&socket, 64 << 10).unwrap();
+    connect(&socket, &server).unwrap();
+    let mut socket = TcpStream::from(socket);
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.write_all(request(server, path).as_bytes()).unwrap();
+    Subscriber::on(socket)
+}
+
+fn request(server: SocketAddr, path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: {server}\r\n\r\n")
+}
+
+/// A value of `/metrics`; 0 if it is not there yet.
+fn metric(server: &Binary, name: &str) -> u64 {
+    let head =
+        format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.address);
+    let answer = read_to_end(&mut send(server.address, &head));
+    let value = answer.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.map_or(0, |value| value.parse().unwrap())
+}
+
+/// Whether numbers are those of a range, in order, each once.
+fn assert_numbers(subscriber: &Subscriber, expected: impl IntoIterator<Item = usize>) {
+    let numbers: Vec<usize> = subscriber.data().into_iter().map(number).collect();
+    assert_eq!(numbers, expected.into_iter().collect::<Vec<_>>());
+}
+
+fn number(data: &str) -> usize {
+    data.split(' ').next().unwrap().parse().unwrap()
+}
+
+/// A number and filler.
+fn numbered(number: usize, length: usize) -> String {
+    format!("{number} {}", "x".repeat(length))
+}
+
+#[test]
+fn two_thousand_subscribers_get_every_event_and_leave_nothing_behind() {
+    const CLIENTS: usize = 2000;
+    const EVENTS: usize = 50;
+    let _turn = alone();
+    allow_descriptors(CLIENTS as u64 + 500);
+    let server = Binary::start_with_one_heap(&["--drain", "2", "--keep-alive", "0"]);
+    let mut publisher = Publisher::open(server.address);
+    publisher.publish("crowd", "the topic is there");
+    let at_start = (memory(&server), descriptors(&server));
+    let open = || -> Vec<_> {
+        (0..CLIENTS).map(|_| Subscriber::open(server.address, "/topics/crowd")).collect()
+    };
+
+    let mut after = Vec::new();
+    for round in 0..3 {
+        let start = Instant::now();
+        let mut clients = open();
+        assert_eq!(subscribers(server.address, "crowd"), CLIENTS as u64);
+        let opened = start.elapsed();
+        let first_sent = Instant::now();
+        let ids: Vec<_> =
+            (0..EVENTS).map(|n| publisher.publish("crowd", &numbered(n, 100))).collect();
+        read_all_until(&mut clients, "all events", |one| one.events.len() >= EVENTS);
+        let received = first_sent.elapsed();
+        let with_all = memory(&server);
+        for client in &clients {
+            assert_numbers(client, 0..EVENTS);
+            assert!(client.events.iter().map(|event| &event.id).eq(&ids));
+            assert_eq!(client.end, None);
+        }
+        drop(clients);
+        wait_until("all are gone", || subscribers(server.address, "crowd") == 0);
+        // The connection that asked may be there a moment longer.
+        wait_until("their descriptors are closed", || descriptors(&server) <= at_start.1);
+        after.push(memory(&server));
+        println!(
+            "round {round}: opened in {opened:?}, {EVENTS} events to all in {received:?}; memory at \
+             the start {} KiB, with all open {} KiB, after {} KiB",
+            at_start.0 >> 10,
+            with_all >> 10,
+            after[round] >> 10
+        );
+        assert!(with_all < at_start.0 + CLIENTS * (20 << 10), "{} KiB", with_all >> 10);
+    }
+    // The first round brings the heap to its size. Beyond it there are the events in the log, and
+    // 200 bytes left behind by each connection would be too many.
+    assert!(after[2] < after[0] + MIB, "{after:?}");
+
+    let mut clients = open();
+    let start = Instant::now();
+    server.signal("-TERM");
+    read_all_until(&mut clients, "the end", |one| one.end.is_some());
+    for client in &clients {
+        assert_eq!(client.end, Some(StreamEnd::Whole));
+        assert!(client.retry().is_some_and(|retry| retry < 10_000), "{:?}", client.retry());
+    }
+    drop(clients);
+    let (_, clean, log) = server.wait();
+    let time = start.elapsed();
+    println!("drained in {time:?}");
+    assert!(clean && time < Duration::from_secs(3), "{time:?}");
+    assert_eq!(log.matches("GET /topics/crowd 200: drained, 0 events, ").count(), CLIENTS);
+}
+
+#[test]
+fn a_server_without_descriptors_serves_whom_it_has_and_waits() {
+    let _turn = alone();
+    let server = Binary::start_with_descriptors(64, &["--keep-alive", "0", "--drain", "0.2"]);
+    let mut publisher = Publisher::open(server.address);
+    publisher.publish("news", "the topic is there");
+    let mut clients = Vec::new();
+    // The kernel connects, and the server cannot answer.
+    let mut waiting = loop {
+        assert!(clients.len() < 64, "more streams than descriptors");
+        let socket = get(server.address, "/topics/news");
+        socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        let mut byte = [0];
+        match socket.peek(&mut byte) {
+            Ok(1) => clients.push(Subscriber::on(socket)),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break socket,
+            other => panic!("neither an answer nor silence: {other:?}"),
+        }
+    };
+    assert!(clients.len() > 40, "{} streams", clients.len());
+
+    let (start, before) = (Instant::now(), processor_time(&server));
+    for n in 0..20 {
+        publisher.publish("news", &n.to_string());
+        read_all_until(&mut clients, "an event", |one| one.events.len() > n);
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert!(start.elapsed() >= Duration::from_secs(2));
+    let taken = processor_time(&server).saturating_sub(before);
+    println!("{} streams; {taken:?} of processor time in {:?}", clients.len(), start.elapsed());
+    assert!(taken < Duration::from_millis(500), "{taken:?}");
+    for client in &clients {
+        assert_numbers(client, 0..20);
+    }
+    let nothing = waiting.read(&mut [0]).expect_err("still no descriptor for this one");
+    assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
+
+    clients.truncate(clients.len() - 10);
+    waiting.set_read_timeout(Some(PATIENCE)).unwrap();
+    clients.push(Subscriber::on(waiting));
+    for _ in 0..5 {
+        clients.push(Subscriber::open(server.address, "/topics/news"));
+    }
+    let seen = clients.iter().map(|one| one.events.len()).collect::<Vec<_>>();
+    publisher.publish("news", "20");
+    for (client, seen) in clients.iter_mut().zip(seen) {
+        client.read_events(seen + 1);
+        assert_eq!(client.data()[seen..], ["20"]);
+    }
+    let (_, clean, log) = server.stop("-INT");
+    assert!(clean, "{log}");
+    // It tries again ten times a second, and says so once.
+    assert_eq!(log.matches("cannot accept connections").count(), 1, "{log}");
+}
+
+/// The status, and the seconds to wait if there are any.
+fn ask(mut socket: TcpStream) -> (u16, Option<u64>) {
+    let head = read_head(&mut socket);
+    let seconds = head.lines().find_map(|line| line.strip_prefix("Retry-After: "));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, seconds.map(|seconds| seconds.parse().unwrap()))
+}
+
+#[test]
+fn one_connection_too_many_is_told_when_to_come_back() {
+    let _turn = alone();
+    let server = Binary::start(&["--max-connections", "10"]);
+    let mut clients: Vec<_> =
+        (0..10).map(|_| Subscriber::open(server.address, "/topics/news")).collect();
+    let mut seconds = BTreeSet::new();
+    for _ in 0..20 {
+        let mut socket = get(server.address, "/topics/news");
+        let (status, head, _) = read_response(&mut socket);
+        assert_eq!(status, 503, "{head}");
+        let wait = head.lines().find_map(|line| line.strip_prefix("Retry-After: "));
+        seconds.insert(wait.expect("a time to come back").parse::<u64>().unwrap());
+        assert_eq!(read_to_end(&mut socket), "", "the connection is closed");
+    }
+    assert!(seconds.len() > 1, "not everybody at the same time: {seconds:?}");
+    assert!(seconds.iter().all(|seconds| (1..=60).contains(seconds)), "{seconds:?}");
+
+    clients.pop();
+    wait_until("there is room", || ask(get(server.address, "/healthz")).0 == 200);
+    // That one has left, too, and a stream takes the place for good.
+    let mut tenth = None;
+    wait_until("there is room for a stream", || {
+        let mut socket = get(server.address, "/topics/news");
+        let let_in = read_head(&mut socket).starts_with("HTTP/1.1 200 ");
+        tenth = let_in.then_some(socket);
+        let_in
+    });
+    assert_eq!(ask(get(server.address, "/topics/news")).0, 503);
+}
+
+#[test]
+fn each_address_has_connections_of_its_own() {
+    let _turn = alone();
+    let server = Binary::start(&["--max-connections-per-peer", "3"]);
+    let from = |last: u8| {
+        let mut socket = connect_from(Ipv4Addr::new(127, 0, 0, last), server.address);
+        let head = request(server.address, "/topics/news");
+        socket.write_all(head.as_bytes()).unwrap();
+        socket
+    };
+    let mut second: Vec<_> = (0..3).map(|_| Subscriber::on(from(2))).collect();
+    let (status, seconds) = ask(from(2));
+    assert_eq!(status, 503);
+    assert!(seconds.is_some());
+    let third: Vec<_> = (0..3).map(|_| Subscriber::on(from(3))).collect();
+    assert_eq!(ask(from(3)).0, 503);
+    assert_eq!(ask(from(2)).0, 503, "still");
+    second.pop();
+    wait_until("127.0.0.2 may come back", || ask(from(2)).0 == 200);
+    assert_eq!(ask(from(3)).0, 503, "what another address gave back is not for this one");
+    drop(third);
+}
+
+#[test]
+fn who_takes_nothing_is_given_up_and_who_takes_little_is_not() {
+    const STUCK: usize = 10;
+    const EVENTS: usize = 320;
+    let _turn = alone();
+    let server = Binary::start(&[
+        "--write-timeout",
+        "1",
+        "--keep-alive",
+        "0",
+        "--drain",
+        "0.2",
+        "--history",
+        "100000",
+        "--history-bytes",
+        "100000000",
+    ]);
+    let mut publisher = Publisher::open(server.address);
+    let mut stuck: Vec<_> =
+        (0..STUCK).map(|_| Subscriber::open(server.address, "/topics/flood")).collect();
+    let mut slow = Subscriber::open(server.address, "/topics/flood");
+    let before = memory(&server);
+    let most = Mutex::new(before);
+    let watch = || {
+        let mut most = most.lock().unwrap();
+        *most = memory(&server).max(*most);
+    };
+    let enough = AtomicBool::new(false);
+    let (slow, taken) = thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut taken = 0;
+            while !enough.load(Ordering::Relaxed) {
+                taken += slow.take(256 << 10);
+                thread::sleep(Duration::from_millis(200));
+            }
+            (slow, taken)
+        });
+        let start = Instant::now();
+        for n in 0..EVENTS {
+            publisher.publish("flood", &numbered(n, 64 << 10));
+            watch();
+        }
+        let all_sent = start.elapsed();
+        let given_up = wait_until("those that take nothing are given up", || {
+            watch();
+            metric(&server, "sse_streams_ended_total{reason=\"stuck\"}") >= STUCK as u64
+        });
+        println!("published in {all_sent:?}, given up {given_up:?} later");
+        // The slow one has several times as long to be given up wrongly.
+        while start.elapsed() < Duration::from_secs(6) {
+            watch();
+            thread::sleep(Duration::from_millis(100));
+        }
+        enough.store(true, Ordering::Relaxed);
+        reader.join().unwrap()
+    });
+    let mut slow = slow;
+    assert!(taken < EVENTS * (64 << 10) - 8 * MIB, "it is slow: {taken} bytes");
+    slow.read_until("the rest", |one| one.events.len() >= EVENTS || one.end.is_some());
+    println!("the slow one took {} KiB", taken >> 10);
+    assert_eq!((slow.events.len(), slow.end), (EVENTS, None));
+    assert_numbers(&slow, 0..EVENTS);
+
+    let most = *most.lock().unwrap() - before;
+    println!("memory grew by {} KiB at most", most >> 10);
+    // The log holds all events once, and nobody's queue holds them again.
+    assert!(most < EVENTS * (64 << 10) + 24 * MIB, "{} KiB", most >> 10);
+
+    // What was cut off does not look whole.
+    read_all_until(&mut stuck, "the cut", |one| one.end.is_some());
+    for one in &stuck {
+        assert_eq!(one.end, Some(StreamEnd::Cut));
+        assert!(one.events.len() < EVENTS);
+        assert_numbers(one, 0..one.events.len());
+    }
+    let (_, _, log) = server.stop("-INT");
+    let line = "GET /topics/flood 200: the peer took nothing for too long, ";
+    assert_eq!(log.matches(line).count(), STUCK, "{log}");
+}
+
+/// More than kernels hold of what nobody reads: so many events of half a MiB.
+const TOO_MUCH: usize = 48;
+const HELD: usize = 10;
+
+/// A subscriber that has read the first event and no other of all that were published after it, of
+/// which the server holds the last ones.
+fn lagging(server: &Binary, publisher: &mut Publisher) -> Subscriber {
+    let mut subscriber = open_narrow(server.address, "/topics/news");
+    publisher.publish("news", &numbered(0, 0));
+    subscriber.read_events(1);
+    for n in 1..=TOO_MUCH {
+        publisher.publish("news", &numbered(n, 512 << 10));
+    }
+    subscriber
+}
+
+fn gap(subscriber: &Subscriber, index: usize) -> serde_json::Value {
+    let event = &subscriber.events[index];
+    assert_eq!(event.event_type, "gap", "event {index}");
+    serde_json::from_str(&event.data).unwrap()
+}
+
+const SMALL_HISTORY: [&str; 8] =
+    ["--history", "10", "--history-bytes", "100000000", "--keep-alive", "0", "--drain", "0.2"];
+
+#[test]
+fn who_falls_behind_is_sent_away_and_told_of_the_gap_on_coming_back() {
+    let _turn = alone();
+    let server = Binary::start(&SMALL_HISTORY);
+    let mut publisher = Publisher::open(server.address);
+    let mut subscriber = lagging(&server, &mut publisher);
+    subscriber.read_until("the end", |one| one.end.is_some());
+    assert_eq!(subscriber.end, Some(StreamEnd::Whole));
+    let seen = subscriber.events.len();
+    println!("{seen} events before the end");
+    assert!(seen <= TOO_MUCH - HELD, "kernels took {seen} events: publish more");
+    assert_numbers(&subscriber, 0..seen);
+
+    let last = &subscriber.events[seen - 1].id;
+    let mut again = Subscriber::resume(server.address, "/topics/news", last);
+    again.read_events(1 + HELD);
+    let told = gap(&again, 0);
+    assert_eq!((&told["reason"], &told["requested"]), (&"evicted".into(), &last.as_str().into()));
+    assert_eq!(told["earliest"], again.events[1].id);
+    assert_eq!(told["latest"], again.events[HELD].id);
+    let gap_id = again.events.remove(0).id;
+    assert_numbers(&again, TOO_MUCH - HELD + 1..=TOO_MUCH);
+
+    // Who has been told of the gap goes on behind it.
+    let mut told_before = Subscriber::resume(server.address, "/topics/news", &gap_id);
+    told_before.read_events(HELD);
+    assert_numbers(&told_before, TOO_MUCH - HELD + 1..=TOO_MUCH);
+    let (_, _, log) = server.stop("-INT");
+    assert!(log.contains("GET /topics/news 200: fell behind the log, "), "{log}");
+}
+
+#[test]
+fn who_falls_behind_may_be_told_of_the_gap_and_go_on() {
+    let _turn = alone();
+    let server = Binary::start(&[&SMALL_HISTORY[..], &["--on-lag", "gap"]].concat());
+    let mut publisher = Publisher::open(server.address);
+    let mut subscriber = lagging(&server, &mut publisher);
+    let last = numbered(TOO_MUCH, 512 << 10);
+    let arrived = |one: &Subscriber| one.events.last().is_some_and(|event| event.data == last);
+    subscriber.read_until("the last event", |one| arrived(one) || one.end.is_some());
+    publisher.publish("news", &numbered(TOO_MUCH + 1, 0));
+    let count = subscriber.events.len() + 1;
+    subscriber.read_events(count);
+    let at = subscriber.events.iter().position(|event| event.event_type == "gap");
+    let at = at.expect("a gap event");
+    assert_eq!(gap(&subscriber, at)["reason"], "lagged");
+    println!("{at} events before the gap");
+    assert!(at <= TOO_MUCH - HELD, "kernels took {at} events: publish more");
+    subscriber.events.remove(at);
+    assert_numbers(&subscriber, (0..at).chain(TOO_MUCH - HELD + 1..=TOO_MUCH + 1));
+}
+
+#[test]
+fn a_thousand_topics_do_not_exhaust_memory() {
+    const TOPICS: usize = 1000;
+    const MAX_BYTES: usize = 8 * MIB;
+    const AT_ONCE: usize = 4;
+    let _turn = alone();
+    let server = Binary::start(&["--max-bytes", &MAX_BYTES.to_string()]);
+    let mut publishers: Vec<_> = (0..AT_ONCE).map(|_| Publisher::open(server.address)).collect();
+    let before = memory(&server);
+    let data = "x".repeat(10_000);
+    let start = Instant::now();
+    let mut most = before;
+    for round in 0..40 {
+        for first in (0..TOPICS).step_by(AT_ONCE) {
+            for (n, publisher) in publishers.iter_mut().enumerate() {
+                publisher.ask(&format!("topic-{}", first + n), &data);
+            }
+            for publisher in &mut publishers {
+                let (status, body) = publisher.answer();
+                assert_eq!(status, 201, "{round}: {body}");
+            }
+        }
+        most = memory(&server).max(most);
+    }
+    let rows = topics(server.address);
+    let bytes: u64 = rows.iter().map(|row| row["bytes"].as_u64().unwrap()).sum();
+    println!(
+        "400 MB published in {:?}; {bytes} bytes held; memory grew by {} KiB at most",
+        start.elapsed(),
+        (most - before) >> 10
+    );
+    assert_eq!(rows.len(), TOPICS);
+    assert!((1..=MAX_BYTES as u64).contains(&bytes), "{bytes}");
+    assert!(bytes > MAX_BYTES as u64 - 20_000, "room is used: {bytes}");
+    assert!(most - before < 64 * MIB, "{} KiB", (most - before) >> 10);
+
+    // Topics whose events were dropped give up their places; those that hold something do not.
+    let [publisher, ..] = &mut publishers[..] else { unreachable!() };
+    publisher.publish("one-more", "x");
+    for n in 1..TOPICS {
+        publisher.publish(&format!("topic-{n}"), "x");
+    }
+    let held = topics(server.address);
+    assert_eq!(held.iter().filter(|row| row["events"].as_u64().unwrap() > 0).count(), TOPICS);
+    publisher.ask("one-too-many", "x");
+    let (status, body) = publisher.answer();
+    assert_eq!(status, 429, "{body}");
+    publisher.publish("topic-1", "those that are there go on");
+}
