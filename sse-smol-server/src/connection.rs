@@ -1,6 +1,7 @@
 //! One connection from its first byte to its last: heads, handlers, ends.
 
 use std::future::{self, Future};
+use std::mem;
 use std::net::{SocketAddr, TcpStream};
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -13,7 +14,7 @@ use smol::future::FutureExt as _;
 use smol::{Async, Timer};
 use sse_proto::Event;
 
-use crate::head::{Head, Refusal, text, whole};
+use crate::head::{Head, Refusal, busy, text, whole};
 use crate::input::{NoInput, read_head};
 use crate::peers::Slot;
 use crate::server::Shared;
@@ -34,6 +35,7 @@ pub(crate) async fn serve<H, F>(
     let wire = Arc::new(Wire::new(socket, shared.config.write_timeout));
     let mut first = true;
     loop {
+        wire.begin_request(false, false);
         let drained = async {
             shared.drain.begun().await;
             Err(NoInput::Gone(End::Drained))
@@ -50,18 +52,20 @@ pub(crate) async fn serve<H, F>(
                 log.request = loggable(&head);
                 let keeps = head.keeps_connection();
                 let end = answer(head, &wire, &slot, &shared, handler).await;
-                (end, keeps && !wire.had_stream() && !wire.body_unread())
+                (end, keeps && !wire.is_last() && !wire.body_unread())
             }
             Err(NoInput::Refused(refusal)) => (refuse(&wire, &shared, refusal).await, false),
             Err(NoInput::Gone(end)) => (end, false),
         };
         let orderly = end.is_orderly();
+        let answered = wire.status().is_some() && end.is_answerable();
         log.end = end;
         drop(log);
-        if !orderly {
-            return;
+        if !answered {
+            // Also if somebody else still holds the stream.
+            return wire.shut();
         }
-        if !again || shared.drain.has_begun() {
+        if !again || !orderly || shared.drain.has_begun() {
             if shared.drain.has_begun() && wire.had_stream() {
                 // Its stream is whole. A server that stops waits for streams, not for peers.
                 drop(slot);
@@ -128,7 +132,8 @@ fn loggable(head: &Head) -> String {
         target.truncate(MOST);
         target.push_str("...");
     }
-    format!("{} {target}", head.parts.method)
+    let method: String = head.parts.method.as_str().chars().take(MOST).collect();
+    format!("{method} {target}")
 }
 
 async fn refuse(wire: &Wire, shared: &Shared, refusal: Refusal) -> End {
@@ -196,9 +201,9 @@ fn send_away(wire: &Wire, window: Duration) -> Duration {
 }
 
 /// Turns a connection away at the door: an answer without a look at the request.
-pub(crate) async fn turn_away(socket: Async<TcpStream>, shared: Arc<Shared>, answer: Vec<u8>) {
+pub(crate) async fn turn_away(socket: Async<TcpStream>, shared: Arc<Shared>) {
     let wire = Wire::new(socket, shared.config.write_timeout);
-    wire.push_raw(answer);
+    wire.push_raw(whole(busy("No connection is free; try again later."), false, true));
     if flush(&wire, &shared).await.is_ok() {
         wire.linger().await;
     }
@@ -227,18 +232,18 @@ impl Drop for AccessLog {
         let sent = self.wire.sent();
         let had_stream = self.wire.had_stream();
         let closed = Closed {
-            reason: &self.end,
-            last_event_id: sent.last_with_id.as_ref().and_then(Frame::id),
+            reason: mem::replace(&mut self.end, End::Stopped),
+            last_event_id: sent.last_with_id.as_ref().and_then(Frame::id).map(Into::into),
             events: sent.events,
         };
-        self.wire.close(&closed);
-        self.shared.metrics.ended(&self.end, &sent, had_stream);
+        self.shared.metrics.ended(&closed.reason, &sent, had_stream);
+        let closed = self.wire.close(closed);
         let status = self.wire.status().map_or("-".into(), |status| status.as_u16().to_string());
         log::info!(
             "{} {} {status}: {}, {} events, {} bytes, {:.3} s",
             self.peer,
             self.request,
-            self.end,
+            closed.reason,
             sent.events,
             sent.bytes,
             self.start.elapsed().as_secs_f64()

@@ -40,6 +40,10 @@ impl Guard {
         if token.as_ref().is_some_and(Vec::is_empty) {
             return Err("the token for publishing is empty".to_owned());
         }
+        if token.as_ref().is_some_and(|token| !token.iter().all(u8::is_ascii_graphic)) {
+            let why = "the token for publishing holds what no header can: use visible ASCII";
+            return Err(why.to_owned());
+        }
         Ok(Self {
             token,
             on_loopback: address.ip().to_canonical().is_loopback(),
@@ -51,7 +55,9 @@ impl Guard {
     /// Checks a request before anything else sees it, and sets what its answer has to say of the
     /// page that it came from. Gives the answer if that is all.
     pub(crate) fn check(&self, request: &mut Request) -> Option<Response> {
-        let host = text_of(request.headers(), &header::HOST).to_owned();
+        let host = request.headers().get(header::HOST).map(|host| host.to_str().map(str::to_owned));
+        // Without a host there is only HTTP/1.0, which no browser speaks.
+        let host = host.unwrap_or(Ok(String::new())).unwrap_or_else(|_| "?".to_owned());
         if !self.is_host(&host) {
             let line = "This server does not answer for this host (see --allow-host).";
             return Some(text(StatusCode::MISDIRECTED_REQUEST, line));

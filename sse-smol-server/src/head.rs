@@ -89,6 +89,14 @@ impl Head {
     }
 }
 
+/// 503, with a time to come back that is not everybody's.
+pub(crate) fn busy(line: &str) -> Response {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, line);
+    let seconds = HeaderValue::from(fastrand::u64(2..=10));
+    response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    response
+}
+
 /// Parses what has arrived of a request head: gives the head and its length, or `None` while it is
 /// incomplete.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
@@ -124,6 +132,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
         return Err(Refusal::bad("A request has one Host header."));
     }
     let body = body_length(&parts.headers)?;
+    if body == Body::Chunked && version == Version::HTTP_10 {
+        return Err(Refusal::bad("HTTP/1.0 has no chunks."));
+    }
     Ok(Some((Head { parts, body }, len)))
 }
 
@@ -193,9 +204,7 @@ pub(crate) fn stream_head(framing: Framing, headers: &HeaderMap) -> Vec<u8> {
     all.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     let no_buffering = HeaderName::from_static("x-accel-buffering");
     all.insert(no_buffering, HeaderValue::from_static("no"));
-    for (name, value) in headers {
-        all.insert(name, value.clone());
-    }
+    replace(&mut all, headers);
     // How long the body is, is not the handler's to say.
     all.remove(header::CONTENT_LENGTH);
     all.remove(header::TRANSFER_ENCODING);
@@ -205,11 +214,22 @@ pub(crate) fn stream_head(framing: Framing, headers: &HeaderMap) -> Vec<u8> {
     head(StatusCode::OK, all, true)
 }
 
+/// Sets these headers, all values of each, in place of whatever there was.
+pub(crate) fn replace(all: &mut HeaderMap, others: &HeaderMap) {
+    for name in others.keys() {
+        all.remove(name);
+        for value in others.get_all(name) {
+            all.append(name, value.clone());
+        }
+    }
+}
+
 /// A whole response, or its head alone. `close` says that the connection serves no
 /// other request.
 pub(crate) fn whole(response: Response, head_only: bool, close: bool) -> Vec<u8> {
     let (parts, mut body) = response.into_parts();
     let mut headers = parts.headers;
+    headers.remove(header::TRANSFER_ENCODING);
     // A body after one of these would be taken for the next response.
     if matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
         headers.remove(header::CONTENT_LENGTH);

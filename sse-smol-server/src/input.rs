@@ -1,5 +1,6 @@
 //! Reading requests: heads and bodies, bounded in size and time.
 
+use std::mem;
 use std::time::Duration;
 
 use smol::Timer;
@@ -30,7 +31,7 @@ const MAX_TRAILERS: usize = 64;
 /// connections that they then do not need, and keep others open in case they do.
 pub(crate) async fn read_head(wire: &Wire, config: &Config) -> Result<Head, NoInput> {
     let mut deadline = Timer::after(config.head_timeout);
-    let (mut begun, mut seen) = (false, 0);
+    let (mut begun, mut timed, mut seen) = (false, false, 0);
     loop {
         let parsed = wire.input(|input| {
             begun = !input.is_empty();
@@ -48,6 +49,10 @@ pub(crate) async fn read_head(wire: &Wire, config: &Config) -> Result<Head, NoIn
         })?;
         if let Some(head) = parsed {
             return Ok(head);
+        }
+        if begun && !mem::replace(&mut timed, true) {
+            // The time before the first byte was the peer's to spend.
+            deadline = Timer::after(config.head_timeout);
         }
         let late = async {
             (&mut deadline).await;
@@ -88,8 +93,15 @@ pub(crate) async fn read_body(
     }
     if body == Body::Chunked {
         let mut trailers = 0;
-        while !line(wire, stall).await?.is_empty() {
+        loop {
+            let trailer = line(wire, stall).await?;
+            if trailer.is_empty() {
+                break;
+            }
             trailers += 1;
+            if !trailer.contains(':') {
+                return Err(Refusal::bad("A trailer of the body is no header.").into());
+            }
             if trailers > MAX_TRAILERS {
                 return Err(Refusal::HEAD_TOO_LARGE.into());
             }
@@ -119,26 +131,32 @@ async fn take(
     }
 }
 
-/// The line that begins a chunk.
+/// The line that begins a chunk: its size, and extensions that mean nothing here.
 async fn chunk_size(wire: &Wire, stall: Duration) -> Result<u64, NoInput> {
-    loop {
-        let size = wire.input(|input| match httparse::parse_chunk_size(input) {
-            Ok(httparse::Status::Complete((len, size))) => (len, Ok(Some(size))),
-            Ok(httparse::Status::Partial) if input.len() <= MAX_LINE => (0, Ok(None)),
-            _ => (0, Err(Refusal::bad("A chunk of the body has no size."))),
-        })?;
-        match size {
-            Some(size) => return Ok(size),
-            None => more(wire, stall).await?,
-        }
+    let line = line(wire, stall).await?;
+    let (digits, extensions) = line.split_once(';').unwrap_or((&line, ""));
+    let legal = (1..=16).contains(&digits.len())
+        && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && !extensions.contains(|c: char| c.is_control() && c != '\t');
+    match u64::from_str_radix(digits, 16) {
+        Ok(size) if legal => Ok(size),
+        _ => Err(Refusal::bad("A chunk of the body has no size.").into()),
     }
 }
 
-/// A line, without its end.
-async fn line(wire: &Wire, stall: Duration) -> Result<Vec<u8>, NoInput> {
+/// A line of the chunked coding, which ends in CRLF and in nothing else.
+async fn line(wire: &Wire, stall: Duration) -> Result<String, NoInput> {
     loop {
         let line = wire.input(|input| match input.iter().position(|byte| *byte == b'\n') {
-            Some(end) => (end + 1, Ok(Some(input[..end].trim_ascii_end().to_vec()))),
+            Some(end) => match input[..end].strip_suffix(b"\r").map(<[u8]>::to_vec) {
+                Some(line) => (
+                    end + 1,
+                    String::from_utf8(line)
+                        .map(Some)
+                        .map_err(|_| Refusal::bad("A line of the chunked body is not text.")),
+                ),
+                None => (0, Err(Refusal::bad("A line of the chunked body has no CR at its end."))),
+            },
             None if input.len() <= MAX_LINE => (0, Ok(None)),
             None => (0, Err(Refusal::bad("A line of the chunked body is too long."))),
         })?;

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use event_listener::Event;
+use prometheus_client::metrics::gauge::Gauge;
 
 use crate::Config;
 
@@ -14,6 +15,7 @@ const STREAMS_TO_MENTION: usize = 5;
 
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
+    connections: Gauge,
     counts: Mutex<Counts>,
     one_left: Event,
 }
@@ -42,6 +44,11 @@ pub(crate) struct Slot {
 pub(crate) struct StreamSlot(Arc<Slot>);
 
 impl Peers {
+    /// Nobody yet; `connections` is kept at their number.
+    pub(crate) fn new(connections: Gauge) -> Self {
+        Self { connections, ..Self::default() }
+    }
+
     fn counts(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().expect("nobody panics while holding this lock")
     }
@@ -61,6 +68,7 @@ impl Peers {
             return None;
         }
         counts.connections += 1;
+        self.connections.inc();
         counts.of_peer.entry(address).or_default().connections += 1;
         Some(Slot { peer, peers: Arc::clone(self) })
     }
@@ -108,6 +116,7 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut counts = self.peers.counts();
         counts.connections -= 1;
+        self.peers.connections.dec();
         let address = self.peer.ip().to_canonical();
         if let Some(of_peer) = counts.of_peer.get_mut(&address) {
             of_peer.connections -= 1;

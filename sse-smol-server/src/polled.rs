@@ -7,15 +7,15 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use event_listener::Event as Wake;
-use http::StatusCode;
-use http::header::{HeaderValue, RETRY_AFTER};
+use http::Method;
 use smol::Timer;
 use smol::future::FutureExt as _;
 use smol::lock::Mutex as AsyncMutex;
 use sse_proto::Event;
 
-use crate::head::{Response, text};
-use crate::{End, Frame, Request};
+use crate::head::{Response, busy};
+use crate::server::LONGEST;
+use crate::{End, Frame, Request, not_allowed};
 
 /// How a handler is polled.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +85,11 @@ impl Polled {
         S: Fn() -> F + Send + Sync + 'static,
         F: Future<Output = Result<Response, End>> + Send + 'static,
     {
+        let config = PolledConfig {
+            initial: config.initial.min(LONGEST),
+            interval: config.interval.min(LONGEST),
+            ..config
+        };
         Self {
             config,
             source: Box::new(move || Box::pin(source())),
@@ -106,16 +111,16 @@ impl Polled {
     pub async fn serve(&self, request: Request) -> Result<(), End> {
         let mut pairs = request.query().unwrap_or_default().split('&');
         if !pairs.any(|pair| pair == "stream=true") {
+            if request.method() != Method::GET && request.method() != Method::HEAD {
+                return request.respond(not_allowed("GET, HEAD")).await;
+            }
             let response = (self.source)().await?;
             return request.respond(response).await;
         }
         let Some(_place) = self.place() else {
             let most = self.config.max_streams;
             let line = format!("No stream is free: there may be {most} of this source.");
-            let mut response = text(StatusCode::SERVICE_UNAVAILABLE, &line);
-            let seconds = HeaderValue::from(fastrand::u64(2..=10));
-            response.headers_mut().insert(RETRY_AFTER, seconds);
-            return request.respond(response).await;
+            return request.respond(busy(&line)).await;
         };
         let mut stream = request.open().await?;
         let mut seen = 0;

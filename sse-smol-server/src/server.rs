@@ -6,12 +6,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
-use http::header::{HeaderValue, RETRY_AFTER};
 use smol::future::FutureExt as _;
 use smol::{Async, Executor, Timer};
 
-use crate::head::{text, whole};
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::{Drain, End, Request, connection};
@@ -43,6 +40,17 @@ pub struct Config {
 
 impl Config {
     pub(crate) const PER_PEER: usize = 256;
+
+    /// With times that clocks can add.
+    fn in_range(self) -> Self {
+        Self {
+            keep_alive: self.keep_alive.map(|time| time.min(LONGEST)),
+            head_timeout: self.head_timeout.min(LONGEST),
+            write_timeout: self.write_timeout.min(LONGEST),
+            drain: self.drain.min(LONGEST),
+            ..self
+        }
+    }
 }
 
 impl Default for Config {
@@ -76,6 +84,9 @@ pub(crate) struct Shared {
     peers: Arc<Peers>,
 }
 
+/// Longer than anything is waited for.
+pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// So many connections wait to be accepted, if the system lets them.
 const BACKLOG: i32 = 4096;
 
@@ -89,12 +100,9 @@ impl Server {
     ///
     /// Whatever the system says of the address.
     pub fn bind(address: SocketAddr, config: Config) -> io::Result<Self> {
-        let shared = Shared {
-            config,
-            drain: Drain::default(),
-            metrics: Arc::default(),
-            peers: Arc::default(),
-        };
+        let metrics = Arc::<Metrics>::default();
+        let peers = Arc::new(Peers::new(metrics.connections.clone()));
+        let shared = Shared { config: config.in_range(), drain: Drain::default(), metrics, peers };
         let listener = Async::<TcpListener>::bind(address)?;
         // When a server comes back, all of its clients come back.
         rustix::net::listen(&listener, BACKLOG)?;
@@ -169,7 +177,7 @@ async fn accept<H, F>(
         let Some(slot) = shared.peers.admit(peer, &shared.config) else {
             shared.metrics.turned_away.inc();
             log::debug!("{peer}: turned away");
-            executor.spawn(connection::turn_away(socket, Arc::clone(shared), busy())).detach();
+            executor.spawn(connection::turn_away(socket, Arc::clone(shared))).detach();
             continue;
         };
         // Events are small, and none waits for the next to fill a packet.
@@ -177,22 +185,7 @@ async fn accept<H, F>(
             log::debug!("{peer}: {error}");
         }
         let (shared, handler) = (Arc::clone(shared), Arc::clone(handler));
-        shared.metrics.connections.inc();
-        executor
-            .spawn(async move {
-                let metrics = Arc::clone(&shared.metrics);
-                connection::serve(socket, slot, shared, &*handler).await;
-                metrics.connections.dec();
-            })
-            .detach();
+        let serve = async move { connection::serve(socket, slot, shared, &*handler).await };
+        executor.spawn(serve).detach();
     }
-}
-
-/// 503, with a time to come back that is not everybody's.
-fn busy() -> Vec<u8> {
-    let status = StatusCode::SERVICE_UNAVAILABLE;
-    let mut response = text(status, "No connection is free; try again later.");
-    let seconds = HeaderValue::from(fastrand::u64(2..=10));
-    response.headers_mut().insert(RETRY_AFTER, seconds);
-    whole(response, false, true)
 }

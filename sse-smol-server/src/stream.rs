@@ -11,7 +11,9 @@ use http::{Method, StatusCode, Version};
 use smol::channel;
 use smol::stream::{Stream, StreamExt as _};
 
-use crate::head::{Body, Framing, Head, Response, accepts_event_stream, stream_head, text, whole};
+use crate::head::{
+    Body, Framing, Head, Response, accepts_event_stream, replace, stream_head, text, whole,
+};
 use crate::input::{NoInput, read_body};
 use crate::peers::{Slot, StreamSlot};
 use crate::server::Shared;
@@ -81,7 +83,7 @@ impl Request {
     }
 
     /// Reads the body, up to [`Config::max_body`](crate::Config::max_body). Empty if it was read
-    /// before.
+    /// before. What was begun cannot be begun again: if the future is dropped, so is the rest.
     ///
     /// # Errors
     ///
@@ -91,12 +93,19 @@ impl Request {
         if !self.wire.body_unread() {
             return Ok(Vec::new());
         }
-        let expects = self.head.headers.get(header::EXPECT);
-        if expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        if !self.wire.begin_body() {
+            return Err(End::Failed("the body was begun before, and dropped".into()));
+        }
+        let config = &self.shared.config;
+        let too_large = matches!(self.body, Body::Length(len) if len > config.max_body as u64);
+        let expects = self.head.headers.get(header::EXPECT).filter(|_| !too_large);
+        if expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+            && self.head.version == Version::HTTP_11
+            && !self.wire.has_input()
+        {
             self.wire.push_raw(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec());
             self.wire.flush().await?;
         }
-        let config = &self.shared.config;
         match read_body(&self.wire, self.body, config.max_body, config.head_timeout).await {
             Ok(body) => Ok(body),
             Err(NoInput::Gone(end)) => Err(end),
@@ -131,15 +140,17 @@ impl Request {
         let head = stream_head(framing, &self.response_headers);
         if self.head.method == Method::HEAD {
             self.wire.answer(StatusCode::OK, head);
+            self.wire.make_last();
             self.wire.flush().await?;
             return Err(End::Answered(StatusCode::OK));
         }
         let Self { wire, slot, shared, .. } = self;
-        wire.begin_stream(head, framing, shared.config.keep_alive);
-        wire.flush().await?;
         shared.metrics.streams.inc();
         let slot = slot.open_stream();
-        Ok(EventStream { wire, shared, _slot: slot })
+        wire.begin_stream(head, framing, shared.config.keep_alive);
+        let stream = EventStream { wire, shared, _slot: slot };
+        stream.wire.flush().await?;
+        Ok(stream)
     }
 
     /// Answers with a response that is no event stream; with its head alone if that was asked for.
@@ -163,10 +174,11 @@ impl Request {
     }
 
     async fn answer(&self, mut response: Response) -> Result<(), End> {
-        for (name, value) in &self.response_headers {
-            response.headers_mut().insert(name, value.clone());
-        }
+        replace(response.headers_mut(), &self.response_headers);
         let close = !self.keeps_connection || self.wire.body_unread();
+        if close {
+            self.wire.make_last();
+        }
         self.wire.answer(response.status(), whole(response, self.wire.head_only(), close));
         self.wire.flush().await
     }
@@ -277,7 +289,8 @@ impl EventStream {
     }
 
     /// Has `hook` called once when the stream is over, whatever ends it, with the reason and the
-    /// last id that was sent. It runs when the handler is gone; what it does should not take long.
+    /// last id that was sent. It runs when the handler is gone, or now if the stream is over
+    /// already; what it does should not take long.
     ///
     /// ```
     /// # use sse_smol_server::{End, Request};
@@ -287,7 +300,7 @@ impl EventStream {
     ///     stream.send(sse_proto::Event::new("hello")).await
     /// }
     /// ```
-    pub fn on_close(&mut self, hook: impl FnOnce(&Closed<'_>) + Send + 'static) {
+    pub fn on_close(&mut self, hook: impl FnOnce(&Closed) + Send + 'static) {
         self.wire.on_close(Box::new(hook));
     }
 
@@ -317,11 +330,11 @@ impl Drop for EventStream {
 /// How a stream ended: see [`EventStream::on_close`].
 #[derive(Debug)]
 #[non_exhaustive]
-pub struct Closed<'c> {
+pub struct Closed {
     /// Why.
-    pub reason: &'c End,
+    pub reason: End,
     /// The id of the last event with one that the kernel has taken whole.
-    pub last_event_id: Option<&'c [u8]>,
+    pub last_event_id: Option<Box<[u8]>>,
     /// How many events it has taken.
     pub events: u64,
 }

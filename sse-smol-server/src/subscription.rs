@@ -42,10 +42,8 @@ const BATCH_EVENTS: usize = 64;
 const BATCH_BYTES: usize = 256 << 10;
 
 impl Subscription {
+    /// A cursor into topics, each of which counts it already.
     pub(crate) fn new(all: Topics, topics: Vec<Arc<Topic>>, position: u64) -> Self {
-        for topic in &topics {
-            topic.subscribers.fetch_add(1, Ordering::Relaxed);
-        }
         let topics = topics.into_iter().map(|topic| Cursor { topic, told: 0 }).collect();
         Self { topics, position, all, first: None }
     }

@@ -201,7 +201,8 @@ impl Topics {
     }
 
     pub(crate) fn assigned_id(&self, position: u64) -> String {
-        format!("{}-{position}", self.0.run)
+        // Of one length, so that ids are in order as texts, too.
+        format!("{}-{position:012}", self.0.run)
     }
 
     /// The position that an assigned id names.
@@ -320,9 +321,19 @@ impl Topics {
         let mut registry = self.registry();
         let mut topics: Vec<Arc<Topic>> = Vec::new();
         for name in names {
-            let topic = self.topic(&mut registry, name, now)?;
-            if !topics.iter().any(|other| Arc::ptr_eq(other, &topic)) {
-                topics.push(topic);
+            match self.topic(&mut registry, name, now) {
+                Ok(topic) if topics.iter().any(|other| Arc::ptr_eq(other, &topic)) => {}
+                Ok(topic) => {
+                    // Now, or the next name may take its place among the topics there may be.
+                    topic.subscribers.fetch_add(1, Ordering::Relaxed);
+                    topics.push(topic);
+                }
+                Err(error) => {
+                    for topic in topics {
+                        topic.subscribers.fetch_sub(1, Ordering::Relaxed);
+                    }
+                    return Err(error);
+                }
             }
         }
         let last_position = registry.last_position;
@@ -389,7 +400,8 @@ impl Registry {
     /// An event was appended: drops the oldest ones of all while there are too many bytes.
     fn appended(&mut self, topic: &Arc<Topic>, max_bytes: usize) {
         self.order.push_back((self.last_position, Arc::clone(topic)));
-        while self.bytes > max_bytes {
+        // The newest event stays, as in a log.
+        while self.bytes > max_bytes && self.order.len() > 1 {
             let Some((position, topic)) = self.order.pop_front() else {
                 return;
             };

@@ -15,8 +15,9 @@ use std::fmt;
 use std::future::Future as _;
 use std::io::{self, IoSlice, Write as _};
 use std::net::{Shutdown, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
@@ -40,8 +41,9 @@ pub(crate) struct Wire {
 struct State {
     /// What was read and belongs to the next request, or to this one's body.
     input: Vec<u8>,
-    /// The request has a body that nobody has read yet.
+    /// The request has a body that nobody has read yet, or not to its end.
     body_unread: bool,
+    body_begun: bool,
     /// The request asks for the head of the answer alone.
     head_only: bool,
     /// What the kernel has not taken: all but the first `taken` bytes of the first frame.
@@ -63,8 +65,10 @@ struct State {
     driving: bool,
     /// Whoever waits for the queue to be empty.
     waiting: Vec<Waker>,
-    /// The request is over: nothing will be written any more.
-    over: bool,
+    /// How the request ended, once it has: nothing is written any more.
+    over: Option<Arc<Closed>>,
+    /// The connection serves no request after this one.
+    last: bool,
     /// Bytes that came while a stream was open, and that nobody asked for.
     ignored: usize,
     /// Who is to be told when the request is over.
@@ -72,7 +76,7 @@ struct State {
     token: Option<(channel::Sender<Infallible>, channel::Receiver<Infallible>)>,
 }
 
-pub(crate) type Hook = Box<dyn FnOnce(&Closed<'_>) + Send>;
+pub(crate) type Hook = Box<dyn FnOnce(&Closed) + Send>;
 
 /// What the kernel has taken of a stream, in whole events.
 #[derive(Clone, Debug, Default)]
@@ -104,7 +108,8 @@ impl Wire {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nobody panics while holding this lock")
+        // Nobody panics while holding this lock; and if so, a drop must not panic for it again.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins the next request of the connection.
@@ -128,27 +133,58 @@ impl Wire {
         self.state().stream.is_some()
     }
 
+    /// Has a hook called when the request is over; at once if it is.
     pub(crate) fn on_close(&self, hook: Hook) {
-        self.state().hooks.push(hook);
+        let mut state = self.state();
+        match state.over.clone() {
+            None => state.hooks.push(hook),
+            Some(closed) => {
+                drop(state);
+                hook(&closed);
+            }
+        }
+    }
+
+    /// The connection is to be closed after this request.
+    pub(crate) fn make_last(&self) {
+        self.state().last = true;
+    }
+
+    /// Whether the connection serves no request after this one.
+    pub(crate) fn is_last(&self) -> bool {
+        let state = self.state();
+        state.last || state.stream.is_some()
+    }
+
+    /// Closes the connection, whoever still holds it.
+    pub(crate) fn shut(&self) {
+        // An error says that it is closed.
+        let _ = self.socket.get_ref().shutdown(Shutdown::Both);
     }
 
     /// Something that is closed when the request is over.
     pub(crate) fn token(&self) -> channel::Receiver<Infallible> {
         let mut state = self.state();
+        if state.over.is_some() {
+            return channel::bounded(1).1;
+        }
         state.token.get_or_insert_with(|| channel::bounded(1)).1.clone()
     }
 
     /// Tells everyone that the request is over.
-    pub(crate) fn close(&self, closed: &Closed<'_>) {
+    pub(crate) fn close(&self, closed: Closed) -> Arc<Closed> {
+        let closed = Arc::new(closed);
         let mut state = self.state();
         state.token = None;
-        state.over = true;
+        state.over = Some(Arc::clone(&closed));
         state.waiting.drain(..).for_each(Waker::wake);
         let hooks = std::mem::take(&mut state.hooks);
         drop(state);
         for hook in hooks {
-            hook(closed);
+            // One that panics does not keep the others from being called.
+            let _ = catch_unwind(AssertUnwindSafe(|| hook(&closed)));
         }
+        closed
     }
 
     pub(crate) fn sent(&self) -> Sent {
@@ -161,6 +197,16 @@ impl Wire {
 
     pub(crate) fn body_unread(&self) -> bool {
         self.state().body_unread
+    }
+
+    /// Notes that the body is about to be read. False if it was begun before.
+    pub(crate) fn begin_body(&self) -> bool {
+        !std::mem::replace(&mut self.state().body_begun, true)
+    }
+
+    /// Whether something of the body has arrived.
+    pub(crate) fn has_input(&self) -> bool {
+        !self.state().input.is_empty()
     }
 
     pub(crate) fn body_is_read(&self) {
@@ -235,6 +281,8 @@ impl Wire {
         self.answer(StatusCode::OK, head);
         let mut state = self.state();
         state.stream = Some(framing);
+        // A body that nobody wanted is not waited for: what comes is ignored.
+        state.body_unread = false;
         state.keep_alive = keep_alive
             .filter(|interval| !interval.is_zero())
             .map(|interval| KeepAlive::new(interval.max(SHORTEST_KEEP_ALIVE), Instant::now()));
@@ -269,7 +317,7 @@ impl Wire {
     pub(crate) async fn flush(&self) -> Result<(), End> {
         std::future::poll_fn(|cx| {
             let mut state = self.state();
-            if state.over {
+            if state.over.is_some() {
                 return Poll::Ready(Err(End::PeerClosed));
             }
             self.write(&mut state)?;
@@ -389,7 +437,12 @@ impl Wire {
             let now = Instant::now();
             match state.waiting_since {
                 Some(since) if now >= since + self.write_timeout => {
-                    return Poll::Ready(Err(End::Stuck));
+                    // The system calls a socket writable when much of its buffer is free. There may
+                    // be room for less: then the peer is slow, not stuck.
+                    self.write(&mut state)?;
+                    if state.waiting_since == Some(since) {
+                        return Poll::Ready(Err(End::Stuck));
+                    }
                 }
                 // A peer that has not taken the last bytes yet is not silent, it is slow.
                 Some(_) => {}

@@ -230,10 +230,26 @@ fn bodies_come_in_chunks_too() {
         socket.write_all(&[*byte]).unwrap();
     }
     assert_eq!(read_response(&mut socket).2, echoed("abc0123456789"));
-    for broken in ["z\r\n", "-1\r\n\r\n", "3\r\nabcd\r\n", "fffffffffffffffff\r\n"] {
+    for broken in [
+        "z\r\n",
+        "-1\r\n\r\n",
+        "+1\r\nx\r\n",
+        "3\r\nabcd\r\n",
+        "fffffffffffffffff\r\n",
+        // What another reader could take for something else.
+        "1\nx\r\n0\r\n\r\n",
+        "1\r\nx\n0\r\n\r\n",
+        "1 \r\nx\r\n0\r\n\r\n",
+        "1;a\nb\r\nx\r\n0\r\n\r\n",
+        "0\r\n \r\n",
+        "0\r\n\n",
+        "0\r\nno header\r\n\r\n",
+    ] {
         let (status, _) = answer(&server, &format!("{head}{broken}"));
         assert_eq!(status, 400, "{broken:?}");
     }
+    let old = head.replace("HTTP/1.1", "HTTP/1.0");
+    assert_eq!(answer(&server, &format!("{old}0\r\n\r\n")).0, 400, "HTTP/1.0 has no chunks");
 }
 
 #[test]
@@ -259,4 +275,93 @@ fn a_client_that_waits_for_100_continue_is_told_to_go_on() {
     assert_eq!(read_head(&mut socket), "HTTP/1.1 100 Continue\r\n\r\n");
     socket.write_all(b"ok").unwrap();
     assert_eq!(read_response(&mut socket).2, echoed("ok"));
+}
+
+#[test]
+fn requests_are_refused_as_clearly_when_they_are_not_the_first() {
+    let head_timeout = Duration::from_millis(300);
+    let server = server(Config { head_timeout, max_head: 2000, ..Config::default() });
+    let large = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(3000));
+    for (second, status) in [("GARBAGE\r\n\r\n", 400), ("GET / HT", 408), (&large, 431)] {
+        let mut socket = send(server.address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(read_response(&mut socket).0, 404);
+        socket.write_all(second.as_bytes()).unwrap();
+        assert_eq!(read_response(&mut socket).0, status, "{second:?}");
+        assert_eq!(read_to_end(&mut socket), "");
+    }
+}
+
+#[test]
+fn time_between_requests_is_not_time_for_the_next_one() {
+    let server = server(Config { head_timeout: Duration::from_secs(1), ..Config::default() });
+    let mut socket = send(server.address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    read_response(&mut socket);
+    for piece in ["GET / HT", "TP/1.1\r\nHost: a\r\n\r\n"] {
+        std::thread::sleep(Duration::from_millis(700));
+        socket.write_all(piece.as_bytes()).unwrap();
+    }
+    assert_eq!(read_response(&mut socket).0, 404);
+}
+
+/// What looks like a request inside of a body that nobody reads is none.
+#[test]
+fn a_body_that_is_not_read_is_not_taken_for_requests() {
+    let server = server(Config::default());
+    let inner = "GET /stream HTTP/1.1\r\nHost: a\r\n\r\n";
+    let length = inner.len();
+    let request = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{inner}");
+    let answers = read_to_end(&mut send(server.address, &request));
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
+}
+
+#[test]
+fn a_body_that_was_begun_is_not_begun_again() {
+    let server = serve(Config::default(), |mut request| async move {
+        let begun = smol::future::poll_once(request.body()).await;
+        assert!(begun.is_none(), "half of it is there");
+        let again = request.body().await;
+        assert!(again.is_err());
+        request.respond(text(http::StatusCode::OK, "Half.")).await
+    });
+    let mut socket =
+        send(server.address, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello");
+    let (status, head, _) = read_response(&mut socket);
+    assert!(status == 200 && head.contains("Connection: close\r\n"), "{head}");
+    let _ = socket.write_all(b"worldGET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(read_to_end(&mut socket), "");
+}
+
+#[test]
+fn a_failure_is_told_to_a_client_that_is_still_sending() {
+    let server = serve(Config::default(), |_| async move {
+        Err(std::io::Error::other("as the test wants it").into())
+    });
+    for _ in 0..10 {
+        let body = "x".repeat(300_000);
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
+        let answer = read_to_end(&mut send(server.address, &(head + &body)));
+        assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
+    }
+}
+
+#[test]
+fn continue_is_said_only_to_those_who_may_go_on() {
+    let server = server(Config { max_body: 10, ..Config::default() });
+    let expect = |version: &str, length: usize, body: &str| {
+        let head = format!("POST /echo HTTP/{version}\r\nHost: a\r\nExpect: 100-continue\r\n");
+        let request = format!("{head}Content-Length: {length}\r\n\r\n{body}");
+        read_head(&mut send(server.address, &request)).split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(expect("1.1", 2, ""), "100");
+    assert_eq!(expect("1.1", 11, ""), "413");
+    assert_eq!(expect("1.1", 2, "ok"), "200", "it is there already");
+    assert_eq!(expect("1.0", 2, "ok"), "200");
+}
+
+#[test]
+fn head_on_a_stream_is_the_last_request_as_it_says() {
+    let server = server(Config::default());
+    let head = "HEAD /stream HTTP/1.1\r\nHost: a\r\n\r\n";
+    let answers = read_to_end(&mut send(server.address, &format!("{head}{head}")));
+    assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 1, "{answers}");
 }

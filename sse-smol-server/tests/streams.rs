@@ -3,7 +3,7 @@
 mod support;
 
 use std::future::Future;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -112,11 +112,15 @@ fn handlers_may_set_headers_of_their_own() {
         let headers = request.response_headers_mut();
         headers.insert("cache-control", HeaderValue::from_static("no-store"));
         headers.insert("x-stream", HeaderValue::from_static("7"));
+        headers.append("x-stream", HeaderValue::from_static("8"));
         headers.insert("content-length", HeaderValue::from_static("7"));
         request.open().await.map(drop)
     });
     let head = read_head(&mut get(server.address, "/"));
-    assert!(head.contains("Cache-Control: no-store\r\n") && head.contains("X-Stream: 7\r\n"));
+    assert!(
+        head.contains("Cache-Control: no-store\r\n")
+            && head.contains("X-Stream: 7\r\nX-Stream: 8\r\n")
+    );
     assert!(!head.contains("no-transform"), "{head}");
     assert!(!head.contains("Content-Length") && head.contains("chunked"), "{head}");
 }
@@ -213,6 +217,24 @@ fn a_client_that_closes_is_noticed_at_once() {
         drop(socket);
     });
     assert!(time < Duration::from_secs(1), "{time:?}");
+}
+
+#[test]
+fn a_client_whose_request_had_a_body_is_noticed_too() {
+    let (dropped, on_drop) = mpsc::channel();
+    let server = serve(silent(), move |request| {
+        let guard = OnDrop(dropped.clone());
+        async move {
+            let _stream = request.open().await?;
+            let _guard = guard;
+            future::pending().await
+        }
+    });
+    let request = "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nx";
+    let mut socket = send(server.address, request);
+    read_head(&mut socket);
+    drop(socket);
+    on_drop.recv_timeout(PATIENCE).expect("the handler is dropped");
 }
 
 #[test]
@@ -462,4 +484,97 @@ fn many_streams_at_once_each_get_their_own() {
     for client in clients {
         client.join().unwrap();
     }
+}
+
+/// The system calls a socket writable when much of its buffer is free, which takes a slow reader
+/// long. That is not the same as to take nothing.
+#[test]
+fn a_client_that_reads_slowly_is_not_given_up() {
+    let config = Config { write_timeout: Duration::from_millis(700), ..silent() };
+    let (ended, on_end) = mpsc::channel();
+    let server = serve(config, move |request| {
+        let ended = ended.clone();
+        async move {
+            let mut stream = request.open().await?;
+            stream.on_close(move |end| ended.send(end.reason.label()).unwrap());
+            let big = "x".repeat(64 << 20);
+            stream.send(Event::new(&big)).await
+        }
+    });
+    let mut socket = get(server.address, "/");
+    read_head(&mut socket);
+    let start = Instant::now();
+    let mut piece = vec![0; 64 << 10];
+    while start.elapsed() < Duration::from_secs(5) {
+        socket.read_exact(&mut piece).unwrap();
+        assert_eq!(on_end.try_recv(), Err(mpsc::TryRecvError::Empty), "{:?}", start.elapsed());
+        thread::sleep(Duration::from_millis(100));
+    }
+    // And one that reads nothing more is.
+    assert_eq!(on_end.recv_timeout(PATIENCE), Ok("stuck"));
+}
+
+#[test]
+fn whoever_comes_late_is_told_at_once_that_the_stream_is_over() {
+    let (told, on_told) = mpsc::channel();
+    let server = serve(silent(), move |request| {
+        let told = told.clone();
+        async move {
+            let mut stream = request.open().await?;
+            let token = stream.token();
+            smol::spawn(async move {
+                token.cancelled().await;
+                assert!(stream.token().is_cancelled());
+                assert!(stream.send(Event::new("late")).await.is_err());
+                stream.on_close(move |end| told.send(end.reason.label()).unwrap());
+            })
+            .detach();
+            Err(End::Failed("as the test wants it".into()))
+        }
+    });
+    let mut socket = get(server.address, "/");
+    read_head(&mut socket);
+    // Although somebody still held the stream.
+    assert_eq!(read_to_end(&mut socket), "");
+    assert_eq!(on_told.recv_timeout(PATIENCE), Ok("failed"));
+}
+
+#[test]
+fn a_hook_that_panics_keeps_nobody_else_from_being_told() {
+    let (told, on_told) = mpsc::channel();
+    let server = serve(silent(), move |request| {
+        let told = told.clone();
+        async move {
+            let mut stream = request.open().await?;
+            stream.on_close(|_| panic!("as the test wants it"));
+            stream.on_close(move |_| told.send(()).unwrap());
+            Ok(())
+        }
+    });
+    let (_, whole) = {
+        let mut socket = get(server.address, "/");
+        read_head(&mut socket);
+        dechunk(&read_to_end(&mut socket))
+    };
+    assert!(whole);
+    on_told.recv_timeout(PATIENCE).expect("the second hook is called");
+}
+
+#[test]
+fn times_without_end_are_times_like_any_other() {
+    let config = Config {
+        keep_alive: Some(Duration::MAX),
+        head_timeout: Duration::MAX,
+        write_timeout: Duration::MAX,
+        drain: Duration::MAX,
+        ..Config::default()
+    };
+    let server = serve(config, |request| async move {
+        let mut stream = request.open().await?;
+        Timer::after(Duration::from_millis(50)).await;
+        stream.send(Event::new("x")).await
+    });
+    let mut socket = get(server.address, "/");
+    read_head(&mut socket);
+    assert_eq!(dechunk(&read_to_end(&mut socket)), ("data: x\n\n".to_owned(), true));
 }

@@ -67,8 +67,17 @@ fn publishing_by_body_headers_query_and_json() {
     publish(address, "/topics/news", json, body);
     assert_eq!(next(&mut socket), "event: t\nid: n3\nretry: 9\ndata: x\ndata: y");
 
-    let id = publish(address, "/topics/news", json, r#"{"data":{"a":[1,2]}}"#);
-    assert_eq!(next(&mut socket), format!("id: {id}\ndata: {{\"a\":[1,2]}}"));
+    // JSON inside stays as it was written, to the digit.
+    let id = publish(
+        address,
+        "/topics/news",
+        json,
+        r#"{"data":{"b":1.10,"a":12345678901234567890123}}"#,
+    );
+    assert_eq!(
+        next(&mut socket),
+        format!("id: {id}\ndata: {{\"b\":1.10,\"a\":12345678901234567890123}}")
+    );
 
     let id = publish(address, "/topics/n%65ws", "", "encoded");
     assert_eq!(next(&mut socket), format!("id: {id}\ndata: encoded"));
@@ -88,6 +97,9 @@ fn a_publication_that_comes_again_is_none() {
         assert_eq!(status, 200);
         let answer: Value = serde_json::from_str(&answer).unwrap();
         assert_eq!((answer["id"].as_str(), &answer["duplicate"]), (Some(&*id), &Value::Bool(true)));
+    }
+    for _ in 0..2 {
+        publish(server.address, "/topics/b?key=", "", "without a key");
     }
     let mut socket = subscribe(server.address, "/topics/a", "earliest");
     assert_eq!(next(&mut socket), format!("id: {id}\ndata: once"));
@@ -209,6 +221,9 @@ fn what_cannot_be_published_is_refused_with_the_reason() {
     assert_eq!(request(address, "POST /topics/c", "", "x").0, 429);
     assert_eq!(request(address, "GET /topics/c", "", "").0, 429);
     assert_eq!(request(address, "DELETE /topics/a", "", "").0, 405);
+    assert_eq!(request(address, "DELETE /score", "", "").0, 405);
+    let many = "topic=a&".repeat(33);
+    assert_eq!(request(address, &format!("GET /topics?{many}"), "", "").0, 400);
 }
 
 #[test]
@@ -284,8 +299,13 @@ fn a_name_that_was_made_to_lead_here_is_refused() {
     {
         assert_eq!(with(host), 200, "{host}");
     }
-    for host in ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "10.0.0.1"]
-    {
+    for host in [
+        "evil.example",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example:80",
+        "10.0.0.1",
+        "\u{e9}",
+    ] {
         assert_eq!(with(host), 421, "{host}");
     }
 }

@@ -497,3 +497,46 @@ fn subscribers_without_an_id_are_given_one() {
         assert_eq!(data, expected);
     }
 }
+
+/// The second name must not take the place of the first among the topics there may be.
+#[test]
+fn subscribing_at_the_limit_of_topics_loses_none() {
+    let topics = Topics::new(TopicsConfig { max_topics: 2, ..TopicsConfig::default() });
+    drop(topics.subscribe(&["unused"], Start::Latest).unwrap());
+    let mut subscription = topics.subscribe(&["a", "b"], Start::Latest).unwrap();
+    for name in ["a", "b"] {
+        topics.publish(name, Publication { data: name, ..Publication::default() }).unwrap();
+        let frames = read_now(&mut subscription).expect("it is delivered").unwrap();
+        assert_eq!(parse(&frames[0]).1, name);
+    }
+    let refused = topics.subscribe(&["a", "c"], Start::Latest);
+    assert_eq!(refused.err(), Some(TopicError::TooManyTopics(2)));
+    let subscribers: Vec<usize> = topics.list().iter().map(|topic| topic.subscribers).collect();
+    assert_eq!(subscribers, [1, 1]);
+}
+
+/// What a topic held before it was forgotten is gone, and a cursor from then is told so.
+#[test]
+fn a_topic_that_was_forgotten_is_not_taken_for_one_that_never_was() {
+    let topics = Topics::new(TopicsConfig {
+        history: History { age: std::time::Duration::from_millis(20), ..History::default() },
+        max_topics: 1,
+        ..TopicsConfig::default()
+    });
+    let new = Publication { data: "x", ..Publication::default() };
+    let first = topics.publish("a", new).unwrap().id;
+    topics.publish("a", new).unwrap();
+    thread::sleep(std::time::Duration::from_millis(50));
+    topics.publish("b", new).unwrap();
+    thread::sleep(std::time::Duration::from_millis(50));
+    let mut subscription = topics.subscribe(&["a"], Start::After(&first)).unwrap();
+    assert_eq!(parse(&read_now(&mut subscription).unwrap().unwrap()[0]).0, "gap");
+}
+
+#[test]
+fn ids_are_in_order_as_texts() {
+    let topics = Topics::new(TopicsConfig::default());
+    let new = Publication { data: "x", ..Publication::default() };
+    let ids: Vec<String> = (0..1100).map(|_| topics.publish("a", new).unwrap().id).collect();
+    assert!(ids.is_sorted());
+}

@@ -2,12 +2,17 @@
 
 use http::{HeaderName, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::json;
+use serde_json::value::RawValue;
 use sse_smol_server::{End, Publication, Request, Response, Start, TopicError, not_allowed, text};
 
 use super::query::{self, Query};
 use super::{App, typed};
+
+/// More would make one request cost what many do.
+const MOST_TOPICS: usize = 32;
 
 /// `GET /topics?topic=a&topic=b` subscribes to several; without topics, the list of all.
 pub(super) async fn serve_all(app: &App, request: Request) -> Result<(), End> {
@@ -41,8 +46,9 @@ pub(super) async fn serve(app: &App, name: &str, request: Request) -> Result<(),
 }
 
 async fn subscribe(app: &App, names: &[&str], request: Request) -> Result<(), End> {
-    if request.method() == Method::HEAD {
-        return request.open().await.map(drop);
+    if names.len() > MOST_TOPICS {
+        let line = format!("One stream follows at most {MOST_TOPICS} topics.");
+        return request.respond(text(StatusCode::BAD_REQUEST, &line)).await;
     }
     let id = query::last_event_id(&request);
     let start = match id.as_str() {
@@ -60,11 +66,22 @@ async fn subscribe(app: &App, names: &[&str], request: Request) -> Result<(), En
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Envelope {
-    data: Value,
+    #[serde(deserialize_with = "text_or_json")]
+    data: String,
     r#type: Option<String>,
     id: Option<String>,
     retry: Option<u64>,
     key: Option<String>,
+}
+
+/// A string is its text; anything else stays as it was written, to the digit.
+fn text_or_json<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let raw = Box::<RawValue>::deserialize(deserializer)?;
+    if raw.get().starts_with('"') {
+        serde_json::from_str(raw.get()).map_err(D::Error::custom)
+    } else {
+        Ok(raw.get().to_owned())
+    }
 }
 
 async fn publish(app: &App, name: &str, mut request: Request) -> Result<(), End> {
@@ -76,15 +93,11 @@ async fn publish(app: &App, name: &str, mut request: Request) -> Result<(), End>
         Ok(envelope) => envelope,
         Err(why) => return request.respond(text(StatusCode::BAD_REQUEST, &why)).await,
     };
-    let data = match envelope.data {
-        Value::String(data) => data,
-        other => other.to_string(),
-    };
     let published = app.topics.publish(
         name,
         Publication {
             event_type: envelope.r#type.as_deref(),
-            data: &data,
+            data: &envelope.data,
             id: envelope.id.as_deref(),
             retry: envelope.retry,
             key: envelope.key.as_deref(),
@@ -120,7 +133,7 @@ fn envelope(request: &Request, body: Vec<u8>) -> Result<Envelope, String> {
             let at = error.utf8_error().valid_up_to();
             format!("The body is not UTF-8 text: see byte {at}. Event streams carry text alone.")
         })?;
-        Envelope { data: Value::String(data), ..Envelope::default() }
+        Envelope { data, ..Envelope::default() }
     };
     let query = Query::of(request);
     let says = |name: &'static str, parameter: &str| {
@@ -133,7 +146,8 @@ fn envelope(request: &Request, body: Vec<u8>) -> Result<Envelope, String> {
     };
     envelope.r#type = envelope.r#type.or(says("event-type", "type")?);
     envelope.id = envelope.id.or(says("event-id", "id")?);
-    envelope.key = envelope.key.or(says("idempotency-key", "key")?);
+    // An empty key would make all publications one.
+    envelope.key = envelope.key.or(says("idempotency-key", "key")?).filter(|key| !key.is_empty());
     if envelope.retry.is_none() {
         if let Some(retry) = says("event-retry", "retry")? {
             let number = retry.parse().map_err(|_| {
