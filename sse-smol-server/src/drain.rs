@@ -6,6 +6,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use event_listener::{Event, EventListener};
 
 /// Tells a server to stop: see [`Server::drain`](crate::Server::drain).
+///
+/// ```
+/// use sse_smol_server::{Config, Server};
+///
+/// let server = Server::bind(([127, 0, 0, 1], 0).into(), Config::default())?;
+/// let drain = server.drain();
+/// drain.begin(); // when a signal comes, say
+/// let executor = smol::Executor::new();
+/// let serve = server.serve(&executor, |request| async { request.open().await.map(drop) });
+/// smol::block_on(executor.run(serve)); // returns: nobody is connected any more
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Drain(Arc<Inner>);
 

@@ -97,7 +97,7 @@ impl Subscription {
                 break;
             };
             let mut bytes = 0;
-            for (count, entry) in entries.enumerate() {
+            for (count, entry) in entries.take_while(|entry| entry.position <= end).enumerate() {
                 found.push((entry.position, entry.frame.clone()));
                 bytes += entry.frame.encoded().len();
                 if count + 1 == BATCH_EVENTS || bytes >= BATCH_BYTES {

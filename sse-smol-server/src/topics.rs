@@ -121,6 +121,23 @@ impl fmt::Display for TopicError {
 impl std::error::Error for TopicError {}
 
 /// All topics of a server.
+///
+/// ```
+/// use sse_smol_server::{End, Publication, Request, Start, Topics, TopicsConfig};
+///
+/// async fn news(topics: &Topics, request: Request) -> Result<(), End> {
+///     let id = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
+///     let start = id.map_or(Start::Latest, Start::After);
+///     let subscription = topics.subscribe(&["news"], start).expect("a name that is fine");
+///     request.open().await?.follow(subscription).await
+/// }
+///
+/// let topics = Topics::new(TopicsConfig::default());
+/// let new = Publication { data: "hello", event_type: Some("greeting"), ..Publication::default() };
+/// let published = topics.publish("news", new)?;
+/// assert_eq!(topics.list()[0].last_id, Some(published.id));
+/// # Ok::<(), sse_smol_server::TopicError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Topics(Arc<Shared>);
 
