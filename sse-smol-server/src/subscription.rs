@@ -55,7 +55,7 @@ impl Subscription {
     /// # Errors
     ///
     /// [`Lagged`] if events were dropped before they could be read, unless
-    /// [`TopicsConfig::gap_on_lag`] has that told by an event.
+    /// [`gap_on_lag`](crate::TopicsConfig::gap_on_lag) has that told by an event.
     pub async fn next(&mut self) -> Result<Vec<Frame>, Lagged> {
         loop {
             // Listening first, so that nothing is published unseen between looking and waiting.
