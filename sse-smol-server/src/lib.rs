@@ -58,6 +58,7 @@ mod input;
 mod metrics;
 mod peers;
 mod polled;
+mod queue;
 mod server;
 mod stream;
 mod subscription;

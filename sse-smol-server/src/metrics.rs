@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::wire::Sent;
+use crate::queue::Sent;
 use crate::{End, TopicInfo, Topics};
 
 /// What a server counts.

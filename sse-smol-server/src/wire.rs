@@ -9,11 +9,9 @@
 //! another, or have its futures polled by something with wakers of its own. Whoever else waits for
 //! the queue leaves a waker here.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future as _;
-use std::io::{self, IoSlice, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -28,6 +26,7 @@ use smol::{Async, Timer, channel};
 use sse_proto::KeepAlive;
 
 use crate::head::Framing;
+use crate::queue::{Queue, Sent};
 use crate::{Closed, End, Frame};
 
 pub(crate) struct Wire {
@@ -46,11 +45,7 @@ struct State {
     body_begun: bool,
     /// The request asks for the head of the answer alone.
     head_only: bool,
-    /// What the kernel has not taken: all but the first `taken` bytes of the first frame.
-    queue: VecDeque<Frame>,
-    taken: usize,
-    /// Since when the queue is waiting for the kernel.
-    waiting_since: Option<Instant>,
+    queue: Queue,
     /// The status of the answer, once there is one.
     status: Option<StatusCode>,
     /// How the body is framed while it is an open event stream.
@@ -58,7 +53,6 @@ struct State {
     /// The stream's last frame is in the queue.
     finished: bool,
     keep_alive: Option<KeepAlive<Instant>>,
-    sent: Sent,
     /// The driver's, to be woken when there is something to write.
     driver: Option<Waker>,
     /// The driver is polling the handler, and looks at the queue when that returns.
@@ -77,18 +71,6 @@ struct State {
 }
 
 pub(crate) type Hook = Box<dyn FnOnce(&Closed) + Send>;
-
-/// What the kernel has taken of a stream, in whole events.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Sent {
-    pub(crate) events: u64,
-    pub(crate) bytes: usize,
-    /// The last frame that had an id.
-    pub(crate) last_with_id: Option<Frame>,
-}
-
-/// So many frames go into one write.
-const FRAMES_AT_ONCE: usize = 32;
 
 /// No more than this is read ahead of a peer's next request.
 const READ_AHEAD: usize = 4096;
@@ -188,7 +170,7 @@ impl Wire {
     }
 
     pub(crate) fn sent(&self) -> Sent {
-        self.state().sent.clone()
+        self.state().queue.sent().clone()
     }
 
     pub(crate) fn head_only(&self) -> bool {
@@ -363,30 +345,9 @@ impl Wire {
 
     /// Writes as much of the queue as the kernel takes.
     fn write(&self, state: &mut State) -> Result<(), End> {
-        while !state.queue.is_empty() {
-            // Outside of a stream all frames are raw, and any framing leaves them as they are.
-            let framing = state.stream.unwrap_or(Framing::Chunked);
-            let mut socket = self.socket.get_ref();
-            let written = if state.queue.len() == 1 {
-                socket.write(&state.queue[0].framed(framing)[state.taken..])
-            } else {
-                let mut slices = [IoSlice::new(&[]); FRAMES_AT_ONCE];
-                let count = state.queue.len().min(FRAMES_AT_ONCE);
-                for (slice, frame) in slices.iter_mut().zip(&state.queue) {
-                    *slice = IoSlice::new(frame.framed(framing));
-                }
-                slices[0] = IoSlice::new(&state.queue[0].framed(framing)[state.taken..]);
-                socket.write_vectored(&slices[..count])
-            };
-            match written {
-                Ok(0) => return Err(End::PeerReset),
-                Ok(count) => state.advance(count, framing),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(End::from_socket(error)),
-            }
-        }
-        Ok(())
+        // Outside of a stream all frames are raw, and any framing leaves them as they are.
+        let framing = state.stream.unwrap_or(Framing::Chunked);
+        state.queue.write(self.socket.get_ref(), framing).map_err(End::from_socket)
     }
 
     /// Ready when the peer is gone. What it says while a stream is open is ignored: it asked for an
@@ -435,12 +396,12 @@ impl Wire {
             ready!(Pin::new(&mut alarm.timer).poll(cx));
             *timer = None;
             let now = Instant::now();
-            match state.waiting_since {
+            match state.queue.waiting_since() {
                 Some(since) if now >= since + self.write_timeout => {
                     // The system calls a socket writable when much of its buffer is free. There may
                     // be room for less: then the peer is slow, not stuck.
                     self.write(&mut state)?;
-                    if state.waiting_since == Some(since) {
+                    if state.queue.waiting_since() == Some(since) {
                         return Poll::Ready(Err(End::Stuck));
                     }
                 }
@@ -471,40 +432,14 @@ impl State {
 
     fn push(&mut self, frame: Frame) {
         let now = Instant::now();
-        self.waiting_since.get_or_insert(now);
         if let Some(keep_alive) = &mut self.keep_alive {
             keep_alive.sent(now);
         }
-        self.queue.push_back(frame);
-    }
-
-    /// The kernel has taken so many bytes.
-    fn advance(&mut self, mut count: usize, framing: Framing) {
-        self.waiting_since = Some(Instant::now());
-        while let Some(frame) = self.queue.front() {
-            let left = frame.framed(framing).len() - self.taken;
-            if count < left {
-                self.taken += count;
-                return;
-            }
-            count -= left;
-            self.taken = 0;
-            if frame.is_event() {
-                self.sent.events += 1;
-                self.sent.bytes += frame.encoded().len();
-            }
-            let frame = self.queue.pop_front().expect("it is the first");
-            if frame.id().is_some() {
-                self.sent.last_with_id = Some(frame);
-            }
-        }
-        self.waiting_since = None;
-        // Nothing is held while nothing is to be written.
-        self.queue = VecDeque::new();
+        self.queue.push(frame, now);
     }
 
     fn deadline(&self, write_timeout: Duration) -> Option<Instant> {
-        match self.waiting_since {
+        match self.queue.waiting_since() {
             Some(since) => Some(since + write_timeout),
             None => self.keep_alive.map(|keep_alive| keep_alive.poll_timeout()),
         }

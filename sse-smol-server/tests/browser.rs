@@ -147,13 +147,13 @@ fn a_restart_of_the_server_shows_as_a_gap_and_nothing_comes_twice() {
 #[test]
 fn what_the_page_publishes_comes_back_to_it() {
     let token = concat!(env!("CARGO_TARGET_TMPDIR"), "/token-of-browser-tests");
-    fs::write(token, "open sesame").unwrap();
+    fs::write(token, "open-sesame").unwrap();
     let server = Binary::start(&["--token-file", token]);
     let mut page = open(&server);
     page.subscribe("chat");
     let answer = page.publish("chat", "", "hello");
     assert!(answer.starts_with("401 "), "{answer}");
-    page.fill("token", "open sesame");
+    page.fill("token", "open-sesame");
     let answer = page.publish("no topic", "", "hello");
     assert!(answer.contains("names are 1 to 128"), "{answer}");
 
