@@ -1,7 +1,7 @@
 //! Who is connected, and whether one more may.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use event_listener::Event;
@@ -13,9 +13,14 @@ use crate::Config;
 /// next page may not load.
 const STREAMS_TO_MENTION: usize = 5;
 
+/// So many connections get an answer at once that there is no room for them; others get none.
+const AT_THE_DOOR: usize = 256;
+
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
     connections: Gauge,
+    /// Held by each connection that is being turned away.
+    door: Arc<()>,
     counts: Mutex<Counts>,
     one_left: Event,
 }
@@ -30,6 +35,16 @@ struct Counts {
 struct OfPeer {
     connections: usize,
     streams: usize,
+}
+
+/// Who counts as one: an address or, in IPv6, where everybody has plenty, a network.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => {
+            IpAddr::from(Ipv6Addr::from(address.to_bits() & !u128::from(u64::MAX)))
+        }
+        address => address,
+    }
 }
 
 /// A connection's place; free again when this is dropped.
@@ -56,7 +71,7 @@ impl Peers {
     /// A place for a connection, if there is one.
     pub(crate) fn admit(self: &Arc<Self>, peer: SocketAddr, config: &Config) -> Option<Slot> {
         let mut counts = self.counts();
-        let address = peer.ip().to_canonical();
+        let address = network(peer.ip());
         let of_peer = counts.of_peer.get(&address).map_or(0, |of_peer| of_peer.connections);
         // A proxy on the same machine brings everybody.
         let most = config.max_connections_per_peer.unwrap_or(if address.is_loopback() {
@@ -71,6 +86,11 @@ impl Peers {
         self.connections.inc();
         counts.of_peer.entry(address).or_default().connections += 1;
         Some(Slot { peer, peers: Arc::clone(self) })
+    }
+
+    /// A place to be turned away from, if not too many are there already.
+    pub(crate) fn door(&self) -> Option<Arc<()>> {
+        (Arc::strong_count(&self.door) <= AT_THE_DOOR).then(|| Arc::clone(&self.door))
     }
 
     /// Waits until nobody is connected.
@@ -88,7 +108,7 @@ impl Peers {
 impl Slot {
     pub(crate) fn open_stream(self: &Arc<Self>) -> StreamSlot {
         let mut counts = self.peers.counts();
-        if let Some(of_peer) = counts.of_peer.get_mut(&self.peer.ip().to_canonical()) {
+        if let Some(of_peer) = counts.of_peer.get_mut(&network(self.peer.ip())) {
             of_peer.streams += 1;
             if of_peer.streams == STREAMS_TO_MENTION {
                 log::info!(
@@ -106,7 +126,7 @@ impl Slot {
 impl Drop for StreamSlot {
     fn drop(&mut self) {
         let mut counts = self.0.peers.counts();
-        if let Some(of_peer) = counts.of_peer.get_mut(&self.0.peer.ip().to_canonical()) {
+        if let Some(of_peer) = counts.of_peer.get_mut(&network(self.0.peer.ip())) {
             of_peer.streams -= 1;
         }
     }
@@ -117,7 +137,7 @@ impl Drop for Slot {
         let mut counts = self.peers.counts();
         counts.connections -= 1;
         self.peers.connections.dec();
-        let address = self.peer.ip().to_canonical();
+        let address = network(self.peer.ip());
         if let Some(of_peer) = counts.of_peer.get_mut(&address) {
             of_peer.connections -= 1;
             if of_peer.connections == 0 {
@@ -126,5 +146,22 @@ impl Drop for Slot {
         }
         drop(counts);
         self.peers.one_left.notify(usize::MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_are_addresses_and_in_ipv6_halves_of_them() {
+        for (address, counts_as) in [
+            ("192.0.2.1", "192.0.2.1"),
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("::1", "::1"),
+        ] {
+            assert_eq!(network(address.parse().unwrap()), counts_as.parse::<IpAddr>().unwrap());
+        }
     }
 }

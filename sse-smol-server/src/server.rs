@@ -177,7 +177,14 @@ async fn accept<H, F>(
         let Some(slot) = shared.peers.admit(peer, &shared.config) else {
             shared.metrics.turned_away.inc();
             log::debug!("{peer}: turned away");
-            executor.spawn(connection::turn_away(socket, Arc::clone(shared))).detach();
+            if let Some(place) = shared.peers.door() {
+                let shared = Arc::clone(shared);
+                let turn_away = async move {
+                    connection::turn_away(socket, shared).await;
+                    drop(place);
+                };
+                executor.spawn(turn_away).detach();
+            }
             continue;
         };
         // Events are small, and none waits for the next to fill a packet.
