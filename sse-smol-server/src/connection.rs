@@ -4,7 +4,7 @@ use std::future::{self, Future};
 use std::mem;
 use std::net::{SocketAddr, TcpStream};
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -35,6 +35,7 @@ pub(crate) async fn serve<H, F>(
     let wire = Arc::new(Wire::new(socket, shared.config.write_timeout));
     let mut first = true;
     loop {
+        // A refusal answers a request, too, of which nothing is known.
         wire.begin_request(false, false);
         let drained = async {
             shared.drain.begun().await;
@@ -143,7 +144,7 @@ async fn refuse(wire: &Wire, shared: &Shared, refusal: Refusal) -> End {
 
 /// Writes what is queued while no handler is there to wait for it.
 async fn flush(wire: &Wire, shared: &Shared) -> Result<(), End> {
-    drive(wire, shared, Box::pin(wire.flush())).await?
+    drive(wire, shared, pin!(wire.flush())).await?
 }
 
 /// Polls what answers a request, and beside it does what goes on while that waits: watches the
@@ -154,7 +155,7 @@ async fn drive<F: Future + Unpin>(
     mut work: F,
 ) -> Result<F::Output, End> {
     let mut alarm = None;
-    let mut drain = Some(shared.drain.listen());
+    let mut drain = None;
     let mut leave: Option<Timer> = None;
     future::poll_fn(|cx| {
         wire.begin_poll(cx);
@@ -166,10 +167,10 @@ async fn drive<F: Future + Unpin>(
         if let Poll::Ready(end) = wire.poll_peer(cx) {
             return Poll::Ready(Err(end));
         }
-        if let Some(listener) = &mut drain {
+        if leave.is_none() {
+            let listener = drain.get_or_insert_with(|| shared.drain.listen());
             let begun = shared.drain.has_begun() || Pin::new(listener).poll(cx).is_ready();
             if begun && wire.is_open() {
-                drain = None;
                 leave = Some(Timer::after(send_away(wire, shared.config.drain)));
             }
         }

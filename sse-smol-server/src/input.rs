@@ -80,31 +80,18 @@ pub(crate) async fn read_body(
     let mut content = Vec::new();
     match body {
         Body::Length(length) => take(wire, fits(length, max)?, &mut content, stall).await?,
-        Body::Chunked => loop {
-            let size = fits(chunk_size(wire, stall).await?, max - content.len())?;
-            if size == 0 {
-                break;
+        Body::Chunked => {
+            loop {
+                let size = fits(chunk_size(wire, stall).await?, max - content.len())?;
+                if size == 0 {
+                    break;
+                }
+                take(wire, size, &mut content, stall).await?;
+                if !line(wire, stall).await?.is_empty() {
+                    return Err(Refusal::bad("A chunk of the body is longer than it says.").into());
+                }
             }
-            take(wire, size, &mut content, stall).await?;
-            if !line(wire, stall).await?.is_empty() {
-                return Err(Refusal::bad("A chunk of the body is longer than it says.").into());
-            }
-        },
-    }
-    if body == Body::Chunked {
-        let mut trailers = 0;
-        loop {
-            let trailer = line(wire, stall).await?;
-            if trailer.is_empty() {
-                break;
-            }
-            trailers += 1;
-            if !trailer.contains(':') {
-                return Err(Refusal::bad("A trailer of the body is no header.").into());
-            }
-            if trailers > MAX_TRAILERS {
-                return Err(Refusal::HEAD_TOO_LARGE.into());
-            }
+            skip_trailers(wire, stall).await?;
         }
     }
     wire.body_is_read();
@@ -129,6 +116,20 @@ async fn take(
         }
         more(wire, stall).await?;
     }
+}
+
+/// What may follow the last chunk, up to an empty line.
+async fn skip_trailers(wire: &Wire, stall: Duration) -> Result<(), NoInput> {
+    for _ in 0..=MAX_TRAILERS {
+        let trailer = line(wire, stall).await?;
+        if trailer.is_empty() {
+            return Ok(());
+        }
+        if !trailer.contains(':') {
+            return Err(Refusal::bad("A trailer of the body is no header.").into());
+        }
+    }
+    Err(Refusal::HEAD_TOO_LARGE.into())
 }
 
 /// The line that begins a chunk: its size, and extensions that mean nothing here.

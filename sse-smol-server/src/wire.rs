@@ -134,8 +134,7 @@ impl Wire {
 
     /// Whether the connection serves no request after this one.
     pub(crate) fn is_last(&self) -> bool {
-        let state = self.state();
-        state.last || state.stream.is_some()
+        self.state().last
     }
 
     /// Closes the connection, whoever still holds it.
@@ -200,17 +199,20 @@ impl Wire {
         std::future::poll_fn(|cx| {
             // Here it takes room on the stack, and not in each connection's future.
             let mut piece = [0; READ_AHEAD];
-            let read = Pin::new(&mut &self.socket).poll_read(cx, &mut piece);
-            Poll::Ready(match ready!(read) {
-                Ok(0) => Err(End::PeerClosed),
-                Ok(count) => {
-                    self.state().input.extend_from_slice(&piece[..count]);
-                    Ok(())
-                }
-                Err(error) => Err(End::from_socket(error)),
-            })
+            let count = ready!(self.poll_piece(cx, &mut piece))?;
+            self.state().input.extend_from_slice(&piece[..count]);
+            Poll::Ready(Ok(()))
         })
         .await
+    }
+
+    /// Some bytes from the peer, or what it means that there are no more.
+    fn poll_piece(&self, cx: &mut Context<'_>, piece: &mut [u8]) -> Poll<Result<usize, End>> {
+        Poll::Ready(match ready!(Pin::new(&mut &self.socket).poll_read(cx, piece)) {
+            Ok(0) => Err(End::PeerClosed),
+            Ok(count) => Ok(count),
+            Err(error) => Err(End::from_socket(error)),
+        })
     }
 
     /// Tells the peer that nothing more comes, and waits until it has closed, too. A socket that is
@@ -263,6 +265,7 @@ impl Wire {
         self.answer(StatusCode::OK, head);
         let mut state = self.state();
         state.stream = Some(framing);
+        state.last = true;
         // A body that nobody wanted is not waited for: what comes is ignored.
         state.body_unread = false;
         state.keep_alive = keep_alive
@@ -336,18 +339,22 @@ impl Wire {
         loop {
             self.write(&mut state)?;
             if state.queue.is_empty() {
-                state.waiting.drain(..).for_each(Waker::wake);
                 return Poll::Ready(Ok(()));
             }
             ready!(self.socket.poll_writable(cx)).map_err(End::from_socket)?;
         }
     }
 
-    /// Writes as much of the queue as the kernel takes.
+    /// Writes as much of the queue as the kernel takes. Whoever empties the queue wakes those who
+    /// wait for that.
     fn write(&self, state: &mut State) -> Result<(), End> {
         // Outside of a stream all frames are raw, and any framing leaves them as they are.
         let framing = state.stream.unwrap_or(Framing::Chunked);
-        state.queue.write(self.socket.get_ref(), framing).map_err(End::from_socket)
+        state.queue.write(self.socket.get_ref(), framing).map_err(End::from_socket)?;
+        if state.queue.is_empty() {
+            state.waiting.drain(..).for_each(Waker::wake);
+        }
+        Ok(())
     }
 
     /// Ready when the peer is gone. What it says while a stream is open is ignored: it asked for an
@@ -360,13 +367,12 @@ impl Wire {
                 return Poll::Pending;
             }
             // Asking for readiness costs no system call, where reading on every wake-up would.
-            let mut piece = [0; 4096];
+            let mut piece = [0; READ_AHEAD];
             let read = match ready!(self.socket.poll_readable(cx)) {
-                Ok(()) => ready!(Pin::new(&mut &self.socket).poll_read(cx, &mut piece)),
-                Err(error) => Err(error),
+                Ok(()) => ready!(self.poll_piece(cx, &mut piece)),
+                Err(error) => Err(End::from_socket(error)),
             };
             match read {
-                Ok(0) => return Poll::Ready(End::PeerClosed),
                 Ok(count) if state.stream.is_some() => {
                     state.ignored += count;
                     if state.ignored > MOST_IGNORED {
@@ -374,7 +380,7 @@ impl Wire {
                     }
                 }
                 Ok(count) => state.input.extend_from_slice(&piece[..count]),
-                Err(error) => return Poll::Ready(End::from_socket(error)),
+                Err(end) => return Poll::Ready(end),
             }
         }
     }
