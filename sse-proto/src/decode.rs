@@ -213,9 +213,9 @@ impl<B: Buffer> Decoder<B> {
                     }
                     if block.data.is_some() || self.has_data {
                         self.yielded = true;
-                        return Ok(Some(Event::decoded(
+                        return Ok(Some(Event::from_parts(
                             block.event_type.unwrap_or_else(|| self.fields.event_type()),
-                            block.data.unwrap_or_else(|| self.data.as_slice()),
+                            Some(block.data.unwrap_or_else(|| self.data.as_slice())),
                             id.unwrap_or_else(|| self.fields.last_event_id()),
                             mem::take(&mut self.id_is_news),
                             self.retry.filter(|_| mem::take(&mut self.retry_is_news)),

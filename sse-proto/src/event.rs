@@ -230,19 +230,19 @@ impl<'a> Event<'a> {
         Self { retry: Some(milliseconds), ..self }
     }
 
-    /// What the decoder has. `event_type` and `last_event_id` come from single lines, the latter
-    /// without NUL, so they are valid as they are.
+    /// What the decoder has, or an event had. `event_type` and `last_event_id` come from single
+    /// lines, the latter without NUL, so they are valid as they are.
     #[inline]
-    pub(crate) fn decoded(
+    pub(crate) fn from_parts(
         event_type: &'a [u8],
-        data: &'a [u8],
+        data: Option<&'a [u8]>,
         last_event_id: &'a [u8],
         sets_id: bool,
         retry: Option<u64>,
     ) -> Self {
         Self {
             event_type: unless_default(event_type),
-            data: Some(Text::from_bytes(data)),
+            data: data.map(Text::from_bytes),
             last_event_id: Text::from_bytes(last_event_id),
             sets_id,
             retry,
@@ -278,6 +278,28 @@ impl<'a> Event<'a> {
         self.sets_id.then_some(EventId(self.last_event_id))
     }
 
+    /// The data, read as JSON, straight from the bytes; strings in it may be borrowed.
+    ///
+    /// ```
+    /// #[derive(serde::Deserialize)]
+    /// struct Delta<'a> {
+    ///     text: &'a str,
+    /// }
+    ///
+    /// let event = sse_proto::Event::new(r#"{"text":"Hello"}"#);
+    /// assert_eq!(event.json::<Delta>()?.text, "Hello");
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`serde_json::Error`] if the data is no such JSON; also if a string in it is not UTF-8,
+    /// where [`Text::to_str_lossy`] would read U+FFFD.
+    #[cfg(feature = "serde_json")]
+    pub fn json<T: serde::Deserialize<'a>>(&self) -> serde_json::Result<T> {
+        serde_json::from_slice(self.data().as_bytes())
+    }
+
     /// The reconnection time that the event sets, in milliseconds, if it does.
     ///
     /// For a decoded event: the reconnection time, if it was set since the event before.
@@ -293,6 +315,12 @@ impl<'a> Event<'a> {
     /// The data to be written, if any.
     pub(crate) fn own_data(&self) -> Option<&'a [u8]> {
         self.data.map(Text::as_bytes)
+    }
+}
+
+impl<'e> From<&'e Event<'_>> for Event<'e> {
+    fn from(event: &'e Event<'_>) -> Self {
+        *event
     }
 }
 

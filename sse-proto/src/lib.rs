@@ -56,16 +56,23 @@
 //! # What else there is
 //!
 //! - [`Client`]: `EventSource` without the fetch, for clients that reconnect.
+//! - [`OwnedEvent`]: events that outlive their chunk, without a copy if need be.
+//! - [`Events`], [`EventBody`], [`EventCodec`]: the same as streams, HTTP bodies, and a codec.
 //! - [`KeepAlive`]: when a silent stream needs a comment, with any clock.
 //! - [`Lexer`]: the level below the decoder, for comments and for values before they are whole.
 //! - [`Decoder::with_buffers`]: decoding without an allocator.
 //!
 //! # Features
 //!
-//! - `std` (default): lets memchr choose vector instructions at run time. Implies `alloc`.
-//! - `alloc`: [`Decoder::new`] and [`Decoder::with_limits`], `encode_to_vec`,
-//!   [`Text::to_str_lossy`].
-//! - `bytes`: `encode_to_buf`, for any `bytes::BufMut`. Implies `alloc`.
+//! | feature | brings | `no_std` |
+//! |---|---|---|
+//! | `std` (default) | vector instructions chosen at run time; implies `alloc` | |
+//! | `alloc` | [`Decoder::new`], [`Client::new`], `encode_to_vec`, [`Text::to_str_lossy`] | yes |
+//! | `bytes` | [`OwnedEvent`]; `encode_to_buf`, for any `bytes::BufMut` | yes |
+//! | `serde_json` | [`Event::json`] | yes |
+//! | `futures-core` | [`Events`] of a `Stream` of chunks, [`EventBody`] of a `Stream` of events | yes |
+//! | `http-body` | [`Events::from_body`], [`EventBody`] as a body: axum, hyper, reqwest, warp | |
+//! | `tokio-util` | [`EventCodec`], for `FramedRead` and `FramedWrite` | |
 //!
 //! Without features there remain the decoder over lent memory, the encoder over slices, and all
 //! else. Features only add.
@@ -74,10 +81,15 @@
 
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "alloc")]
 extern crate alloc;
+#[cfg(feature = "tokio-util")]
+extern crate std;
 
+#[cfg(any(feature = "futures-core", feature = "tokio-util"))]
+mod adapters;
 mod buffer;
 mod client;
 mod decode;
@@ -88,12 +100,20 @@ mod keep_alive;
 mod lex;
 mod limits;
 mod mime;
+#[cfg(feature = "bytes")]
+mod owned;
 mod text;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+#[cfg(feature = "http-body")]
+pub use adapters::BodyChunks;
+#[cfg(feature = "tokio-util")]
+pub use adapters::EventCodec;
+#[cfg(feature = "futures-core")]
+pub use adapters::{EventBody, Events, EventsError};
 pub use buffer::{Buffer, Growing, Lent};
 pub use client::{Client, ClientConfig, ReadyState, Rejected, Repeat, Request, Response};
 pub use decode::Decoder;
@@ -102,4 +122,6 @@ pub use event::{Comment, Event, EventId, EventType, InvalidValue};
 pub use keep_alive::KeepAlive;
 pub use lex::{Field, Lexer, Token};
 pub use limits::{EventTooLarge, InvalidLastEventId, Limits};
+#[cfg(feature = "bytes")]
+pub use owned::OwnedEvent;
 pub use text::Text;

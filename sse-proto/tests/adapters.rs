@@ -1,0 +1,312 @@
+//! The adapters give what the decoder and the encoder give, whatever drives them.
+
+#![cfg(all(feature = "http-body", feature = "tokio-util", feature = "serde_json"))]
+
+mod oracle;
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::future::{pending, poll_fn, ready};
+use std::io::Cursor;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use futures_lite::future::block_on;
+use futures_lite::{Stream, StreamExt as _, stream};
+use http_body::{Body, Frame};
+use oracle::cut;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use sse_proto::{
+    Comment, Decoder, Event, EventBody, EventCodec, EventId, EventTooLarge, EventType, Events,
+    EventsError, Limits, OwnedEvent,
+};
+use tokio_util::codec::{Decoder as _, Encoder as _, FramedRead};
+
+type Item = Result<OwnedEvent, EventTooLarge>;
+
+/// What the decoder itself says.
+fn decoded(chunks: &[&[u8]], limits: Limits) -> Vec<Item> {
+    let mut decoder = Decoder::with_limits(limits);
+    let mut items = Vec::new();
+    for chunk in chunks {
+        let mut input = *chunk;
+        while let Some(item) = decoder.next_event(&mut input).transpose() {
+            items.push(item.map(Event::into_owned));
+        }
+    }
+    items
+}
+
+/// A body of these chunks, and trailers.
+struct Chunks(VecDeque<Bytes>);
+
+impl Chunks {
+    fn new(chunks: &[&[u8]]) -> Self {
+        Self(chunks.iter().map(|chunk| Bytes::copy_from_slice(chunk)).collect())
+    }
+}
+
+impl Body for Chunks {
+    /// Of two parts, to be sure that no part is lost.
+    type Data = bytes::buf::Chain<Cursor<Vec<u8>>, Bytes>;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(|mut chunk| {
+            if chunk.is_empty() {
+                return Ok(Frame::trailers(http::HeaderMap::new()));
+            }
+            let first = Cursor::new(chunk.split_to(chunk.len() / 2).to_vec());
+            Ok(Frame::data(first.chain(chunk)))
+        }))
+    }
+}
+
+fn piece() -> impl Strategy<Value = Vec<u8>> {
+    let fixed = |bytes: &'static [u8]| Just(bytes.to_vec());
+    prop_oneof![
+        4 => prop_oneof![fixed(b"\n"), fixed(b"\r\n"), fixed(b"\n\n"), fixed(b"\r")],
+        4 => prop_oneof![fixed(b"data: "), fixed(b"event: "), fixed(b"id: "), fixed(b"retry: 1")],
+        3 => "[a-z\u{e9}]{0,8}".prop_map(String::into_bytes),
+        1 => fixed(b"\0"),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn all_of_them_give_what_the_decoder_gives(
+        wire in vec(piece(), 0..40).prop_map(|pieces| pieces.concat()),
+        cuts in vec(any::<usize>(), 0..6),
+        data in prop_oneof![Just(1 << 20), 0..12_usize],
+    ) {
+        let limits = Limits { data, ..Limits::default() };
+        let chunks = cut(&wire, &cuts);
+        let expected = decoded(&chunks, limits);
+
+        let source = stream::iter(chunks.iter().map(|chunk| Ok::<_, Infallible>(chunk.to_vec())));
+        let events = Events::with_decoder(source, Decoder::with_limits(limits));
+        let items: Vec<_> = block_on(events.collect());
+        let wanted: Vec<_> =
+            expected.iter().cloned().map(|item| item.map_err(EventsError::TooLarge)).collect();
+        prop_assert_eq!(&items, &wanted);
+
+        let body = Chunks::new(&chunks);
+        let events = Events::from_body_with_decoder(body, Decoder::with_limits(limits));
+        let items: Vec<_> = block_on(events.collect());
+        prop_assert_eq!(&items, &wanted);
+
+        let mut codec = EventCodec::with_decoder(Decoder::with_limits(limits));
+        let (mut items, mut buffer) = (Vec::new(), BytesMut::new());
+        for chunk in &chunks {
+            buffer.extend_from_slice(chunk);
+            while let Some(item) = codec.decode(&mut buffer).unwrap() {
+                items.push(item);
+            }
+        }
+        prop_assert!(codec.decode_eof(&mut buffer).unwrap().is_none() && buffer.is_empty());
+        prop_assert_eq!(items, expected);
+    }
+
+    #[test]
+    fn owned_events_say_what_their_events_say(
+        wire in vec(piece(), 0..40).prop_map(|pieces| pieces.concat()),
+        cuts in vec(any::<usize>(), 0..3),
+    ) {
+        let mut decoder = Decoder::new();
+        for chunk in cut(&wire, &cuts) {
+            let chunk = Bytes::copy_from_slice(chunk);
+            let mut input = &chunk[..];
+            while let Some(event) = decoder.next_event(&mut input).unwrap() {
+                let shared = event.slice_ref(&chunk);
+                for owned in [event.into_owned(), shared.detach(), shared] {
+                    prop_assert_eq!(owned.as_event(), event);
+                    prop_assert_eq!(owned.event_type(), event.event_type());
+                    prop_assert_eq!(owned.data(), event.data());
+                    prop_assert_eq!(owned.last_event_id(), event.last_event_id());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_block_without_data_stays_one() {
+    let block = Event::without_data().with_id(EventId::from_static("7")).with_retry(1);
+    let owned = block.into_owned();
+    assert_eq!(owned.as_event(), block);
+    assert!(!owned.as_event().has_data() && owned.into_data().is_empty());
+}
+
+#[test]
+fn data_comes_out_of_its_chunk_without_a_copy() {
+    let chunk = Bytes::from(b"id: 1\nevent: x\ndata: [\"a\"]\n\n".to_vec());
+    let inside = chunk.as_ptr_range();
+    let events = block_on(Events::new(stream::once(Ok::<_, ()>(chunk))).collect::<Vec<_>>());
+    let event = events[0].as_ref().unwrap();
+    for text in [event.event_type(), event.data(), event.last_event_id()] {
+        assert!(inside.contains(&text.as_ptr()));
+    }
+    let borrowed: Vec<&str> = event.json().unwrap();
+    assert!(inside.contains(&borrowed[0].as_ptr()));
+    let detached = event.detach();
+    assert!(!inside.contains(&detached.data().as_ptr()));
+    assert!(inside.contains(&event.clone().into_data().as_ptr()));
+}
+
+#[test]
+fn json_that_is_none_is_an_error() {
+    assert!(Event::new("{").json::<u8>().is_err());
+    assert!(Event::new("").into_owned().json::<u8>().is_err());
+    assert!(Event::new(b"\"\xFF\"").json::<String>().is_err());
+    assert_eq!(Event::new("7").json::<u8>().unwrap(), 7);
+}
+
+#[test]
+fn the_decoder_goes_from_connection_to_connection() {
+    let chunk = Ok::<_, Infallible>("id: 7\ndata: a\n\nid: 8\ndata: cut off");
+    let mut events = Events::new(stream::once(chunk));
+    assert_eq!(block_on(events.next()).unwrap().unwrap().last_event_id(), "7");
+    assert!(block_on(events.next()).is_none());
+    let mut decoder = events.into_decoder();
+    decoder.reset();
+    let chunk = Ok::<_, Infallible>("data: b\n\n");
+    let mut events = Events::with_decoder(stream::once(chunk), decoder);
+    let event = block_on(events.next()).unwrap().unwrap();
+    assert_eq!((event.data(), event.last_event_id()), ("b".into(), "7".into()));
+}
+
+/// Events that are there when they are put there, and a timer that fires when it is told.
+#[derive(Clone, Default)]
+struct Script {
+    events: Rc<RefCell<VecDeque<Option<OwnedEvent>>>>,
+    fires: Rc<Cell<bool>>,
+    timers: Rc<Cell<usize>>,
+    timers_dropped: Rc<Cell<usize>>,
+}
+
+struct Dropped(Rc<Cell<usize>>);
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() + 1);
+    }
+}
+
+impl Script {
+    fn body(&self) -> impl Stream<Item = Bytes> + Body<Data = Bytes, Error = Infallible> + use<> {
+        let (events, script) = (Rc::clone(&self.events), self.clone());
+        let events = stream::poll_fn(move |_| match events.borrow_mut().pop_front() {
+            Some(event) => Poll::Ready(event),
+            None => Poll::Pending,
+        });
+        EventBody::new(events, move || {
+            script.timers.set(script.timers.get() + 1);
+            let (dropped, fires) =
+                (Dropped(Rc::clone(&script.timers_dropped)), Rc::clone(&script.fires));
+            poll_fn(move |_| {
+                let _ = &dropped;
+                if fires.take() { Poll::Ready(()) } else { Poll::Pending }
+            })
+        })
+    }
+
+    fn put(&self, event: Event<'_>) {
+        self.events.borrow_mut().push_back(Some(event.into_owned()));
+    }
+}
+
+fn poll(body: Pin<&mut impl Stream<Item = Bytes>>) -> Poll<Option<Bytes>> {
+    body.poll_next(&mut Context::from_waker(Waker::noop()))
+}
+
+fn chunk(text: &'static str) -> Poll<Option<Bytes>> {
+    Poll::Ready(Some(Bytes::from(text)))
+}
+
+#[test]
+fn comments_fill_silence_and_nothing_else() {
+    let script = Script::default();
+    let mut body = pin!(script.body());
+    assert_eq!(poll(body.as_mut()), Poll::Pending);
+    assert_eq!(poll(body.as_mut()), Poll::Pending);
+    assert_eq!(
+        (script.timers.get(), script.timers_dropped.get()),
+        (1, 0),
+        "one silence, one timer"
+    );
+
+    script.fires.set(true);
+    assert_eq!(poll(body.as_mut()), chunk(":\n\n"));
+    assert_eq!(poll(body.as_mut()), Poll::Pending);
+    assert_eq!((script.timers.get(), script.timers_dropped.get()), (2, 1), "silence begins anew");
+
+    script.put(Event::new("a"));
+    script.put(Event::new("b").with_type(EventType::from_static("t")));
+    script.fires.set(true);
+    assert_eq!(poll(body.as_mut()), chunk("data: a\n\nevent: t\ndata: b\n\n"));
+    assert_eq!((script.timers.get(), script.timers_dropped.get()), (2, 2), "an event ends silence");
+    script.fires.set(false);
+    assert_eq!(poll(body.as_mut()), Poll::Pending);
+    assert_eq!((script.timers.get(), script.timers_dropped.get()), (3, 2));
+
+    script.put(Event::new("last"));
+    script.events.borrow_mut().push_back(None);
+    assert_eq!(poll(body.as_mut()), chunk("data: last\n\n"));
+    assert!(body.is_end_stream());
+    assert_eq!(poll(body.as_mut()), Poll::Ready(None));
+    assert_eq!(poll(body.as_mut()), Poll::Ready(None), "and stays over");
+}
+
+#[test]
+fn events_that_are_always_there_do_not_pile_up() {
+    let data = "x".repeat(1000);
+    let events = stream::repeat(Event::new(&data));
+    let mut body = pin!(EventBody::new(events, pending::<()>));
+    for _ in 0..10 {
+        let Poll::Ready(Some(chunk)) = poll(body.as_mut()) else { panic!("there are events") };
+        assert!((8 << 10..10 << 10).contains(&chunk.len()));
+    }
+}
+
+#[test]
+fn what_a_body_sends_another_receives() {
+    let events = [
+        Event::new("a\nb").with_id(EventId::from_static("1")),
+        Event::new("").with_type(EventType::from_static("t")).with_retry(5),
+    ];
+    let response = EventBody::new(stream::iter(events), || ready(())).into_response();
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    assert_eq!(response.headers()["cache-control"], "no-cache, no-transform");
+    let received: Vec<_> = block_on(Events::from_body(response.into_body()).collect());
+    let wire: Vec<_> =
+        decoded(&[b"id: 1\ndata: a\ndata: b\n\nevent: t\nretry: 5\ndata\n\n"], Limits::default());
+    assert_eq!(received, wire.into_iter().map(|item| Ok(item.unwrap())).collect::<Vec<_>>());
+}
+
+#[test]
+fn framed_reading_goes_on_after_an_event_that_is_too_large() {
+    let decoder = Decoder::with_limits(Limits { data: 3, ..Limits::default() });
+    let wire = &b"data: a\n\ndata: much\n\ndata: b\n\ndata: inc"[..];
+    let framed = FramedRead::with_capacity(wire, EventCodec::with_decoder(decoder), 4);
+    let items: Vec<Item> = block_on(framed.map(Result::unwrap).collect());
+    let data: Vec<_> = items.iter().map(|item| item.as_ref().map(OwnedEvent::data)).collect();
+    assert!(matches!(data[..], [Ok(a), Err(_), Ok(b)] if a == "a" && b == "b"), "{data:?}");
+}
+
+#[test]
+fn framed_writing_takes_events_and_comments() {
+    let (mut codec, mut wire) = (EventCodec::new(), BytesMut::new());
+    codec.encode(Event::new("a"), &mut wire).unwrap();
+    codec.encode(Comment::new(""), &mut wire).unwrap();
+    assert_eq!(wire, "data: a\n\n:\n\n");
+}
