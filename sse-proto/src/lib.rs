@@ -122,6 +122,7 @@ pub use event::{Comment, Event, EventId, EventType, InvalidValue};
 pub use keep_alive::KeepAlive;
 pub use lex::{Field, Lexer, Token};
 pub use limits::{EventTooLarge, InvalidLastEventId, Limits};
+pub use mime::is_event_stream;
 #[cfg(feature = "bytes")]
 pub use owned::OwnedEvent;
 pub use text::Text;

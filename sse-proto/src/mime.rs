@@ -1,10 +1,19 @@
 //! Whether a response is an event stream, by its `Content-Type` (Fetch, "extract a MIME type").
 
-/// Judges all values of the `Content-Type` headers of a response, in order.
+/// Whether a response is an event stream by its `Content-Type`: the values of these headers, in
+/// order. [`Client`](crate::Client) asks this by itself.
 ///
 /// They are split at commas. Of those that parse as a MIME type and are not `*/*`, the last one
 /// counts; its parameters do not, not even a charset.
-pub(crate) fn is_event_stream<'v>(values: impl IntoIterator<Item = &'v [u8]>) -> bool {
+///
+/// ```
+/// use sse_proto::is_event_stream;
+///
+/// assert!(is_event_stream([&b"Text/Event-Stream;charset=utf-8"[..]]));
+/// assert!(!is_event_stream([&b"text/event-stream"[..], b"text/html"]));
+/// assert!(!is_event_stream([]));
+/// ```
+pub fn is_event_stream<'v>(values: impl IntoIterator<Item = &'v [u8]>) -> bool {
     let mut last = false;
     for value in values {
         let mut rest = Some(value);

@@ -1,0 +1,87 @@
+//! A relay on hyper: decodes the event stream of another server, and encodes it for each client.
+//!
+//! ```text
+//! cargo run -p sse-proto --example relay --features http-body -- 127.0.0.1:3001 127.0.0.1:8080
+//! curl -N http://127.0.0.1:3001/clock
+//! ```
+//!
+//! What a relay of bytes could not do happens on the way: an event is passed on whole or not at
+//! all, keep-alive comments are the relay's own, and each event could be looked at or left out.
+
+use std::error::Error;
+use std::time::Duration;
+use std::{env, io};
+
+use futures_lite::StreamExt as _;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use sse_proto::{EventBody, Events, is_event_stream};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+
+type Body = UnsyncBoxBody<Bytes, std::convert::Infallible>;
+
+#[tokio::main]
+async fn main() -> io::Result<()> {
+    let mut arguments = env::args().skip(1);
+    let (Some(listen), Some(upstream)) = (arguments.next(), arguments.next()) else {
+        return Err(io::Error::other(
+            "arguments: the address to listen on, and that of the server",
+        ));
+    };
+    let listener = TcpListener::bind(listen).await?;
+    println!("http://{}", listener.local_addr()?);
+    loop {
+        let (socket, _) = listener.accept().await?;
+        let upstream = upstream.clone();
+        tokio::spawn(async move {
+            let service = service_fn(async |request| {
+                Ok::<_, io::Error>(relay(request, &upstream).await.unwrap_or_else(|error| {
+                    eprintln!("{error}");
+                    status(StatusCode::BAD_GATEWAY)
+                }))
+            });
+            // A client that leaves is no failure.
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
+        });
+    }
+}
+
+async fn relay(
+    mut request: Request<Incoming>,
+    upstream: &str,
+) -> Result<Response<Body>, Box<dyn Error + Send + Sync>> {
+    let socket = TcpStream::connect(upstream).await?;
+    let (mut sender, connection) = conn::http1::handshake(TokioIo::new(socket)).await?;
+    tokio::spawn(connection);
+    // The request goes on as it came, with its `Last-Event-ID`.
+    request.headers_mut().insert(HOST, HeaderValue::from_str(upstream)?);
+    let response = sender.send_request(request).await?;
+    if response.status() != 200 {
+        return Ok(status(response.status()));
+    }
+    let content_type = response.headers().get_all(CONTENT_TYPE);
+    if !is_event_stream(content_type.iter().map(HeaderValue::as_bytes)) {
+        return Err("the server's answer is no event stream".into());
+    }
+    let events = Events::from_body(response.into_body()).filter_map(|event| {
+        // What is too large is left out; what has broken off ends by itself.
+        event.inspect_err(|error| eprintln!("{error}")).ok()
+    });
+    let body = EventBody::new(events, || sleep(Duration::from_secs(15)));
+    Ok(body.into_response().map(BodyExt::boxed_unsync))
+}
+
+/// A response that says no more than its status.
+fn status(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Empty::new().boxed_unsync());
+    *response.status_mut() = status;
+    response
+}

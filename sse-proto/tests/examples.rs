@@ -1,0 +1,193 @@
+//! The examples do what they say, from the outside: real processes, real sockets.
+//!
+//! (`no_std` and `wasm` are built and run by `scripts/test`, `tail` is tested where it is.)
+
+#![cfg(all(feature = "http-body", feature = "serde_json"))]
+
+use std::env;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+/// Longer than anything takes that works.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An example that runs.
+struct Example {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Example {
+    fn start(name: &str, arguments: &[&str]) -> Self {
+        // Examples are built beside the tests: target/PROFILE/deps/this, target/PROFILE/examples.
+        let mut path = env::current_exe().unwrap();
+        path.pop();
+        path.pop();
+        let mut child = Command::new(path.join("examples").join(name))
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("`cargo test` without filters builds the examples");
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Self { child, output }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// Where a server says that it listens: the first line it prints.
+    fn address(&mut self) -> SocketAddr {
+        let url = self.line();
+        let authority = url.strip_prefix("http://").and_then(|rest| rest.split('/').next());
+        authority.and_then(|authority| authority.parse().ok()).expect(&url)
+    }
+
+    /// The rest of what it prints, once it has ended well.
+    fn finish(mut self) -> String {
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).unwrap();
+        assert!(self.child.wait().unwrap().success());
+        rest
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A server of the test's own.
+fn listen() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    (listener, address)
+}
+
+/// The next connection and the head of its request.
+fn accept(listener: &TcpListener) -> (TcpStream, String) {
+    let (socket, _) = listener.accept().unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let head = read_head(&socket);
+    (socket, head)
+}
+
+/// A head, byte by byte so that nothing behind it is taken; in lower case.
+fn read_head(mut socket: &TcpStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).unwrap();
+        head.push(byte[0]);
+    }
+    String::from_utf8(head).unwrap().to_ascii_lowercase()
+}
+
+/// Makes a request, and reads the response's head.
+fn get(server: SocketAddr, path: &str, headers: &str) -> (TcpStream, String) {
+    let mut socket = TcpStream::connect(server).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(socket, "GET {path} HTTP/1.1\r\nHost: {server}\r\n{headers}\r\n").unwrap();
+    let head = read_head(&socket);
+    (socket, head)
+}
+
+/// Takes the size lines off a chunked body until it has brought `wanted`.
+fn expect_chunks(socket: &TcpStream, wanted: &str) {
+    let mut socket = BufReader::new(socket);
+    let mut body = Vec::new();
+    while body.len() < wanted.len() {
+        let mut size = String::new();
+        socket.read_line(&mut size).unwrap();
+        let size = usize::from_str_radix(size.trim_end(), 16).unwrap();
+        let start = body.len();
+        body.resize(start + size + 2, 0);
+        socket.read_exact(&mut body[start..]).unwrap();
+        body.truncate(start + size);
+    }
+    assert_eq!(String::from_utf8(body).unwrap(), wanted);
+}
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+
+#[test]
+fn blocking_resumes_and_stops_when_told() {
+    let (server, address) = listen();
+    let mut example = Example::start("blocking", &[&format!("http://{address}/a?b")]);
+    let (mut socket, head) = accept(&server);
+    assert!(head.starts_with("get /a?b http/1.0\r\n"), "{head}");
+    assert!(head.contains("\r\naccept: text/event-stream\r\n"), "{head}");
+    assert!(!head.contains("last-event-id"), "{head}");
+    socket.write_all(OK).unwrap();
+    socket.write_all("retry: 5\nid: 7\nevent: tick\ndata: é\n\n".as_bytes()).unwrap();
+    assert_eq!(example.line(), "tick [7] é", "while the connection is open");
+    socket.write_all(b"id: 8\ndata: cut off").unwrap();
+    drop(socket);
+
+    let (mut socket, head) = accept(&server);
+    assert!(head.contains("\r\nlast-event-id: 7\r\n"), "{head}");
+    socket.write_all(OK).unwrap();
+    socket.write_all(b"data: b\n\n").unwrap();
+    drop(socket);
+
+    let (mut socket, _) = accept(&server);
+    socket.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+    assert_eq!(example.finish(), "message [7] b\n");
+}
+
+#[test]
+fn llm_understands_both_vendors() {
+    let said = "Hello, wörld: 世界 🦀\n“done”\n";
+    let wanted = format!("v1/chat/completions: {said}v1/messages: {said}");
+    assert_eq!(Example::start("llm", &[]).finish(), wanted);
+}
+
+#[test]
+fn axum_counts_from_where_the_client_was() {
+    let mut example = Example::start("axum", &["127.0.0.1:0"]);
+    let (socket, head) = get(example.address(), "/counter", "Last-Event-ID: 41\r\n");
+    assert!(head.starts_with("http/1.1 200 ok\r\n"), "{head}");
+    assert!(head.contains("\r\ncontent-type: text/event-stream\r\n"), "{head}");
+    expect_chunks(&socket, "event: count\nid: 42\ndata: 42\n\nevent: count\nid: 43\ndata: 43\n\n");
+}
+
+#[test]
+fn relay_passes_events_on_and_nothing_else() {
+    let (server, upstream) = listen();
+    let mut example = Example::start("relay", &["127.0.0.1:0", &upstream]);
+    let relay = example.address();
+    let client = std::thread::spawn(move || get(relay, "/x", "Last-Event-ID: 6\r\n"));
+    let (mut socket, head) = accept(&server);
+    assert!(head.starts_with("get /x http/1.1\r\n"), "{head}");
+    assert!(head.contains("\r\nlast-event-id: 6\r\n"), "{head}");
+    socket.write_all(OK).unwrap();
+    let (client, head) = client.join().unwrap();
+    assert!(head.contains("\r\ncontent-type: text/event-stream\r\n"), "before any event: {head}");
+    for byte in "\u{FEFF}: comment\r\nid:7\r\nretry: 5\r\r\ndata:ä\rdata\r\n\nevent: t\r\n".bytes()
+    {
+        socket.write_all(&[byte]).unwrap();
+    }
+    expect_chunks(&client, "id: 7\nretry: 5\ndata: ä\ndata: \n\n");
+    socket.write_all(b"data: z\n\ndata: cut of").unwrap();
+    expect_chunks(&client, "event: t\ndata: z\n\n");
+    drop(socket);
+    let mut rest = [0; 5];
+    (&client).read_exact(&mut rest).unwrap();
+    assert_eq!(&rest, b"0\r\n\r\n", "what was cut off is not passed on");
+
+    for (answer, status) in [
+        ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "404"),
+        ("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 0\r\n\r\n", "502"),
+    ] {
+        let client = std::thread::spawn(move || get(relay, "/x", ""));
+        accept(&server).0.write_all(answer.as_bytes()).unwrap();
+        let (_, head) = client.join().unwrap();
+        assert!(head.starts_with(&format!("http/1.1 {status} ")), "{head}");
+    }
+}
