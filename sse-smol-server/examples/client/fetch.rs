@@ -1,0 +1,169 @@
+//! One request over HTTP/1.1, and the redirects that answer it (Fetch, "HTTP-redirect fetch").
+
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
+    CONTENT_LOCATION, CONTENT_TYPE, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, LOCATION,
+    TRANSFER_ENCODING,
+};
+use http::{Method, Response, StatusCode};
+use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use smol::net::TcpStream;
+use smol::unblock;
+use url::{Position, Url};
+
+use super::Result;
+use super::body::Body;
+
+/// What is asked for. Redirects change it.
+#[derive(Debug)]
+pub(crate) struct Request {
+    pub(crate) url: Url,
+    pub(crate) method: Method,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+/// As many redirects as Fetch follows.
+const MAX_REDIRECTS: usize = 20;
+
+/// A response's head, and those of interim responses before it, take no more bytes, and each has no
+/// more headers.
+const MAX_HEAD: usize = 64 << 10;
+const MAX_HEADERS: usize = 128;
+
+/// Makes the request, and those that redirects ask for. Gives the response that is none.
+pub(crate) async fn fetch(request: &mut Request) -> Result<Response<Body>> {
+    for _ in 0..MAX_REDIRECTS {
+        let response = exchange(request).await?;
+        let Some(location) = location(&response)? else {
+            return Ok(response);
+        };
+        request.redirect(response.status(), &location)?;
+    }
+    let response = exchange(request).await?;
+    match location(&response)? {
+        Some(_) => Err("too many redirects".into()),
+        None => Ok(response),
+    }
+}
+
+/// Where a redirect leads. One that does not say so is a response like any other.
+fn location(response: &Response<Body>) -> Result<Option<String>> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let mut locations = response.headers().get_all(LOCATION).iter();
+    let first = locations.next().filter(|location| !location.is_empty());
+    if locations.any(|other| Some(other) != first) {
+        return Err("the redirect leads to several places".into());
+    }
+    Ok(first.map(|location| String::from_utf8_lossy(location.as_bytes()).into_owned()))
+}
+
+impl Request {
+    pub(crate) const fn new(url: Url, method: Method, headers: HeaderMap, body: Vec<u8>) -> Self {
+        Self { url, method, headers, body }
+    }
+
+    fn redirect(&mut self, status: StatusCode, location: &str) -> Result<()> {
+        let target = self.url.join(location)?;
+        let becomes_get = match status {
+            StatusCode::SEE_OTHER => self.method != Method::HEAD,
+            StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => self.method == Method::POST,
+            _ => false,
+        };
+        if becomes_get {
+            self.method = Method::GET;
+            self.body.clear();
+            for name in [CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LOCATION, CONTENT_TYPE] {
+                self.headers.remove(name);
+            }
+        }
+        if target.origin() != self.url.origin() {
+            // Secrets are for those who they were given for.
+            self.headers.remove(AUTHORIZATION);
+            self.headers.remove(COOKIE);
+        }
+        self.url = target;
+        Ok(())
+    }
+
+    fn encode(&self) -> Result<Vec<u8>> {
+        let mut headers = self.headers.clone();
+        let host = &self.url[Position::BeforeHost..Position::AfterPort];
+        headers.insert(HOST, HeaderValue::from_str(host)?);
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        headers.remove(TRANSFER_ENCODING);
+        headers.remove(CONTENT_LENGTH);
+        if !self.body.is_empty() || matches!(self.method, Method::POST | Method::PUT) {
+            headers.insert(CONTENT_LENGTH, self.body.len().into());
+        }
+        let target = &self.url[Position::BeforePath..Position::AfterQuery];
+        let mut wire = format!("{} {target} HTTP/1.1\r\n", self.method).into_bytes();
+        for (name, value) in &headers {
+            wire.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+        }
+        wire.extend(b"\r\n");
+        wire.extend(&self.body);
+        Ok(wire)
+    }
+}
+
+/// One request and its response.
+async fn exchange(request: &Request) -> Result<Response<Body>> {
+    let url = request.url.clone();
+    if url.scheme() != "http" {
+        return Err(format!("{url} is not http").into());
+    }
+    let addresses = unblock(move || url.socket_addrs(|| None)).await?;
+    let mut socket = TcpStream::connect(&addresses[..]).await?;
+    socket.write_all(&request.encode()?).await?;
+    let (status, headers, wire) = read_head(&mut socket).await?;
+    let mut response = Response::new(Body::new(socket, wire, &headers)?);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    Ok(response)
+}
+
+/// The head of a response, and what has arrived behind it.
+async fn read_head(socket: &mut TcpStream) -> Result<(StatusCode, HeaderMap, Vec<u8>)> {
+    let mut wire = Vec::new();
+    let mut buffer = [0; 4096];
+    let mut room = MAX_HEAD;
+    loop {
+        while let Some((len, status, headers)) = parse_head(&wire)? {
+            wire.drain(..len);
+            // Interim responses are as if they were not there; nobody asked for another protocol.
+            if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
+                return Ok((status, headers, wire));
+            }
+        }
+        loop {
+            let count = socket.read(&mut buffer).await?;
+            if count == 0 {
+                return Err("the connection ended before the response".into());
+            }
+            room = room.checked_sub(count).ok_or("the head of the response is too large")?;
+            wire.extend_from_slice(&buffer[..count]);
+            // Heads end where a line does. One that comes byte by byte is not to be parsed for each.
+            if buffer[..count].contains(&b'\n') {
+                break;
+            }
+        }
+    }
+}
+
+/// A head, with its length, if all of it is there.
+fn parse_head(wire: &[u8]) -> Result<Option<(usize, StatusCode, HeaderMap)>> {
+    let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut fields);
+    let httparse::Status::Complete(len) = response.parse(wire)? else {
+        return Ok(None);
+    };
+    let mut headers = HeaderMap::new();
+    for field in response.headers {
+        let name = HeaderName::from_bytes(field.name.as_bytes())?;
+        headers.append(name, HeaderValue::from_bytes(field.value)?);
+    }
+    Ok(Some((len, StatusCode::from_u16(response.code.unwrap_or(0))?, headers)))
+}

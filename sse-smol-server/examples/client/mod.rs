@@ -1,0 +1,199 @@
+//! An `EventSource` on smol: [`sse_proto::Client`] decides everything, what is here is sockets and
+//! HTTP around it.
+
+#![allow(dead_code)] // each example uses a part of it
+
+mod body;
+mod fetch;
+
+use std::collections::VecDeque;
+use std::error::Error;
+use std::future::pending;
+use std::time::{Duration, Instant};
+
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use smol::Timer;
+use smol::future::FutureExt as _;
+use sse_proto::{Client, ClientConfig, Decoder, InvalidLastEventId, ReadyState, Response};
+
+pub(crate) use fetch::{Request, fetch};
+
+pub(crate) type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
+
+/// A stream that is followed from one connection to the next.
+pub(crate) struct EventSource {
+    client: Client<Instant>,
+    /// What redirects have made of it stays: it is the same request that is made again.
+    request: Request,
+    /// The request is to be made, or was begun.
+    requesting: bool,
+    connection: Option<body::Body>,
+    /// A piece of the body, and how much of it has been read.
+    piece: Vec<u8>,
+    read: usize,
+    /// What is known of the comment that is being received.
+    comment: Vec<u8>,
+    news: VecDeque<News>,
+}
+
+/// What an [`EventSource`] has to say.
+pub(crate) enum News {
+    /// Connected.
+    Open,
+    Event {
+        event_type: String,
+        data: String,
+        last_event_id: String,
+    },
+    Comment(String),
+    /// The connection is over, or could not be made, or something in it was no good.
+    Error(Box<dyn Error + Send + Sync>),
+}
+
+/// No more is kept of a comment.
+const MAX_COMMENT: usize = 1 << 20;
+
+impl EventSource {
+    /// The last event ID is empty, or one to begin behind.
+    pub(crate) fn new(
+        request: Request,
+        config: ClientConfig,
+        last_event_id: &str,
+    ) -> Result<Self, InvalidLastEventId> {
+        let mut decoder = Decoder::new();
+        decoder.set_last_event_id(last_event_id)?;
+        Ok(Self {
+            client: Client::with_decoder(config, decoder),
+            request,
+            requesting: false,
+            connection: None,
+            piece: Vec::new(),
+            read: 0,
+            comment: Vec::new(),
+            news: VecDeque::new(),
+        })
+    }
+
+    /// What comes next, or `None` when nothing will. If the future is dropped, nothing is lost, but a
+    /// request that is not yet answered is made again.
+    pub(crate) async fn next(&mut self) -> Option<News> {
+        loop {
+            if let Some(news) = self.news.pop_front() {
+                return Some(news);
+            }
+            if self.client.ready_state() == ReadyState::Closed {
+                return None;
+            }
+            if let Err(error) = self.prepare() {
+                return Some(News::Error(error));
+            }
+            let deadline = self.client.poll_timeout();
+            let time_comes = async {
+                match deadline {
+                    Some(deadline) => Timer::at(deadline).await,
+                    None => pending().await,
+                };
+                None
+            };
+            // What is there counts, even if it is late.
+            let over = match async { Some(self.step().await) }.or(time_comes).await {
+                Some(step) => step.err(),
+                None if self.client.handle_timeout(Instant::now(), fastrand::u32(..)) => {
+                    Some("nothing has come for too long".into())
+                }
+                None => None,
+            };
+            if let Some(error) = over {
+                self.requesting = false;
+                self.connection = None;
+                self.client.handle_end(Instant::now(), fastrand::u32(..));
+                self.news.push_back(News::Error(error));
+            }
+        }
+    }
+
+    /// Drops the connection, and connects again at once.
+    pub(crate) fn restart(&mut self) {
+        self.connection = None;
+        self.client.restart();
+    }
+
+    /// If the time for a request has come, gives it its headers, and says if one cannot be had.
+    fn prepare(&mut self) -> Result<()> {
+        let Some(wanted) = self.client.poll_request(Instant::now()) else {
+            return Ok(());
+        };
+        self.requesting = true;
+        self.request.headers.remove("last-event-id");
+        for (name, value) in wanted.headers() {
+            // The id is text, as the standard reads it.
+            let value = HeaderValue::from_str(&String::from_utf8_lossy(value))?;
+            self.request.headers.insert(name, value);
+        }
+        match wanted.unsendable_id() {
+            Some(id) => Err(format!("no header can hold the last event ID {id:?}").into()),
+            None => Ok(()),
+        }
+    }
+
+    async fn step(&mut self) -> Result<()> {
+        match &mut self.connection {
+            None if self.requesting => self.connect().await,
+            None => pending().await,
+            Some(_) if self.read < self.piece.len() => {
+                self.decode();
+                Ok(())
+            }
+            Some(connection) => {
+                self.piece = connection.next().await?.ok_or("the stream has ended")?;
+                self.read = 0;
+                Ok(())
+            }
+        }
+    }
+
+    async fn connect(&mut self) -> Result<()> {
+        let response = fetch(&mut self.request).await?;
+        let content_type = response.headers().get_all(CONTENT_TYPE);
+        let content_type: Vec<&[u8]> = content_type.iter().map(HeaderValue::as_bytes).collect();
+        let retry_after = response
+            .headers()
+            .get(RETRY_AFTER)
+            .and_then(|seconds| seconds.to_str().ok()?.parse().ok().map(Duration::from_secs));
+        let status = response.status().as_u16();
+        let head = Response { status, content_type: &content_type, retry_after };
+        self.client.handle_response(head, Instant::now())?;
+        self.requesting = false;
+        self.connection = Some(response.into_body());
+        self.piece.clear();
+        self.read = 0;
+        self.comment.clear();
+        self.news.push_back(News::Open);
+        Ok(())
+    }
+
+    /// Reads the piece at hand up to the next event.
+    fn decode(&mut self) {
+        let (comment, news) = (&mut self.comment, &mut self.news);
+        let on_comment = |part: &[u8], end| {
+            let room = MAX_COMMENT - comment.len();
+            comment.extend_from_slice(&part[..part.len().min(room)]);
+            if end {
+                let text = String::from_utf8_lossy(comment).into_owned();
+                comment.clear();
+                news.push_back(News::Comment(text));
+            }
+        };
+        let mut rest = &self.piece[self.read..];
+        match self.client.next_event_with_comments(&mut rest, Instant::now(), on_comment) {
+            Ok(None) => {}
+            Ok(Some(event)) => self.news.push_back(News::Event {
+                event_type: event.event_type().to_string(),
+                data: event.data().to_string(),
+                last_event_id: event.last_event_id().to_string(),
+            }),
+            Err(error) => self.news.push_back(News::Error(error.into())),
+        }
+        self.read = self.piece.len() - rest.len();
+    }
+}
