@@ -1,6 +1,7 @@
 //! `EventSource` without the fetch (HTML Standard, 9.2.2 and 9.2.3).
 
 use core::fmt;
+use core::iter;
 use core::ops::Add;
 use core::time::Duration;
 
@@ -106,17 +107,19 @@ pub struct Request<'c> {
 }
 
 impl<'c> Request<'c> {
-    /// Names and values of the headers: `Accept`, `Cache-Control` and, if there is a last event ID
-    /// that can be sent, `Last-Event-ID` (9.2.4).
+    /// Names and values of the headers: `Accept`, those of Fetch's cache mode `no-store`, and, if
+    /// there is a last event ID that can be sent, `Last-Event-ID` (9.2.4).
     ///
     /// A space or tab at the ends of the id is not part of a header's value, and does not arrive.
+    /// An id that is no UTF-8 is here as it came; the standard would send it as
+    /// [`Text::to_str_lossy`] reads it.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &'c [u8])> + use<'c> {
         let id = self.last_event_id.as_bytes();
         let id =
             (!id.is_empty() && self.unsendable_id().is_none()).then_some(("Last-Event-ID", id));
-        [("Accept", &b"text/event-stream"[..]), ("Cache-Control", b"no-cache")]
-            .into_iter()
-            .chain(id)
+        let accept = ("Accept", &b"text/event-stream"[..]);
+        let no_store = [("Cache-Control", &b"no-cache"[..]), ("Pragma", b"no-cache")];
+        iter::once(accept).chain(no_store).chain(id)
     }
 
     /// The last event ID, if it cannot be the value of a header: it has a control character. It is
@@ -147,7 +150,7 @@ impl<'c> Request<'c> {
 /// let ok = Response { status: 200, content_type: &[b"text/event-stream"], retry_after: None };
 ///
 /// let mut client = Client::new(ClientConfig::default());
-/// assert_eq!(client.poll_request(now).unwrap().headers().count(), 2);
+/// assert_eq!(client.poll_request(now).unwrap().headers().count(), 3);
 /// client.handle_response(ok, now)?;
 /// let mut chunk: &[u8] = b"retry: 500\nid: 7\ndata: a\n\ndata: cut of";
 /// while let Some(event) = client.next_event(&mut chunk, now)? {
@@ -237,6 +240,7 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: Buffer> Client<I, B> {
             self.state = State::Open(now);
             return Ok(());
         };
+        self.attempts = self.attempts.saturating_add(1);
         self.state = match (response.status, response.retry_after) {
             (429 | 503, Some(wait)) if self.config.honour_retry_after && self.may_repeat() => {
                 State::Waiting(now + wait.min(LONGEST_WAIT))
@@ -295,12 +299,8 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: Buffer> Client<I, B> {
             return;
         }
         self.attempts = self.attempts.saturating_add(1);
-        let spent = self.config.max_attempts.is_some_and(|most| self.attempts >= most);
-        self.state = if spent || !self.may_repeat() {
-            State::Closed
-        } else {
-            State::Waiting(now + self.wait(random))
-        };
+        self.state =
+            if self.may_repeat() { State::Waiting(now + self.wait(random)) } else { State::Closed };
     }
 
     /// Time has come to [`poll_timeout`](Self::poll_timeout). True if the connection has been silent
@@ -356,6 +356,9 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: Buffer> Client<I, B> {
     }
 
     fn may_repeat(&self) -> bool {
+        if self.config.max_attempts.is_some_and(|most| self.attempts >= most) {
+            return false;
+        }
         match self.config.repeat {
             Repeat::Always => true,
             Repeat::WithId => !self.decoder.last_event_id().is_empty(),
