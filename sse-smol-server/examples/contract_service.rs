@@ -159,7 +159,10 @@ impl Service {
         };
         match serde_json::from_slice(command) {
             Ok(Command::Listen) => {}
-            // One that is yet to be done is as good as two, and what is closed stays closed.
+            Ok(Command::Restart) if stream.restarts.is_closed() => {
+                return text(StatusCode::CONFLICT, "The stream is closed for good.");
+            }
+            // If it is full, there is a restart yet to be done, which is as good as two.
             Ok(Command::Restart) => drop(stream.restarts.try_send(())),
             Err(error) => return bad(&error),
         }

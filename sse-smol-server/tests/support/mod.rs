@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // each test file uses a part of it
 
+pub(crate) mod contract;
 pub(crate) mod subscriber;
 
 use std::future::Future;
