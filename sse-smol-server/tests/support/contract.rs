@@ -130,6 +130,15 @@ impl Followed<'_> {
     }
 }
 
+impl Drop for Followed<'_> {
+    /// So that it does not go on connecting, at the expense of others.
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            self.stop();
+        }
+    }
+}
+
 /// Where streams are.
 pub(crate) struct Origin {
     pub(crate) address: SocketAddr,
