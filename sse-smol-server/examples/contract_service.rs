@@ -186,7 +186,7 @@ impl Parameters {
         if let Some(delay) = self.initial_delay_ms {
             config.reconnection_time = Duration::from_millis(delay);
         }
-        let request = client::Request::new(url, method, headers, body);
+        let request = client::Request::new(url, method, headers, body)?;
         Ok(EventSource::new(request, config, &self.last_event_id.unwrap_or_default())?)
     }
 }
@@ -221,7 +221,7 @@ async fn report(url: String, message: &Value) -> Result<()> {
     let json = (CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let body = message.to_string().into_bytes();
     let mut request =
-        client::Request::new(url.parse()?, Method::POST, HeaderMap::from_iter([json]), body);
+        client::Request::new(url.parse()?, Method::POST, HeaderMap::from_iter([json]), body)?;
     let status = fetch(&mut request).await?.status();
     if status.is_success() { Ok(()) } else { Err(status.to_string().into()) }
 }

@@ -19,7 +19,7 @@ use smol::block_on;
 use sse_proto::ClientConfig;
 use url::Url;
 
-use crate::client::{EventSource, News, Request};
+use crate::client::{EventSource, News, Request, Result};
 
 /// Prints the events of a stream as they come.
 #[derive(Parser)]
@@ -38,7 +38,16 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    match run(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> Result<()> {
     let config = ClientConfig {
         read_timeout: Some(Duration::from_secs(args.read_timeout)),
         backoff_cap: Some(Duration::from_secs(30)),
@@ -46,18 +55,9 @@ fn main() -> ExitCode {
         honour_retry_after: true,
         ..ClientConfig::default()
     };
-    let request = Request::new(args.url, Method::GET, HeaderMap::new(), Vec::new());
-    match EventSource::new(request, config, &args.last_event_id) {
-        Ok(source) => match block_on(follow(source, args.json)) {
-            Ok(()) => ExitCode::SUCCESS,
-            // Whoever reads has read enough.
-            Err(_) => ExitCode::FAILURE,
-        },
-        Err(error) => {
-            eprintln!("--last-event-id: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    let request = Request::new(args.url, Method::GET, HeaderMap::new(), Vec::new())?;
+    let source = EventSource::new(request, config, &args.last_event_id)?;
+    Ok(block_on(follow(source, args.json))?)
 }
 
 async fn follow(mut source: EventSource, json: bool) -> io::Result<()> {

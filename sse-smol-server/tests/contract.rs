@@ -52,6 +52,7 @@ fn it_says_what_it_can_do_and_refuses_what_it_cannot() {
         r#"{"streamUrl":"http://127.0.0.1:1/"}"#,
         r#"{"callbackUrl":"http://127.0.0.1:1/"}"#,
         &with("streamUrl", "not a URL".into()),
+        &with("streamUrl", "https://127.0.0.1/".into()),
         &with("callbackUrl", Value::Null),
         &with("initialDelayMs", (-1).into()),
         &with("readTimeoutMs", "soon".into()),

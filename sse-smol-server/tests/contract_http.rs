@@ -202,7 +202,9 @@ fn the_last_content_type_that_is_one_decides() {
     let service = Service::start();
     let answer = |origin: &Origin, types: &[&str]| {
         let stream = service.follow(&origin.url("/"), at_once());
-        let headers: String = types.iter().map(|one| format!("Content-Type:{one}\r\n")).collect();
+        let headers: Vec<String> =
+            types.iter().map(|one| format!("Content-Type:{one}\r\n")).collect();
+        let headers = headers.concat();
         let mut visit = origin.accept();
         visit.write(format!("HTTP/1.1 200 OK\r\n{headers}\r\ndata: caf\u{E9}\n\n"));
         stream
@@ -264,6 +266,31 @@ fn interim_responses_are_as_if_they_were_not_there() {
 }
 
 #[test]
+fn lines_of_a_head_that_mean_nothing_do_no_harm() {
+    let (service, origin) = (Service::start(), Origin::start());
+    let stream = service.follow(&origin.url("/"), at_once());
+    let mut visit = origin.accept();
+    visit.write(
+        "HTTP/1.1 200 All is well\r\nno header\r\nServer: caf\u{E9}\r\nbad name: 1\r\n\
+         Content-Type : text/event-stream\r\n\r\ndata: a\n\n",
+    );
+    stream.event("", "a");
+}
+
+#[test]
+fn an_answer_counts_though_the_request_was_not_read() {
+    let (service, origin) = (Service::start(), Origin::start());
+    let body = "x".repeat(700 << 10);
+    let parameters = json!({ "method": "POST", "body": body, "initialDelayMs": 600_000 });
+    let stream = service.follow(&origin.url("/"), parameters);
+    let mut connection = origin.connection();
+    connection.write_all(b"HTTP/1.1 413 Content Too Large\r\n\r\n").unwrap();
+    drop(connection);
+    assert!(stream.error().contains("413"));
+    stream.is_closed(&origin);
+}
+
+#[test]
 fn what_is_no_response_is_tried_again() {
     let (service, origin) = (Service::start(), Origin::start());
     let stream = service.follow(&origin.url("/"), at_once());
@@ -278,11 +305,22 @@ fn what_is_no_response_is_tried_again() {
         "data: a\n\n",
         "HTTP/1.1 000 None\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
     ] {
         origin.accept().write(no_response);
+        stream.error();
+    }
+    // Streams that nobody can read.
+    for header in [
+        "Transfer-Encoding: gzip, chunked",
+        "Content-Encoding: gzip",
+        "Content-Length: 1\r\nContent-Length: 2",
+        "Content-Length: -1",
+        "Content-Length: +1",
+        "Content-Length:",
+    ] {
+        let head =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{header}\r\n\r\n");
+        origin.accept().write(head + "data: a\n\n");
         stream.error();
     }
     // Heads have an end; this one would have none.

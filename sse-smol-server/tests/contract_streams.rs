@@ -118,6 +118,7 @@ fn ids_last_until_another_comes() {
             Some("caf\u{E9} <\u{1F980}>"),
         ),
         ("id:  b \ndata: a\n\n", " b ", Some("b")),
+        ("id:  \ndata: a\n\n", " ", Some("")),
         ("id\ndata: a\n\n", "", None),
         ("id: 3\ndata: a\n\nid: 4\n\nid: 5\n", "3", Some("4")),
         ("id: \ndata: a\n\n", "", None),

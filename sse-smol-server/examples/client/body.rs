@@ -1,12 +1,13 @@
 //! Bodies of responses, without their framing (RFC 9112, 6 and 7).
 
 use http::HeaderMap;
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
 use httparse::{Status, parse_chunk_size};
 use smol::io::AsyncReadExt as _;
 use smol::net::TcpStream;
 
 use super::Result;
+use super::fetch::Incoming;
 
 /// A body that is being received.
 pub(crate) struct Body {
@@ -41,8 +42,10 @@ const READ: usize = 16 << 10;
 const MAX_LINE: usize = 4096;
 
 impl Body {
-    /// `wire` is what has arrived behind the head.
-    pub(crate) fn new(socket: TcpStream, wire: Vec<u8>, headers: &HeaderMap) -> Result<Self> {
+    pub(crate) fn new((socket, wire): Incoming, headers: &HeaderMap) -> Result<Self> {
+        if let Some(coding) = headers.get(CONTENT_ENCODING).filter(|coding| *coding != "identity") {
+            return Err(format!("the content coding is {coding:?}").into());
+        }
         let state = match headers.get(TRANSFER_ENCODING) {
             Some(coding) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => State::ChunkSize,
             Some(coding) => return Err(format!("the transfer coding is {coding:?}").into()),

@@ -6,22 +6,24 @@ use http::header::{
     TRANSFER_ENCODING,
 };
 use http::{Method, Response, StatusCode};
+use httparse::{ParserConfig, Status};
 use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use smol::net::TcpStream;
 use smol::unblock;
 use url::{Position, Url};
 
 use super::Result;
-use super::body::Body;
 
 /// What is asked for. Redirects change it.
-#[derive(Debug)]
 pub(crate) struct Request {
-    pub(crate) url: Url,
-    pub(crate) method: Method,
+    url: Url,
+    method: Method,
     pub(crate) headers: HeaderMap,
-    pub(crate) body: Vec<u8>,
+    body: Vec<u8>,
 }
+
+/// The connection, and what has arrived on it behind the head.
+pub(crate) type Incoming = (TcpStream, Vec<u8>);
 
 /// As many redirects as Fetch follows.
 const MAX_REDIRECTS: usize = 20;
@@ -32,7 +34,7 @@ const MAX_HEAD: usize = 64 << 10;
 const MAX_HEADERS: usize = 128;
 
 /// Makes the request, and those that redirects ask for. Gives the response that is none.
-pub(crate) async fn fetch(request: &mut Request) -> Result<Response<Body>> {
+pub(crate) async fn fetch(request: &mut Request) -> Result<Response<Incoming>> {
     for _ in 0..MAX_REDIRECTS {
         let response = exchange(request).await?;
         let Some(location) = location(&response)? else {
@@ -48,7 +50,7 @@ pub(crate) async fn fetch(request: &mut Request) -> Result<Response<Body>> {
 }
 
 /// Where a redirect leads. One that does not say so is a response like any other.
-fn location(response: &Response<Body>) -> Result<Option<String>> {
+fn location(response: &Response<Incoming>) -> Result<Option<String>> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
     }
@@ -61,12 +63,14 @@ fn location(response: &Response<Body>) -> Result<Option<String>> {
 }
 
 impl Request {
-    pub(crate) const fn new(url: Url, method: Method, headers: HeaderMap, body: Vec<u8>) -> Self {
-        Self { url, method, headers, body }
+    pub(crate) fn new(url: Url, method: Method, headers: HeaderMap, body: Vec<u8>) -> Result<Self> {
+        is_http(&url)?;
+        Ok(Self { url, method, headers, body })
     }
 
     fn redirect(&mut self, status: StatusCode, location: &str) -> Result<()> {
         let target = self.url.join(location)?;
+        is_http(&target)?;
         let becomes_get = match status {
             StatusCode::SEE_OTHER => self.method != Method::HEAD,
             StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => self.method == Method::POST,
@@ -109,33 +113,34 @@ impl Request {
     }
 }
 
+fn is_http(url: &Url) -> Result<()> {
+    if url.scheme() == "http" { Ok(()) } else { Err(format!("{url} is not http").into()) }
+}
+
 /// One request and its response.
-async fn exchange(request: &Request) -> Result<Response<Body>> {
+async fn exchange(request: &Request) -> Result<Response<Incoming>> {
     let url = request.url.clone();
-    if url.scheme() != "http" {
-        return Err(format!("{url} is not http").into());
-    }
     let addresses = unblock(move || url.socket_addrs(|| None)).await?;
     let mut socket = TcpStream::connect(&addresses[..]).await?;
-    socket.write_all(&request.encode()?).await?;
-    let (status, headers, wire) = read_head(&mut socket).await?;
-    let mut response = Response::new(Body::new(socket, wire, &headers)?);
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    Ok(response)
+    let sent = socket.write_all(&request.encode()?).await;
+    // Who answers before everything has arrived may take no more; the answer counts.
+    let (head, wire) =
+        read_head(&mut socket).await.map_err(|error| sent.err().map_or(error, Into::into))?;
+    Ok(head.map(|()| (socket, wire)))
 }
 
 /// The head of a response, and what has arrived behind it.
-async fn read_head(socket: &mut TcpStream) -> Result<(StatusCode, HeaderMap, Vec<u8>)> {
+async fn read_head(socket: &mut TcpStream) -> Result<(Response<()>, Vec<u8>)> {
     let mut wire = Vec::new();
     let mut buffer = [0; 4096];
     let mut room = MAX_HEAD;
     loop {
-        while let Some((len, status, headers)) = parse_head(&wire)? {
+        while let Some((head, len)) = parse_head(&wire)? {
             wire.drain(..len);
             // Interim responses are as if they were not there; nobody asked for another protocol.
+            let status = head.status();
             if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
-                return Ok((status, headers, wire));
+                return Ok((head, wire));
             }
         }
         loop {
@@ -153,17 +158,22 @@ async fn read_head(socket: &mut TcpStream) -> Result<(StatusCode, HeaderMap, Vec
     }
 }
 
-/// A head, with its length, if all of it is there.
-fn parse_head(wire: &[u8]) -> Result<Option<(usize, StatusCode, HeaderMap)>> {
+/// A head and its length, if all of it is there. Lines that are no headers mean nothing.
+fn parse_head(wire: &[u8]) -> Result<Option<(Response<()>, usize)>> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut response = httparse::Response::new(&mut fields);
-    let httparse::Status::Complete(len) = response.parse(wire)? else {
+    let mut parsed = httparse::Response::new(&mut fields);
+    let status = ParserConfig::default()
+        .allow_spaces_after_header_name_in_responses(true)
+        .ignore_invalid_headers_in_responses(true)
+        .parse_response(&mut parsed, wire)?;
+    let Status::Complete(len) = status else {
         return Ok(None);
     };
-    let mut headers = HeaderMap::new();
-    for field in response.headers {
+    let mut head = Response::new(());
+    *head.status_mut() = StatusCode::from_u16(parsed.code.unwrap_or(0))?;
+    for field in parsed.headers {
         let name = HeaderName::from_bytes(field.name.as_bytes())?;
-        headers.append(name, HeaderValue::from_bytes(field.value)?);
+        head.headers_mut().append(name, HeaderValue::from_bytes(field.value)?);
     }
-    Ok(Some((len, StatusCode::from_u16(response.code.unwrap_or(0))?, headers)))
+    Ok(Some((head, len)))
 }

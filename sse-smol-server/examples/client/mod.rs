@@ -20,7 +20,7 @@ pub(crate) use fetch::{Request, fetch};
 
 pub(crate) type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
-/// A stream that is followed from one connection to the next.
+/// A stream that is followed from one connection to the next. To drop it is to close it.
 pub(crate) struct EventSource {
     client: Client<Instant>,
     /// What redirects have made of it stays: it is the same request that is made again.
@@ -163,8 +163,9 @@ impl EventSource {
         let status = response.status().as_u16();
         let head = Response { status, content_type: &content_type, retry_after };
         self.client.handle_response(head, Instant::now())?;
+        let (head, incoming) = response.into_parts();
+        self.connection = Some(body::Body::new(incoming, &head.headers)?);
         self.requesting = false;
-        self.connection = Some(response.into_body());
         self.piece.clear();
         self.read = 0;
         self.comment.clear();
