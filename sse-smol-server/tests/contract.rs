@@ -131,8 +131,9 @@ fn requests_say_what_an_event_source_says() {
 
 #[test]
 fn post_and_report_send_their_body_with_each_request() {
-    let (service, origin) = (Service::start(), Origin::start());
+    let service = Service::start();
     for method in ["POST", "REPORT"] {
+        let origin = Origin::start();
         let body = r#"{"hello": "wörld"}"#;
         let parameters = json!({
             "method": method, "body": body, "initialDelayMs": 0,
@@ -151,7 +152,6 @@ fn post_and_report_send_their_body_with_each_request() {
             drop(visit);
             stream.error();
         }
-        assert_eq!(stream.stop(), 204);
     }
 }
 
