@@ -314,6 +314,14 @@ fn close_is_the_end_at_any_moment() {
     assert_eq!(client.ready_state(), ReadyState::Closed, "while the request is out");
 
     let mut client = open(ClientConfig::default());
+    client.close();
+    client.close();
+    assert!(
+        feed(&mut client, b"data: a\n\n", ms(0)).is_empty(),
+        "as soon as it is open, and twice"
+    );
+
+    let mut client = open(ClientConfig::default());
     let mut chunk: &[u8] = b"data: a\n\ndata: b\n\n";
     assert_eq!(client.next_event(&mut chunk, ms(0)).unwrap().unwrap().data(), "a");
     client.close();
