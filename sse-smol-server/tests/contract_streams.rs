@@ -185,6 +185,20 @@ fn many_events_in_one_piece_are_reported_in_order() {
 }
 
 #[test]
+fn a_response_may_come_byte_by_byte() {
+    let (service, origin) = (Service::start(), Origin::start());
+    let stream = service.follow(&origin.url("/"), at_once());
+    let mut visit = origin.accept();
+    for byte in b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
+        Transfer-Encoding: chunked\r\n\r\n0a;e=f\r\nid: 1\r\ndat\r\n00e\r\na: \xF0\x9F\xA6\x80\r\n\r\n:c\r\r\n"
+    {
+        visit.write([*byte]);
+    }
+    stream.event("1", "\u{1F980}");
+    assert_eq!(stream.next()["comment"], "c");
+}
+
+#[test]
 fn large_values_arrive_in_pieces_of_any_size() {
     const SIZE: usize = 5 << 20;
     let (service, origin) = (Service::start(), Origin::start());

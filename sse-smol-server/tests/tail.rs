@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
+use support::contract::Origin;
 use support::{Binary, read_response, send};
 
 struct Tail {
@@ -97,4 +98,22 @@ fn it_ends_when_the_server_says_that_there_is_no_more() {
     tail.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
     assert!(errors.contains("the status is 204"), "{errors}");
     assert!(tail.child.wait().unwrap().success());
+}
+
+#[test]
+fn it_comes_back_when_a_busy_server_told_it_to() {
+    let origin = Origin::start();
+    let mut tail = Tail::start(&["--json", &origin.url("/")]);
+    origin.accept().write("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\n\r\n");
+    let mut visit = origin.accept();
+    visit.open();
+    visit.write("data: a\n\n");
+    assert_eq!(tail.next(), ("message".to_owned(), String::new(), "a".to_owned()));
+}
+
+#[test]
+fn it_refuses_what_it_cannot_follow() {
+    for arguments in [&["https://127.0.0.1/"][..], &["a"], &["--last-event-id=\n", "http://a/"]] {
+        assert!(!Tail::start(arguments).child.wait().unwrap().success(), "{arguments:?}");
+    }
 }

@@ -92,24 +92,26 @@ impl Request {
         Ok(())
     }
 
-    fn encode(&self) -> Result<Vec<u8>> {
-        let mut headers = self.headers.clone();
+    fn encode(&self) -> Vec<u8> {
         let host = &self.url[Position::BeforeHost..Position::AfterPort];
-        headers.insert(HOST, HeaderValue::from_str(host)?);
+        let target = &self.url[Position::BeforePath..Position::AfterQuery];
+        let line = format!("{} {target} HTTP/1.1\r\nHost: {host}\r\n", self.method);
+        let mut wire = line.into_bytes();
+        // What is said of the connection and the body is not for callers to say.
+        let mut headers = self.headers.clone();
+        for name in [HOST, TRANSFER_ENCODING, CONTENT_LENGTH] {
+            headers.remove(name);
+        }
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        headers.remove(TRANSFER_ENCODING);
-        headers.remove(CONTENT_LENGTH);
         if !self.body.is_empty() || matches!(self.method, Method::POST | Method::PUT) {
             headers.insert(CONTENT_LENGTH, self.body.len().into());
         }
-        let target = &self.url[Position::BeforePath..Position::AfterQuery];
-        let mut wire = format!("{} {target} HTTP/1.1\r\n", self.method).into_bytes();
         for (name, value) in &headers {
             wire.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
         }
         wire.extend(b"\r\n");
         wire.extend(&self.body);
-        Ok(wire)
+        wire
     }
 }
 
@@ -122,7 +124,7 @@ async fn exchange(request: &Request) -> Result<Response<Incoming>> {
     let url = request.url.clone();
     let addresses = unblock(move || url.socket_addrs(|| None)).await?;
     let mut socket = TcpStream::connect(&addresses[..]).await?;
-    let sent = socket.write_all(&request.encode()?).await;
+    let sent = socket.write_all(&request.encode()).await;
     // Who answers before everything has arrived may take no more; the answer counts.
     let (head, wire) =
         read_head(&mut socket).await.map_err(|error| sent.err().map_or(error, Into::into))?;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use smol::Timer;
-use smol::future::FutureExt as _;
+use smol::future::{FutureExt as _, yield_now};
 use sse_proto::{Client, ClientConfig, Decoder, InvalidLastEventId, ReadyState, Response};
 
 pub(crate) use fetch::{Request, fetch};
@@ -109,6 +109,8 @@ impl EventSource {
                 self.client.handle_end(Instant::now(), fastrand::u32(..));
                 self.news.push_back(News::Error(error));
             }
+            // A stream that never pauses leaves others their turn.
+            yield_now().await;
         }
     }
 
