@@ -47,8 +47,24 @@ impl<B: Body> Stream for BodyChunks<B> {
 impl<B: Body> Events<BodyChunks<B>> {
     /// The events of a body: that of a hyper or reqwest response, of a request in axum or warp.
     ///
-    /// Whether the message is an event stream at all (status, `Content-Type`) has been seen to
-    /// before, as [`Client`](crate::Client) does.
+    /// Whether the message is an event stream at all (status,
+    /// [`Content-Type`](crate::is_event_stream)) is for the caller to see to.
+    ///
+    /// ```no_run
+    /// use futures_lite::StreamExt;
+    /// use sse_proto::Events;
+    ///
+    /// # async fn follow() -> Result<(), Box<dyn std::error::Error>> {
+    /// let response = reqwest::get("http://localhost:8080/clock").await?.error_for_status()?;
+    /// let mut events = Events::from_body(reqwest::Body::from(response));
+    /// while let Some(event) = events.next().await {
+    ///     println!("{}", event?.data());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Any body will do:
     ///
     /// ```
     /// use futures_lite::{StreamExt, future::block_on};
