@@ -158,7 +158,7 @@ fn post_and_report_send_their_body_with_each_request() {
 #[test]
 fn comments_are_reported_as_soon_as_their_line_ends() {
     let (service, origin) = (Service::start(), Origin::start());
-    let stream = service.follow(&origin.url("/"), json!({}));
+    let stream = service.follow(&origin.url("/"), at_once());
     let comment = |text: &str| {
         assert_eq!(stream.next(), json!({ "kind": "comment", "comment": text }));
     };
@@ -176,6 +176,13 @@ fn comments_are_reported_as_soon_as_their_line_ends() {
     stream.event("", "c");
     comment("e");
     stream.event("", "f");
+    visit.chunk(":half of ");
+    drop(visit);
+    stream.error();
+    let mut visit = origin.accept();
+    visit.open();
+    visit.write(":one\n");
+    comment("one");
 }
 
 #[test]

@@ -33,46 +33,47 @@ fn answer(visit: &mut Visit, headers: &str, body: &str) {
 #[test]
 fn however_a_body_ends_the_next_connection_begins_afresh_behind_the_last_event() {
     const CHUNKED: &str = "Transfer-Encoding: Chunked\r\n";
+    /// The client sees the end by itself, or when the connection is closed.
+    const SEEN: bool = true;
+    const CLOSED: bool = false;
     let (service, origin) = (Service::start(), Origin::start());
     let stream = service.follow(&origin.url("/"), at_once());
+    let both = [WHOLE, HALF].concat();
     let chunks = |end: &str| {
         let chunk = |content: &str| format!("{:x}\r\n{content}\r\n", content.len());
         chunk(WHOLE) + &chunk(HALF) + end
     };
-    let both = [WHOLE, HALF].concat();
     let length = |more: usize| format!("Content-Length: {}\r\n", both.len() + more);
-    for (headers, body) in [
-        ("", both.clone()),
-        (CHUNKED, chunks("0\r\n\r\n")),
-        (CHUNKED, chunks("000;last\r\nTrailer: 1\r\nAnother: 2\r\n\r\n")),
-        (&length(0), both.clone()),
-        (
-            "Content-Length: 31, 31\r\nContent-Length: 31\r\n",
-            "id: 1\ndata: whole\n\nid: 2\ndata: !".into(),
-        ),
+    let thrice = format!("Content-Length: {0}, {0}\r\nContent-Length: {0}\r\n", both.len());
+    for (headers, body, seen, says) in [
+        ("", both.clone(), CLOSED, "ended"),
+        (CHUNKED, chunks("0\r\n\r\n"), SEEN, "ended"),
+        (CHUNKED, chunks("000;last\r\nTrailer: 1\r\nAnother: 2\r\n\r\n"), SEEN, "ended"),
+        (&length(0), both.clone(), SEEN, "ended"),
+        (&thrice, both.clone(), SEEN, "ended"),
         // What comes behind the end is not part of it.
-        (&length(0), format!("{both}\ndata: behind\n\n")),
-        (CHUNKED, chunks("0\r\n\r\n9\r\n\ndata: a\n\n\r\n")),
-        (&format!("{CHUNKED}Content-Length: 3\r\n"), chunks("0\r\n\r\n")),
-        // Cut off.
-        (&length(1), both.clone()),
-        (CHUNKED, chunks("")),
-        (CHUNKED, chunks("0")),
-        (CHUNKED, chunks("5\r\ndata")),
-        (CHUNKED, chunks("2\r\nid")),
-        (CHUNKED, chunks("2;ext=\"v\"\r\nid\r")),
-        // No chunks.
-        (CHUNKED, chunks("\n\n")),
-        (CHUNKED, chunks("-1\r\n")),
-        (CHUNKED, chunks("1\r\nidata")),
-        (CHUNKED, chunks("11111111111111111\r\n\n")),
-        (CHUNKED, chunks(&format!("1;{}", "x".repeat(5000)))),
+        (&length(0), format!("{both}\ndata: behind\n\n"), SEEN, "ended"),
+        (CHUNKED, chunks("0\r\n\r\n9\r\n\ndata: a\n\n\r\n"), SEEN, "ended"),
+        (&format!("{CHUNKED}Content-Length: 3\r\n"), chunks("0\r\n\r\n"), SEEN, "ended"),
+        (&length(1), both.clone(), CLOSED, "cut off"),
+        (CHUNKED, chunks(""), CLOSED, "cut off"),
+        (CHUNKED, chunks("0"), CLOSED, "cut off"),
+        (CHUNKED, chunks("5\r\ndata"), CLOSED, "cut off"),
+        (CHUNKED, chunks("2\r\nid"), CLOSED, "cut off"),
+        (CHUNKED, chunks("2;ext=\"v\"\r\nid\r"), CLOSED, "cut off"),
+        (CHUNKED, chunks("\n\n"), SEEN, "no size"),
+        (CHUNKED, chunks("-1\r\n"), SEEN, "no size"),
+        (CHUNKED, chunks("11111111111111111\r\n\n"), SEEN, "no size"),
+        (CHUNKED, chunks(&format!("1;{}", "x".repeat(5000))), SEEN, "no size"),
+        (CHUNKED, chunks("1\r\nidata"), SEEN, "longer"),
     ] {
         let mut visit = origin.accept();
         answer(&mut visit, headers, &body);
         stream.event("1", "whole");
+        let visit = seen.then_some(visit);
+        let said = stream.error();
+        assert!(said.contains(says), "{headers}{body:?}: {said}");
         drop(visit);
-        stream.error();
         let mut visit = origin.accept();
         assert_eq!(visit.header("last-event-id"), Some("1"), "{headers}{body:?}");
         // A blank line and data that the half block could take for its own.
@@ -196,6 +197,26 @@ fn a_response_may_come_byte_by_byte() {
     }
     stream.event("1", "\u{1F980}");
     assert_eq!(stream.next()["comment"], "c");
+}
+
+#[test]
+fn a_restart_forgets_what_was_not_yet_read() {
+    let (service, origin) = (Service::start(), Origin::start());
+    let stream = service.follow(&origin.url("/"), at_once());
+    let mut visit = origin.accept();
+    visit.open();
+    let events: Vec<String> = (0..500).map(|n| format!("id: {n}\ndata: {n}\n\n")).collect();
+    visit.write(events.concat());
+    stream.event("0", "0");
+    assert_eq!(stream.restart(), 204);
+    // The last one reported is the one that the next connection begins behind.
+    let mut visit = origin.accept();
+    let last = visit.header("last-event-id").unwrap().to_owned();
+    answer(&mut visit, "", "data: after\n\n");
+    for n in 1..=last.parse().unwrap() {
+        stream.event(&n.to_string(), &n.to_string());
+    }
+    stream.event(&last, "after");
 }
 
 #[test]
