@@ -318,12 +318,6 @@ impl<'a> Event<'a> {
     }
 }
 
-impl<'e> From<&'e Event<'_>> for Event<'e> {
-    fn from(event: &'e Event<'_>) -> Self {
-        *event
-    }
-}
-
 /// A type that says no more than no type does becomes none, so that both compare and encode alike.
 #[inline]
 fn unless_default(event_type: &[u8]) -> Text<'_> {

@@ -68,10 +68,10 @@
 //! |---|---|---|
 //! | `std` (default) | vector instructions chosen at run time; implies `alloc` | |
 //! | `alloc` | [`Decoder::new`], [`Client::new`], `encode_to_vec`, [`Text::to_str_lossy`] | yes |
-//! | `bytes` | [`OwnedEvent`]; `encode_to_buf`, for any `bytes::BufMut` | yes |
+//! | `bytes` | [`OwnedEvent`], [`AsEvent`]; `encode_to_buf`, for any `bytes::BufMut` | yes |
 //! | `serde_json` | [`Event::json`] | yes |
 //! | `futures-core` | [`Events`] of a `Stream` of chunks, [`EventBody`] of a `Stream` of events | yes |
-//! | `http-body` | [`Events::from_body`], [`EventBody`] as a body: axum, hyper, reqwest, warp | |
+//! | `http-body` | [`Events::from_body`], [`EventBody`] as a body: axum, hyper, reqwest, tower | |
 //! | `tokio-util` | [`EventCodec`], for `FramedRead` and `FramedWrite` | |
 //!
 //! Without features there remain the decoder over lent memory, the encoder over slices, and all
@@ -124,5 +124,5 @@ pub use lex::{Field, Lexer, Token};
 pub use limits::{EventTooLarge, InvalidLastEventId, Limits};
 pub use mime::is_event_stream;
 #[cfg(feature = "bytes")]
-pub use owned::OwnedEvent;
+pub use owned::{AsEvent, OwnedEvent};
 pub use text::Text;

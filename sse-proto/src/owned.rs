@@ -1,5 +1,9 @@
 //! Events that outlive the chunk they came in.
 
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
 use bytes::Bytes;
 
 use crate::{Event, Text};
@@ -34,6 +38,9 @@ use crate::{Event, Text};
 /// assert!(chunk.is_unique() && kept.data() == "2");
 /// # Ok::<(), sse_proto::EventTooLarge>(())
 /// ```
+///
+/// To send data that is `Bytes` already, `Event::new(&data).slice_ref(&data)` makes an event of it
+/// without a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnedEvent {
     event_type: Bytes,
@@ -44,14 +51,10 @@ pub struct OwnedEvent {
 }
 
 impl OwnedEvent {
-    fn new<'a>(event: Event<'a>, own: impl Fn(&'a [u8]) -> Bytes) -> Self {
-        Self {
-            event_type: event.named_type().map(&own).unwrap_or_default(),
-            data: event.own_data().map(&own),
-            last_event_id: own(event.last_event_id().as_bytes()),
-            sets_id: event.id().is_some(),
-            retry: event.retry(),
-        }
+    /// An event with the same flags as `event`, and these parts of it.
+    fn new(event: Event<'_>, event_type: Bytes, data: Option<Bytes>, last_event_id: Bytes) -> Self {
+        let (sets_id, retry) = (event.id().is_some(), event.retry());
+        Self { event_type, data, last_event_id, sets_id, retry }
     }
 
     /// The same event, to be looked at or encoded.
@@ -102,10 +105,27 @@ impl OwnedEvent {
     }
 }
 
+/// A part of an event: a slice of the chunk, if it lies there, or a copy.
+fn part(chunk: &Bytes, bytes: &[u8]) -> Bytes {
+    let (memory, own) = (chunk.as_ptr_range(), bytes.as_ptr_range());
+    if memory.start <= own.start && own.end <= memory.end {
+        chunk.slice_ref(bytes)
+    } else {
+        Bytes::copy_from_slice(bytes)
+    }
+}
+
 impl Event<'_> {
-    /// The same event with memory of its own, by copying.
+    /// The same event with memory of its own, by copying, all into one piece of memory.
     pub fn into_owned(self) -> OwnedEvent {
-        OwnedEvent::new(self, Bytes::copy_from_slice)
+        let (event_type, id) = (self.named_type().unwrap_or_default(), self.last_event_id());
+        let mut all = Vec::with_capacity(event_type.len() + id.len() + self.data().len());
+        all.extend_from_slice(event_type);
+        all.extend_from_slice(&id);
+        all.extend_from_slice(&self.data());
+        let mut all = Bytes::from(all);
+        let (event_type, id) = (all.split_to(event_type.len()), all.split_to(id.len()));
+        OwnedEvent::new(self, event_type, self.has_data().then_some(all), id)
     }
 
     /// The same event with memory of its own: what lies in `chunk` is shared with it, all else (an
@@ -113,15 +133,14 @@ impl Event<'_> {
     ///
     /// What that means for the chunk: see [`OwnedEvent`].
     pub fn slice_ref(self, chunk: &Bytes) -> OwnedEvent {
-        let memory = chunk.as_ptr_range();
-        OwnedEvent::new(self, |bytes| {
-            let own = bytes.as_ptr_range();
-            if memory.start <= own.start && own.end <= memory.end {
-                chunk.slice_ref(bytes)
-            } else {
-                Bytes::copy_from_slice(bytes)
-            }
-        })
+        self.slice_ref_with_id(chunk, part(chunk, &self.last_event_id()))
+    }
+
+    /// The same, with a last event ID that is there already.
+    pub(crate) fn slice_ref_with_id(self, chunk: &Bytes, last_event_id: Bytes) -> OwnedEvent {
+        let event_type = part(chunk, self.named_type().unwrap_or_default());
+        let data = self.own_data().map(|data| part(chunk, data));
+        OwnedEvent::new(self, event_type, data, last_event_id)
     }
 }
 
@@ -131,8 +150,39 @@ impl From<Event<'_>> for OwnedEvent {
     }
 }
 
-impl<'e> From<&'e OwnedEvent> for Event<'e> {
-    fn from(event: &'e OwnedEvent) -> Self {
-        event.as_event()
+/// What can be sent as an event: an [`Event`], an [`OwnedEvent`], or a type of your own.
+///
+/// A box, a reference or an [`Arc`] of one is one, too; the latter lets many streams send the same
+/// event.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an event",
+    note = "map it to `sse_proto::Event` or `OwnedEvent`, or implement `sse_proto::AsEvent` for it"
+)]
+pub trait AsEvent {
+    /// The event to be sent.
+    fn as_event(&self) -> Event<'_>;
+}
+
+impl AsEvent for Event<'_> {
+    fn as_event(&self) -> Event<'_> {
+        *self
     }
 }
+
+impl AsEvent for OwnedEvent {
+    fn as_event(&self) -> Event<'_> {
+        self.as_event()
+    }
+}
+
+macro_rules! as_what_it_points_to {
+    ($($pointer:ty),*) => {$(
+        impl<T: AsEvent + ?Sized> AsEvent for $pointer {
+            fn as_event(&self) -> Event<'_> {
+                (**self).as_event()
+            }
+        }
+    )*};
+}
+
+as_what_it_points_to!(&T, Box<T>, Arc<T>);

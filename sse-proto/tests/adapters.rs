@@ -176,12 +176,62 @@ fn the_decoder_goes_from_connection_to_connection() {
     let mut events = Events::new(stream::once(chunk));
     assert_eq!(block_on(events.next()).unwrap().unwrap().last_event_id(), "7");
     assert!(block_on(events.next()).is_none());
-    let mut decoder = events.into_decoder();
-    decoder.reset();
+    let decoder = events.into_decoder();
+    assert_eq!(decoder.last_event_id(), "7");
     let chunk = Ok::<_, Infallible>("data: b\n\n");
     let mut events = Events::with_decoder(stream::once(chunk), decoder);
     let event = block_on(events.next()).unwrap().unwrap();
     assert_eq!((event.data(), event.last_event_id()), ("b".into(), "7".into()));
+}
+
+#[test]
+fn an_event_that_is_gone_does_not_hold_its_chunk() {
+    let chunk = Bytes::from([b"data: ".to_vec(), vec![b'x'; 1 << 20], b"\n\n".to_vec()].concat());
+    let chunks = stream::once(Ok::<_, ()>(chunk.clone())).chain(stream::pending());
+    let mut events = pin!(Events::new(chunks));
+    let event = block_on(events.next()).unwrap().unwrap();
+    assert!(!chunk.is_unique());
+    drop(event);
+    assert!(chunk.is_unique(), "all of it was used up");
+
+    let mut codec = EventCodec::new();
+    let mut buffer = BytesMut::from(&chunk[..]);
+    let memory = buffer.as_ptr();
+    drop(codec.decode(&mut buffer).unwrap().unwrap());
+    buffer.reserve(1 << 20);
+    assert_eq!(buffer.as_ptr(), memory, "the buffer is used again");
+}
+
+#[test]
+fn an_id_that_stays_is_copied_once() {
+    let chunks = ["id: 7\ndata: a\n\n", "data: b\n\n", "data: c\n\n", "id: 8\ndata: d\n\n"];
+    let chunks = chunks.map(|chunk| Ok::<_, ()>(chunk.as_bytes().to_vec()));
+    let events: Vec<_> = block_on(Events::new(stream::iter(chunks)).collect());
+    let ids: Vec<_> = events.iter().map(|event| event.as_ref().unwrap().last_event_id()).collect();
+    assert_eq!(ids, ["7", "7", "7", "8"]);
+    assert_eq!(ids[1].as_ptr(), ids[2].as_ptr());
+    assert_ne!(ids[0].as_ptr(), ids[1].as_ptr(), "or the chunk would stay, too");
+}
+
+#[test]
+fn an_error_of_the_chunks_is_the_end() {
+    let failing = stream::repeat(Err::<&str, _>("broken"));
+    let mut events = Events::new(stream::once(Ok("data: a\n\ndata")).chain(failing));
+    assert_eq!(block_on(events.next()).unwrap().unwrap().data(), "a");
+    let error = block_on(events.next()).unwrap().unwrap_err();
+    assert_eq!(error, EventsError::Chunks("broken"));
+    assert_eq!(error.to_string(), "the event stream broke: broken");
+    assert_eq!(block_on(events.next()), None);
+}
+
+#[test]
+fn errors_that_are_boxed_can_be_passed_on() {
+    fn read() -> Result<(), Box<dyn std::error::Error>> {
+        let chunks = stream::once(Err::<&str, Box<dyn std::error::Error>>("broken".into()));
+        block_on(Events::new(chunks).next()).unwrap()?;
+        Ok(())
+    }
+    assert_eq!(read().unwrap_err().to_string(), "the event stream broke: broken");
 }
 
 /// Events that are there when they are put there, and a timer that fires when it is told.
@@ -202,7 +252,7 @@ impl Drop for Dropped {
 }
 
 impl Script {
-    fn body(&self) -> impl Stream<Item = Bytes> + Body<Data = Bytes, Error = Infallible> + use<> {
+    fn body(&self) -> impl Stream<Item = Chunk> + Body<Data = Bytes, Error = Infallible> + use<> {
         let (events, script) = (Rc::clone(&self.events), self.clone());
         let events = stream::poll_fn(move |_| match events.borrow_mut().pop_front() {
             Some(event) => Poll::Ready(event),
@@ -224,12 +274,14 @@ impl Script {
     }
 }
 
-fn poll(body: Pin<&mut impl Stream<Item = Bytes>>) -> Poll<Option<Bytes>> {
+type Chunk = Result<Bytes, Infallible>;
+
+fn poll(body: Pin<&mut impl Stream<Item = Chunk>>) -> Poll<Option<Chunk>> {
     body.poll_next(&mut Context::from_waker(Waker::noop()))
 }
 
-fn chunk(text: &'static str) -> Poll<Option<Bytes>> {
-    Poll::Ready(Some(Bytes::from(text)))
+fn chunk(text: &'static str) -> Poll<Option<Chunk>> {
+    Poll::Ready(Some(Ok(Bytes::from(text))))
 }
 
 #[test]
@@ -272,8 +324,46 @@ fn events_that_are_always_there_do_not_pile_up() {
     let events = stream::repeat(Event::new(&data));
     let mut body = pin!(EventBody::new(events, pending::<()>));
     for _ in 0..10 {
-        let Poll::Ready(Some(chunk)) = poll(body.as_mut()) else { panic!("there are events") };
+        let Poll::Ready(Some(Ok(chunk))) = poll(body.as_mut()) else { panic!("there are events") };
         assert!((8 << 10..10 << 10).contains(&chunk.len()));
+    }
+}
+
+#[test]
+fn an_event_that_was_large_leaves_no_memory_behind() {
+    let data = "x".repeat(1 << 20);
+    let small = stream::iter([Event::new("a")]);
+    let mut body =
+        pin!(EventBody::new(stream::iter([Event::new(&data)]).chain(small), pending::<()>));
+    let mut len = 0;
+    let held = allocation_counter::measure(|| {
+        let Poll::Ready(Some(Ok(chunk))) = poll(body.as_mut()) else { panic!("there is an event") };
+        len = chunk.len();
+    });
+    assert!(len > 1 << 20);
+    assert_eq!(held.bytes_current, 0);
+    assert!(held.bytes_max < (1 << 20) + 4096, "{} bytes for one event", held.bytes_max);
+}
+
+#[test]
+fn the_timer_alone_wakes_a_silent_body() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let sleep = || tokio::time::sleep(std::time::Duration::from_millis(5));
+    runtime.block_on(async {
+        let mut body = pin!(EventBody::new(stream::pending::<Event<'_>>(), sleep));
+        for _ in 0..3 {
+            assert_eq!(body.next().await.unwrap().unwrap(), ":\n\n");
+        }
+    });
+}
+
+#[test]
+fn many_bodies_can_send_the_same_event() {
+    let event = std::sync::Arc::new(Event::new("a").into_owned());
+    for _ in 0..2 {
+        let events = stream::once(std::sync::Arc::clone(&event));
+        let mut body = pin!(EventBody::new(events, pending::<()>));
+        assert_eq!(poll(body.as_mut()), chunk("data: a\n\n"));
     }
 }
 
@@ -287,6 +377,7 @@ fn what_a_body_sends_another_receives() {
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-type"], "text/event-stream");
     assert_eq!(response.headers()["cache-control"], "no-cache, no-transform");
+    assert_eq!(response.headers()["x-accel-buffering"], "no");
     let received: Vec<_> = block_on(Events::from_body(response.into_body()).collect());
     let wire: Vec<_> =
         decoded(&[b"id: 1\ndata: a\ndata: b\n\nevent: t\nretry: 5\ndata\n\n"], Limits::default());
@@ -307,6 +398,7 @@ fn framed_reading_goes_on_after_an_event_that_is_too_large() {
 fn framed_writing_takes_events_and_comments() {
     let (mut codec, mut wire) = (EventCodec::new(), BytesMut::new());
     codec.encode(Event::new("a"), &mut wire).unwrap();
+    codec.encode(Event::new("b").into_owned(), &mut wire).unwrap();
     codec.encode(Comment::new(""), &mut wire).unwrap();
-    assert_eq!(wire, "data: a\n\n:\n\n");
+    assert_eq!(wire, "data: a\n\ndata: b\n\n:\n\n");
 }

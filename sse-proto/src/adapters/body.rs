@@ -1,15 +1,17 @@
 //! From a stream of events to a stream of chunks.
 
+use alloc::vec::Vec;
+use core::convert::Infallible;
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_core::Stream;
 use pin_project_lite::pin_project;
 
-use crate::{Event, KEEP_ALIVE};
+use crate::{AsEvent, KEEP_ALIVE};
 
 /// Events that are there at once go out together, up to so many bytes and one event.
 const ENOUGH: usize = 8 << 10;
@@ -18,9 +20,10 @@ pin_project! {
     /// An event stream to be sent: encodes a [`Stream`] of events, and fills its silence with
     /// [keep-alive comments](KEEP_ALIVE).
     ///
-    /// It is a [`Stream`] of [`Bytes`] and, with the feature `http-body`, the body of a response.
-    /// Events are [`Event`]s or [`OwnedEvent`](crate::OwnedEvent)s, or whatever else a reference
-    /// to can become an event.
+    /// It is a [`Stream`] of [`Bytes`] that never fails and, with the feature `http-body`, the body
+    /// of a response. The events are [`Event`](crate::Event)s, [`OwnedEvent`](crate::OwnedEvent)s,
+    /// or whatever else is [as an event](AsEvent). A stream of events cannot say that it failed; it
+    /// can only end, as a stream of results does with `map_while(Result::ok)`.
     ///
     /// ```
     /// use core::future::{pending, ready};
@@ -28,15 +31,23 @@ pin_project! {
     /// use sse_proto::{Event, EventBody};
     ///
     /// # block_on(async {
-    /// let events = stream::iter([Event::new("a"), Event::new("b")]).boxed();
+    /// let events = stream::iter([Event::new("a"), Event::new("b")]);
     /// let mut body = EventBody::new(events, pending::<()>); // no keep-alive
-    /// assert_eq!(body.next().await.unwrap(), "data: a\n\ndata: b\n\n");
+    /// assert_eq!(body.next().await.unwrap().unwrap(), "data: a\n\ndata: b\n\n");
     /// assert_eq!(body.next().await, None);
     ///
     /// let silent = stream::pending::<Event>();
     /// let mut body = EventBody::new(silent, || ready(())); // in earnest: || sleep(15 seconds)
-    /// assert_eq!(body.next().await.unwrap(), ":\n\n");
+    /// assert_eq!(body.next().await.unwrap().unwrap(), ":\n\n");
     /// # });
+    /// ```
+    ///
+    /// Text alone is not an event:
+    ///
+    /// ```compile_fail,E0277
+    /// # use futures_lite::stream;
+    /// let words = stream::iter([String::from("a")]);
+    /// sse_proto::EventBody::new(words, core::future::pending::<()>);
     /// ```
     pub struct EventBody<S, F, T> {
         #[pin]
@@ -44,14 +55,12 @@ pin_project! {
         silence: F,
         #[pin]
         timer: Option<T>,
-        buffer: BytesMut,
     }
 }
 
 impl<S, F, T> EventBody<S, F, T>
 where
-    S: Stream,
-    for<'e> Event<'e>: From<&'e S::Item>,
+    S: Stream<Item: AsEvent>,
     F: FnMut() -> T,
     T: Future,
 {
@@ -63,26 +72,29 @@ where
     /// `|| async_io::Timer::after(Duration::from_secs(15))`; with `core::future::pending::<()>`
     /// there are no comments.
     pub fn new(events: S, silence: F) -> Self {
-        Self { events: Some(events), silence, timer: None, buffer: BytesMut::new() }
+        Self { events: Some(events), silence, timer: None }
     }
 }
 
 impl<S, F, T> Stream for EventBody<S, F, T>
 where
-    S: Stream,
-    for<'e> Event<'e>: From<&'e S::Item>,
+    S: Stream<Item: AsEvent>,
     F: FnMut() -> T,
     T: Future,
 {
-    type Item = Bytes;
+    type Item = Result<Bytes, Infallible>;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut this = self.project();
+        // Made for each chunk, and given away with it: an event that was large leaves nothing behind.
+        let mut chunk = Vec::new();
         while let Some(events) = this.events.as_mut().as_pin_mut() {
             match events.poll_next(cx) {
                 Poll::Ready(Some(event)) => {
-                    Event::from(&event).slices().for_each(|s| this.buffer.extend_from_slice(s));
-                    if this.buffer.len() >= ENOUGH {
+                    let event = event.as_event();
+                    chunk.reserve(event.encoded_len());
+                    event.encode_to_vec(&mut chunk);
+                    if chunk.len() >= ENOUGH {
                         break;
                     }
                 }
@@ -90,9 +102,9 @@ where
                 Poll::Pending => break,
             }
         }
-        if !this.buffer.is_empty() {
+        if !chunk.is_empty() {
             this.timer.set(None);
-            return Poll::Ready(Some(this.buffer.split().freeze()));
+            return Poll::Ready(Some(Ok(chunk.into())));
         }
         if this.events.is_none() {
             return Poll::Ready(None);
@@ -104,14 +116,13 @@ where
             ready!(timer.poll(cx));
             this.timer.set(None);
         }
-        Poll::Ready(Some(Bytes::from_static(KEEP_ALIVE)))
+        Poll::Ready(Some(Ok(Bytes::from_static(KEEP_ALIVE))))
     }
 }
 
 impl<S, F, T> EventBody<S, F, T> {
     #[cfg(feature = "http-body")]
     pub(super) const fn is_over(&self) -> bool {
-        // Between polls the buffer is empty.
         self.events.is_none()
     }
 }

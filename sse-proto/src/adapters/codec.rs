@@ -6,13 +6,16 @@ use bytes::BytesMut;
 use tokio_util::codec;
 
 use super::Decoding;
-use crate::{Comment, Decoder, Event, EventTooLarge, OwnedEvent};
+use crate::{AsEvent, Comment, Decoder, EventTooLarge, OwnedEvent};
 
 /// Decodes and encodes for [`FramedRead`](codec::FramedRead) and
 /// [`FramedWrite`](codec::FramedWrite).
 ///
 /// An oversized event is an item, not an error of the codec, so that framed reading goes on after
 /// it. Comments can be sent beside events.
+///
+/// What has been read and not decoded yet is kept in the codec, not in the read buffer of the
+/// framed reader: another codec cannot take over.
 ///
 /// ```
 /// use futures_lite::{StreamExt, future::block_on};
@@ -68,11 +71,11 @@ impl codec::Decoder for EventCodec {
     }
 }
 
-impl codec::Encoder<Event<'_>> for EventCodec {
+impl<E: AsEvent> codec::Encoder<E> for EventCodec {
     type Error = io::Error;
 
-    fn encode(&mut self, event: Event<'_>, output: &mut BytesMut) -> io::Result<()> {
-        event.slices().for_each(|slice| output.extend_from_slice(slice));
+    fn encode(&mut self, event: E, output: &mut BytesMut) -> io::Result<()> {
+        event.as_event().slices().for_each(|slice| output.extend_from_slice(slice));
         Ok(())
     }
 }

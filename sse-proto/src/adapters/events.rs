@@ -17,21 +17,25 @@ pin_project! {
     /// Chunks are whatever becomes [`Bytes`] at no cost: `Bytes`, `Vec<u8>`, `&'static [u8]`.
     /// Events are [slices](crate::Event::slice_ref) of their chunk where they can be.
     ///
-    /// Nothing ends the stream but the end of the chunks: after an
-    /// [oversized event](EventsError::TooLarge) it goes on with the next one, and after an
-    /// [error of the chunks](EventsError::Chunks) with whatever chunk comes next. An event that is
-    /// incomplete when the chunks end is dropped (HTML Standard, 9.2.6).
+    /// After an [oversized event](EventsError::TooLarge) the stream goes on with the next one. It
+    /// ends with the chunks, or after an [error](EventsError::Chunks) of theirs: what would come
+    /// behind a hole is anybody's guess. An event that is incomplete then is dropped (HTML Standard,
+    /// 9.2.6).
+    ///
+    /// Comments are not events, and so a server's keep-alives are not seen here: a time-out for a
+    /// connection that is silent belongs around the chunks. Comments themselves, and reconnecting,
+    /// are to be had of [`Client`](crate::Client).
     ///
     /// ```
     /// use futures_lite::{StreamExt, future::block_on, stream};
     /// use sse_proto::{Events, EventsError};
     ///
     /// # block_on(async {
-    /// let chunks = stream::iter([Ok("id: 1\nda"), Err("broken"), Ok("ta: a\n\ndata: b\n\ndata: c")]);
-    /// let mut events = Events::new(chunks);
-    /// assert_eq!(events.next().await, Some(Err(EventsError::Chunks("broken"))));
+    /// let chunks = [Ok("id: 1\nda"), Ok("ta: a\n\ndata: b\n\ndata: c"), Err("broken")];
+    /// let mut events = Events::new(stream::iter(chunks));
     /// assert_eq!(events.next().await.unwrap()?.data(), "a");
     /// assert_eq!(events.next().await.unwrap()?.last_event_id(), "1");
+    /// assert_eq!(events.next().await, Some(Err(EventsError::Chunks("broken"))));
     /// assert_eq!(events.next().await, None);
     /// # Ok::<(), EventsError<&str>>(())
     /// # }).unwrap();
@@ -39,7 +43,7 @@ pin_project! {
     #[derive(Clone, Debug)]
     pub struct Events<S> {
         #[pin]
-        chunks: S,
+        chunks: Option<S>,
         decoding: Decoding,
     }
 }
@@ -52,7 +56,7 @@ impl<S> Events<S> {
 
     /// The same with a decoder of your own: with limits, or with a last event ID to begin with.
     pub const fn with_decoder(chunks: S, decoder: Decoder) -> Self {
-        Self { chunks, decoding: Decoding::new(decoder) }
+        Self { chunks: Some(chunks), decoding: Decoding::new(decoder) }
     }
 
     /// The decoder, for its [`last_event_id`](Decoder::last_event_id) and
@@ -61,9 +65,12 @@ impl<S> Events<S> {
         &self.decoding.decoder
     }
 
-    /// The decoder, to be [reset](Decoder::reset) and taken to the next connection.
+    /// The decoder, [ready](Decoder::reset) for the next connection: with the last event ID and the
+    /// reconnection time, and without what was incomplete.
     pub fn into_decoder(self) -> Decoder {
-        self.decoding.decoder
+        let mut decoder = self.decoding.decoder;
+        decoder.reset();
+        decoder
     }
 }
 
@@ -80,10 +87,16 @@ where
             if let Some(event) = this.decoding.next_event() {
                 return Poll::Ready(Some(event.map_err(EventsError::TooLarge)));
             }
-            match ready!(this.chunks.as_mut().poll_next(cx)) {
+            let Some(chunks) = this.chunks.as_mut().as_pin_mut() else {
+                return Poll::Ready(None);
+            };
+            match ready!(chunks.poll_next(cx)) {
                 Some(Ok(chunk)) => this.decoding.chunk = chunk.into(),
-                Some(Err(error)) => return Poll::Ready(Some(Err(EventsError::Chunks(error)))),
-                None => return Poll::Ready(None),
+                Some(Err(error)) => {
+                    this.chunks.set(None);
+                    return Poll::Ready(Some(Err(EventsError::Chunks(error))));
+                }
+                None => this.chunks.set(None),
             }
         }
     }
@@ -92,7 +105,7 @@ where
 /// What [`Events`] may yield in place of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventsError<E> {
-    /// The chunks brought an error.
+    /// The chunks brought an error; it was the end of them.
     Chunks(E),
     /// An event is beyond the decoder's limits. The stream goes on after it.
     TooLarge(EventTooLarge),
@@ -107,11 +120,5 @@ impl<E: fmt::Display> fmt::Display for EventsError<E> {
     }
 }
 
-impl<E: core::error::Error + 'static> core::error::Error for EventsError<E> {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            Self::Chunks(error) => Some(error),
-            Self::TooLarge(error) => Some(error),
-        }
-    }
-}
+/// Without a source, so that errors that are boxed, which are no `Error`s, will do.
+impl<E: fmt::Debug + fmt::Display> core::error::Error for EventsError<E> {}

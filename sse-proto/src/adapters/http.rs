@@ -12,7 +12,7 @@ use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
 
 use super::{EventBody, Events};
-use crate::{Decoder, Event};
+use crate::{AsEvent, Decoder};
 
 pin_project! {
     /// The chunks of a body: see [`Events::from_body`].
@@ -45,7 +45,7 @@ impl<B: Body> Stream for BodyChunks<B> {
 }
 
 impl<B: Body> Events<BodyChunks<B>> {
-    /// The events of a body: that of a hyper or reqwest response, of a request in axum or warp.
+    /// The events of a body: that of a hyper or reqwest response, or of a request in axum.
     ///
     /// Whether the message is an event stream at all (status,
     /// [`Content-Type`](crate::is_event_stream)) is for the caller to see to.
@@ -88,8 +88,7 @@ impl<B: Body> Events<BodyChunks<B>> {
 
 impl<S, F, T> EventBody<S, F, T>
 where
-    S: Stream,
-    for<'e> Event<'e>: From<&'e S::Item>,
+    S: Stream<Item: AsEvent>,
     F: FnMut() -> T,
     T: Future,
 {
@@ -118,8 +117,7 @@ where
 
 impl<S, F, T> Body for EventBody<S, F, T>
 where
-    S: Stream,
-    for<'e> Event<'e>: From<&'e S::Item>,
+    S: Stream<Item: AsEvent>,
     F: FnMut() -> T,
     T: Future,
 {
@@ -130,7 +128,7 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.poll_next(cx).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
+        self.poll_next(cx).map_ok(Frame::data)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -19,6 +19,8 @@ pub use events::{Events, EventsError};
 #[cfg(feature = "http-body")]
 pub use http::BodyChunks;
 
+use core::mem;
+
 use bytes::{Buf as _, Bytes};
 
 use crate::{Decoder, EventTooLarge, OwnedEvent};
@@ -28,20 +30,36 @@ use crate::{Decoder, EventTooLarge, OwnedEvent};
 struct Decoding {
     decoder: Decoder,
     chunk: Bytes,
+    /// The last event ID of events without one of their own. A copy: it may stay for long.
+    inherited_id: Bytes,
 }
 
 impl Decoding {
     const fn new(decoder: Decoder) -> Self {
-        Self { decoder, chunk: Bytes::new() }
+        Self { decoder, chunk: Bytes::new(), inherited_id: Bytes::new() }
     }
 
     /// The next event of the chunk. After `None` the chunk is used up and may be replaced.
     fn next_event(&mut self) -> Option<Result<OwnedEvent, EventTooLarge>> {
         let mut rest = &self.chunk[..];
-        let event = self.decoder.next_event(&mut rest);
-        let event = event.map(|event| event.map(|event| event.slice_ref(&self.chunk)));
+        let event = self.decoder.next_event(&mut rest).map(|event| {
+            event.map(|event| {
+                if event.id().is_some() {
+                    return event.slice_ref(&self.chunk);
+                }
+                if event.last_event_id() != *self.inherited_id {
+                    self.inherited_id = Bytes::copy_from_slice(&event.last_event_id());
+                }
+                event.slice_ref_with_id(&self.chunk, self.inherited_id.clone())
+            })
+        });
         let used = self.chunk.len() - rest.len();
-        self.chunk.advance(used);
+        if rest.is_empty() {
+            // What is used up is not held: an empty slice would, until the next chunk comes.
+            mem::take(&mut self.chunk);
+        } else {
+            self.chunk.advance(used);
+        }
         event.transpose()
     }
 }
