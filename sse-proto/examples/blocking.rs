@@ -4,6 +4,8 @@
 //! cargo run -p sse-proto --example blocking -- http://127.0.0.1:8080/clock
 //! ```
 //!
+//! The port is part of the URL.
+//!
 //! The request is HTTP/1.0: its response has no framing that would have to be taken off. For
 //! redirects, HTTP/1.1 and TLS, take an HTTP library; the loop stays the same.
 
@@ -43,19 +45,19 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// One connection, from the request to its end.
 fn attempt(host: &str, head: &[u8], client: &mut Client<Instant>) -> Result<(), Box<dyn Error>> {
-    let port = if host.contains(':') { "" } else { ":80" };
-    let mut socket = TcpStream::connect(format!("{host}{port}"))?;
+    let mut socket = TcpStream::connect(host)?;
     socket.set_read_timeout(Some(SILENCE))?;
     socket.write_all(head)?;
     let mut socket = BufReader::new(socket);
-    let mut lines = socket.by_ref().take(16 << 10).lines(); // a longer head is none
-    let status = lines.next().ok_or("no response")??;
+    let mut lines = socket.by_ref().take(16 << 10).split(b'\n'); // a longer head is none
+    let status = String::from_utf8(lines.next().ok_or("no response")??)?;
     let status = status.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
     let mut content_type = Vec::new();
     for line in lines {
-        match line?.split_once(':') {
-            Some((name, value)) if name.eq_ignore_ascii_case("content-type") => {
-                content_type.push(value.trim().as_bytes().to_vec());
+        let line = line?;
+        match line.iter().position(|byte| *byte == b':') {
+            Some(at) if line[..at].eq_ignore_ascii_case(b"content-type") => {
+                content_type.push(line[at + 1..].trim_ascii().to_vec());
             }
             Some(_) => {}
             None => break,
@@ -63,15 +65,22 @@ fn attempt(host: &str, head: &[u8], client: &mut Client<Instant>) -> Result<(), 
     }
     let content_type: Vec<&[u8]> = content_type.iter().map(Vec::as_slice).collect();
     let response = Response { status, content_type: &content_type, retry_after: None };
-    client.handle_response(response, Instant::now())?;
+    client.handle_response(response, Instant::now(), 0)?;
     loop {
         let mut chunk = socket.fill_buf()?;
         if chunk.is_empty() {
             return Err("the stream has ended; connecting again".into());
         }
         let len = chunk.len();
-        while let Some(event) = client.next_event(&mut chunk, Instant::now())? {
-            println!("{} [{}] {}", event.event_type(), event.last_event_id(), event.data());
+        loop {
+            match client.next_event(&mut chunk, Instant::now()) {
+                Ok(None) => break,
+                Ok(Some(event)) => {
+                    println!("{} [{}] {}", event.event_type(), event.last_event_id(), event.data());
+                }
+                // One event less; the connection is as good as before.
+                Err(too_large) => eprintln!("{too_large}"),
+            }
         }
         socket.consume(len);
     }

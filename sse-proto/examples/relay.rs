@@ -17,7 +17,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -55,24 +55,30 @@ async fn main() -> io::Result<()> {
 }
 
 async fn relay(
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
     upstream: &str,
 ) -> Result<Response<Body>, Box<dyn Error + Send + Sync>> {
     let socket = TcpStream::connect(upstream).await?;
     let (mut sender, connection) = conn::http1::handshake(TokioIo::new(socket)).await?;
     tokio::spawn(connection);
-    // The request goes on as it came, with its `Last-Event-ID`.
-    request.headers_mut().insert(HOST, HeaderValue::from_str(upstream)?);
-    let response = sender.send_request(request).await?;
+    // Of the client's headers none is passed on but where it was: not what is for one connection
+    // only, and not `Accept-Encoding`, or events would come compressed.
+    let mut asked = Request::get(request.uri().clone()).header(HOST, upstream);
+    if let Some(id) = request.headers().get("last-event-id") {
+        asked = asked.header("last-event-id", id);
+    }
+    let response = sender.send_request(asked.body(Empty::<Bytes>::new())?).await?;
     if response.status() != 200 {
         return Ok(status(response.status()));
     }
     let content_type = response.headers().get_all(CONTENT_TYPE);
-    if !is_event_stream(content_type.iter().map(HeaderValue::as_bytes)) {
-        return Err("the server's answer is no event stream".into());
+    if !is_event_stream(content_type.iter().map(HeaderValue::as_bytes))
+        || response.headers().contains_key(CONTENT_ENCODING)
+    {
+        return Err("the server's answer is no plain event stream".into());
     }
     let events = Events::from_body(response.into_body()).filter_map(|event| {
-        // What is too large is left out; what has broken off ends by itself.
+        // What is too large is left out; what broke off was the last.
         event.inspect_err(|error| eprintln!("{error}")).ok()
     });
     let body = EventBody::new(events, || sleep(Duration::from_secs(15)));

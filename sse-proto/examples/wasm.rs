@@ -36,7 +36,7 @@ pub async fn follow(request: Request, on_event: Function) -> Result<(), JsValue>
     let response = JsFuture::from(window.fetch_with_request(&request)).await?;
     let response: Response = response.unchecked_into();
     let content_type = response.headers().get("content-type")?;
-    if !response.ok() || !is_event_stream(content_type.iter().map(String::as_bytes)) {
+    if response.status() != 200 || !is_event_stream(content_type.iter().map(String::as_bytes)) {
         return Err("the response is no event stream".into());
     }
     let body = response.body().ok_or("the response has no body")?;
@@ -50,10 +50,22 @@ pub async fn follow(request: Request, on_event: Function) -> Result<(), JsValue>
         }
         let chunk = read.get_value().unchecked_into::<Uint8Array>().to_vec();
         let mut input = &chunk[..];
-        while let Some(event) = decoder.next_event(&mut input).map_err(|error| error.to_string())? {
-            let text = |text: Text<'_>| JsValue::from(&*text.to_str_lossy());
-            let (event_type, id) = (text(event.event_type()), text(event.last_event_id()));
-            on_event.call3(&JsValue::NULL, &event_type, &text(event.data()), &id)?;
+        loop {
+            match decoder.next_event(&mut input) {
+                Ok(None) => break,
+                Ok(Some(event)) => {
+                    let text = |text: Text<'_>| JsValue::from(&*text.to_str_lossy());
+                    let (event_type, id) = (text(event.event_type()), text(event.last_event_id()));
+                    let called =
+                        on_event.call3(&JsValue::NULL, &event_type, &text(event.data()), &id);
+                    if let Err(thrown) = called {
+                        let _ = reader.cancel();
+                        return Err(thrown);
+                    }
+                }
+                // One event less; the stream goes on.
+                Err(too_large) => web_sys::console::warn_1(&too_large.to_string().into()),
+            }
         }
     }
 }

@@ -13,13 +13,14 @@ use crate::{Buffer, Decoder, Event, EventTooLarge, Growing, Text};
 pub struct ClientConfig {
     /// The reconnection time until the stream sets one. Default: 3 s, as Chromium has it.
     pub reconnection_time: Duration,
-    /// Doubles the wait with each attempt in a row that brought no event, up to this. `None`, the
-    /// default: the wait is the reconnection time, always.
+    /// Doubles the wait with each attempt in a row that brought not a byte of a body, up to this.
+    /// `None`, the default: the wait is the reconnection time, always.
     pub backoff_cap: Option<Duration>,
     /// Shortens each wait by up to half of it, by the random number that the caller gives, so that
-    /// clients that were cut off together do not come back together. Default: no.
+    /// clients that were cut off together do not come back together. What `Retry-After` asks for is
+    /// lengthened instead. Default: no.
     pub jitter: bool,
-    /// Gives up when so many attempts in a row brought no event. Default: never.
+    /// Gives up when so many attempts in a row brought not a byte of a body. Default: never.
     pub max_attempts: Option<u32>,
     /// Takes a connection that has been silent for so long for dead, from the request on; any byte
     /// counts, those of comments too. Default: never.
@@ -45,7 +46,7 @@ impl Default for ClientConfig {
     }
 }
 
-/// Whether a request may be made again after one that was sent.
+/// Whether a request may be made again. One that could not be sent counts as made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
     /// A `GET` that changes nothing.
@@ -151,7 +152,7 @@ impl<'c> Request<'c> {
 ///
 /// let mut client = Client::new(ClientConfig::default());
 /// assert_eq!(client.poll_request(now).unwrap().headers().count(), 3);
-/// client.handle_response(ok, now)?;
+/// client.handle_response(ok, now, 0)?;
 /// let mut chunk: &[u8] = b"retry: 500\nid: 7\ndata: a\n\ndata: cut of";
 /// while let Some(event) = client.next_event(&mut chunk, now)? {
 ///     assert_eq!(event.data(), "a");
@@ -171,7 +172,7 @@ pub struct Client<I, B = Growing> {
     config: ClientConfig,
     decoder: Decoder<B>,
     state: State<I>,
-    /// Attempts in a row that brought no event.
+    /// Attempts in a row that brought nothing.
     attempts: u32,
 }
 
@@ -224,11 +225,18 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: Buffer> Client<I, B> {
     /// The head of the response is there. When this is `Ok`, the source is open, unless it was
     /// closed meanwhile.
     ///
+    /// `random` is any number, for [`jitter`](ClientConfig::jitter).
+    ///
     /// # Errors
     ///
     /// [`Rejected`] if it is no event stream; drop the connection. The client is
     /// [closed](ReadyState::Closed) then, or waits as `Retry-After` says.
-    pub fn handle_response(&mut self, response: Response<'_>, now: I) -> Result<(), Rejected> {
+    pub fn handle_response(
+        &mut self,
+        response: Response<'_>,
+        now: I,
+        random: u32,
+    ) -> Result<(), Rejected> {
         if !matches!(self.state, State::Requested(_)) {
             return Ok(());
         }
@@ -243,7 +251,8 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: Buffer> Client<I, B> {
         self.attempts = self.attempts.saturating_add(1);
         self.state = match (response.status, response.retry_after) {
             (429 | 503, Some(wait)) if self.config.honour_retry_after && self.may_repeat() => {
-                State::Waiting(now + wait.min(LONGEST_WAIT))
+                let wait = wait.min(LONGEST_WAIT);
+                State::Waiting(now + wait + self.jitter(wait, random))
             }
             _ => State::Closed,
         };
@@ -282,12 +291,9 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: Buffer> Client<I, B> {
         }
         if !input.is_empty() {
             self.state = State::Open(now);
-        }
-        let event = self.decoder.next_event_with_comments(input, on_comment);
-        if let Ok(Some(_)) = event {
             self.attempts = 0;
         }
-        event
+        self.decoder.next_event_with_comments(input, on_comment)
     }
 
     /// The connection is over: the body has ended or broke off, or there was no response at all.
@@ -372,12 +378,18 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: Buffer> Client<I, B> {
         let mut wait = retry.unwrap_or(self.config.reconnection_time);
         if let Some(cap) = self.config.backoff_cap {
             let doublings = self.attempts.saturating_sub(1).min(31);
-            // A reconnection time beyond the cap is the server's wish.
-            wait = wait.saturating_mul(1 << doublings).min(cap.max(wait));
+            // A reconnection time beyond the cap is the server's wish, and so is none at all; but
+            // that one would never grow.
+            let first = if doublings == 0 { wait } else { wait.max(Duration::from_millis(1)) };
+            wait = first.saturating_mul(1 << doublings).min(cap.max(wait));
         }
-        if self.config.jitter {
-            wait -= (wait / 2).mul_f64(f64::from(random) / f64::from(u32::MAX));
-        }
-        wait.min(LONGEST_WAIT)
+        let wait = wait.min(LONGEST_WAIT);
+        wait.saturating_sub(self.jitter(wait, random))
+    }
+
+    /// Up to half of a wait.
+    fn jitter(&self, wait: Duration, random: u32) -> Duration {
+        let part = if self.config.jitter { f64::from(random) / f64::from(u32::MAX) } else { 0.0 };
+        (wait / 2).mul_f64(part)
     }
 }

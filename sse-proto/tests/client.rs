@@ -22,7 +22,7 @@ const fn ms(milliseconds: u64) -> At {
 fn open(config: ClientConfig) -> Client<At> {
     let mut client = Client::new(config);
     assert!(client.poll_request(ms(0)).is_some());
-    client.handle_response(OK, ms(0)).unwrap();
+    client.handle_response(OK, ms(0), 0).unwrap();
     client
 }
 
@@ -110,7 +110,7 @@ fn the_id_is_sent_again_and_that_of_a_block_that_broke_off_is_not() {
     );
     client.handle_end(ms(0), 0);
     assert_eq!(last_event_id(&mut client, ms(3000)).as_deref(), Some("1"));
-    client.handle_response(OK, ms(3000)).unwrap();
+    client.handle_response(OK, ms(3000), 0).unwrap();
     assert_eq!(feed(&mut client, b"\n\ndata: d\n\n", ms(3000)), ["d"], "a fresh decoder");
     assert_eq!(client.decoder().last_event_id(), "1");
     assert!(feed(&mut client, b"id\n\n", ms(3000)).is_empty());
@@ -135,6 +135,10 @@ fn an_id_that_no_header_can_hold_is_left_out_and_reported() {
     assert!(request.headers().all(|(name, _)| name != "Last-Event-ID"));
     assert_eq!(request.unsendable_id().unwrap(), b"a\x07b");
     let mut client = open(ClientConfig::default());
+    feed(&mut client, b"id: \x7F\ndata\n\n", ms(0));
+    client.handle_end(ms(0), 0);
+    assert!(client.poll_request(ms(3000)).unwrap().unsendable_id().is_some());
+    let mut client = open(ClientConfig::default());
     feed(&mut client, "id: é\t1\ndata\n\n".as_bytes(), ms(0));
     client.handle_end(ms(0), 0);
     assert_eq!(last_event_id(&mut client, ms(3000)).as_deref(), Some("é\t1"));
@@ -146,7 +150,7 @@ fn any_status_but_200_closes_for_good() {
         let mut client = Client::new(ClientConfig::default());
         client.poll_request(ms(0));
         let response = Response { status, retry_after: Some(ms(1)), ..OK };
-        assert_eq!(client.handle_response(response, ms(0)), Err(Rejected::Status(status)));
+        assert_eq!(client.handle_response(response, ms(0), 0), Err(Rejected::Status(status)));
         assert_eq!((client.ready_state(), client.poll_timeout()), (ReadyState::Closed, None));
         client.handle_end(ms(1), 0);
         assert!(client.poll_request(ms(100_000)).is_none());
@@ -158,7 +162,7 @@ fn content_types_are_judged_as_fetch_does() {
     let judge = |values: &[&[u8]]| {
         let mut client = Client::new(ClientConfig::default());
         client.poll_request(ms(0));
-        client.handle_response(Response { content_type: values, ..OK }, ms(0))
+        client.handle_response(Response { content_type: values, ..OK }, ms(0), 0)
     };
     for good in [
         &[&b"text/event-stream"[..]][..],
@@ -201,13 +205,14 @@ fn retry_after_is_honoured_when_asked_for() {
     let answer = |status, retry_after, config| {
         let mut client = Client::new(config);
         client.poll_request(ms(0));
-        assert!(client.handle_response(Response { status, retry_after, ..OK }, ms(10)).is_err());
+        assert!(client.handle_response(Response { status, retry_after, ..OK }, ms(10), 0).is_err());
         client.poll_timeout()
     };
     assert_eq!(answer(503, Some(ms(700)), config), Some(ms(710)));
     assert_eq!(answer(429, Some(ms(700)), config), Some(ms(710)));
     assert_eq!(answer(503, None, config), None);
     assert_eq!(answer(404, Some(ms(700)), config), None);
+    assert_eq!(answer(500, Some(ms(700)), config), None);
     assert_eq!(answer(204, Some(ms(700)), config), None);
     assert_eq!(answer(503, Some(ms(700)), ClientConfig { repeat: Repeat::Never, ..config }), None);
 
@@ -216,7 +221,7 @@ fn retry_after_is_honoured_when_asked_for() {
     for n in 1..=3 {
         assert!(client.poll_request(ms(n * 1000)).is_some());
         let response = Response { status: 503, retry_after: Some(ms(10)), ..OK };
-        assert!(client.handle_response(response, ms(n * 1000)).is_err());
+        assert!(client.handle_response(response, ms(n * 1000), 0).is_err());
         assert_eq!(client.ready_state() == ReadyState::Closed, n == 3);
     }
 }
@@ -259,17 +264,64 @@ fn attempts_that_bring_nothing_are_counted_and_backed_off() {
     client.handle_end(now, 0);
     assert_eq!(client.ready_state(), ReadyState::Closed, "that was the eighth");
 
-    // A connection that opens and ends brings nothing; one with an event does.
+    // A connection that opens and ends brings nothing; one with a comment does.
     let mut client = open(config);
     for wait in [100, 200, 100, 200] {
         client.handle_end(ms(0), 0);
         assert_eq!(client.poll_timeout(), Some(ms(wait)));
         client.poll_request(ms(5000));
-        client.handle_response(OK, ms(5000)).unwrap();
+        client.handle_response(OK, ms(5000), 0).unwrap();
         if wait == 200 {
-            feed(&mut client, b"data: a\n\n", ms(5000));
+            feed(&mut client, b":", ms(5000));
         }
     }
+}
+
+#[test]
+fn backing_off_respects_and_outlives_what_the_server_wished() {
+    let config = ClientConfig { backoff_cap: Some(ms(1000)), ..ClientConfig::default() };
+    let waits = |retry: &[u8]| {
+        let mut client = open(config);
+        feed(&mut client, retry, ms(0));
+        [(); 4].map(|()| {
+            client.handle_end(ms(0), 0);
+            let wait = client.poll_timeout().unwrap();
+            client.poll_request(ms(9000));
+            wait
+        })
+    };
+    assert_eq!(waits(b"retry: 0\n"), [0, 2, 4, 8].map(ms), "at once is for the first time");
+    assert_eq!(waits(b"retry: 400\n"), [400, 800, 1000, 1000].map(ms));
+    assert_eq!(waits(b"retry: 4000\n"), [4000; 4].map(ms), "beyond the cap");
+}
+
+#[test]
+fn a_restart_says_nothing_about_the_connection() {
+    let config = ClientConfig { max_attempts: Some(2), ..ClientConfig::default() };
+    let mut client = open(config);
+    client.handle_end(ms(0), 0);
+    client.restart();
+    client.poll_request(ms(0));
+    client.handle_end(ms(0), 0);
+    assert_eq!(client.ready_state(), ReadyState::Closed, "that was the second");
+}
+
+#[test]
+fn no_wait_is_beyond_the_range_of_clocks() {
+    let config = ClientConfig {
+        read_timeout: Some(Duration::MAX),
+        honour_retry_after: true,
+        jitter: true,
+        ..ClientConfig::default()
+    };
+    let now = std::time::Instant::now();
+    let mut client = Client::new(config);
+    client.poll_request(now);
+    let silence = client.poll_timeout().unwrap();
+    let response = Response { status: 503, retry_after: Some(Duration::MAX), ..OK };
+    client.handle_response(response, now, u32::MAX).unwrap_err();
+    let year = Duration::from_secs(365 * 24 * 3600);
+    assert!(silence >= now + year && client.poll_timeout().unwrap() >= now + year);
 }
 
 #[test]
@@ -282,6 +334,16 @@ fn jitter_is_up_to_half_of_the_wait() {
     };
     assert_eq!((wait(0), wait(u32::MAX)), (ms(1000), ms(500)));
     assert!(wait(u32::MAX / 2) > ms(740) && wait(u32::MAX / 2) < ms(760));
+
+    let retry_after = |random| {
+        let config = ClientConfig { honour_retry_after: true, ..config };
+        let mut client = Client::new(config);
+        client.poll_request(ms(0));
+        let response = Response { status: 429, retry_after: Some(ms(100)), ..OK };
+        client.handle_response(response, ms(0), random).unwrap_err();
+        client.poll_timeout().unwrap()
+    };
+    assert_eq!((retry_after(0), retry_after(u32::MAX)), (ms(100), ms(150)), "never sooner");
 }
 
 #[test]
@@ -290,7 +352,7 @@ fn silence_ends_a_connection_and_any_byte_breaks_it() {
     let mut client = Client::new(config);
     client.poll_request(ms(0));
     assert_eq!(client.poll_timeout(), Some(ms(1000)), "a head that does not come is silence, too");
-    client.handle_response(OK, ms(500)).unwrap();
+    client.handle_response(OK, ms(500), 0).unwrap();
     assert!(!client.handle_timeout(ms(1000), 0));
     assert_eq!(client.poll_timeout(), Some(ms(1500)));
     feed(&mut client, b":", ms(1400));
@@ -310,7 +372,7 @@ fn close_is_the_end_at_any_moment() {
     let mut client = Client::new(ClientConfig::default());
     client.poll_request(ms(0));
     client.close();
-    assert_eq!(client.handle_response(OK, ms(0)), Ok(()));
+    assert_eq!(client.handle_response(OK, ms(0), 0), Ok(()));
     assert_eq!(client.ready_state(), ReadyState::Closed, "while the request is out");
 
     let mut client = open(ClientConfig::default());
@@ -431,7 +493,7 @@ proptest! {
                     }
                 }
                 Fact::Head(status) => {
-                    let result = client.handle_response(Response { status, ..OK }, ms(now));
+                    let result = client.handle_response(Response { status, ..OK }, ms(now), 0);
                     prop_assert_eq!(result.is_err(), model.requested && status != 200);
                     if model.requested {
                         model.requested = false;

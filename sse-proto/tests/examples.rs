@@ -116,29 +116,47 @@ fn expect_chunks(socket: &TcpStream, wanted: &str) {
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
 
-#[test]
-fn blocking_resumes_and_stops_when_told() {
+/// What both examples do that reconnect.
+fn resumes_and_stops_when_told(name: &str) {
     let (server, address) = listen();
-    let mut example = Example::start("blocking", &[&format!("http://{address}/a?b")]);
+    let mut example = Example::start(name, &[&format!("http://{address}/a?b")]);
     let (mut socket, head) = accept(&server);
-    assert!(head.starts_with("get /a?b http/1.0\r\n"), "{head}");
+    assert!(head.starts_with("get /a?b http/1."), "{head}");
     assert!(head.contains("\r\naccept: text/event-stream\r\n"), "{head}");
     assert!(!head.contains("last-event-id"), "{head}");
     socket.write_all(OK).unwrap();
     socket.write_all("retry: 5\nid: 7\nevent: tick\ndata: é\n\n".as_bytes()).unwrap();
     assert_eq!(example.line(), "tick [7] é", "while the connection is open");
-    socket.write_all(b"id: 8\ndata: cut off").unwrap();
+    // An event that is too large costs nothing but itself.
+    let line = [b"data: ".to_vec(), vec![b'x'; 1 << 20], b"\n".to_vec()].concat();
+    for _ in 0..17 {
+        socket.write_all(&line).unwrap();
+    }
+    socket.write_all(b"\ndata: next\n\nid: 8\ndata: cut off").unwrap();
+    assert_eq!(example.line(), "message [7] next");
     drop(socket);
 
     let (mut socket, head) = accept(&server);
     assert!(head.contains("\r\nlast-event-id: 7\r\n"), "{head}");
-    socket.write_all(OK).unwrap();
+    socket
+        .write_all(b"HTTP/1.1 200 OK\r\nX: caf\xE9\r\nContent-Type: text/event-stream\r\n\r\n")
+        .unwrap();
     socket.write_all(b"data: b\n\n").unwrap();
     drop(socket);
 
     let (mut socket, _) = accept(&server);
     socket.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
     assert_eq!(example.finish(), "message [7] b\n");
+}
+
+#[test]
+fn blocking_resumes_and_stops_when_told() {
+    resumes_and_stops_when_told("blocking");
+}
+
+#[test]
+fn reqwest_resumes_and_stops_when_told() {
+    resumes_and_stops_when_told("reqwest");
 }
 
 #[test]
@@ -162,10 +180,12 @@ fn relay_passes_events_on_and_nothing_else() {
     let (server, upstream) = listen();
     let mut example = Example::start("relay", &["127.0.0.1:0", &upstream]);
     let relay = example.address();
-    let client = std::thread::spawn(move || get(relay, "/x", "Last-Event-ID: 6\r\n"));
+    let headers = "Last-Event-ID: 6\r\nAccept-Encoding: gzip\r\nTE: trailers\r\n";
+    let client = std::thread::spawn(move || get(relay, "/x", headers));
     let (mut socket, head) = accept(&server);
     assert!(head.starts_with("get /x http/1.1\r\n"), "{head}");
     assert!(head.contains("\r\nlast-event-id: 6\r\n"), "{head}");
+    assert!(!head.contains("gzip") && !head.contains("\r\nte:"), "{head}");
     socket.write_all(OK).unwrap();
     let (client, head) = client.join().unwrap();
     assert!(head.contains("\r\ncontent-type: text/event-stream\r\n"), "before any event: {head}");

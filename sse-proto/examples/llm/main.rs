@@ -17,6 +17,7 @@ use std::io::{self, Write as _};
 
 use futures_lite::StreamExt as _;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use sse_proto::{Events, OwnedEvent};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -62,11 +63,18 @@ fn said(event: &OwnedEvent) -> Result<Said> {
         "message" if event.data() == "[DONE]" => Ok(Said::Everything),
         "message" => {
             let mut chunk: Completion = event.json()?;
+            if chunk.error.is_some() {
+                return Err(event.data().to_string().into());
+            }
             let text = chunk.choices.pop().and_then(|choice| choice.delta.content);
             Ok(text.map_or(Said::Nothing, Said::Text))
         }
         // The other names each event.
-        "content_block_delta" => Ok(Said::Text(event.json::<Block>()?.delta.text)),
+        "content_block_delta" => {
+            // Without a text, it is what the model thinks, or a call of a tool.
+            let text = event.json::<Block>()?.delta.text;
+            Ok(text.map_or(Said::Nothing, Said::Text))
+        }
         "message_stop" => Ok(Said::Everything),
         "error" => Err(event.data().to_string().into()),
         _ => Ok(Said::Nothing),
@@ -75,6 +83,8 @@ fn said(event: &OwnedEvent) -> Result<Said> {
 
 #[derive(Deserialize)]
 struct Completion {
+    error: Option<IgnoredAny>,
+    #[serde(default)]
     choices: Vec<Choice>,
 }
 
@@ -95,5 +105,5 @@ struct Block {
 
 #[derive(Deserialize)]
 struct TextDelta {
-    text: String,
+    text: Option<String>,
 }

@@ -62,6 +62,8 @@ fn messages() -> String {
     stream +=
         &event("content_block_start", r#","index":0,"content_block":{"type":"text","text":""}"#);
     stream += &event("ping", "");
+    let thought = r#","index":0,"delta":{"type":"thinking_delta","thinking":"a greeting"}"#;
+    stream += &event("content_block_delta", thought);
     for word in WORDS {
         let delta = format!(r#","index":0,"delta":{{"type":"text_delta","text":"{word}"}}"#);
         stream += &event("content_block_delta", &delta);

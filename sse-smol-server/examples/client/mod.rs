@@ -9,7 +9,7 @@ mod fetch;
 use std::collections::VecDeque;
 use std::error::Error;
 use std::future::pending;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use smol::Timer;
@@ -158,13 +158,10 @@ impl EventSource {
         let response = fetch(&mut self.request).await?;
         let content_type = response.headers().get_all(CONTENT_TYPE);
         let content_type: Vec<&[u8]> = content_type.iter().map(HeaderValue::as_bytes).collect();
-        let retry_after = response
-            .headers()
-            .get(RETRY_AFTER)
-            .and_then(|seconds| seconds.to_str().ok()?.parse().ok().map(Duration::from_secs));
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(retry_after);
         let status = response.status().as_u16();
         let head = Response { status, content_type: &content_type, retry_after };
-        self.client.handle_response(head, Instant::now())?;
+        self.client.handle_response(head, Instant::now(), fastrand::u32(..))?;
         let (head, incoming) = response.into_parts();
         self.connection = Some(body::Body::new(incoming, &head.headers)?);
         self.requesting = false;
@@ -199,4 +196,12 @@ impl EventSource {
         }
         self.read = self.piece.len() - rest.len();
     }
+}
+
+/// What `Retry-After` says: seconds, or a date.
+fn retry_after(value: &HeaderValue) -> Option<Duration> {
+    let value = value.to_str().ok()?;
+    let until = |date: SystemTime| date.duration_since(SystemTime::now()).unwrap_or_default();
+    let seconds = value.parse().ok().map(Duration::from_secs);
+    seconds.or_else(|| httpdate::parse_http_date(value).ok().map(until))
 }

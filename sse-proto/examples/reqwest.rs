@@ -1,0 +1,82 @@
+//! Follows an event stream with reqwest, and connects again when it breaks off.
+//!
+//! ```text
+//! cargo run -p sse-proto --example reqwest -- http://127.0.0.1:8080/clock
+//! ```
+//!
+//! Redirects, proxies, TLS and compression are reqwest's; when to connect, with what, and what a
+//! response means, is the client's.
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use sse_proto::{Client, ClientConfig, ReadyState, Response};
+use tokio::time::{sleep_until, timeout_at};
+
+type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let url = std::env::args().nth(1).ok_or("which URL?")?;
+    let config = ClientConfig {
+        read_timeout: Some(Duration::from_secs(60)),
+        backoff_cap: Some(Duration::from_secs(30)),
+        jitter: true,
+        honour_retry_after: true,
+        ..ClientConfig::default()
+    };
+    let (http, mut client) = (reqwest::Client::new(), Client::new(config));
+    while client.ready_state() != ReadyState::Closed {
+        if let Some(request) = client.poll_request(Instant::now()) {
+            let mut headers = HeaderMap::new();
+            for (name, value) in request.headers() {
+                headers.insert(name, HeaderValue::from_bytes(value)?);
+            }
+            if let Err(error) = attempt(http.get(&url).headers(headers), &mut client).await {
+                eprintln!("{error}");
+            }
+            client.handle_end(Instant::now(), fastrand::u32(..));
+        } else if let Some(deadline) = client.poll_timeout() {
+            sleep_until(deadline.into()).await;
+        }
+    }
+    Ok(())
+}
+
+/// One connection, from the request to its end.
+async fn attempt(request: reqwest::RequestBuilder, client: &mut Client<Instant>) -> Result<()> {
+    let mut response = within(client, request.send()).await??;
+    let headers = response.headers();
+    let content_type: Vec<&[u8]> =
+        headers.get_all(CONTENT_TYPE).iter().map(HeaderValue::as_bytes).collect();
+    let retry_after = headers.get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
+    let head = Response {
+        status: response.status().as_u16(),
+        content_type: &content_type,
+        retry_after: retry_after.map(Duration::from_secs),
+    };
+    client.handle_response(head, Instant::now(), fastrand::u32(..))?;
+    while let Some(chunk) = within(client, response.chunk()).await?? {
+        let mut input = &chunk[..];
+        loop {
+            match client.next_event(&mut input, Instant::now()) {
+                Ok(None) => break,
+                Ok(Some(event)) => {
+                    println!("{} [{}] {}", event.event_type(), event.last_event_id(), event.data());
+                }
+                // One event less; the connection is as good as before.
+                Err(too_large) => eprintln!("{too_large}"),
+            }
+        }
+    }
+    Err("the stream has ended; connecting again".into())
+}
+
+/// What a future gives before the client takes the connection for dead.
+async fn within<T>(client: &Client<Instant>, future: impl Future<Output = T>) -> Result<T> {
+    let Some(deadline) = client.poll_timeout() else {
+        return Ok(future.await);
+    };
+    Ok(timeout_at(deadline.into(), future).await?)
+}
