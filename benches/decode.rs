@@ -1,92 +1,114 @@
-//! Decoding what language models send: lines of about 280 bytes, one event each.
+//! Decoding and encoding, for work on them: `cargo bench --manifest-path benches/Cargo.toml`.
 //!
-//! Beside it the floor: finding the line ends and doing nothing with them.
+//! Beside it the floor: finding the line ends and doing nothing with them. How others do is in
+//! `peers`.
 
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
+use shapes::{CHUNKINGS, Chunking, Shape};
 use sse_proto::{Decoder, Event};
 
-const EVENTS: usize = 4_000;
-
-/// Chunk sizes: everything at once, a read buffer, a packet, a trickle.
-const CHUNKS: [usize; 4] = [usize::MAX, 16 << 10, 1400, 64];
+const SIZE: usize = 1 << 20;
 
 fn main() {
     divan::main();
 }
 
-/// A stream of completion chunks; one in twenty holds text beyond ASCII.
-fn completions() -> Vec<u8> {
-    let mut stream = Vec::new();
-    for n in 0..EVENTS {
-        let word = if n % 20 == 0 { "naïveté" } else { " decoding" };
-        let data = format!(
-            r#"{{"id":"chatcmpl-8f3aB1cD2eF3gH4iJ5kL6mN7oP8qR","object":"chat.completion.chunk","created":1767225600,"model":"a-model-2026-01-01","service_tier":"default","system_fingerprint":"fp_0123456789","choices":[{{"index":{n},"delta":{{"content":"{word}"}},"logprobs":null,"finish_reason":null}}]}}"#
-        );
-        Event::new(&data).encode_to_vec(&mut stream);
-    }
-    stream
+fn names() -> Vec<&'static str> {
+    Shape::all(1).iter().map(|shape| shape.name).collect()
 }
 
-#[divan::bench(args = CHUNKS)]
-fn decode(bencher: Bencher, size: usize) {
-    let stream = completions();
-    bencher.counter(BytesCount::of_slice(&stream)).bench_local(|| {
+/// Each shape in each chunking, as divan's arguments.
+fn cases() -> impl Iterator<Item = Case> {
+    names().into_iter().flat_map(|name| CHUNKINGS.map(|chunking| Case { name, chunking }))
+}
+
+struct Case {
+    name: &'static str,
+    chunking: Chunking,
+}
+
+impl std::fmt::Display for Case {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}, {}", self.name, self.chunking.name())
+    }
+}
+
+impl Case {
+    fn shape(&self) -> Shape {
+        let mut shapes = Shape::all(SIZE).into_iter();
+        shapes.find(|shape| shape.name == self.name).expect("a name from the list")
+    }
+}
+
+/// Runs `decode` on the chunks, again and again; it returns the number of events and of bytes of
+/// data.
+fn bench(bencher: Bencher<'_, '_>, case: &Case, decode: impl Fn(&[&[u8]]) -> (usize, usize)) {
+    let shape = case.shape();
+    let chunks = shape.chunks(case.chunking);
+    bencher.counter(BytesCount::of_slice(&shape.stream)).bench_local(|| {
+        // A decoder that is fast because it loses something does not count.
+        assert_eq!(decode(black_box(&chunks)), (shape.events, shape.data));
+    });
+}
+
+#[divan::bench(args = cases())]
+fn decode(bencher: Bencher<'_, '_>, case: &Case) {
+    bench(bencher, case, |chunks| {
         let mut decoder = Decoder::new();
         let (mut events, mut bytes) = (0, 0);
-        for mut chunk in black_box(&stream).chunks(size) {
+        for mut chunk in chunks.iter().copied() {
             while let Some(event) = decoder.next_event(&mut chunk).unwrap() {
                 events += 1;
                 bytes += event.data().len();
             }
         }
-        // A decoder that is fast because it loses something does not count.
-        assert_eq!((events, bytes), (EVENTS, stream.len() - EVENTS * "data: \n\n".len()));
+        (events, bytes)
     });
 }
 
 /// The same with the data as `str`, which checks that it is UTF-8.
-#[divan::bench(args = CHUNKS)]
-fn decode_str(bencher: Bencher, size: usize) {
-    let stream = completions();
-    bencher.counter(BytesCount::of_slice(&stream)).bench_local(|| {
+#[divan::bench(args = cases())]
+fn decode_str(bencher: Bencher<'_, '_>, case: &Case) {
+    bench(bencher, case, |chunks| {
         let mut decoder = Decoder::new();
-        let mut bytes = 0;
-        for mut chunk in black_box(&stream).chunks(size) {
+        let (mut events, mut bytes) = (0, 0);
+        for mut chunk in chunks.iter().copied() {
             while let Some(event) = decoder.next_event(&mut chunk).unwrap() {
+                events += 1;
                 bytes += event.data().to_str().unwrap().len();
             }
         }
-        assert_eq!(bytes, stream.len() - EVENTS * "data: \n\n".len());
+        (events, bytes)
     });
 }
 
-#[divan::bench(args = CHUNKS)]
-fn floor_line_ends(bencher: Bencher, size: usize) {
-    let stream = completions();
-    bencher.counter(BytesCount::of_slice(&stream)).bench_local(|| {
-        let chunks = black_box(&stream).chunks(size);
-        let ends: usize =
-            chunks.map(|chunk| memchr::memchr2_iter(b'\r', b'\n', chunk).count()).sum();
-        assert_eq!(ends, 2 * EVENTS);
+#[divan::bench(args = cases())]
+fn floor_line_ends(bencher: Bencher<'_, '_>, case: &Case) {
+    let shape = case.shape();
+    let chunks = shape.chunks(case.chunking);
+    bencher.counter(BytesCount::of_slice(&shape.stream)).bench_local(|| {
+        let ends = |chunk| memchr::memchr2_iter(b'\r', b'\n', chunk).fold(0, |sum, at| sum ^ at);
+        black_box(&chunks).iter().map(|chunk| ends(chunk)).fold(0, |sum, at| sum ^ at)
     });
 }
 
-#[divan::bench]
-fn encode(bencher: Bencher) {
-    let stream = completions();
+/// The data of each shape's events, in as many events.
+#[divan::bench(args = names())]
+fn encode(bencher: Bencher<'_, '_>, name: &'static str) {
+    let shape = Case { name, chunking: Chunking::Whole }.shape();
     let mut decoder = Decoder::new();
     let mut data = Vec::new();
-    let mut input = &stream[..];
+    let mut input = &shape.stream[..];
     while let Some(event) = decoder.next_event(&mut input).unwrap() {
         data.push(event.data().to_vec());
     }
-    let mut wire = Vec::with_capacity(stream.len());
-    bencher.counter(BytesCount::of_slice(&stream)).bench_local(|| {
+    let mut wire = Vec::with_capacity(shape.stream.len());
+    bencher.counter(BytesCount::new(shape.data)).bench_local(|| {
         wire.clear();
         for data in &data {
             Event::new(black_box(data)).encode_to_vec(&mut wire);
         }
-        assert_eq!(wire.len(), stream.len());
+        assert!(wire.len() > shape.data);
     });
 }

@@ -1,0 +1,124 @@
+//! The speed of decoding, ours and others': `--quick` for a first look, `--test` for the results
+//! alone.
+
+use std::collections::BTreeMap;
+
+use peers::DECODERS;
+use peers::decode::{Kind, Seen, chunks};
+use peers::measure::{Effort, Table, medians};
+use shapes::{CHUNKINGS, Chunking, Shape};
+
+/// MB/s of one row on one shape, and whether it found what there is.
+#[derive(Clone, Copy)]
+struct Cell {
+    speed: f64,
+    right: bool,
+}
+
+fn main() {
+    let effort = Effort::from_args();
+    let shapes = Shape::all(if effort == Effort::Test { 64 << 10 } else { 1 << 20 });
+    let mut cells: BTreeMap<(usize, usize), Vec<Cell>> = BTreeMap::new();
+    for (row, chunking) in CHUNKINGS.into_iter().enumerate() {
+        for (column, shape) in shapes.iter().enumerate() {
+            cells.insert((row, column), measure(shape, chunking, effort));
+        }
+    }
+    if effort == Effort::Test {
+        return;
+    }
+
+    let mut table = Table::new(["shape", "events", "bytes", "what it is"]);
+    for shape in &shapes {
+        let (events, bytes) = (shape.events.to_string(), shape.stream.len().to_string());
+        table.line([shape.name, &events, &bytes, shape.about]);
+    }
+    println!("### Shapes\n");
+    table.print();
+
+    println!("### `sse-proto` beside the fastest peer\n");
+    ratios(&shapes, &cells, |cells| {
+        let (peer, speed) = fastest_peer(cells)?;
+        Some(format!("{:.2} ({peer})", ours(cells) / speed))
+    });
+    println!("### `sse-proto` beside finding the line ends\n");
+    ratios(&shapes, &cells, |cells| {
+        let floor = DECODERS.iter().position(|row| row.name == "floor: memchr2 positions")?;
+        Some(format!("{:.2}", ours(cells) / cells[floor].speed))
+    });
+
+    for (row, chunking) in CHUNKINGS.into_iter().enumerate() {
+        println!("### MB/s, {}\n", chunking.name());
+        let mut table = Table::new(["decoder"].into_iter().chain(shapes.iter().map(|s| s.name)));
+        for (index, decoder) in DECODERS.iter().enumerate() {
+            let speeds = (0..shapes.len()).map(|column| {
+                let Cell { speed, right } = cells[&(row, column)][index];
+                let digits = usize::from(speed < 10.0);
+                format!("{speed:.digits$}{}", if right { "" } else { " (wrong)" })
+            });
+            table.line([decoder.name.to_owned()].into_iter().chain(speeds));
+        }
+        table.print();
+    }
+}
+
+fn measure(shape: &Shape, chunking: Chunking, effort: Effort) -> Vec<Cell> {
+    let chunks = chunks(shape, chunking);
+    let expected = Seen { events: shape.events, data: shape.data };
+    let right: Vec<bool> = DECODERS
+        .iter()
+        .map(|row| row.kind == Kind::Floor || (row.count)(&chunks) == expected)
+        .collect();
+    for (row, right) in DECODERS.iter().zip(&right) {
+        let how = format!("{} of {}, {}", row.name, shape.name, chunking.name());
+        // A peer that is wrong is marked in the tables; this crate must not be.
+        assert!(*right || row.kind != Kind::Ours, "{how}: wrong");
+        if !right {
+            eprintln!("{how}: wrong");
+        }
+    }
+    if effort == Effort::Test {
+        return Vec::new();
+    }
+    eprintln!("{}, {}", shape.name, chunking.name());
+    let mut runs: Vec<Box<dyn FnMut()>> = Vec::new();
+    for row in DECODERS {
+        let chunks = &chunks;
+        runs.push(Box::new(move || {
+            std::hint::black_box((row.count)(std::hint::black_box(chunks)));
+        }));
+    }
+    let times = medians(effort, &mut runs);
+    let speed = |time: std::time::Duration| shape.stream.len() as f64 / time.as_secs_f64() / 1e6;
+    times.into_iter().zip(right).map(|(time, right)| Cell { speed: speed(time), right }).collect()
+}
+
+/// The speed of `sse-proto` with data as bytes.
+fn ours(cells: &[Cell]) -> f64 {
+    let index = DECODERS.iter().position(|row| row.kind == Kind::Ours).expect("it is there");
+    cells[index].speed
+}
+
+/// Of those that are right.
+fn fastest_peer(cells: &[Cell]) -> Option<(&'static str, f64)> {
+    let peers =
+        DECODERS.iter().zip(cells).filter(|(row, cell)| row.kind == Kind::Peer && cell.right);
+    let speeds = peers.map(|(row, cell)| (row.name, cell.speed));
+    speeds.max_by(|left, right| left.1.total_cmp(&right.1))
+}
+
+/// A table of shapes by chunkings.
+fn ratios(
+    shapes: &[Shape],
+    cells: &BTreeMap<(usize, usize), Vec<Cell>>,
+    cell: impl Fn(&[Cell]) -> Option<String>,
+) {
+    let heads = ["shape".to_owned()].into_iter().chain(CHUNKINGS.map(Chunking::name));
+    let mut table = Table::new(heads);
+    for (column, shape) in shapes.iter().enumerate() {
+        let line = (0..CHUNKINGS.len())
+            .map(|row| cell(&cells[&(row, column)]).unwrap_or_else(|| "–".into()));
+        table.line([shape.name.to_owned()].into_iter().chain(line));
+    }
+    table.print();
+}

@@ -1,0 +1,92 @@
+//! What decoding is held against: passes over the bytes that decode nothing.
+
+use bytes::Bytes;
+
+use crate::decode::{Decode, Item};
+
+/// Copies each chunk.
+#[derive(Debug)]
+pub enum Memcpy {}
+
+impl Decode for Memcpy {
+    const NAME: &'static str = "floor: memcpy";
+
+    fn decode(chunks: &[Bytes], _: &str, _: impl FnMut(Item<'_>)) {
+        let mut copy = Vec::with_capacity(chunks.iter().map(Bytes::len).max().unwrap_or(0));
+        for chunk in chunks {
+            copy.clear();
+            copy.extend_from_slice(chunk);
+            std::hint::black_box(&copy);
+        }
+    }
+}
+
+/// Finds each CR and LF with memchr, one after the other.
+#[derive(Debug)]
+pub enum Memchr2 {}
+
+impl Decode for Memchr2 {
+    const NAME: &'static str = "floor: memchr2 positions";
+
+    fn decode(chunks: &[Bytes], _: &str, _: impl FnMut(Item<'_>)) {
+        let mut sum = 0;
+        for chunk in chunks {
+            // Positions, not a count: for that memchr has a faster way.
+            memchr::memchr2_iter(b'\r', b'\n', chunk).for_each(|at| sum ^= at);
+        }
+        std::hint::black_box(sum);
+    }
+}
+
+/// Finds each CR and LF with masks of 64 bytes at a time, in safe code for any machine.
+#[derive(Debug)]
+pub enum Bitmask {}
+
+impl Decode for Bitmask {
+    const NAME: &'static str = "floor: 64-byte masks";
+
+    fn decode(chunks: &[Bytes], _: &str, _: impl FnMut(Item<'_>)) {
+        let mut sum = 0;
+        for chunk in chunks {
+            let (blocks, rest) = chunk.as_chunks::<64>();
+            for (index, block) in blocks.iter().enumerate() {
+                let mut mask = mask(block);
+                while mask != 0 {
+                    sum ^= index * 64 + mask.trailing_zeros() as usize;
+                    mask &= mask - 1;
+                }
+            }
+            let start = blocks.len() * 64;
+            let ends = rest.iter().enumerate().filter(|(_, byte)| matches!(byte, b'\r' | b'\n'));
+            ends.for_each(|(at, _)| sum ^= start + at);
+        }
+        std::hint::black_box(sum);
+    }
+}
+
+/// A bit for each CR and LF.
+fn mask(block: &[u8; 64]) -> u64 {
+    // The compiler makes vectors of this loop.
+    let mut found = [0; 64];
+    for (found, byte) in found.iter_mut().zip(block) {
+        *found = u8::from(*byte == b'\r') | u8::from(*byte == b'\n');
+    }
+    let (words, _) = found.as_chunks::<8>();
+    // Eight bytes of 0 or 1 to eight bits: the product has them side by side in its top byte.
+    let pack = |word: &[u8; 8]| u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+    words.iter().rev().fold(0, |mask, word| mask << 8 | pack(word))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn masks_have_a_bit_for_each_line_end() {
+        let mut block = [b'x'; 64];
+        for at in [0, 1, 7, 8, 30, 63] {
+            block[at] = if at % 2 == 0 { b'\r' } else { b'\n' };
+            let expected =
+                (0..64).filter(|at| block[*at] != b'x').fold(0, |mask, at| mask | 1_u64 << at);
+            assert_eq!(super::mask(&block), expected);
+        }
+    }
+}
