@@ -1,0 +1,91 @@
+//! What is counted.
+
+use std::hint::black_box;
+
+use shapes::{CHUNKINGS, Chunking, Shape};
+use sse_proto::{Decoder, Event, EventId, EventType};
+
+/// Long enough that what happens once does not matter.
+const SIZE: usize = 128 << 10;
+
+/// How many events are encoded.
+const EVENTS: usize = 500;
+
+/// What is counted is what happens in here; valgrind knows it by its name.
+#[inline(never)]
+pub(crate) fn counted(run: &mut dyn FnMut()) {
+    // Not a mere jump, and the same code for all callers: or valgrind would not see it called.
+    black_box(run)();
+    black_box(());
+}
+
+/// Runs all cases once, in order, and prints their names.
+pub(crate) fn run() {
+    for shape in Shape::all(SIZE) {
+        for chunking in CHUNKINGS {
+            decode(&shape, chunking);
+        }
+        if shape.name == "openai" || shape.name == "ticks" {
+            decode(&shape, Chunking::Size(1));
+        }
+        if shape.name == "keepalive" {
+            comments(&shape);
+        }
+    }
+    let line = "x".repeat(250);
+    let lines = "x".repeat(79) + "\n";
+    encode("tiny", Event::new("x"));
+    encode("a line of 250 B", Event::new(&line));
+    encode("80 lines of 80 B", Event::new(&lines.repeat(80)[..80 * 80 - 1]));
+    let all = Event::new("{}")
+        .with_type(EventType::from_static("tick"))
+        .with_id(EventId::from_static("1000000"))
+        .with_retry(3000);
+    encode("all fields", all);
+}
+
+fn decode(shape: &Shape, chunking: Chunking) {
+    let chunks = shape.chunks(chunking);
+    let (mut events, mut data) = (0, 0);
+    counted(&mut || {
+        let mut decoder = Decoder::new();
+        for mut chunk in black_box(&chunks).iter().copied() {
+            while let Ok(Some(event)) = decoder.next_event(&mut chunk) {
+                events += 1;
+                data += event.data().len();
+            }
+        }
+    });
+    assert_eq!((events, data), (shape.events, shape.data), "{}, {}", shape.name, chunking.name());
+    println!("decode {}, {}", shape.name, chunking.name());
+}
+
+fn comments(shape: &Shape) {
+    let chunks = shape.chunks(Chunking::Size(1400));
+    let (mut events, mut comments) = (0, 0);
+    counted(&mut || {
+        let mut decoder = Decoder::new();
+        for mut chunk in black_box(&chunks).iter().copied() {
+            while let Ok(Some(_)) =
+                decoder.next_event_with_comments(&mut chunk, |_, end| comments += usize::from(end))
+            {
+                events += 1;
+            }
+        }
+    });
+    assert_eq!((events, comments), (shape.events, shape.blocks.len() - shape.events));
+    println!("comments of {}", shape.name);
+}
+
+fn encode(name: &str, event: Event<'_>) {
+    let len = event.encoded_len();
+    let mut wire = Vec::with_capacity(len);
+    counted(&mut || {
+        for _ in 0..EVENTS {
+            wire.clear();
+            black_box(event).encode_to_vec(&mut wire);
+        }
+    });
+    assert_eq!(wire.len(), len);
+    println!("encode {name}");
+}
