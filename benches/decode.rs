@@ -3,24 +3,26 @@
 //! Beside it the floor: finding the line ends and doing nothing with them. How others do is in
 //! `peers`.
 
+use std::sync::LazyLock;
+
 use divan::counter::BytesCount;
 use divan::{Bencher, black_box};
 use shapes::{CHUNKINGS, Chunking, Shape};
 use sse_proto::{Decoder, Event};
 
-const SIZE: usize = 1 << 20;
+static SHAPES: LazyLock<Vec<Shape>> = LazyLock::new(|| Shape::all(1 << 20));
 
 fn main() {
     divan::main();
 }
 
-fn names() -> Vec<&'static str> {
-    Shape::all(1).iter().map(|shape| shape.name).collect()
+fn names() -> impl Iterator<Item = &'static str> {
+    SHAPES.iter().map(|shape| shape.name)
 }
 
 /// Each shape in each chunking, as divan's arguments.
 fn cases() -> impl Iterator<Item = Case> {
-    names().into_iter().flat_map(|name| CHUNKINGS.map(|chunking| Case { name, chunking }))
+    names().flat_map(|name| CHUNKINGS.map(|chunking| Case { name, chunking }))
 }
 
 struct Case {
@@ -35,9 +37,8 @@ impl std::fmt::Display for Case {
 }
 
 impl Case {
-    fn shape(&self) -> Shape {
-        let mut shapes = Shape::all(SIZE).into_iter();
-        shapes.find(|shape| shape.name == self.name).expect("a name from the list")
+    fn shape(&self) -> &'static Shape {
+        SHAPES.iter().find(|shape| shape.name == self.name).expect("a name from the list")
     }
 }
 

@@ -1,17 +1,22 @@
 //! This crate beside others.
 //!
-//! Each decoder is a type with [`Decode`], which tells what it found in chunks. Speed, allocations
-//! and conformance all go through that one adapter, so a decoder that is added to [`DECODERS`] is
-//! in every table.
+//! Each decoder is a type with [`Decode`](decode::Decode), which tells what it found in chunks.
+//! Speed, allocations and conformance all go through that one adapter, so a decoder that is added
+//! to [`DECODERS`] is in every table. Encoders are the same with [`Encode`](encoders::Encode) and
+//! [`ENCODERS`].
 
 pub mod codecs;
 pub mod decode;
+pub mod encoders;
 pub mod floors;
+#[cfg(feature = "heavy")]
+pub mod heavy;
 pub mod measure;
 pub mod ours;
 pub mod streams;
 
 use decode::{Decoder, Kind};
+use encoders::Encoder;
 
 /// All decoders, in the order of the tables.
 pub const DECODERS: &[Decoder] = &[
@@ -27,4 +32,57 @@ pub const DECODERS: &[Decoder] = &[
     Decoder::new::<streams::EventsourceStream>(Kind::Peer),
     Decoder::new::<codecs::SseCodec>(Kind::Peer),
     Decoder::new::<codecs::Russe>(Kind::Peer),
+    #[cfg(feature = "heavy")]
+    Decoder::new::<heavy::AsyncSse>(Kind::Peer),
+    #[cfg(feature = "heavy")]
+    Decoder::new::<heavy::EventsourceClient>(Kind::Peer),
 ];
+
+/// All encoders, in the order of the tables.
+pub const ENCODERS: &[Encoder] = &[
+    Encoder::new::<encoders::Memcpy>(),
+    Encoder::new::<encoders::Ours>(),
+    Encoder::new::<encoders::OursBuf>(),
+    Encoder::new::<encoders::Russe>(),
+    Encoder::new::<encoders::SseCodec>(),
+    Encoder::new::<encoders::RusseString>(),
+    Encoder::new::<encoders::SseStream>(),
+    #[cfg(feature = "heavy")]
+    Encoder::new::<heavy::Axum>(),
+    #[cfg(feature = "heavy")]
+    Encoder::new::<heavy::ActixWebLab>(),
+];
+
+#[cfg(test)]
+mod tests {
+    use shapes::{CHUNKINGS, Shape};
+
+    use super::*;
+    use crate::decode::Seen;
+    use crate::encoders::Sample;
+
+    #[test]
+    fn decoders_find_what_the_shapes_hold() {
+        for shape in Shape::all(16 << 10) {
+            for chunking in CHUNKINGS {
+                let chunks = decode::chunks(&shape, chunking);
+                for decoder in DECODERS.iter().filter(|decoder| decoder.kind != Kind::Floor) {
+                    let seen = (decoder.count)(&chunks);
+                    let expected = Seen { events: shape.events, data: shape.data };
+                    let how = chunking.name();
+                    assert_eq!(seen, expected, "{}, {}, {how}", decoder.name, shape.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn encoders_write_what_the_samples_look_like() {
+        for sample in Sample::all() {
+            for encoder in ENCODERS {
+                let wire = (encoder.collect)(&sample, 3);
+                assert_eq!(wire, sample.wire.repeat(3), "{}, {}", encoder.name, sample.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The speed of encoding, ours and others': `--quick` for a first look, `--test` for the results
+//! alone.
+
+use peers::ENCODERS;
+use peers::encoders::Sample;
+use peers::measure::{Effort, Table, medians};
+
+fn main() {
+    let effort = Effort::from_args();
+    let samples = Sample::all();
+    let mut times = Vec::new();
+    for sample in &samples {
+        for encoder in ENCODERS {
+            let wire = (encoder.collect)(sample, 3);
+            assert_eq!(wire, sample.wire.repeat(3), "{}, {}", encoder.name, sample.name);
+        }
+        if effort == Effort::Test {
+            continue;
+        }
+        // Some 100 µs for the fastest, so that what is done once for all events does not count.
+        let events = 1000 * 1000 / (200 + sample.wire.len());
+        let mut runs: Vec<Box<dyn FnMut()>> = Vec::new();
+        for encoder in ENCODERS {
+            runs.push(Box::new(move || (encoder.run)(std::hint::black_box(sample), events)));
+        }
+        let medians = medians(effort, &mut runs);
+        times.push(
+            medians.iter().map(|time| time.as_secs_f64() * 1e9 / events as f64).collect::<Vec<_>>(),
+        );
+    }
+    if effort == Effort::Test {
+        return;
+    }
+    println!("### Encoding, ns an event\n");
+    let heads = ["encoder"].into_iter().chain(samples.iter().map(|sample| sample.name));
+    let mut table = Table::new(heads);
+    for (index, encoder) in ENCODERS.iter().enumerate() {
+        let cells = times.iter().map(|column| format!("{:.1}", column[index]));
+        table.line([encoder.name.to_owned()].into_iter().chain(cells));
+    }
+    table.print();
+}

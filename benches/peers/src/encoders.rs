@@ -1,0 +1,199 @@
+//! Encoders: an event that is nothing but data, again and again.
+
+use bytes::BytesMut;
+use sse_proto::Event;
+
+/// What is encoded.
+#[derive(Debug)]
+pub struct Sample {
+    /// What it is called in tables.
+    pub name: &'static str,
+    /// The data.
+    pub data: String,
+    /// What it looks like when it is encoded well.
+    pub wire: Vec<u8>,
+}
+
+impl Sample {
+    /// All that are measured.
+    pub fn all() -> Vec<Self> {
+        let sample = |name, data: String| {
+            let lines = data.split('\n').map(|line| format!("data: {line}\n"));
+            let wire = (lines.collect::<String>() + "\n").into_bytes();
+            Self { name, data, wire }
+        };
+        let line = "x".repeat(79);
+        vec![
+            sample("tiny", "x".into()),
+            sample("a line of 250 B", "x".repeat(250)),
+            sample("80 lines of 79 B", [&*line; 80].join("\n")),
+        ]
+    }
+}
+
+/// An encoder, driven as its documentation says. Where it wants values of its own, it is given
+/// what costs least.
+pub trait Encode {
+    /// Its name in the tables.
+    const NAME: &'static str;
+
+    /// Encodes the sample so many times, and gives each encoded event to `sink`.
+    fn encode(sample: &Sample, times: usize, sink: impl FnMut(&[u8]));
+}
+
+/// An [`Encode`] as a value.
+#[derive(Clone, Copy, Debug)]
+pub struct Encoder {
+    /// Its name in the tables.
+    pub name: &'static str,
+    /// Encodes and keeps nothing.
+    pub run: fn(&Sample, usize),
+    /// Encodes and keeps everything.
+    pub collect: fn(&Sample, usize) -> Vec<u8>,
+}
+
+impl Encoder {
+    /// The row for an encoder.
+    pub const fn new<E: Encode>() -> Self {
+        Self { name: E::NAME, run: run::<E>, collect: collect::<E> }
+    }
+}
+
+#[inline(never)]
+fn run<E: Encode>(sample: &Sample, times: usize) {
+    E::encode(sample, times, |wire| {
+        std::hint::black_box(wire);
+    });
+}
+
+fn collect<E: Encode>(sample: &Sample, times: usize) -> Vec<u8> {
+    let mut all = Vec::new();
+    E::encode(sample, times, |wire| all.extend_from_slice(wire));
+    all
+}
+
+/// No encoder: a copy of what is encoded already.
+#[derive(Debug)]
+pub enum Memcpy {}
+
+impl Encode for Memcpy {
+    const NAME: &'static str = "floor: memcpy into a reused `Vec`";
+
+    fn encode(sample: &Sample, times: usize, mut sink: impl FnMut(&[u8])) {
+        let mut wire = Vec::new();
+        for _ in 0..times {
+            wire.clear();
+            wire.extend_from_slice(std::hint::black_box(&sample.wire));
+            sink(&wire);
+        }
+    }
+}
+
+/// `sse_proto::Event::encode_to_vec`.
+#[derive(Debug)]
+pub enum Ours {}
+
+impl Encode for Ours {
+    const NAME: &'static str = "sse-proto, into a reused `Vec`";
+
+    fn encode(sample: &Sample, times: usize, mut sink: impl FnMut(&[u8])) {
+        let mut wire = Vec::new();
+        for _ in 0..times {
+            wire.clear();
+            Event::new(std::hint::black_box(&sample.data)).encode_to_vec(&mut wire);
+            sink(&wire);
+        }
+    }
+}
+
+/// `sse_proto::Event::encode_to_buf`.
+#[derive(Debug)]
+pub enum OursBuf {}
+
+impl Encode for OursBuf {
+    const NAME: &'static str = "sse-proto, into a reused `BytesMut`";
+
+    fn encode(sample: &Sample, times: usize, mut sink: impl FnMut(&[u8])) {
+        let mut wire = BytesMut::new();
+        for _ in 0..times {
+            wire.clear();
+            let event = Event::new(std::hint::black_box(&sample.data));
+            event.encode_to_buf(&mut wire).expect("it grows");
+            sink(&wire);
+        }
+    }
+}
+
+/// `russe::Encoder`.
+#[derive(Debug)]
+pub enum Russe {}
+
+impl Encode for Russe {
+    const NAME: &'static str = "russe, into a reused `BytesMut`";
+
+    fn encode(sample: &Sample, times: usize, mut sink: impl FnMut(&[u8])) {
+        use tokio_util::codec::Encoder;
+        let message =
+            russe::Message { data: (&*sample.data).into(), event: None, retry: None, id: None };
+        let mut encoder = russe::Encoder::default();
+        let mut wire = BytesMut::new();
+        for _ in 0..times {
+            wire.clear();
+            let event = russe::Event::Message(message.clone());
+            encoder.encode(event, &mut wire).expect("nothing is wrong with it");
+            sink(&wire);
+        }
+    }
+}
+
+/// `russe::Event::into_bytestring`.
+#[derive(Debug)]
+pub enum RusseString {}
+
+impl Encode for RusseString {
+    const NAME: &'static str = "russe, a `ByteString` each";
+
+    fn encode(sample: &Sample, times: usize, mut sink: impl FnMut(&[u8])) {
+        let message =
+            russe::Message { data: (&*sample.data).into(), event: None, retry: None, id: None };
+        for _ in 0..times {
+            let event = russe::Event::Message(message.clone());
+            sink(event.into_bytestring().expect("nothing is wrong with it").as_bytes());
+        }
+    }
+}
+
+/// `sse_stream::Sse::encode`.
+#[derive(Debug)]
+pub enum SseStream {}
+
+impl Encode for SseStream {
+    const NAME: &'static str = "sse-stream, `Bytes` each";
+
+    fn encode(sample: &Sample, times: usize, mut sink: impl FnMut(&[u8])) {
+        for _ in 0..times {
+            let event = sse_stream::Sse::default().data(&*sample.data);
+            sink(&event.encode().expect("nothing is wrong with it"));
+        }
+    }
+}
+
+/// `sse_codec::SSECodec`.
+#[derive(Debug)]
+pub enum SseCodec {}
+
+impl Encode for SseCodec {
+    const NAME: &'static str = "sse-codec, into a reused `BytesMut`";
+
+    fn encode(sample: &Sample, times: usize, mut sink: impl FnMut(&[u8])) {
+        use futures_codec::Encoder;
+        let mut codec = sse_codec::SSECodec::default();
+        let mut wire = BytesMut::new();
+        for _ in 0..times {
+            wire.clear();
+            let event = sse_codec::Event::message("message", &sample.data, None);
+            codec.encode(event, &mut wire).expect("memory");
+            sink(&wire);
+        }
+    }
+}
