@@ -2,7 +2,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::decode::{Decode, Item, TOO_MANY_ERRORS};
+use crate::decode::{Decode, Item, Start, TOO_MANY_ERRORS};
 
 /// What sse-core found, by hand or as a stream.
 pub(crate) fn see_sse_core(event: &sse_core::SseEvent, see: &mut impl FnMut(Item<'_>)) {
@@ -16,12 +16,15 @@ pub(crate) fn see_sse_core(event: &sse_core::SseEvent, see: &mut impl FnMut(Item
     }
 }
 
-/// The decoder of sse-core with a limit of 1 GiB, as its own would refuse some shapes.
-pub(crate) fn sse_core(seed: &str) -> sse_core::SseDecoder {
-    let limit = std::num::NonZeroUsize::new(1 << 30).expect("not zero");
-    let mut decoder = sse_core::SseDecoder::with_limit(limit);
-    if !seed.is_empty() {
-        decoder.reconnect_with_id(Some(seed.into()));
+/// The decoder of sse-core.
+pub(crate) fn sse_core(start: Start<'_>) -> sse_core::SseDecoder {
+    let mut decoder = if start.no_limits {
+        sse_core::SseDecoder::with_limit(std::num::NonZeroUsize::MAX)
+    } else {
+        sse_core::SseDecoder::new()
+    };
+    if !start.seed.is_empty() {
+        decoder.reconnect_with_id(Some(start.seed.into()));
     }
     decoder
 }
@@ -33,8 +36,8 @@ pub enum SseCore {}
 impl Decode for SseCore {
     const NAME: &'static str = "sse-core";
 
-    fn decode(chunks: &[Bytes], seed: &str, mut see: impl FnMut(Item<'_>)) {
-        let mut decoder = sse_core(seed);
+    fn decode(chunks: &[Bytes], start: Start<'_>, mut see: impl FnMut(Item<'_>)) {
+        let mut decoder = sse_core(start);
         for chunk in chunks {
             let mut chunk = &chunk[..];
             while let Some(event) = decoder.next(&mut chunk) {
@@ -83,7 +86,7 @@ pub enum SseCodec {}
 impl Decode for SseCodec {
     const NAME: &'static str = "sse-codec";
 
-    fn decode(chunks: &[Bytes], _: &str, mut see: impl FnMut(Item<'_>)) {
+    fn decode(chunks: &[Bytes], _: Start<'_>, mut see: impl FnMut(Item<'_>)) {
         use futures_codec::Decoder;
         let mut codec = sse_codec::SSECodec::default();
         let decode = |buffer: &mut BytesMut, end| {
@@ -108,7 +111,7 @@ pub enum Russe {}
 impl Decode for Russe {
     const NAME: &'static str = "russe";
 
-    fn decode(chunks: &[Bytes], _: &str, mut see: impl FnMut(Item<'_>)) {
+    fn decode(chunks: &[Bytes], _: Start<'_>, mut see: impl FnMut(Item<'_>)) {
         use tokio_util::codec::Decoder;
         let mut codec = russe::Decoder::default();
         let decode = |buffer: &mut BytesMut, end| {

@@ -8,11 +8,21 @@ pub trait Decode {
     /// Its name in the tables.
     const NAME: &'static str;
 
-    /// Decodes the chunks, with this last event ID to begin with if the decoder can be given one,
-    /// and calls `see` with what it finds.
+    /// Decodes the chunks, and calls `see` with what it finds.
     ///
     /// A decoder may go on for ever on broken input; this stops after [`TOO_MANY_ERRORS`].
-    fn decode(chunks: &[Bytes], seed: &str, see: impl FnMut(Item<'_>));
+    fn decode(chunks: &[Bytes], start: Start<'_>, see: impl FnMut(Item<'_>));
+}
+
+/// How a decoder starts. What it has no way to be told is ignored.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Start<'a> {
+    /// The last event ID of an earlier connection.
+    pub seed: &'a str,
+    /// Without the limits that it has by default.
+    pub no_limits: bool,
+    /// With comments, where they have to be asked for.
+    pub comments: bool,
 }
 
 /// So many, and a decoder is not going to get any further.
@@ -59,7 +69,7 @@ pub enum Kind {
 }
 
 /// [`Decode::decode`], with a `see` of any type.
-pub type Visit = fn(&[Bytes], &str, &mut dyn FnMut(Item<'_>));
+pub type Visit = fn(&[Bytes], Start<'_>, &mut dyn FnMut(Item<'_>));
 
 /// A [`Decode`] as a value.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +94,9 @@ impl Decoder {
 #[inline(never)]
 fn count<D: Decode>(chunks: &[Bytes]) -> Seen {
     let mut seen = Seen::default();
-    D::decode(chunks, "", |item| {
+    // The limits that some have by default are below what some shapes hold.
+    let start = Start { no_limits: true, ..Start::default() };
+    D::decode(chunks, start, |item| {
         if let Item::Event { data, .. } = item {
             seen.events += 1;
             seen.data += data.len();
@@ -93,8 +105,8 @@ fn count<D: Decode>(chunks: &[Bytes]) -> Seen {
     seen
 }
 
-fn visit<D: Decode>(chunks: &[Bytes], seed: &str, see: &mut dyn FnMut(Item<'_>)) {
-    D::decode(chunks, seed, see);
+fn visit<D: Decode>(chunks: &[Bytes], start: Start<'_>, see: &mut dyn FnMut(Item<'_>)) {
+    D::decode(chunks, start, see);
 }
 
 /// A shape, cut, in the form that all decoders take: those with streams want `Bytes` to own, and

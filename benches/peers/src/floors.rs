@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::decode::{Decode, Item};
+use crate::decode::{Decode, Item, Start};
 
 /// Copies each chunk.
 #[derive(Debug)]
@@ -11,7 +11,7 @@ pub enum Memcpy {}
 impl Decode for Memcpy {
     const NAME: &'static str = "floor: memcpy";
 
-    fn decode(chunks: &[Bytes], _: &str, _: impl FnMut(Item<'_>)) {
+    fn decode(chunks: &[Bytes], _: Start<'_>, _: impl FnMut(Item<'_>)) {
         let mut copy = Vec::with_capacity(chunks.iter().map(Bytes::len).max().unwrap_or(0));
         for chunk in chunks {
             copy.clear();
@@ -28,7 +28,7 @@ pub enum Memchr2 {}
 impl Decode for Memchr2 {
     const NAME: &'static str = "floor: memchr2 positions";
 
-    fn decode(chunks: &[Bytes], _: &str, _: impl FnMut(Item<'_>)) {
+    fn decode(chunks: &[Bytes], _: Start<'_>, _: impl FnMut(Item<'_>)) {
         let mut sum = 0;
         for chunk in chunks {
             // Positions, not a count: for that memchr has a faster way.
@@ -45,7 +45,7 @@ pub enum Bitmask {}
 impl Decode for Bitmask {
     const NAME: &'static str = "floor: 64-byte masks";
 
-    fn decode(chunks: &[Bytes], _: &str, _: impl FnMut(Item<'_>)) {
+    fn decode(chunks: &[Bytes], _: Start<'_>, _: impl FnMut(Item<'_>)) {
         let mut sum = 0;
         for chunk in chunks {
             let (blocks, rest) = chunk.as_chunks::<64>();

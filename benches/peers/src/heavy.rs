@@ -10,7 +10,7 @@ use futures_util::{TryStreamExt, stream};
 use launchdarkly_sdk_transport as transport;
 
 use crate::codecs::milliseconds;
-use crate::decode::{Decode, Item};
+use crate::decode::{Decode, Item, Start};
 use crate::encoders::{Encode, Sample};
 use crate::streams::drain;
 
@@ -63,7 +63,7 @@ impl futures_lite::AsyncBufRead for Chunks<'_> {
 impl Decode for AsyncSse {
     const NAME: &'static str = "async-sse";
 
-    fn decode(chunks: &[Bytes], _: &str, mut see: impl FnMut(Item<'_>)) {
+    fn decode(chunks: &[Bytes], _: Start<'_>, mut see: impl FnMut(Item<'_>)) {
         drain(async_sse::decode(Chunks { rest: chunks, at: 0 }), |event| match event {
             Some(async_sse::Event::Message(message)) => see(Item::Event {
                 event_type: message.name().as_bytes(),
@@ -96,12 +96,12 @@ impl transport::HttpTransport for Canned {
 impl Decode for EventsourceClient {
     const NAME: &'static str = "eventsource-client";
 
-    fn decode(chunks: &[Bytes], seed: &str, mut see: impl FnMut(Item<'_>)) {
+    fn decode(chunks: &[Bytes], start: Start<'_>, mut see: impl FnMut(Item<'_>)) {
         use eventsource_client::{Client, ClientBuilder, ReconnectOptions, SSE};
         let client = ClientBuilder::for_url("http://localhost/")
             .expect("a good URL")
             .reconnect(ReconnectOptions::reconnect(false).build())
-            .last_event_id(seed.into())
+            .last_event_id(start.seed.into())
             .build_with_transport(Canned(chunks.to_vec()));
         drain(client.stream(), |event| match event {
             Some(SSE::Event(event)) => {

@@ -11,6 +11,8 @@ pub mod encoders;
 pub mod floors;
 #[cfg(feature = "heavy")]
 pub mod heavy;
+#[cfg(feature = "heavy")]
+pub mod loopback;
 pub mod measure;
 pub mod ours;
 pub mod streams;

@@ -2,7 +2,7 @@
 
 use sse_proto::{Decoder, Limits};
 
-use crate::decode::{Decode, Item};
+use crate::decode::{Decode, Item, Start};
 
 /// Data as bytes.
 #[derive(Debug)]
@@ -12,14 +12,25 @@ pub enum Bytes {}
 #[derive(Debug)]
 pub enum Str {}
 
-fn decode(chunks: &[bytes::Bytes], seed: &str, mut see: impl FnMut(Item<'_>), strict: bool) {
-    // The shapes go beyond the default for the size of data.
-    let mut decoder = Decoder::with_limits(Limits { data: 1 << 30, ..Limits::default() });
-    decoder.set_last_event_id(seed).expect("a seed that fits");
+fn decode(chunks: &[bytes::Bytes], start: Start<'_>, mut see: impl FnMut(Item<'_>), strict: bool) {
+    let limits = Limits { data: usize::MAX, ..Limits::default() };
+    let limits = if start.no_limits { limits } else { Limits::default() };
+    let mut decoder = Decoder::with_limits(limits);
+    decoder.set_last_event_id(start.seed).expect("a seed that fits");
     for chunk in chunks {
         let mut chunk = &chunk[..];
         loop {
-            match decoder.next_event(&mut chunk) {
+            let event = if start.comments {
+                let on_comment = |_: &[u8], end| {
+                    if end {
+                        see(Item::Comment);
+                    }
+                };
+                decoder.next_event_with_comments(&mut chunk, on_comment)
+            } else {
+                decoder.next_event(&mut chunk)
+            };
+            match event {
                 Ok(None) => break,
                 Ok(Some(event)) => {
                     if strict && event.data().to_str().is_err() {
@@ -39,7 +50,7 @@ fn decode(chunks: &[bytes::Bytes], seed: &str, mut see: impl FnMut(Item<'_>), st
             }
         }
     }
-    // Of the blocks after the last event.
+    // Set by a block after the last event, maybe.
     if let Some(retry) = decoder.retry() {
         see(Item::Retry(retry));
     }
@@ -48,15 +59,15 @@ fn decode(chunks: &[bytes::Bytes], seed: &str, mut see: impl FnMut(Item<'_>), st
 impl Decode for Bytes {
     const NAME: &'static str = "sse-proto";
 
-    fn decode(chunks: &[bytes::Bytes], seed: &str, see: impl FnMut(Item<'_>)) {
-        decode(chunks, seed, see, false);
+    fn decode(chunks: &[bytes::Bytes], start: Start<'_>, see: impl FnMut(Item<'_>)) {
+        decode(chunks, start, see, false);
     }
 }
 
 impl Decode for Str {
     const NAME: &'static str = "sse-proto, data as `str`";
 
-    fn decode(chunks: &[bytes::Bytes], seed: &str, see: impl FnMut(Item<'_>)) {
-        decode(chunks, seed, see, true);
+    fn decode(chunks: &[bytes::Bytes], start: Start<'_>, see: impl FnMut(Item<'_>)) {
+        decode(chunks, start, see, true);
     }
 }

@@ -9,7 +9,7 @@ use futures_util::Stream;
 use futures_util::stream;
 
 use crate::codecs::{milliseconds, see_sse_core, sse_core};
-use crate::decode::{Decode, Item, TOO_MANY_ERRORS};
+use crate::decode::{Decode, Item, Start, TOO_MANY_ERRORS};
 
 /// The chunks as a stream that never makes anyone wait.
 fn chunk_stream(chunks: &[Bytes]) -> impl Stream<Item = Result<Bytes, Infallible>> {
@@ -40,8 +40,8 @@ pub enum SseCore {}
 impl Decode for SseCore {
     const NAME: &'static str = "sse-core, as `Stream`";
 
-    fn decode(chunks: &[Bytes], seed: &str, mut see: impl FnMut(Item<'_>)) {
-        let mut events = sse_core::SseStream::with_decoder(sse_core(seed));
+    fn decode(chunks: &[Bytes], start: Start<'_>, mut see: impl FnMut(Item<'_>)) {
+        let mut events = sse_core::SseStream::with_decoder(sse_core(start));
         events.attach(chunk_stream(chunks));
         drain(events, |event| match event {
             Some(event) => see_sse_core(&event, &mut see),
@@ -57,7 +57,7 @@ pub enum SseStream {}
 impl Decode for SseStream {
     const NAME: &'static str = "sse-stream";
 
-    fn decode(chunks: &[Bytes], _: &str, mut see: impl FnMut(Item<'_>)) {
+    fn decode(chunks: &[Bytes], _: Start<'_>, mut see: impl FnMut(Item<'_>)) {
         drain(sse_stream::SseByteStream::new(chunk_stream(chunks)), |block| {
             let Some(block) = block else { return see(Item::Error) };
             if let Some(retry) = block.retry {
@@ -81,9 +81,9 @@ pub enum Sseer {}
 impl Decode for Sseer {
     const NAME: &'static str = "sseer";
 
-    fn decode(chunks: &[Bytes], seed: &str, mut see: impl FnMut(Item<'_>)) {
+    fn decode(chunks: &[Bytes], start: Start<'_>, mut see: impl FnMut(Item<'_>)) {
         let mut events = sseer::event_stream::EventStream::new(chunk_stream(chunks));
-        events.set_last_event_id(seed.to_owned());
+        events.set_last_event_id(start.seed.to_owned());
         drain(events, |event| {
             let Some(event) = event else { return see(Item::Error) };
             if let Some(retry) = event.retry {
@@ -105,9 +105,9 @@ pub enum EventsourceStream {}
 impl Decode for EventsourceStream {
     const NAME: &'static str = "eventsource-stream";
 
-    fn decode(chunks: &[Bytes], seed: &str, mut see: impl FnMut(Item<'_>)) {
+    fn decode(chunks: &[Bytes], start: Start<'_>, mut see: impl FnMut(Item<'_>)) {
         let mut events = eventsource_stream::EventStream::new(chunk_stream(chunks));
-        events.set_last_event_id(seed);
+        events.set_last_event_id(start.seed);
         drain(events, |event| {
             let Some(event) = event else { return see(Item::Error) };
             if let Some(retry) = event.retry {

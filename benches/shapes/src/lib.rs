@@ -5,8 +5,11 @@
 //! not change with what is measured. They are the same on every run and every machine.
 
 mod make;
+mod numbers;
 
 use std::ops::Range;
+
+pub use numbers::Numbers;
 
 /// One stream, and what a decoder has to find in it.
 #[derive(Debug)]

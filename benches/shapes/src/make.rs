@@ -2,20 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::Shape;
-
-/// Numbers that look random and are the same every time (a linear congruential generator with
-/// Knuth's constants).
-struct Numbers(u64);
-
-impl Numbers {
-    /// The next one, below `end`.
-    fn below(&mut self, end: usize) -> usize {
-        self.0 =
-            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).expect("31 bits") % end
-    }
-}
+use crate::{Numbers, Shape};
 
 const WORDS: [&str; 12] = [
     " the",
@@ -82,7 +69,7 @@ pub(crate) fn all(size: usize) -> Vec<Shape> {
 
 /// About 280 bytes an event, one in twenty with text beyond ASCII.
 fn openai(shape: Shape, size: usize, line_end: &str) -> Shape {
-    let mut numbers = Numbers(1);
+    let mut numbers = Numbers::new(1);
     shape.filled(size, |shape, n| {
         let word = if n % 20 == 0 { ACCENTS[numbers.below(4)] } else { WORDS[numbers.below(12)] };
         let data = format!(
@@ -94,7 +81,7 @@ fn openai(shape: Shape, size: usize, line_end: &str) -> Shape {
 
 /// A type and data that repeats it; about 150 bytes.
 fn anthropic(size: usize) -> Shape {
-    let mut numbers = Numbers(2);
+    let mut numbers = Numbers::new(2);
     let shape = Shape::empty("anthropic", "a type, and data that say it again");
     shape.filled(size, |shape, n| {
         let mut text = String::new();
@@ -111,7 +98,7 @@ fn anthropic(size: usize) -> Shape {
 
 /// Events of 16 to 64 KiB in lines of 80 bytes: a page that is patched from the server.
 fn patches(size: usize) -> Shape {
-    let mut numbers = Numbers(3);
+    let mut numbers = Numbers::new(3);
     let shape = Shape::empty("patches", "HTML in lines of 80 bytes, 16 to 64 KiB an event");
     shape.filled(size, |shape, _| {
         let lines = 210 + numbers.below(590);
@@ -139,7 +126,7 @@ fn patches(size: usize) -> Shape {
 /// What an image looks like in JSON.
 fn base64(len: usize) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut numbers = Numbers(4);
+    let mut numbers = Numbers::new(4);
     (0..len).map(|_| char::from(DIGITS[numbers.below(64)])).collect()
 }
 
@@ -156,7 +143,7 @@ fn keepalive(size: usize) -> Shape {
 
 /// Data that is text, three bytes a character.
 fn cjk(size: usize) -> Shape {
-    let mut numbers = Numbers(5);
+    let mut numbers = Numbers::new(5);
     let shape = Shape::empty("cjk", "Chinese text, about 300 bytes an event");
     shape.filled(size, |shape, _| {
         let mut text = String::new();
@@ -169,7 +156,7 @@ fn cjk(size: usize) -> Shape {
 
 /// What a feed of prices sends: an id, a type, a little data.
 fn ticks(size: usize) -> Shape {
-    let mut numbers = Numbers(6);
+    let mut numbers = Numbers::new(6);
     let shape = Shape::empty("ticks", "id, type and a little data");
     shape.filled(size, |shape, n| {
         let (units, cents) = (90 + numbers.below(20), numbers.below(100));
