@@ -21,8 +21,6 @@ pub struct Start<'a> {
     pub seed: &'a str,
     /// Without the limits that it has by default.
     pub no_limits: bool,
-    /// With comments, where they have to be asked for.
-    pub comments: bool,
 }
 
 /// So many, and a decoder is not going to get any further.

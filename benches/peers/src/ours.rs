@@ -1,6 +1,9 @@
 //! `sse-proto`. Whatever it gets besides belongs here, and into `DECODERS`.
+//!
+//! Each way to decode has a loop of its own, although they look alike: the decoder is compiled into
+//! the loop around it, and one that serves several ways makes all of them slower.
 
-use sse_proto::{Decoder, Limits};
+use sse_proto::{Decoder, Event, Limits};
 
 use crate::decode::{Decode, Item, Start};
 
@@ -12,45 +15,31 @@ pub enum Bytes {}
 #[derive(Debug)]
 pub enum Str {}
 
-fn decode(chunks: &[bytes::Bytes], start: Start<'_>, mut see: impl FnMut(Item<'_>), strict: bool) {
+/// Data as bytes, and comments. No row of the tables, where others do without.
+#[derive(Debug)]
+pub enum WithComments {}
+
+fn decoder(start: Start<'_>) -> Decoder {
     let limits = Limits { data: usize::MAX, ..Limits::default() };
-    let limits = if start.no_limits { limits } else { Limits::default() };
-    let mut decoder = Decoder::with_limits(limits);
+    let mut decoder =
+        Decoder::with_limits(if start.no_limits { limits } else { Limits::default() });
     decoder.set_last_event_id(start.seed).expect("a seed that fits");
-    for chunk in chunks {
-        let mut chunk = &chunk[..];
-        loop {
-            let event = if start.comments {
-                let on_comment = |_: &[u8], end| {
-                    if end {
-                        see(Item::Comment);
-                    }
-                };
-                decoder.next_event_with_comments(&mut chunk, on_comment)
-            } else {
-                decoder.next_event(&mut chunk)
-            };
-            match event {
-                Ok(None) => break,
-                Ok(Some(event)) => {
-                    if strict && event.data().to_str().is_err() {
-                        see(Item::Error);
-                        continue;
-                    }
-                    if let Some(retry) = event.retry() {
-                        see(Item::Retry(retry));
-                    }
-                    see(Item::Event {
-                        event_type: event.event_type().as_bytes(),
-                        data: event.data().as_bytes(),
-                        id: event.last_event_id().as_bytes(),
-                    });
-                }
-                Err(_) => see(Item::Error),
-            }
-        }
+    decoder
+}
+
+fn see_event(event: &Event<'_>, see: &mut impl FnMut(Item<'_>)) {
+    if let Some(retry) = event.retry() {
+        see(Item::Retry(retry));
     }
-    // Set by a block after the last event, maybe.
+    see(Item::Event {
+        event_type: event.event_type().as_bytes(),
+        data: event.data().as_bytes(),
+        id: event.last_event_id().as_bytes(),
+    });
+}
+
+/// The end of the stream: a block after the last event may have set the reconnection time.
+fn see_end(decoder: &Decoder, see: &mut impl FnMut(Item<'_>)) {
     if let Some(retry) = decoder.retry() {
         see(Item::Retry(retry));
     }
@@ -59,15 +48,61 @@ fn decode(chunks: &[bytes::Bytes], start: Start<'_>, mut see: impl FnMut(Item<'_
 impl Decode for Bytes {
     const NAME: &'static str = "sse-proto";
 
-    fn decode(chunks: &[bytes::Bytes], start: Start<'_>, see: impl FnMut(Item<'_>)) {
-        decode(chunks, start, see, false);
+    fn decode(chunks: &[bytes::Bytes], start: Start<'_>, mut see: impl FnMut(Item<'_>)) {
+        let mut decoder = decoder(start);
+        for chunk in chunks {
+            let mut chunk = &chunk[..];
+            loop {
+                match decoder.next_event(&mut chunk) {
+                    Ok(None) => break,
+                    Ok(Some(event)) => see_event(&event, &mut see),
+                    Err(_) => see(Item::Error),
+                }
+            }
+        }
+        see_end(&decoder, &mut see);
     }
 }
 
 impl Decode for Str {
     const NAME: &'static str = "sse-proto, data as `str`";
 
-    fn decode(chunks: &[bytes::Bytes], start: Start<'_>, see: impl FnMut(Item<'_>)) {
-        decode(chunks, start, see, true);
+    fn decode(chunks: &[bytes::Bytes], start: Start<'_>, mut see: impl FnMut(Item<'_>)) {
+        let mut decoder = decoder(start);
+        for chunk in chunks {
+            let mut chunk = &chunk[..];
+            loop {
+                match decoder.next_event(&mut chunk) {
+                    Ok(None) => break,
+                    Ok(Some(event)) if event.data().to_str().is_ok() => see_event(&event, &mut see),
+                    Ok(Some(_)) | Err(_) => see(Item::Error),
+                }
+            }
+        }
+        see_end(&decoder, &mut see);
+    }
+}
+
+impl Decode for WithComments {
+    const NAME: &'static str = "sse-proto, with comments";
+
+    fn decode(chunks: &[bytes::Bytes], start: Start<'_>, mut see: impl FnMut(Item<'_>)) {
+        let mut decoder = decoder(start);
+        for chunk in chunks {
+            let mut chunk = &chunk[..];
+            loop {
+                let on_comment = |_: &[u8], end| {
+                    if end {
+                        see(Item::Comment);
+                    }
+                };
+                match decoder.next_event_with_comments(&mut chunk, on_comment) {
+                    Ok(None) => break,
+                    Ok(Some(event)) => see_event(&event, &mut see),
+                    Err(_) => see(Item::Error),
+                }
+            }
+        }
+        see_end(&decoder, &mut see);
     }
 }
