@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use peers::DECODERS;
-use peers::decode::{Kind, Seen, chunks};
+use peers::decode::{Decode, Kind, Seen, chunks};
 use peers::measure::{Effort, Table, medians};
+use peers::{DECODERS, floors, ours};
 use shapes::{CHUNKINGS, Chunking, Shape};
 
 /// MB/s of one row on one shape, and whether it found what there is.
@@ -36,15 +36,22 @@ fn main() {
     println!("### Shapes\n");
     table.print();
 
-    println!("### `sse-proto` beside the fastest peer\n");
+    println!(
+        "### Beside the fastest peer\n\nData as `str`, checked to be UTF-8, which is what all peers give:\n"
+    );
     ratios(&shapes, &cells, |cells| {
-        let (peer, speed) = fastest_peer(cells)?;
-        Some(format!("{:.2} ({peer})", ours(cells) / speed))
+        let (peer, peer_speed) = fastest_peer(cells)?;
+        Some(format!("{:.2} ({peer})", speed::<ours::Str>(cells) / peer_speed))
     });
-    println!("### `sse-proto` beside finding the line ends\n");
+    println!("Data as bytes, for whoever checks or parses it anyway:\n");
     ratios(&shapes, &cells, |cells| {
-        let floor = DECODERS.iter().position(|row| row.name == "floor: memchr2 positions")?;
-        Some(format!("{:.2}", ours(cells) / cells[floor].speed))
+        let (peer, peer_speed) = fastest_peer(cells)?;
+        Some(format!("{:.2} ({peer})", speed::<ours::Bytes>(cells) / peer_speed))
+    });
+    println!("### Beside finding the line ends, data as bytes\n");
+    ratios(&shapes, &cells, |cells| {
+        let ratio = speed::<ours::Bytes>(cells) / speed::<floors::Memchr2>(cells);
+        Some(format!("{ratio:.2}"))
     });
 
     for (row, chunking) in CHUNKINGS.into_iter().enumerate() {
@@ -93,9 +100,9 @@ fn measure(shape: &Shape, chunking: Chunking, effort: Effort) -> Vec<Cell> {
     times.into_iter().zip(right).map(|(time, right)| Cell { speed: speed(time), right }).collect()
 }
 
-/// The speed of `sse-proto` with data as bytes.
-fn ours(cells: &[Cell]) -> f64 {
-    let index = DECODERS.iter().position(|row| row.kind == Kind::Ours).expect("it is there");
+/// The speed of one row.
+fn speed<D: Decode>(cells: &[Cell]) -> f64 {
+    let index = DECODERS.iter().position(|row| row.name == D::NAME).expect("it is a row");
     cells[index].speed
 }
 
