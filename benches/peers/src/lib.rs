@@ -27,6 +27,7 @@ pub const DECODERS: &[Decoder] = &[
     Decoder::new::<floors::Bitmask>(Kind::Floor),
     Decoder::new::<ours::Bytes>(Kind::Ours),
     Decoder::new::<ours::Str>(Kind::Ours),
+    Decoder::new::<ours::Stream>(Kind::Ours),
     Decoder::new::<codecs::SseCore>(Kind::Peer),
     Decoder::new::<streams::SseCore>(Kind::Peer),
     Decoder::new::<streams::SseStream>(Kind::Peer),

@@ -3,9 +3,10 @@
 //! Each way to decode has a loop of its own, although they look alike: the decoder is compiled into
 //! the loop around it, and one that serves several ways makes all of them slower.
 
-use sse_proto::{Decoder, Event, Limits};
+use sse_proto::{Decoder, Event, Events, Limits};
 
 use crate::decode::{Decode, Item, Start};
+use crate::streams::{chunk_stream, drain};
 
 /// Data as bytes.
 #[derive(Debug)]
@@ -14,6 +15,10 @@ pub enum Bytes {}
 /// Data as `str`, checked.
 #[derive(Debug)]
 pub enum Str {}
+
+/// Events to own, from a stream of chunks; data as bytes.
+#[derive(Debug)]
+pub enum Stream {}
 
 /// Data as bytes, and comments. No row of the tables, where others do without.
 #[derive(Debug)]
@@ -80,6 +85,17 @@ impl Decode for Str {
             }
         }
         see_end(&decoder, &mut see);
+    }
+}
+
+impl Decode for Stream {
+    const NAME: &'static str = "sse-proto, as `Stream`";
+
+    fn decode(chunks: &[bytes::Bytes], start: Start<'_>, mut see: impl FnMut(Item<'_>)) {
+        drain(Events::with_decoder(chunk_stream(chunks), decoder(start)), |event| match event {
+            Some(event) => see_event(&event.as_event(), &mut see),
+            None => see(Item::Error),
+        });
     }
 }
 

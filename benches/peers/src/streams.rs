@@ -12,7 +12,7 @@ use crate::codecs::{milliseconds, see_sse_core, sse_core};
 use crate::decode::{Decode, Item, Start, TOO_MANY_ERRORS};
 
 /// The chunks as a stream that never makes anyone wait.
-fn chunk_stream(chunks: &[Bytes]) -> impl Stream<Item = Result<Bytes, Infallible>> {
+pub(crate) fn chunk_stream(chunks: &[Bytes]) -> impl Stream<Item = Result<Bytes, Infallible>> {
     stream::iter(chunks.iter().cloned().map(Ok))
 }
 
