@@ -14,10 +14,16 @@ mod sealed {
     #[allow(unnameable_types)] // a sealed trait
     pub trait Storage {
         fn limit(&self) -> usize;
+        fn len(&self) -> usize;
         fn as_slice(&self) -> &[u8];
         fn as_mut_slice(&mut self) -> &mut [u8];
         fn extend(&mut self, bytes: &[u8]);
         fn truncate(&mut self, len: usize);
+
+        /// Whether `clear` may have memory to give back.
+        fn is_large(&self) -> bool {
+            false
+        }
 
         /// Empties the buffer after an event, in a moment when it may give memory back.
         fn clear(&mut self) {
@@ -60,8 +66,26 @@ impl Growing {
         self.heap.capacity() == 0
     }
 
+    /// Appends what does not fit into the heap's capacity, or to no heap.
+    #[cold]
+    fn extend_slow(&mut self, bytes: &[u8]) {
+        if self.is_inline() {
+            let len = self.inline_len + bytes.len();
+            if let Some(room) = self.inline.get_mut(self.inline_len..len) {
+                room.copy_from_slice(bytes);
+                self.inline_len = len;
+                return;
+            }
+            self.grow(len);
+            self.heap.extend_from_slice(&self.inline[..self.inline_len]);
+            // A clone of an empty heap has no capacity, and so begins inline again.
+            self.inline_len = 0;
+        }
+        self.grow(self.heap.len() + bytes.len());
+        self.heap.extend_from_slice(bytes);
+    }
+
     /// Makes room for `len` bytes in all: twice as much as there was, but not beyond the limit.
-    #[inline]
     fn grow(&mut self, len: usize) {
         let capacity = self.heap.capacity();
         if len > capacity {
@@ -81,6 +105,11 @@ impl Storage for Growing {
     }
 
     #[inline]
+    fn len(&self) -> usize {
+        self.inline_len + self.heap.len()
+    }
+
+    #[inline]
     fn as_slice(&self) -> &[u8] {
         if self.is_inline() { &self.inline[..self.inline_len] } else { &self.heap }
     }
@@ -92,20 +121,11 @@ impl Storage for Growing {
 
     #[inline]
     fn extend(&mut self, bytes: &[u8]) {
-        if self.is_inline() {
-            let len = self.inline_len + bytes.len();
-            if let Some(room) = self.inline.get_mut(self.inline_len..len) {
-                room.copy_from_slice(bytes);
-                self.inline_len = len;
-                return;
-            }
-            self.grow(len);
-            self.heap.extend_from_slice(&self.inline[..self.inline_len]);
-            // A clone of an empty heap has no capacity, and so begins inline again.
-            self.inline_len = 0;
+        if bytes.len() <= self.heap.capacity() - self.heap.len() {
+            self.heap.extend_from_slice(bytes);
+        } else {
+            self.extend_slow(bytes);
         }
-        self.grow(self.heap.len() + bytes.len());
-        self.heap.extend_from_slice(bytes);
     }
 
     #[inline]
@@ -115,6 +135,11 @@ impl Storage for Growing {
         } else {
             self.heap.truncate(len);
         }
+    }
+
+    #[inline]
+    fn is_large(&self) -> bool {
+        self.heap.capacity() > Self::KEPT
     }
 
     /// The first event that needs much less than the largest before it gives the difference back.
@@ -147,6 +172,10 @@ impl Buffer for Lent<'_> {}
 impl Storage for Lent<'_> {
     fn limit(&self) -> usize {
         self.bytes.len()
+    }
+
+    fn len(&self) -> usize {
+        self.len
     }
 
     fn as_slice(&self) -> &[u8] {

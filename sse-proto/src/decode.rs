@@ -68,6 +68,8 @@ pub struct Decoder<B = Growing> {
     ignore_line: bool,
     /// The block at hand is too large; nothing but `retry` counts until it ends.
     skipping: bool,
+    /// There is something of the block at hand here, or memory to be given back.
+    held: bool,
     /// The block in the buffers was yielded. It is cleared on the next call, not before, because
     /// the event borrows it.
     yielded: bool,
@@ -144,6 +146,7 @@ impl<B> Decoder<B> {
             in_line: false,
             ignore_line: false,
             skipping: false,
+            held: false,
             yielded: false,
             id_is_news: false,
             retry_is_news: false,
@@ -163,7 +166,8 @@ impl<B: Buffer> Decoder<B> {
     /// # Errors
     ///
     /// [`EventTooLarge`], once for each event beyond the limits. The next call goes on after it.
-    #[inline]
+    #[allow(clippy::inline_always)] // a call for each event takes as long as a short one
+    #[inline(always)]
     pub fn next_event<'e, 'i: 'e>(
         &'e mut self,
         input: &mut &'i [u8],
@@ -189,40 +193,112 @@ impl<B: Buffer> Decoder<B> {
     /// # Errors
     ///
     /// As [`next_event`](Self::next_event).
-    #[inline]
+    #[allow(clippy::inline_always)] // as above
+    #[inline(always)]
     pub fn next_event_with_comments<'e, 'i: 'e>(
         &'e mut self,
         input: &mut &'i [u8],
+        on_comment: impl FnMut(&'i [u8], bool),
+    ) -> Result<Option<Event<'e>>, EventTooLarge> {
+        if self.held || !input.starts_with(b"data:") {
+            if input.is_empty() && !self.held {
+                return Ok(None);
+            }
+            return self.lent_block(None, input, on_comment);
+        }
+        // What most streams consist of, a line of data and a blank one, needs none of the rest.
+        let mut rest = *input;
+        let first = self.lexer.next_token(&mut rest);
+        if let Some(Token::Value { field: Field::Data, bytes, end: true }) = first {
+            if let [b'\n', after @ ..] | [b'\r', b'\n', after @ ..] = rest {
+                if bytes.len() <= self.data.limit() {
+                    *input = after;
+                    return Ok(Some(self.lent_event(None, bytes, None)));
+                }
+            }
+        }
+        *input = rest;
+        self.lent_block(first, input, on_comment)
+    }
+
+    /// The next event, if its block is one of single lines that lie in the chunk.
+    #[inline(never)]
+    fn lent_block<'e, 'i: 'e>(
+        &'e mut self,
+        mut first: Option<Token<'i>>,
+        input: &mut &'i [u8],
         mut on_comment: impl FnMut(&'i [u8], bool),
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
-        self.clear_yielded();
         let mut block = Borrowed::default();
-        while let Some(token) = self.lexer.next_token(input) {
+        if self.held {
+            return self.joined_block(block, first, input, on_comment);
+        }
+        let mut rest = *input;
+        while let Some(token) = first.take().or_else(|| self.lexer.next_token(&mut rest)) {
             match token {
                 Token::Value { field: Field::Comment, bytes, end } => on_comment(bytes, end),
-                Token::Value { field, bytes, end } => self.value(&mut block, field, bytes, end)?,
-                Token::Dispatch if self.skipping => self.skipping = false,
+                Token::Value { field, bytes, end } => {
+                    if !(end && self.lend(&mut block, field, bytes)) {
+                        *input = rest;
+                        let token = Token::Value { field, bytes, end };
+                        return self.joined_block(block, Some(token), input, on_comment);
+                    }
+                }
                 Token::Dispatch => {
-                    let id = block.id.take();
-                    match id {
-                        Some(id) => {
-                            self.fields.set_last_event_id(id);
-                            self.id_is_news = true;
-                        }
-                        None => self.id_is_news |= self.fields.commit_id(),
+                    if let Some(id) = block.id {
+                        self.fields.set_last_event_id(id);
+                        self.id_is_news = true;
                     }
-                    if block.data.is_some() || self.has_data {
-                        self.yielded = true;
-                        return Ok(Some(Event::from_parts(
-                            block.event_type.unwrap_or_else(|| self.fields.event_type()),
-                            Some(block.data.unwrap_or_else(|| self.data.as_slice())),
-                            id.unwrap_or_else(|| self.fields.last_event_id()),
-                            mem::take(&mut self.id_is_news),
-                            self.retry.filter(|_| mem::take(&mut self.retry_is_news)),
-                        )));
+                    if let Some(data) = block.data {
+                        *input = rest;
+                        return Ok(Some(self.lent_event(block.event_type, data, block.id)));
                     }
-                    block.event_type = None;
-                    self.fields.clear_type();
+                    block = Borrowed::default();
+                }
+            }
+        }
+        *input = rest;
+        self.keep(&mut block);
+        Ok(None)
+    }
+
+    /// The next event, however its block comes.
+    #[inline(never)]
+    fn joined_block<'e, 'i: 'e>(
+        &'e mut self,
+        mut block: Borrowed<'i>,
+        mut first: Option<Token<'i>>,
+        input: &mut &'i [u8],
+        mut on_comment: impl FnMut(&'i [u8], bool),
+    ) -> Result<Option<Event<'e>>, EventTooLarge> {
+        if self.yielded {
+            self.clear_yielded();
+        }
+        while let Some(token) = first.take().or_else(|| self.lexer.next_token(input)) {
+            match token {
+                Token::Value { field: Field::Comment, bytes, end } => on_comment(bytes, end),
+                Token::Value { field: Field::Data, bytes, end }
+                    if self.in_line
+                        && !self.skipping
+                        && self.data.len() + bytes.len() <= self.data.limit() =>
+                {
+                    self.data.extend(bytes);
+                    self.in_line = !end;
+                    if !end {
+                        return Ok(None);
+                    }
+                }
+                Token::Value { field, bytes, end } => {
+                    self.value(&mut block, field, bytes, end)?;
+                    if !end {
+                        return Ok(None);
+                    }
+                }
+                Token::Dispatch => {
+                    if self.end_block(&block) {
+                        return Ok(Some(self.event(&block)));
+                    }
+                    block = Borrowed::default();
                 }
             }
         }
@@ -230,18 +306,85 @@ impl<B: Buffer> Decoder<B> {
         Ok(None)
     }
 
-    /// Clears the block that the last event borrowed.
+    /// The event of a block that lies in the chunk.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn lent_event<'e, 'i: 'e>(
+        &'e mut self,
+        event_type: Option<&'i [u8]>,
+        data: &'i [u8],
+        id: Option<&'i [u8]>,
+    ) -> Event<'e> {
+        Event::from_parts(
+            event_type.unwrap_or_default(),
+            Some(data),
+            id.unwrap_or_else(|| self.fields.last_event_id()),
+            mem::take(&mut self.id_is_news),
+            self.retry.filter(|_| mem::take(&mut self.retry_is_news)),
+        )
+    }
+
+    /// The event of a block; what is not in `block` is in the buffers.
     #[inline]
+    fn event<'e, 'i: 'e>(&'e mut self, block: &Borrowed<'i>) -> Event<'e> {
+        Event::from_parts(
+            block.event_type.unwrap_or_else(|| self.fields.event_type()),
+            Some(block.data.unwrap_or_else(|| self.data.as_slice())),
+            block.id.unwrap_or_else(|| self.fields.last_event_id()),
+            mem::take(&mut self.id_is_news),
+            self.retry.filter(|_| mem::take(&mut self.retry_is_news)),
+        )
+    }
+
+    /// Clears the block that the last event borrowed.
     fn clear_yielded(&mut self) {
         if mem::take(&mut self.yielded) {
             self.data.clear();
             self.fields.clear_type();
             self.has_data = false;
+            self.held = self.data.is_large();
         }
     }
 
-    /// One value or a part of one.
+    /// A line that lies in the chunk stays there, if there is nothing to be said against it.
     #[inline]
+    fn lend<'i>(&self, block: &mut Borrowed<'i>, field: Field, bytes: &'i [u8]) -> bool {
+        let fits = match field {
+            Field::Data => block.data.is_none() && bytes.len() <= self.data.limit(),
+            _ => self.fields.len() + block.fields_len() + bytes.len() <= self.fields.limit(),
+        };
+        match field {
+            _ if !fits => return false,
+            Field::Data => block.data = Some(bytes),
+            Field::EventType => block.event_type = Some(bytes),
+            Field::Id if !bytes.contains(&0) => block.id = Some(bytes),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Ends the block at hand and tells whether it is an event.
+    fn end_block(&mut self, block: &Borrowed<'_>) -> bool {
+        if mem::take(&mut self.skipping) {
+            self.held = self.data.is_large();
+            return false;
+        }
+        match block.id {
+            Some(id) => {
+                self.fields.set_last_event_id(id);
+                self.id_is_news = true;
+            }
+            None => self.id_is_news |= self.fields.commit_id(),
+        }
+        self.yielded = block.data.is_some() || self.has_data;
+        self.held = self.yielded || self.data.is_large();
+        if !self.yielded {
+            self.fields.clear_type();
+        }
+        self.yielded
+    }
+
+    /// One value or a part of one.
     fn value<'i>(
         &mut self,
         block: &mut Borrowed<'i>,
@@ -249,6 +392,7 @@ impl<B: Buffer> Decoder<B> {
         bytes: &'i [u8],
         end: bool,
     ) -> Result<(), EventTooLarge> {
+        self.held = true;
         let first = !mem::replace(&mut self.in_line, !end);
         if first {
             self.ignore_line = false;
@@ -258,15 +402,13 @@ impl<B: Buffer> Decoder<B> {
             self.keep(block);
         }
         match field {
-            Field::Retry => {
-                self.retry_part(bytes, first, end);
-                Ok(())
-            }
-            _ if self.skipping => Ok(()),
-            Field::Data => self.data_part(block, bytes, first, end),
-            Field::EventType | Field::Id => self.field_part(block, field, bytes, first, end),
-            Field::Comment => Ok(()),
+            Field::Retry => self.retry_part(bytes, first, end),
+            _ if self.skipping => {}
+            Field::Data => self.data_part(block, bytes, first, end)?,
+            Field::EventType | Field::Id => self.field_part(block, field, bytes, first, end)?,
+            Field::Comment => {}
         }
+        Ok(())
     }
 
     #[inline]
@@ -367,18 +509,20 @@ impl<B: Buffer> Decoder<B> {
         self.data.clear();
         self.has_data = false;
         self.skipping = true;
+        self.held = true;
         let limit = if field == Field::Data { self.data.limit() } else { self.fields.limit() };
         EventTooLarge::new(field, limit)
     }
 
     /// Copies what the chunk lent, before it goes away.
-    #[inline]
     fn keep(&mut self, block: &mut Borrowed<'_>) {
         if let Some(id) = block.id.take() {
+            self.held = true;
             self.fields.push_line(id);
             self.fields.line_to_new_id();
         }
         if let Some(event_type) = block.event_type.take() {
+            self.held = true;
             self.fields.push_line(event_type);
             self.fields.line_to_type();
         }
@@ -390,6 +534,7 @@ impl<B: Buffer> Decoder<B> {
         if let Some(data) = block.data.take() {
             self.data.extend(data);
             self.has_data = true;
+            self.held = true;
         }
     }
 
@@ -446,5 +591,6 @@ impl<B: Buffer> Decoder<B> {
         self.in_line = false;
         self.skipping = false;
         self.yielded = false;
+        self.held = self.data.is_large();
     }
 }

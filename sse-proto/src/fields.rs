@@ -31,16 +31,22 @@ impl<B: Buffer> Fields<B> {
 
     #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.buffer.as_slice().len()
+        self.buffer.len()
     }
 
     #[inline]
     pub(crate) fn last_event_id(&self) -> &[u8] {
-        &self.buffer.as_slice()[..self.last_event_id]
+        match self.last_event_id {
+            0 => &[],
+            len => &self.buffer.as_slice()[..len],
+        }
     }
 
     #[inline]
     pub(crate) fn event_type(&self) -> &[u8] {
+        if self.event_type == 0 {
+            return &[];
+        }
         let start = self.type_start();
         &self.buffer.as_slice()[start..start + self.event_type]
     }
@@ -110,9 +116,14 @@ impl<B: Buffer> Fields<B> {
     /// `id` becomes the last event ID; all else stays.
     #[inline]
     pub(crate) fn set_last_event_id(&mut self, id: &[u8]) {
-        self.remove(0, self.last_event_id);
-        self.buffer.extend(id);
-        self.buffer.as_mut_slice().rotate_right(id.len());
+        if self.len() == self.last_event_id {
+            self.buffer.truncate(0);
+            self.buffer.extend(id);
+        } else {
+            self.remove(0, self.last_event_id);
+            self.buffer.extend(id);
+            self.buffer.as_mut_slice().rotate_right(id.len());
+        }
         self.last_event_id = id.len();
     }
 

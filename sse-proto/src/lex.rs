@@ -3,7 +3,7 @@
 //! The lexer holds no bytes. A value that the end of the chunk cuts comes out in parts, so the
 //! lexer needs no buffer, no limit and no error; whoever must join the parts decides where.
 
-use memchr::memchr2;
+use crate::line_end;
 
 /// What a line says.
 ///
@@ -83,8 +83,6 @@ pub enum Token<'i> {
 #[derive(Clone, Debug)]
 pub struct Lexer {
     state: State,
-    /// The last byte was a CR: an LF that comes next belongs to the same line end.
-    skip_lf: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -93,6 +91,8 @@ enum State {
     Bom(u8),
     /// At the start of a line.
     Line,
+    /// The same, after a chunk that ended in CR: an LF that comes next belongs to that line end.
+    AfterCr,
     /// In a name that so far is the first bytes of the field's.
     Name(Field, u8),
     /// After the colon of a field: one space is not part of the value.
@@ -114,7 +114,7 @@ impl Default for Lexer {
 impl Lexer {
     /// A lexer at the start of a stream.
     pub const fn new() -> Self {
-        Self { state: State::Bom(0), skip_lf: false }
+        Self { state: State::Bom(0) }
     }
 
     /// Takes the next token off the front of `input`.
@@ -122,67 +122,96 @@ impl Lexer {
     /// `None` means that all of `input` is used up: call again with the next chunk. There is
     /// nothing to say at the end of the stream; what has not ended in a blank line by then is to
     /// be dropped (9.2.6).
-    #[inline]
+    #[allow(clippy::inline_always)] // a token that goes through memory costs more than a short line
+    #[inline(always)]
     pub fn next_token<'i>(&mut self, input: &mut &'i [u8]) -> Option<Token<'i>> {
-        loop {
-            if self.skip_lf {
-                // An empty chunk must not clear the memory of the CR.
-                let first = *input.first()?;
-                self.skip_lf = false;
-                if first == b'\n' {
-                    *input = &input[1..];
-                }
+        if matches!(self.state, State::Line) {
+            if let [b'\n', rest @ ..] = *input {
+                *input = rest;
+                return Some(Token::Dispatch);
             }
-            match self.state {
-                State::Line => {
-                    // Names that stand whole in the chunk, with the byte after the colon, are
-                    // recognised here at once; all others take the steps below.
-                    let (field, skip) = match **input {
-                        [] => return None,
-                        [b'\n' | b'\r', ..] => {
-                            self.end_line(input, 0);
-                            return Some(Token::Dispatch);
-                        }
-                        [b'd', b'a', b't', b'a', b':', next, ..] => {
-                            (Field::Data, 5 + usize::from(next == b' '))
-                        }
-                        [b'e', b'v', b'e', b'n', b't', b':', next, ..] => {
-                            (Field::EventType, 6 + usize::from(next == b' '))
-                        }
-                        [b'i', b'd', b':', next, ..] => (Field::Id, 3 + usize::from(next == b' ')),
-                        [b':', ..] => (Field::Comment, 1),
-                        [first, ..] => {
-                            self.state = match first {
-                                b'd' => State::Name(Field::Data, 0),
-                                b'e' => State::Name(Field::EventType, 0),
-                                b'i' => State::Name(Field::Id, 0),
-                                b'r' => State::Name(Field::Retry, 0),
-                                _ => State::Skip,
-                            };
-                            continue;
-                        }
-                    };
-                    *input = &input[skip..];
-                    self.state = State::Value(field);
-                }
-                State::Value(field) => return self.value(field, input),
-                State::Skip => {
-                    let Some(at) = memchr2(b'\r', b'\n', input) else {
-                        *input = &[];
-                        return None;
-                    };
-                    self.end_line(input, at);
-                }
-                State::Name(..) | State::Space(_) | State::Bom(_) => self.step(input)?,
+            if let Some((field, rest)) = known_name(input) {
+                *input = rest;
+                return self.value(field, input);
             }
         }
+        let (token, rest) = self.resume(input);
+        *input = rest;
+        token
     }
 
-    /// The rest of a value, up to the end of the line or of the chunk.
-    #[inline]
+    /// The same, from anywhere. The input goes in and out as a value, so that the caller's stays in
+    /// registers.
+    #[inline(never)]
+    fn resume<'i>(&mut self, mut input: &'i [u8]) -> (Option<Token<'i>>, &'i [u8]) {
+        let token = loop {
+            match self.state {
+                State::Line => {
+                    if let Some((field, rest)) = known_name(input) {
+                        input = rest;
+                        break self.value(field, &mut input);
+                    }
+                    self.state = match input {
+                        [] => break None,
+                        [b'\n' | b'\r', ..] => {
+                            self.end_line(&mut input, 0);
+                            break Some(Token::Dispatch);
+                        }
+                        [b'd', ..] => State::Name(Field::Data, 0),
+                        [b'e', ..] => State::Name(Field::EventType, 0),
+                        [b'i', ..] => State::Name(Field::Id, 0),
+                        [b'r', ..] => State::Name(Field::Retry, 0),
+                        _ => State::Skip,
+                    };
+                }
+                State::Value(field) => break self.more(field, &mut input),
+                State::Skip => {
+                    let Some(at) = line_end::find(input) else {
+                        input = &[];
+                        break None;
+                    };
+                    self.state = State::Line;
+                    self.end_line(&mut input, at);
+                }
+                State::AfterCr | State::Name(..) | State::Space(_) | State::Bom(_) => {
+                    if self.step(&mut input).is_none() {
+                        break None;
+                    }
+                }
+            }
+        };
+        (token, input)
+    }
+
+    /// A value up to the end of the line or of the chunk. The space before it is searched along with
+    /// it, so that the search need not wait for what the first byte is.
+    #[allow(clippy::inline_always)] // as above
+    #[inline(always)]
     fn value<'i>(&mut self, field: Field, input: &mut &'i [u8]) -> Option<Token<'i>> {
         let chunk = *input;
-        if let Some(at) = memchr2(b'\r', b'\n', chunk) {
+        let at = line_end::find(chunk);
+        let bytes = &chunk[..at.unwrap_or(chunk.len())];
+        let space = field != Field::Comment && bytes.first() == Some(&b' ');
+        let value = &bytes[usize::from(space)..];
+        if let Some(at) = at {
+            self.end_line(input, at);
+            return Some(Token::Value { field, bytes: value, end: true });
+        }
+        *input = &[];
+        self.state = if bytes.is_empty() && field != Field::Comment {
+            State::Space(field)
+        } else {
+            State::Value(field)
+        };
+        (!value.is_empty()).then_some(Token::Value { field, bytes: value, end: false })
+    }
+
+    /// More of a value.
+    #[inline]
+    fn more<'i>(&mut self, field: Field, input: &mut &'i [u8]) -> Option<Token<'i>> {
+        let chunk = *input;
+        if let Some(at) = line_end::find_far(chunk) {
+            self.state = State::Line;
             self.end_line(input, at);
             return Some(Token::Value { field, bytes: &chunk[..at], end: true });
         }
@@ -195,12 +224,11 @@ impl Lexer {
     fn end_line(&mut self, input: &mut &[u8], at: usize) {
         let (line_end, rest) = (input[at], &input[at + 1..]);
         *input = rest;
-        self.state = State::Line;
         if line_end == b'\r' {
             match rest.first() {
                 Some(b'\n') => *input = &rest[1..],
                 Some(_) => {}
-                None => self.skip_lf = true,
+                None => self.state = State::AfterCr,
             }
         }
     }
@@ -223,6 +251,7 @@ impl Lexer {
                 _ => (State::Skip, false),
             },
             State::Space(field) => (State::Value(field), byte == b' '),
+            State::AfterCr => (State::Line, byte == b'\n'),
             other => (other, false),
         };
         self.state = state;
@@ -230,5 +259,21 @@ impl Lexer {
             *input = rest;
         }
         Some(())
+    }
+}
+
+/// A name that stands whole in the chunk, with its colon, and what follows.
+#[inline]
+fn known_name(line: &[u8]) -> Option<(Field, &[u8])> {
+    if let Some(rest) = line.strip_prefix(b"data:") {
+        Some((Field::Data, rest))
+    } else if let Some(rest) = line.strip_prefix(b"event:") {
+        Some((Field::EventType, rest))
+    } else if let Some(rest) = line.strip_prefix(b"id:") {
+        Some((Field::Id, rest))
+    } else if let Some(rest) = line.strip_prefix(b":") {
+        Some((Field::Comment, rest))
+    } else {
+        None
     }
 }

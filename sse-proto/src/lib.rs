@@ -99,6 +99,7 @@ mod fields;
 mod keep_alive;
 mod lex;
 mod limits;
+mod line_end;
 mod mime;
 #[cfg(feature = "bytes")]
 mod owned;
