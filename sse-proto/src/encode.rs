@@ -5,7 +5,7 @@
 
 #[cfg(feature = "alloc")]
 use alloc::vec::Vec;
-use core::fmt;
+use core::{fmt, mem};
 
 use memchr::memchr2;
 
@@ -77,15 +77,13 @@ macro_rules! encodings {
             ///
             /// [`BufferTooSmall`] if it does not fit; `out` then holds a part of it.
             pub fn encode_to_slice(&self, out: &mut [u8]) -> Result<usize, BufferTooSmall> {
-                let mut len = 0;
-                for slice in self.slices() {
-                    let Some(room) = out.get_mut(len..len + slice.len()) else {
-                        return Err(BufferTooSmall { needed: self.encoded_len() });
-                    };
-                    room.copy_from_slice(slice);
-                    len += slice.len();
-                }
-                Ok(len)
+                let len = self.slices().fold(0, |len, slice| {
+                    if let Some(room) = out.get_mut(len..len + slice.len()) {
+                        room.copy_from_slice(slice);
+                    }
+                    len + slice.len()
+                });
+                if len > out.len() { Err(BufferTooSmall { needed: len }) } else { Ok(len) }
             }
 
             /// Appends the encoded form to a [`bytes::BufMut`].
@@ -119,8 +117,8 @@ pub struct Slices<'a> {
     state: State,
     event: Event<'a>,
     lines: Lines<'a>,
-    /// What introduces each of `lines`.
-    line_start: &'static [u8],
+    /// What introduces each of `lines`: a colon, or the name of data.
+    is_comment: bool,
     /// The value that goes out next, its name being out already.
     value: Option<&'a [u8]>,
     /// Whether a line has been begun, and so must be ended before anything else.
@@ -147,9 +145,13 @@ const DATA: &[u8] = b"\ndata: ";
 const COMMENT: &[u8] = b"\n:";
 
 impl<'a> From<Event<'a>> for Slices<'a> {
+    #[inline]
     fn from(event: Event<'a>) -> Self {
+        let has_head =
+            event.named_type().is_some() || event.id().is_some() || event.retry().is_some();
+        let state = if has_head { State::Type } else { State::Lines };
         let lines = Lines { rest: event.own_data() };
-        Self { state: State::Type, event, lines, line_start: DATA, value: None, in_line: false }
+        Self { state, event, lines, is_comment: false, value: None, in_line: false }
     }
 }
 
@@ -157,7 +159,7 @@ impl<'a> From<Comment<'a>> for Slices<'a> {
     fn from(comment: Comment<'a>) -> Self {
         let lines = Lines { rest: Some(comment.text()) };
         let event = Event::without_data();
-        Self { state: State::Lines, event, lines, line_start: COMMENT, value: None, in_line: false }
+        Self { state: State::Lines, event, lines, is_comment: true, value: None, in_line: false }
     }
 }
 
@@ -166,7 +168,7 @@ impl<'a> Slices<'a> {
     #[inline]
     fn begin(&mut self, name: &'static [u8], value: &'a [u8]) -> &'static [u8] {
         self.value = (!value.is_empty()).then_some(value);
-        if core::mem::replace(&mut self.in_line, true) { name } else { &name[1..] }
+        if mem::replace(&mut self.in_line, true) { name } else { &name[1..] }
     }
 }
 
@@ -220,7 +222,10 @@ impl<'a> Iterator for Slices<'a> {
                     });
                 }
                 State::Lines => match self.lines.next() {
-                    Some(line) => return Some(self.begin(self.line_start, line)),
+                    Some(line) => {
+                        let name = if self.is_comment { COMMENT } else { DATA };
+                        return Some(self.begin(name, line));
+                    }
                     None => self.state = State::End,
                 },
                 State::End => {
@@ -230,6 +235,29 @@ impl<'a> Iterator for Slices<'a> {
                 State::Done => return None,
             }
         }
+    }
+
+    /// The same without a step for each slice of the data, which is most of most events.
+    #[inline]
+    fn fold<A, F: FnMut(A, &'a [u8]) -> A>(mut self, mut all: A, mut f: F) -> A {
+        while self.is_comment || self.value.is_some() || !matches!(self.state, State::Lines) {
+            match self.next() {
+                Some(slice) => all = f(all, slice),
+                None => return all,
+            }
+        }
+        for line in self.lines {
+            // Names whose length is a constant are copied without a call.
+            all = if mem::replace(&mut self.in_line, true) {
+                f(all, DATA)
+            } else {
+                f(all, &DATA[1..])
+            };
+            if !line.is_empty() {
+                all = f(all, line);
+            }
+        }
+        if self.in_line { f(all, b"\n\n") } else { f(all, b"\n") }
     }
 }
 

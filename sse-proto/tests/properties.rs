@@ -239,7 +239,9 @@ proptest! {
     #[test]
     fn comments_are_nothing_to_the_receiver(text in value(), cuts in vec(any::<usize>(), 0..6)) {
         let comment = Comment::new(&text);
-        let mut wire = encoded(comment.slices());
+        let mut wire = Vec::new();
+        comment.encode_to_vec(&mut wire);
+        prop_assert_eq!(&wire, &encoded(comment.slices()));
         Event::new("after").encode_to_vec(&mut wire);
         let mut items = decode(&mut Decoder::new(), cut(&wire, &cuts)).items;
         let Some(Item::Event { event_type, data, id, .. }) = items.pop() else {
@@ -279,6 +281,14 @@ proptest! {
         let wire = encoded(event.slices());
         prop_assert!(event.slices().all(|slice| !slice.is_empty()));
         prop_assert_eq!(event.encoded_len(), wire.len());
+
+        // Whoever stops stepping gets the rest at once, from wherever it is.
+        for taken in 0..=event.slices().count() {
+            let mut slices = event.slices();
+            let mut bytes = encoded(slices.by_ref().take(taken));
+            slices.for_each(|slice| bytes.extend(slice));
+            prop_assert_eq!(&bytes, &wire);
+        }
 
         let mut vec = b"before".to_vec();
         event.encode_to_vec(&mut vec);
