@@ -70,6 +70,7 @@
 //! | `alloc` | [`Decoder::new`], [`Client::new`], `encode_to_vec`, [`Text::to_str_lossy`] | yes |
 //! | `bytes` | [`OwnedEvent`], [`AsEvent`]; `encode_to_buf`, for any `bytes::BufMut` | yes |
 //! | `serde_json` | [`Event::json`] | yes |
+//! | `simdutf8` | text checked by vector instructions: several times as fast where it is not ASCII | yes |
 //! | `futures-core` | [`Events`] of a `Stream` of chunks, [`EventBody`] of a `Stream` of events | yes |
 //! | `http-body` | [`Events::from_body`], [`EventBody`] as a body: axum, hyper, reqwest, tower | |
 //! | `tokio-util` | [`EventCodec`], for `FramedRead` and `FramedWrite` | |

@@ -59,7 +59,13 @@ impl<'a> Text<'a> {
     /// # Errors
     ///
     /// [`Utf8Error`] tells where the first broken sequence stands.
-    pub const fn to_str(self) -> Result<&'a str, Utf8Error> {
+    #[inline]
+    pub fn to_str(self) -> Result<&'a str, Utf8Error> {
+        // That one is fast because it does not know where broken text is broken.
+        #[cfg(feature = "simdutf8")]
+        if let Ok(text) = simdutf8::basic::from_utf8(self.0) {
+            return Ok(text);
+        }
         core::str::from_utf8(self.0)
     }
 
@@ -67,7 +73,7 @@ impl<'a> Text<'a> {
     /// Copies only if there is one.
     #[cfg(feature = "alloc")]
     pub fn to_str_lossy(self) -> Cow<'a, str> {
-        String::from_utf8_lossy(self.0)
+        self.to_str().map_or_else(|_| String::from_utf8_lossy(self.0), Cow::Borrowed)
     }
 }
 

@@ -7,7 +7,7 @@ mod oracle;
 use oracle::{Item, check, cut, decode, interpret};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use sse_proto::{Comment, Decoder, Event, EventId, EventType, Limits};
+use sse_proto::{Comment, Decoder, Event, EventId, EventType, Limits, Text};
 
 /// A piece of a stream: what fields are made of, and what breaks them.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
@@ -183,6 +183,22 @@ proptest! {
             prop_assert_eq!(lossy(data), lossy(late_data));
             prop_assert_eq!(lossy(last_event_id), lossy(late_id));
         }
+    }
+
+    /// However text is checked: it is the same text, broken at the same place.
+    #[test]
+    fn text_is_what_the_standard_library_takes_for_text(
+        text in "[a-zé\u{2028}事😀]{0,200}",
+        broken in vec(any::<u8>(), 0..3),
+        at in any::<usize>(),
+    ) {
+        let mut bytes = text.into_bytes();
+        let at = at % (bytes.len() + 1);
+        bytes.splice(at..at, broken);
+        let text = Text::from(&bytes);
+        prop_assert_eq!(text.to_str(), std::str::from_utf8(&bytes));
+        prop_assert_eq!(text.to_str_lossy(), String::from_utf8_lossy(&bytes));
+        prop_assert_eq!(text.to_string(), String::from_utf8_lossy(&bytes));
     }
 
     /// The intended event comes out and nothing else, whatever was handed in. What cannot be
