@@ -85,7 +85,8 @@ pub struct Decoder<B = Growing> {
 /// The part of a block that is still where it came from.
 #[derive(Default)]
 struct Borrowed<'i> {
-    event_type: Option<&'i [u8]>,
+    /// Empty if there is none: that means the same.
+    event_type: &'i [u8],
     id: Option<&'i [u8]>,
     data: Option<&'i [u8]>,
 }
@@ -94,7 +95,7 @@ impl Borrowed<'_> {
     /// What `fields` is to have room for.
     #[inline]
     fn fields_len(&self) -> usize {
-        self.event_type.map_or(0, <[u8]>::len) + self.id.map_or(0, <[u8]>::len)
+        self.event_type.len() + self.id.map_or(0, <[u8]>::len)
     }
 }
 
@@ -200,41 +201,46 @@ impl<B: Buffer> Decoder<B> {
         input: &mut &'i [u8],
         on_comment: impl FnMut(&'i [u8], bool),
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
-        if self.held || !input.starts_with(b"data:") {
-            if input.is_empty() && !self.held {
+        if self.held {
+            return self.held_block(input, on_comment);
+        }
+        if !input.starts_with(b"data:") {
+            if input.is_empty() {
                 return Ok(None);
             }
             return self.lent_block(None, input, on_comment);
         }
         // What most streams consist of, a line of data and a blank one, needs none of the rest.
         let mut rest = *input;
-        let first = self.lexer.next_token(&mut rest);
-        if let Some(Token::Value { field: Field::Data, bytes, end: true }) = first {
-            if let [b'\n', after @ ..] | [b'\r', b'\n', after @ ..] = rest {
-                if bytes.len() <= self.data.limit() {
+        match self.lexer.next_token(&mut rest) {
+            Some(Token::Value { field: Field::Data, bytes, end: true })
+                if bytes.len() <= self.data.limit() =>
+            {
+                if let [b'\n', after @ ..] | [b'\r', b'\n', after @ ..] = rest {
                     *input = after;
-                    return Ok(Some(self.lent_event(None, bytes, None)));
+                    return Ok(Some(self.lent_event(b"", bytes, None)));
                 }
+                *input = rest;
+                self.lent_block(Some(bytes), input, on_comment)
+            }
+            token => {
+                *input = rest;
+                self.joined_block(Borrowed::default(), token, input, on_comment)
             }
         }
-        *input = rest;
-        self.lent_block(first, input, on_comment)
     }
 
     /// The next event, if its block is one of single lines that lie in the chunk.
     #[inline(never)]
     fn lent_block<'e, 'i: 'e>(
         &'e mut self,
-        mut first: Option<Token<'i>>,
+        data: Option<&'i [u8]>,
         input: &mut &'i [u8],
         mut on_comment: impl FnMut(&'i [u8], bool),
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
-        let mut block = Borrowed::default();
-        if self.held {
-            return self.joined_block(block, first, input, on_comment);
-        }
         let mut rest = *input;
-        while let Some(token) = first.take().or_else(|| self.lexer.next_token(&mut rest)) {
+        let mut block = Borrowed { data, ..Borrowed::default() };
+        while let Some(token) = self.lexer.next_token(&mut rest) {
             match token {
                 Token::Value { field: Field::Comment, bytes, end } => on_comment(bytes, end),
                 Token::Value { field, bytes, end } => {
@@ -262,6 +268,35 @@ impl<B: Buffer> Decoder<B> {
         Ok(None)
     }
 
+    /// The next event, if there is something in the buffers.
+    #[inline(never)]
+    fn held_block<'e, 'i: 'e>(
+        &'e mut self,
+        input: &mut &'i [u8],
+        on_comment: impl FnMut(&'i [u8], bool),
+    ) -> Result<Option<Event<'e>>, EventTooLarge> {
+        if self.yielded {
+            self.clear_yielded();
+            if !self.held {
+                return self.lent_block(None, input, on_comment);
+            }
+        }
+        // Most chunks of a long line are data and nothing else.
+        if self.in_line && !self.skipping {
+            if let Some((bytes, end)) = self.lexer.more_data(input) {
+                self.in_line = !end;
+                if self.data.len() + bytes.len() > self.data.limit() {
+                    return Err(self.too_large(&mut Borrowed::default(), Field::Data));
+                }
+                self.data.extend(bytes);
+                if !end {
+                    return Ok(None);
+                }
+            }
+        }
+        self.joined_block(Borrowed::default(), None, input, on_comment)
+    }
+
     /// The next event, however its block comes.
     #[inline(never)]
     fn joined_block<'e, 'i: 'e>(
@@ -271,23 +306,9 @@ impl<B: Buffer> Decoder<B> {
         input: &mut &'i [u8],
         mut on_comment: impl FnMut(&'i [u8], bool),
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
-        if self.yielded {
-            self.clear_yielded();
-        }
         while let Some(token) = first.take().or_else(|| self.lexer.next_token(input)) {
             match token {
                 Token::Value { field: Field::Comment, bytes, end } => on_comment(bytes, end),
-                Token::Value { field: Field::Data, bytes, end }
-                    if self.in_line
-                        && !self.skipping
-                        && self.data.len() + bytes.len() <= self.data.limit() =>
-                {
-                    self.data.extend(bytes);
-                    self.in_line = !end;
-                    if !end {
-                        return Ok(None);
-                    }
-                }
                 Token::Value { field, bytes, end } => {
                     self.value(&mut block, field, bytes, end)?;
                     if !end {
@@ -311,12 +332,12 @@ impl<B: Buffer> Decoder<B> {
     #[inline(always)]
     fn lent_event<'e, 'i: 'e>(
         &'e mut self,
-        event_type: Option<&'i [u8]>,
+        event_type: &'i [u8],
         data: &'i [u8],
         id: Option<&'i [u8]>,
     ) -> Event<'e> {
         Event::from_parts(
-            event_type.unwrap_or_default(),
+            event_type,
             Some(data),
             id.unwrap_or_else(|| self.fields.last_event_id()),
             mem::take(&mut self.id_is_news),
@@ -328,7 +349,7 @@ impl<B: Buffer> Decoder<B> {
     #[inline]
     fn event<'e, 'i: 'e>(&'e mut self, block: &Borrowed<'i>) -> Event<'e> {
         Event::from_parts(
-            block.event_type.unwrap_or_else(|| self.fields.event_type()),
+            if block.event_type.is_empty() { self.fields.event_type() } else { block.event_type },
             Some(block.data.unwrap_or_else(|| self.data.as_slice())),
             block.id.unwrap_or_else(|| self.fields.last_event_id()),
             mem::take(&mut self.id_is_news),
@@ -338,26 +359,27 @@ impl<B: Buffer> Decoder<B> {
 
     /// Clears the block that the last event borrowed.
     fn clear_yielded(&mut self) {
-        if mem::take(&mut self.yielded) {
-            self.data.clear();
-            self.fields.clear_type();
-            self.has_data = false;
-            self.held = self.data.is_large();
-        }
+        self.yielded = false;
+        self.data.clear();
+        self.fields.clear_type();
+        self.has_data = false;
+        self.held = self.data.is_large();
     }
 
     /// A line that lies in the chunk stays there, if there is nothing to be said against it.
     #[inline]
     fn lend<'i>(&self, block: &mut Borrowed<'i>, field: Field, bytes: &'i [u8]) -> bool {
-        let fits = match field {
-            Field::Data => block.data.is_none() && bytes.len() <= self.data.limit(),
-            _ => self.fields.len() + block.fields_len() + bytes.len() <= self.fields.limit(),
-        };
+        let room = self.fields.limit() - self.fields.len() - block.fields_len();
         match field {
-            _ if !fits => return false,
-            Field::Data => block.data = Some(bytes),
-            Field::EventType => block.event_type = Some(bytes),
-            Field::Id if !bytes.contains(&0) => block.id = Some(bytes),
+            Field::Data if block.data.is_none() && bytes.len() <= self.data.limit() => {
+                block.data = Some(bytes);
+            }
+            Field::EventType if block.event_type.is_empty() && bytes.len() <= room => {
+                block.event_type = bytes;
+            }
+            Field::Id if block.id.is_none() && bytes.len() <= room && !bytes.contains(&0) => {
+                block.id = Some(bytes);
+            }
             _ => return false,
         }
         true
@@ -465,7 +487,7 @@ impl<B: Buffer> Decoder<B> {
                 block.id = Some(bytes);
             } else {
                 self.fields.clear_type();
-                block.event_type = Some(bytes);
+                block.event_type = bytes;
             }
         } else {
             self.fields.push_line(bytes);
@@ -521,9 +543,9 @@ impl<B: Buffer> Decoder<B> {
             self.fields.push_line(id);
             self.fields.line_to_new_id();
         }
-        if let Some(event_type) = block.event_type.take() {
+        if !block.event_type.is_empty() {
             self.held = true;
-            self.fields.push_line(event_type);
+            self.fields.push_line(mem::take(&mut block.event_type));
             self.fields.line_to_type();
         }
         self.keep_data(block);
@@ -561,7 +583,9 @@ impl<B: Buffer> Decoder<B> {
     /// [`InvalidLastEventId`] if no stream can have set this id, or it is too long for the limits.
     /// The one in force stays.
     pub fn set_last_event_id(&mut self, id: impl AsRef<[u8]>) -> Result<(), InvalidLastEventId> {
-        self.clear_yielded();
+        if self.yielded {
+            self.clear_yielded();
+        }
         let id = id.as_ref();
         EventId::new(id).map_err(InvalidLastEventId::Value)?;
         let limit = self.fields.limit();

@@ -164,7 +164,10 @@ impl Lexer {
                         _ => State::Skip,
                     };
                 }
-                State::Value(field) => break self.more(field, &mut input),
+                State::Value(field) => {
+                    let (bytes, end) = self.more(&mut input);
+                    break (end || !bytes.is_empty()).then_some(Token::Value { field, bytes, end });
+                }
                 State::Skip => {
                     let Some(at) = line_end::find(input) else {
                         input = &[];
@@ -206,17 +209,23 @@ impl Lexer {
         (!value.is_empty()).then_some(Token::Value { field, bytes: value, end: false })
     }
 
-    /// More of a value.
+    /// More of a line of data, if that is what comes, and whether it is the end of it.
     #[inline]
-    fn more<'i>(&mut self, field: Field, input: &mut &'i [u8]) -> Option<Token<'i>> {
+    pub(crate) fn more_data<'i>(&mut self, input: &mut &'i [u8]) -> Option<(&'i [u8], bool)> {
+        matches!(self.state, State::Value(Field::Data)).then(|| self.more(input))
+    }
+
+    /// More of a value, and whether it is the end of it.
+    #[inline]
+    fn more<'i>(&mut self, input: &mut &'i [u8]) -> (&'i [u8], bool) {
         let chunk = *input;
         if let Some(at) = line_end::find_far(chunk) {
             self.state = State::Line;
             self.end_line(input, at);
-            return Some(Token::Value { field, bytes: &chunk[..at], end: true });
+            return (&chunk[..at], true);
         }
         *input = &[];
-        (!chunk.is_empty()).then_some(Token::Value { field, bytes: chunk, end: false })
+        (chunk, false)
     }
 
     /// Takes the line end at `at`, and whatever stands before it, off the input.

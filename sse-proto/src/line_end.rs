@@ -31,6 +31,9 @@ pub(crate) fn find_far(bytes: &[u8]) -> Option<usize> {
     let mut rest = bytes;
     // A few blocks are gone through faster than a call is made.
     for _ in 0..4 {
+        if rest.is_empty() {
+            return None;
+        }
         let Some((block, after)) = rest.split_first_chunk() else { break };
         let ends = in_block(block);
         if ends != 0 {
