@@ -7,6 +7,7 @@ use memchr::memchr;
 #[cfg(feature = "alloc")]
 use crate::Limits;
 use crate::fields::Fields;
+use crate::line_end::LineEnds;
 use crate::{
     Buffer, Event, EventId, EventTooLarge, Field, Growing, InvalidLastEventId, Lent, Lexer, Text,
     Token,
@@ -314,6 +315,9 @@ impl<B: Buffer> Decoder<B> {
                     if !end {
                         return Ok(None);
                     }
+                    if self.has_data && !self.skipping && input.starts_with(b"data:") {
+                        self.join_lines(input);
+                    }
                 }
                 Token::Dispatch => {
                     if self.end_block(&block) {
@@ -431,6 +435,24 @@ impl<B: Buffer> Decoder<B> {
             Field::Comment => {}
         }
         Ok(())
+    }
+
+    /// Lines of data that follow others.
+    #[inline(never)]
+    fn join_lines(&mut self, input: &mut &[u8]) {
+        let chunk = *input;
+        let mut start = 0;
+        for end in LineEnds::new(chunk) {
+            let Some(value) = chunk[start..end].strip_prefix(b"data:") else { break };
+            let value = value.strip_prefix(b" ").unwrap_or(value);
+            if chunk[end] != b'\n' || self.data.len() + 1 + value.len() > self.data.limit() {
+                break;
+            }
+            self.data.extend(b"\n");
+            self.data.extend(value);
+            start = end + 1;
+        }
+        *input = &chunk[start..];
     }
 
     #[inline]

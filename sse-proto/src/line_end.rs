@@ -13,23 +13,33 @@ pub(crate) fn find(bytes: &[u8]) -> Option<usize> {
     let Some(word) = bytes.first_chunk() else {
         return bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
     };
-    // The first byte below 14 gets its high bit set; bytes behind it may be wrong, as it borrows
-    // from them. Hardly anything but line ends is so low, and to look for one limit takes half the
-    // steps of looking for two values.
-    let word = u64::from_le_bytes(*word);
-    let low = word.wrapping_sub(14 * ONES) & !word & (ONES << 7);
-    let at = low.trailing_zeros() as usize / 8;
+    let mut at = control(*word);
+    if at == 8 {
+        if let Some(word) = bytes[8..].first_chunk() {
+            at += control(*word);
+        }
+    }
     match bytes.get(at) {
-        Some(b'\r' | b'\n') if low != 0 => Some(at),
+        Some(b'\r' | b'\n') => Some(at),
         _ => memchr2(b'\r', b'\n', bytes),
     }
 }
 
-/// The same, where none is expected soon: in what follows on a chunk without one.
+/// The first byte below 14, or 8 if there is none. Hardly anything but line ends is so low, and to
+/// look for one limit takes half the steps of looking for two values.
+#[inline]
+fn control(word: [u8; 8]) -> usize {
+    let word = u64::from_le_bytes(word);
+    // The high bit of such a byte. Behind the first one it may be wrong, as that one borrows.
+    let low = word.wrapping_sub(14 * ONES) & !word & (ONES << 7);
+    low.trailing_zeros() as usize / 8
+}
+
+/// The first CR or LF, where none is expected soon.
 #[inline]
 pub(crate) fn find_far(bytes: &[u8]) -> Option<usize> {
     let mut rest = bytes;
-    // A few blocks are gone through faster than a call is made.
+    // So many blocks are gone through before a call would have begun.
     for _ in 0..4 {
         if rest.is_empty() {
             return None;
@@ -37,16 +47,57 @@ pub(crate) fn find_far(bytes: &[u8]) -> Option<usize> {
         let Some((block, after)) = rest.split_first_chunk() else { break };
         let ends = in_block(block);
         if ends != 0 {
-            return Some(bytes.len() - rest.len() + first(ends));
+            return Some(bytes.len() - rest.len() + in_order(ends).trailing_zeros() as usize);
         }
         rest = after;
     }
     memchr2(b'\r', b'\n', rest).map(|at| bytes.len() - rest.len() + at)
 }
 
-/// All line ends of a block: bit `8 * column + row` for byte `8 * row + column`.
+/// All CRs and LFs of a chunk, which is what to ask for where many are expected.
+#[derive(Debug)]
+pub(crate) struct LineEnds<'i> {
+    chunk: &'i [u8],
+    /// Where the block begins that `ends` is about: those of it that are still to come.
+    block: usize,
+    ends: u64,
+    /// Where that begins which has not been looked at.
+    next: usize,
+}
+
+impl<'i> LineEnds<'i> {
+    #[inline]
+    pub(crate) fn new(chunk: &'i [u8]) -> Self {
+        Self { chunk, block: 0, ends: 0, next: 0 }
+    }
+}
+
+impl Iterator for LineEnds<'_> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        while self.ends == 0 {
+            let rest = &self.chunk[self.next..];
+            let Some(block) = rest.first_chunk() else {
+                let at = self.next + find(rest)?;
+                self.next = at + 1;
+                return Some(at);
+            };
+            self.ends = in_order(in_block(block));
+            self.block = self.next;
+            self.next += block.len();
+        }
+        let at = self.block + self.ends.trailing_zeros() as usize;
+        self.ends &= self.ends - 1;
+        Some(at)
+    }
+}
+
+/// The CRs and LFs of a block: bit `8 * column + row` for byte `8 * row + column`.
 ///
-/// In this form, and over so many bytes, compilers make it a handful of vector instructions.
+/// In this form, and over so many bytes, compilers make it a few dozen vector instructions without
+/// a loop; there is no safe way to ask for these by name.
 #[inline]
 fn in_block(block: &[u8; 64]) -> u64 {
     const MARKS: [u8; 64] = {
@@ -66,42 +117,56 @@ fn in_block(block: &[u8; 64]) -> u64 {
     rows.fold(0, |ends, row| ends | u64::from_le_bytes(row))
 }
 
-/// The first byte that has a bit in `ends`, which is not empty.
+/// The same as bit `at` for byte `at`: rows and columns change places.
 #[inline]
-fn first(ends: u64) -> usize {
-    let rows = ends | ends >> 32;
-    let rows = rows | rows >> 16;
-    let row = (rows | rows >> 8).trailing_zeros();
-    let columns = (ends >> row) & ONES;
-    (8 * row + columns.trailing_zeros() / 8) as usize
+fn in_order(mut ends: u64) -> u64 {
+    for (by, pairs) in [(7, 0x00AA_00AA_00AA_00AA), (14, 0xCCCC_0000_CCCC), (28, 0xF0F0_F0F0)] {
+        let differ = (ends ^ (ends >> by)) & pairs;
+        ends ^= differ ^ (differ << by);
+    }
+    ends
 }
 
 #[cfg(test)]
 mod tests {
     extern crate std;
 
-    use super::{find, find_far};
+    use super::{LineEnds, find, find_far};
 
-    /// Every distance over all blocks, every byte that could be taken for a line end, before and
-    /// behind one.
+    fn check(bytes: &[u8]) {
+        let is_end = |at: &usize| matches!(bytes[*at], b'\r' | b'\n');
+        let first = (0..bytes.len()).find(is_end);
+        assert_eq!((find(bytes), find_far(bytes)), (first, first), "{bytes:?}");
+        assert!(LineEnds::new(bytes).eq((0..bytes.len()).filter(is_end)), "{bytes:?}");
+    }
+
+    /// Each byte as what surrounds a line end, over all distances within blocks, and some beyond.
     #[test]
-    fn the_first_line_end_is_found_wherever_it_stands() {
+    fn line_ends_are_found_wherever_they_stand() {
         for byte in 0..=255 {
-            for len in (0..80).chain([255, 256, 257, 320, 400]) {
+            for len in (0..20).chain([63, 64, 65, 130, 330]) {
                 let mut bytes = std::vec![byte; len];
-                let none = |byte: u8| !matches!(byte, b'\r' | b'\n');
-                let expected = if none(byte) || len == 0 { None } else { Some(0) };
-                assert_eq!((find(&bytes), find_far(&bytes)), (expected, expected));
-                if !none(byte) {
-                    continue;
+                check(&bytes);
+                for at in 0..len {
+                    bytes[at] = if at % 2 == 0 { b'\n' } else { b'\r' };
+                    check(&bytes);
+                    bytes[at] = byte;
                 }
-                for end in [b'\r', b'\n'] {
-                    for at in (0..len).rev() {
-                        bytes[at] = end;
-                        assert_eq!((find(&bytes), find_far(&bytes)), (Some(at), Some(at)));
-                    }
-                    bytes.fill(byte);
-                }
+            }
+        }
+    }
+
+    #[test]
+    fn line_ends_are_found_among_what_is_nearly_one() {
+        let mut random = 1_u64;
+        for len in 0..400 {
+            let mut bytes = std::vec![0; len];
+            for byte in &mut bytes {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                *byte = b"\r\n\0\t\x0B\x0E\x8A\x8D\xFFabcdef"[(random >> 32) as usize % 15];
+            }
+            for start in 0..len.min(70) {
+                check(&bytes[start..]);
             }
         }
     }

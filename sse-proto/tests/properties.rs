@@ -47,8 +47,28 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
+/// A line of any length up to more than two blocks of 64 bytes, of data mostly.
+fn long_line() -> impl Strategy<Value = Vec<u8>> {
+    let name = prop_oneof![
+        8 => Just(&b"data: "[..]),
+        1 => Just(&b"data:"[..]),
+        1 => Just(&b": "[..]),
+        1 => Just(&b"unknown: "[..]),
+        1 => Just(&b"id: "[..]),
+        2 => Just(&b""[..]),
+    ];
+    let end = prop_oneof![8 => Just(&b"\n"[..]), 1 => Just(&b"\r"[..]), 4 => Just(&b"\r\n"[..])];
+    (name, 0..140_usize, prop::sample::select(&b"x\t\x0B\x8A\xFF"[..]), end).prop_map(
+        |(name, len, byte, end)| {
+            let value = if name.is_empty() { vec![] } else { vec![byte; len] };
+            [name, &value, end].concat()
+        },
+    )
+}
+
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
+        vec(long_line(), 0..12).prop_map(|lines| lines.concat()),
         vec(piece(), 0..40).prop_map(|pieces| pieces.concat()),
         vec(line(), 0..20).prop_map(|lines| lines.concat()),
     ]
@@ -68,6 +88,7 @@ fn limits() -> impl Strategy<Value = Limits> {
     prop_oneof![
         Just(Limits::default()),
         (0..24_usize, 0..24_usize).prop_map(|(data, fields)| Limits { data, fields }),
+        (0..400_usize, 0..400_usize).prop_map(|(data, fields)| Limits { data, fields }),
     ]
 }
 
