@@ -213,7 +213,7 @@ impl<B: Buffer> Decoder<B> {
         }
         // What most streams consist of, a line of data and a blank one, needs none of the rest.
         let mut rest = *input;
-        match self.lexer.next_token(&mut rest) {
+        match self.lexer.next_data(&mut rest) {
             Some(Token::Value { field: Field::Data, bytes, end: true })
                 if bytes.len() <= self.data.limit() =>
             {

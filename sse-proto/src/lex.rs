@@ -132,8 +132,22 @@ impl Lexer {
             }
             if let Some((field, rest)) = known_name(input) {
                 *input = rest;
-                return self.value(field, input);
+                return self.value::<true>(field, input);
             }
+        }
+        let (token, rest) = self.resume(input);
+        *input = rest;
+        token
+    }
+
+    /// The same for an input that begins with the name of data and its colon. Comments and ids are
+    /// short, data is mostly not: it need not be asked what the line is, nor be searched the same.
+    #[allow(clippy::inline_always)] // as above
+    #[inline(always)]
+    pub(crate) fn next_data<'i>(&mut self, input: &mut &'i [u8]) -> Option<Token<'i>> {
+        if matches!(self.state, State::Line) {
+            *input = &input[5..];
+            return self.value::<false>(Field::Data, input);
         }
         let (token, rest) = self.resume(input);
         *input = rest;
@@ -149,7 +163,7 @@ impl Lexer {
                 State::Line => {
                     if let Some((field, rest)) = known_name(input) {
                         input = rest;
-                        break self.value(field, &mut input);
+                        break self.value::<true>(field, &mut input);
                     }
                     self.state = match input {
                         [] => break None,
@@ -169,7 +183,7 @@ impl Lexer {
                     break (end || !bytes.is_empty()).then_some(Token::Value { field, bytes, end });
                 }
                 State::Skip => {
-                    let Some(at) = line_end::find(input) else {
+                    let Some(at) = line_end::find::<true>(input) else {
                         input = &[];
                         break None;
                     };
@@ -190,9 +204,13 @@ impl Lexer {
     /// it, so that the search need not wait for what the first byte is.
     #[allow(clippy::inline_always)] // as above
     #[inline(always)]
-    fn value<'i>(&mut self, field: Field, input: &mut &'i [u8]) -> Option<Token<'i>> {
+    fn value<'i, const SHORT: bool>(
+        &mut self,
+        field: Field,
+        input: &mut &'i [u8],
+    ) -> Option<Token<'i>> {
         let chunk = *input;
-        let at = line_end::find(chunk);
+        let at = line_end::find::<SHORT>(chunk);
         let bytes = &chunk[..at.unwrap_or(chunk.len())];
         let space = field != Field::Comment && bytes.first() == Some(&b' ');
         let value = &bytes[usize::from(space)..];

@@ -7,14 +7,15 @@ use memchr::memchr2;
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 
-/// The first CR or LF.
+/// The first CR or LF. If it is among the first 8 bytes, or 16 where lines are `SHORT`, nothing is
+/// called.
 #[inline]
-pub(crate) fn find(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn find<const SHORT: bool>(bytes: &[u8]) -> Option<usize> {
     let Some(word) = bytes.first_chunk() else {
         return bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
     };
     let mut at = control(*word);
-    if at == 8 {
+    if SHORT && at == 8 {
         if let Some(word) = bytes[8..].first_chunk() {
             at += control(*word);
         }
@@ -80,7 +81,7 @@ impl Iterator for LineEnds<'_> {
         while self.ends == 0 {
             let rest = &self.chunk[self.next..];
             let Some(block) = rest.first_chunk() else {
-                let at = self.next + find(rest)?;
+                let at = self.next + find::<true>(rest)?;
                 self.next = at + 1;
                 return Some(at);
             };
@@ -136,7 +137,8 @@ mod tests {
     fn check(bytes: &[u8]) {
         let is_end = |at: &usize| matches!(bytes[*at], b'\r' | b'\n');
         let first = (0..bytes.len()).find(is_end);
-        assert_eq!((find(bytes), find_far(bytes)), (first, first), "{bytes:?}");
+        let found = [find::<false>(bytes), find::<true>(bytes), find_far(bytes)];
+        assert_eq!(found, [first; 3], "{bytes:?}");
         assert!(LineEnds::new(bytes).eq((0..bytes.len()).filter(is_end)), "{bytes:?}");
     }
 
