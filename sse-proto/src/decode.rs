@@ -261,6 +261,9 @@ impl<B: Buffer> Decoder<B> {
                         return Ok(Some(self.lent_event(block.event_type, data, block.id)));
                     }
                     block = Borrowed::default();
+                    if rest.len() > 64 && rest[0] == b':' {
+                        rest = pass_comments(rest, &mut on_comment);
+                    }
                 }
             }
         }
@@ -441,9 +444,11 @@ impl<B: Buffer> Decoder<B> {
     #[inline(never)]
     fn join_lines(&mut self, input: &mut &[u8]) {
         let chunk = *input;
+        let mut ends = LineEnds::new(chunk);
         let mut start = 0;
-        for end in LineEnds::new(chunk) {
-            let Some(value) = chunk[start..end].strip_prefix(b"data:") else { break };
+        while chunk[start..].starts_with(b"data:") {
+            let Some(end) = ends.next() else { break };
+            let value = &chunk[start + 5..end];
             let value = value.strip_prefix(b" ").unwrap_or(value);
             if chunk[end] != b'\n' || self.data.len() + 1 + value.len() > self.data.limit() {
                 break;
@@ -639,4 +644,22 @@ impl<B: Buffer> Decoder<B> {
         self.yielded = false;
         self.held = self.data.is_large();
     }
+}
+
+/// Comments and blank lines between events: what there is when a stream is silent.
+#[inline(never)]
+fn pass_comments<'i>(chunk: &'i [u8], mut on_comment: impl FnMut(&'i [u8], bool)) -> &'i [u8] {
+    let mut ends = LineEnds::new(chunk);
+    let mut start = 0;
+    while let Some(b':' | b'\n') = chunk.get(start) {
+        let Some(end) = ends.next() else { break };
+        if chunk[end] != b'\n' {
+            break;
+        }
+        if let [b':', comment @ ..] = &chunk[start..end] {
+            on_comment(comment, true);
+        }
+        start = end + 1;
+    }
+    &chunk[start..]
 }

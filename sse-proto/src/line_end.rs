@@ -76,7 +76,8 @@ impl<'i> LineEnds<'i> {
 impl Iterator for LineEnds<'_> {
     type Item = usize;
 
-    #[inline]
+    #[allow(clippy::inline_always)] // so that `ends` stays in a register
+    #[inline(always)]
     fn next(&mut self) -> Option<usize> {
         while self.ends == 0 {
             let rest = &self.chunk[self.next..];

@@ -7,7 +7,7 @@ mod oracle;
 use oracle::{Item, check, cut, decode, interpret};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use sse_proto::{Comment, Decoder, Event, EventId, EventType, Limits, Text};
+use sse_proto::{Comment, Decoder, Event, EventId, EventType, Field, Lexer, Limits, Text, Token};
 
 /// A piece of a stream: what fields are made of, and what breaks them.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
@@ -66,8 +66,19 @@ fn long_line() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
+/// What silent streams consist of.
+fn comments() -> impl Strategy<Value = Vec<u8>> {
+    let fixed = |bytes: &'static [u8]| Just(bytes.to_vec());
+    prop_oneof![
+        8 => prop_oneof![fixed(b":\n\n"), fixed(b": ping\n\n"), fixed(b": keep-alive\n\n")],
+        2 => prop_oneof![fixed(b":\n"), fixed(b"\n"), fixed(b": a\r\n\r\n"), fixed(b":\r\r")],
+        1 => prop_oneof![fixed(b"data: x\n\n"), fixed(b"id: 1\n"), fixed(b"unknown\n")],
+    ]
+}
+
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
+        vec(comments(), 0..40).prop_map(|comments| comments.concat()),
         vec(long_line(), 0..12).prop_map(|lines| lines.concat()),
         vec(piece(), 0..40).prop_map(|pieces| pieces.concat()),
         vec(line(), 0..20).prop_map(|lines| lines.concat()),
@@ -270,6 +281,30 @@ proptest! {
         prop_assert_eq!(outcome.items, expected);
         prop_assert_eq!(outcome.last_event_id, id.unwrap_or_default());
         prop_assert_eq!(outcome.retry, retry);
+    }
+
+    /// The decoder passes on what the lexer finds, whatever the cuts.
+    #[test]
+    fn comments_come_on_the_way_to_events(stream in stream(), cuts in vec(any::<usize>(), 0..6)) {
+        let mut expected = vec![vec![]];
+        let see = |comments: &mut Vec<Vec<u8>>, part: &[u8], end: bool| {
+            comments.last_mut().unwrap().extend(part);
+            if end {
+                comments.push(vec![]);
+            }
+        };
+        let (mut lexer, mut input) = (Lexer::new(), &stream[..]);
+        while let Some(token) = lexer.next_token(&mut input) {
+            if let Token::Value { field: Field::Comment, bytes, end } = token {
+                see(&mut expected, bytes, end);
+            }
+        }
+        let (mut decoder, mut comments) = (Decoder::new(), vec![vec![]]);
+        for mut chunk in cut(&stream, &cuts) {
+            let mut on_comment = |part: &[u8], end: bool| see(&mut comments, part, end);
+            while decoder.next_event_with_comments(&mut chunk, &mut on_comment).unwrap().is_some() {}
+        }
+        prop_assert_eq!(comments, expected);
     }
 
     /// After a comment the stream is where it was: the next event is untouched by it.
