@@ -203,8 +203,20 @@ impl<B: Buffer> Decoder<B> {
         on_comment: impl FnMut(&'i [u8], bool),
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
         if self.held {
-            return self.held_block(input, on_comment);
+            self.held_block(input, on_comment)
+        } else {
+            self.new_block(input, on_comment)
         }
+    }
+
+    /// The next event, if there is nothing in the buffers.
+    #[allow(clippy::inline_always)] // as above
+    #[inline(always)]
+    fn new_block<'e, 'i: 'e>(
+        &'e mut self,
+        input: &mut &'i [u8],
+        on_comment: impl FnMut(&'i [u8], bool),
+    ) -> Result<Option<Event<'e>>, EventTooLarge> {
         if !input.starts_with(b"data:") {
             if input.is_empty() {
                 return Ok(None);
@@ -224,11 +236,26 @@ impl<B: Buffer> Decoder<B> {
                 *input = rest;
                 self.lent_block(Some(bytes), input, on_comment)
             }
+            Some(Token::Value { field: Field::Data, bytes, end: false })
+                if bytes.len() <= self.data.limit() =>
+            {
+                *input = rest;
+                self.begin_data(bytes);
+                Ok(None)
+            }
             token => {
                 *input = rest;
                 self.joined_block(Borrowed::default(), token, input, on_comment)
             }
         }
+    }
+
+    /// Data of which the chunk holds the first part.
+    fn begin_data(&mut self, bytes: &[u8]) {
+        self.data.extend(bytes);
+        self.has_data = true;
+        self.in_line = true;
+        self.held = true;
     }
 
     /// The next event, if its block is one of single lines that lie in the chunk.
@@ -282,7 +309,7 @@ impl<B: Buffer> Decoder<B> {
         if self.yielded {
             self.clear_yielded();
             if !self.held {
-                return self.lent_block(None, input, on_comment);
+                return self.new_block(input, on_comment);
             }
         }
         // Most chunks of a long line are data and nothing else.
@@ -295,6 +322,11 @@ impl<B: Buffer> Decoder<B> {
                 self.data.extend(bytes);
                 if !end {
                     return Ok(None);
+                }
+                if let [b'\n', after @ ..] = *input {
+                    *input = after;
+                    self.end_block(&Borrowed::default());
+                    return Ok(Some(self.event(&Borrowed::default())));
                 }
             }
         }
