@@ -125,6 +125,9 @@ impl Lexer {
     #[allow(clippy::inline_always)] // a token that goes through memory costs more than a short line
     #[inline(always)]
     pub fn next_token<'i>(&mut self, input: &mut &'i [u8]) -> Option<Token<'i>> {
+        if input.starts_with(b"data:") {
+            return self.next_data(input);
+        }
         if matches!(self.state, State::Line) {
             if let [b'\n', rest @ ..] = *input {
                 *input = rest;
@@ -140,8 +143,8 @@ impl Lexer {
         token
     }
 
-    /// The same for an input that begins with the name of data and its colon. Comments and ids are
-    /// short, data is mostly not: it need not be asked what the line is, nor be searched the same.
+    /// The same for an input that begins with the name of data and its colon. Data is mostly long,
+    /// types, ids and comments are not, and so it is searched in another way.
     #[allow(clippy::inline_always)] // as above
     #[inline(always)]
     pub(crate) fn next_data<'i>(&mut self, input: &mut &'i [u8]) -> Option<Token<'i>> {

@@ -15,9 +15,12 @@ pub(crate) fn find<const SHORT: bool>(bytes: &[u8]) -> Option<usize> {
         return bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
     };
     let mut at = control(*word);
-    if SHORT && at == 8 {
-        if let Some(word) = bytes[8..].first_chunk() {
-            at += control(*word);
+    if SHORT {
+        for next in [8, 16] {
+            match bytes.get(next..).and_then(<[u8]>::first_chunk) {
+                Some(word) if at == next => at += control(*word),
+                _ => break,
+            }
         }
     }
     match bytes.get(at) {
