@@ -60,7 +60,7 @@ pub enum Token<'i> {
 ///
 /// Any way to cut the stream into chunks gives the same values, only cut in other places. Line
 /// ends are CR, LF and CRLF; a CR ends its line at once, without a look at the byte after it. One
-/// byte order mark at the very start is dropped. No byte is scanned twice.
+/// byte order mark at the very start is dropped. No byte is scanned again when the next chunk comes.
 ///
 /// ```
 /// use sse_proto::{Field, Lexer, Token};

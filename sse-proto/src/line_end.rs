@@ -7,7 +7,7 @@ use memchr::memchr2;
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 
-/// The first CR or LF. If it is among the first 8 bytes, or 16 where lines are `SHORT`, nothing is
+/// The first CR or LF. If it is among the first 8 bytes, or 24 where lines are `SHORT`, nothing is
 /// called.
 #[inline]
 pub(crate) fn find<const SHORT: bool>(bytes: &[u8]) -> Option<usize> {
@@ -58,9 +58,52 @@ pub(crate) fn find_far(bytes: &[u8]) -> Option<usize> {
     memchr2(b'\r', b'\n', rest).map(|at| bytes.len() - rest.len() + at)
 }
 
-/// All CRs and LFs of a chunk, which is what to ask for where many are expected.
-#[derive(Debug)]
-pub(crate) struct LineEnds<'i> {
+/// The lines of a chunk whose ends are in it, which is what to ask for where many are expected.
+pub(crate) struct Lines<'i> {
+    ends: LineEnds<'i>,
+    rest: usize,
+}
+
+impl<'i> Lines<'i> {
+    #[inline]
+    pub(crate) fn new(chunk: &'i [u8]) -> Self {
+        Self { ends: LineEnds { chunk, block: 0, ends: 0, next: 0 }, rest: 0 }
+    }
+
+    /// What follows the lines so far.
+    #[inline]
+    pub(crate) fn rest(&self) -> &'i [u8] {
+        &self.ends.chunk[self.rest..]
+    }
+}
+
+impl<'i> Iterator for Lines<'i> {
+    type Item = &'i [u8];
+
+    #[allow(clippy::inline_always)] // so that its state stays in registers
+    #[inline(always)]
+    fn next(&mut self) -> Option<&'i [u8]> {
+        let chunk = self.ends.chunk;
+        let end = self.ends.next()?;
+        let line = &chunk[self.rest..end];
+        self.rest = end + 1;
+        if chunk[end] == b'\r' {
+            match chunk.get(end + 1) {
+                Some(b'\n') => self.rest = self.ends.next()? + 1,
+                Some(_) => {}
+                None => {
+                    // Whoever has the next chunk will see what that is.
+                    self.rest = end - line.len();
+                    return None;
+                }
+            }
+        }
+        Some(line)
+    }
+}
+
+/// All CRs and LFs of a chunk.
+struct LineEnds<'i> {
     chunk: &'i [u8],
     /// Where the block begins that `ends` is about: those of it that are still to come.
     block: usize,
@@ -69,17 +112,10 @@ pub(crate) struct LineEnds<'i> {
     next: usize,
 }
 
-impl<'i> LineEnds<'i> {
-    #[inline]
-    pub(crate) fn new(chunk: &'i [u8]) -> Self {
-        Self { chunk, block: 0, ends: 0, next: 0 }
-    }
-}
-
 impl Iterator for LineEnds<'_> {
     type Item = usize;
 
-    #[allow(clippy::inline_always)] // so that `ends` stays in a register
+    #[allow(clippy::inline_always)] // as above
     #[inline(always)]
     fn next(&mut self) -> Option<usize> {
         while self.ends == 0 {
@@ -136,14 +172,27 @@ fn in_order(mut ends: u64) -> u64 {
 mod tests {
     extern crate std;
 
-    use super::{LineEnds, find, find_far};
+    use super::{LineEnds, Lines, find, find_far};
 
     fn check(bytes: &[u8]) {
         let is_end = |at: &usize| matches!(bytes[*at], b'\r' | b'\n');
         let first = (0..bytes.len()).find(is_end);
         let found = [find::<false>(bytes), find::<true>(bytes), find_far(bytes)];
         assert_eq!(found, [first; 3], "{bytes:?}");
-        assert!(LineEnds::new(bytes).eq((0..bytes.len()).filter(is_end)), "{bytes:?}");
+        let all = LineEnds { chunk: bytes, block: 0, ends: 0, next: 0 };
+        assert!(all.eq((0..bytes.len()).filter(is_end)), "{bytes:?}");
+        let mut lines = Lines::new(bytes);
+        let mut rest = bytes;
+        while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
+            let (line, end) = rest.split_at(at);
+            if end == b"\r" {
+                break;
+            }
+            assert_eq!(lines.next(), Some(line), "{bytes:?}");
+            rest = end.strip_prefix(b"\r\n").unwrap_or(&end[1..]);
+            assert_eq!(lines.rest(), rest, "{bytes:?}");
+        }
+        assert_eq!(lines.next(), None, "{bytes:?}");
     }
 
     /// Each byte as what surrounds a line end, over all distances within blocks, and some beyond.

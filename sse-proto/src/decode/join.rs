@@ -1,0 +1,300 @@
+//! Blocks that do not lie in the chunk as they are: in several chunks, with several lines of data,
+//! or too large.
+
+use core::mem;
+
+use memchr::memchr;
+
+use super::{Borrowed, Decoder};
+use crate::line_end::Lines;
+use crate::{Buffer, Event, EventTooLarge, Field, Token};
+
+impl<B: Buffer> Decoder<B> {
+    /// The next event, where there is something in the buffers.
+    #[inline(never)]
+    pub(super) fn held_block<'e, 'i: 'e>(
+        &'e mut self,
+        input: &mut &'i [u8],
+        on_comment: impl FnMut(&'i [u8], bool),
+    ) -> Result<Option<Event<'e>>, EventTooLarge> {
+        if self.yielded {
+            self.clear_yielded();
+            if !self.held {
+                return self.new_block(input, on_comment);
+            }
+        }
+        // Most chunks of a long line are data and nothing else.
+        if self.in_line && !self.skipping {
+            if let Some((bytes, end)) = self.lexer.more_data(input) {
+                self.in_line = !end;
+                if self.data.len() + bytes.len() > self.data.limit() {
+                    return Err(self.too_large(&mut Borrowed::default(), Field::Data));
+                }
+                self.data.extend(bytes);
+                if !end {
+                    return Ok(None);
+                }
+                if let [b'\n', after @ ..] = *input {
+                    *input = after;
+                    self.end_block(&Borrowed::default());
+                    return Ok(Some(self.event(&Borrowed::default())));
+                }
+            }
+        }
+        self.joined_block(Borrowed::default(), None, input, on_comment)
+    }
+
+    /// The next event, however its block comes; `first` is what the lexer has found already.
+    #[inline(never)]
+    pub(super) fn joined_block<'e, 'i: 'e>(
+        &'e mut self,
+        mut block: Borrowed<'i>,
+        mut first: Option<Token<'i>>,
+        input: &mut &'i [u8],
+        mut on_comment: impl FnMut(&'i [u8], bool),
+    ) -> Result<Option<Event<'e>>, EventTooLarge> {
+        while let Some(token) = first.take().or_else(|| self.lexer.next_token(input)) {
+            match token {
+                Token::Value { field: Field::Comment, bytes, end } => on_comment(bytes, end),
+                Token::Value { field, bytes, end } => {
+                    self.value(&mut block, field, bytes, end)?;
+                    if !end {
+                        return Ok(None);
+                    }
+                    if self.has_data && !self.skipping && input.starts_with(b"data:") {
+                        self.join_lines(input);
+                    }
+                }
+                Token::Dispatch => {
+                    if self.end_block(&block) {
+                        return Ok(Some(self.event(&block)));
+                    }
+                    block = Borrowed::default();
+                }
+            }
+        }
+        self.keep(&mut block);
+        Ok(None)
+    }
+
+    /// The event of a block; what is not in `block` is in the buffers.
+    #[inline]
+    fn event<'e, 'i: 'e>(&'e mut self, block: &Borrowed<'i>) -> Event<'e> {
+        Event::from_parts(
+            if block.event_type.is_empty() { self.fields.event_type() } else { block.event_type },
+            Some(block.data.unwrap_or_else(|| self.data.as_slice())),
+            block.id.unwrap_or_else(|| self.fields.last_event_id()),
+            mem::take(&mut self.id_is_news),
+            self.retry.filter(|_| mem::take(&mut self.retry_is_news)),
+        )
+    }
+
+    /// Clears the block that the last event borrowed.
+    pub(super) fn clear_yielded(&mut self) {
+        self.yielded = false;
+        self.data.clear();
+        self.fields.clear_type();
+        self.has_data = false;
+        self.held = self.data.is_large();
+    }
+
+    /// Data of which the chunk holds the first part.
+    pub(super) fn begin_data(&mut self, bytes: &[u8]) {
+        self.data.extend(bytes);
+        self.has_data = true;
+        self.in_line = true;
+        self.held = true;
+    }
+
+    /// Ends the block at hand and tells whether it is an event.
+    fn end_block(&mut self, block: &Borrowed<'_>) -> bool {
+        if mem::take(&mut self.skipping) {
+            self.held = self.data.is_large();
+            return false;
+        }
+        match block.id {
+            Some(id) => {
+                self.fields.set_last_event_id(id);
+                self.id_is_news = true;
+            }
+            None => self.id_is_news |= self.fields.commit_id(),
+        }
+        self.yielded = block.data.is_some() || self.has_data;
+        self.held = self.yielded || self.data.is_large();
+        if !self.yielded {
+            self.fields.clear_type();
+        }
+        self.yielded
+    }
+
+    /// One value or a part of one.
+    fn value<'i>(
+        &mut self,
+        block: &mut Borrowed<'i>,
+        field: Field,
+        bytes: &'i [u8],
+        end: bool,
+    ) -> Result<(), EventTooLarge> {
+        self.held = true;
+        let first = !mem::replace(&mut self.in_line, !end);
+        if first {
+            self.ignore_line = false;
+        }
+        if !end {
+            // The chunk ends here, and what it lent goes where it belongs before this does.
+            self.keep(block);
+        }
+        match field {
+            Field::Retry => self.retry_part(bytes, first, end),
+            _ if self.skipping => {}
+            Field::Data => self.data_part(block, bytes, first, end)?,
+            Field::EventType | Field::Id => self.field_part(block, field, bytes, first, end)?,
+            Field::Comment => {}
+        }
+        Ok(())
+    }
+
+    /// Lines of data that follow others.
+    #[inline(never)]
+    fn join_lines(&mut self, input: &mut &[u8]) {
+        let mut lines = Lines::new(input);
+        while lines.rest().starts_with(b"data:") {
+            let Some(line) = lines.next() else { break };
+            let value = &line[5..];
+            let value = value.strip_prefix(b" ").unwrap_or(value);
+            if self.data.len() + 1 + value.len() > self.data.limit() {
+                return;
+            }
+            self.data.extend(b"\n");
+            self.data.extend(value);
+            *input = lines.rest();
+        }
+    }
+
+    #[inline]
+    fn data_part<'i>(
+        &mut self,
+        block: &mut Borrowed<'i>,
+        bytes: &'i [u8],
+        first: bool,
+        end: bool,
+    ) -> Result<(), EventTooLarge> {
+        let joins = first && (self.has_data || block.data.is_some());
+        let have = block.data.map_or(self.data.as_slice().len(), <[u8]>::len);
+        if have + usize::from(joins) + bytes.len() > self.data.limit() {
+            return Err(self.too_large(block, Field::Data));
+        }
+        if first && end && !joins {
+            block.data = Some(bytes);
+            return Ok(());
+        }
+        self.keep_data(block);
+        if joins {
+            self.data.extend(b"\n");
+        }
+        self.data.extend(bytes);
+        self.has_data = true;
+        Ok(())
+    }
+
+    #[inline]
+    fn field_part<'i>(
+        &mut self,
+        block: &mut Borrowed<'i>,
+        field: Field,
+        bytes: &'i [u8],
+        first: bool,
+        end: bool,
+    ) -> Result<(), EventTooLarge> {
+        if self.ignore_line {
+            return Ok(());
+        }
+        let is_id = field == Field::Id;
+        let nul = if is_id { memchr(0, bytes) } else { None };
+        let counts = nul.unwrap_or(bytes.len());
+        if self.fields.len() + block.fields_len() + counts > self.fields.limit() {
+            return Err(self.too_large(block, field));
+        }
+        if nul.is_some() {
+            self.fields.clear_line();
+            self.ignore_line = true;
+        } else if first && end {
+            // What the new value replaces goes at once, so that memory is what was counted.
+            if is_id {
+                self.fields.clear_new_id();
+                block.id = Some(bytes);
+            } else {
+                self.fields.clear_type();
+                block.event_type = bytes;
+            }
+        } else {
+            self.fields.push_line(bytes);
+            match (end, is_id) {
+                (false, _) => {}
+                (true, true) => self.fields.line_to_new_id(),
+                (true, false) => self.fields.line_to_type(),
+            }
+        }
+        Ok(())
+    }
+
+    /// A reconnection time takes effect with its line, not with the event (9.2.6). One beyond the
+    /// range means as long as can be.
+    fn retry_part(&mut self, bytes: &[u8], first: bool, end: bool) {
+        if first {
+            self.retry_line = Some(0);
+        }
+        // Digits only, and at least one of them.
+        if first && end && bytes.is_empty() {
+            self.retry_line = None;
+        }
+        for byte in bytes {
+            self.retry_line = match (self.retry_line, byte) {
+                (Some(number), b'0'..=b'9') => {
+                    Some(number.saturating_mul(10).saturating_add(u64::from(byte - b'0')))
+                }
+                _ => None,
+            };
+        }
+        if end && self.retry_line.is_some() {
+            self.retry = self.retry_line;
+            self.retry_is_news = true;
+        }
+    }
+
+    #[cold]
+    fn too_large(&mut self, block: &mut Borrowed<'_>, field: Field) -> EventTooLarge {
+        *block = Borrowed::default();
+        self.fields.clear_block();
+        self.data.clear();
+        self.has_data = false;
+        self.skipping = true;
+        self.held = true;
+        let limit = if field == Field::Data { self.data.limit() } else { self.fields.limit() };
+        EventTooLarge::new(field, limit)
+    }
+
+    /// Copies what the chunk lent, before it goes away.
+    pub(super) fn keep(&mut self, block: &mut Borrowed<'_>) {
+        if let Some(id) = block.id.take() {
+            self.held = true;
+            self.fields.push_line(id);
+            self.fields.line_to_new_id();
+        }
+        if !block.event_type.is_empty() {
+            self.held = true;
+            self.fields.push_line(mem::take(&mut block.event_type));
+            self.fields.line_to_type();
+        }
+        self.keep_data(block);
+    }
+
+    #[inline]
+    fn keep_data(&mut self, block: &mut Borrowed<'_>) {
+        if let Some(data) = block.data.take() {
+            self.data.extend(data);
+            self.has_data = true;
+            self.held = true;
+        }
+    }
+}
