@@ -129,9 +129,13 @@ impl Lexer {
             return self.next_data(input);
         }
         if matches!(self.state, State::Line) {
-            if let [b'\n', rest @ ..] = *input {
-                *input = rest;
-                return Some(Token::Dispatch);
+            match *input {
+                [] => return None,
+                [b'\n', rest @ ..] => {
+                    *input = rest;
+                    return Some(Token::Dispatch);
+                }
+                _ => {}
             }
             if let Some((field, rest)) = known_name(input) {
                 *input = rest;
