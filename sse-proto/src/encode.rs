@@ -56,6 +56,7 @@ macro_rules! encodings {
             /// assert_eq!(wire, b"data: hi\n\n");
             /// # Ok::<(), std::io::Error>(())
             /// ```
+            #[inline]
             pub fn slices(&self) -> Slices<'a> {
                 Slices::from(*self)
             }
@@ -67,6 +68,7 @@ macro_rules! encodings {
 
             /// Appends the encoded form.
             #[cfg(feature = "alloc")]
+            #[inline]
             pub fn encode_to_vec(&self, out: &mut Vec<u8>) {
                 self.slices().for_each(|slice| out.extend_from_slice(slice));
             }
@@ -93,13 +95,17 @@ macro_rules! encodings {
             /// [`BufferTooSmall`] if `out` cannot grow and it does not fit; nothing is written
             /// then.
             #[cfg(feature = "bytes")]
+            #[inline]
             pub fn encode_to_buf(
                 &self,
                 out: &mut impl bytes::BufMut,
             ) -> Result<(), BufferTooSmall> {
-                let needed = self.encoded_len();
-                if out.remaining_mut() < needed {
-                    return Err(BufferTooSmall { needed });
+                // Most have room for anything, and then nobody need know how much it will be.
+                if out.remaining_mut() < self.slices().longest() {
+                    let needed = self.encoded_len();
+                    if out.remaining_mut() < needed {
+                        return Err(BufferTooSmall { needed });
+                    }
                 }
                 self.slices().for_each(|slice| out.put_slice(slice));
                 Ok(())
@@ -164,6 +170,15 @@ impl<'a> From<Comment<'a>> for Slices<'a> {
 }
 
 impl<'a> Slices<'a> {
+    /// No less than all pieces together are long: as if each byte were a line of its own.
+    #[cfg(feature = "bytes")]
+    fn longest(&self) -> usize {
+        let event_type = self.event.named_type().map_or(0, <[u8]>::len);
+        let values =
+            [event_type, self.event.last_event_id().len(), self.lines.rest.map_or(0, <[u8]>::len)];
+        values.iter().fold(64, |all: usize, len| all.saturating_add(len.saturating_mul(8)))
+    }
+
     /// Begins a line; `value` is to follow what this returns.
     #[inline]
     fn begin(&mut self, name: &'static [u8], value: &'a [u8]) -> &'static [u8] {
