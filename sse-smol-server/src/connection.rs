@@ -41,7 +41,7 @@ pub(crate) async fn serve<H, F>(
             shared.drain.begun().await;
             Err(NoInput::Gone(End::Drained))
         };
-        let input = read_head(&wire, &shared.config).or(drained).await;
+        let input = next_request(&wire, &slot, &shared).or(drained).await;
         if let (Err(NoInput::Gone(_)), false) = (&input, first) {
             // Its requests are in the log.
             return;
@@ -49,10 +49,10 @@ pub(crate) async fn serve<H, F>(
         first = false;
         let mut log = AccessLog::new(slot.peer, Arc::clone(&wire), Arc::clone(&shared));
         let (end, again) = match input {
-            Ok(head) => {
-                log.request = loggable(&head);
-                let keeps = head.keeps_connection();
-                let end = answer(head, &wire, &slot, &shared, handler).await;
+            Ok(request) => {
+                log.request = loggable(request.head());
+                let keeps = request.head().keeps_connection();
+                let end = answer(request, &wire, &shared, handler).await;
                 (end, keeps && !wire.is_last() && !wire.body_unread())
             }
             Err(NoInput::Refused(refusal)) => (refuse(&wire, &shared, refusal).await, false),
@@ -76,20 +76,22 @@ pub(crate) async fn serve<H, F>(
     }
 }
 
-/// Answers one request.
-async fn answer<H, F>(
-    head: Head,
+async fn next_request(
     wire: &Arc<Wire>,
     slot: &Arc<Slot>,
     shared: &Arc<Shared>,
-    handler: &H,
-) -> End
+) -> Result<Request, NoInput> {
+    let head = read_head(wire, &shared.config).await?;
+    wire.begin_request(head.has_body(), head.parts.method == Method::HEAD);
+    Ok(Request::new(head, Arc::clone(wire), Arc::clone(slot), Arc::clone(shared)))
+}
+
+/// Answers one request.
+async fn answer<H, F>(request: Request, wire: &Wire, shared: &Shared, handler: &H) -> End
 where
     H: Fn(Request) -> F,
     F: Future<Output = Result<(), End>>,
 {
-    wire.begin_request(head.has_body(), head.parts.method == Method::HEAD);
-    let request = Request::new(head, Arc::clone(wire), Arc::clone(slot), Arc::clone(shared));
     // A panic is the failure of one request, not of the server. The box keeps what a handler needs
     // out of this future, which would hold it more than once.
     let handler = Box::pin(AssertUnwindSafe(async { handler(request).await }).catch_unwind());

@@ -65,10 +65,7 @@ fn run(args: &Args) -> Result<(), String> {
             drain.begin();
             signals.next().await;
         };
-        let serve = server.serve(&executor, move |request| {
-            let app = Arc::clone(&app);
-            async move { app.handle(request).await }
-        });
+        let serve = server.serve(&executor, move |request| Arc::clone(&app).handle(request));
         block_on(serve.or(until_second_signal));
         log::info!("stopping");
         drop(running);

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::request::Parts;
 use http::{Method, StatusCode, Version};
 use smol::channel;
 use smol::stream::{Stream, StreamExt as _};
@@ -21,11 +20,13 @@ use crate::wire::Wire;
 use crate::{End, Frame, Lagged, Subscription};
 
 /// A request, to be answered by an event stream or by a response.
+// In a box: a future holds what is passed on to another one twice, and a handler is made of several.
 #[derive(Debug)]
-pub struct Request {
-    head: Parts,
-    body: Body,
-    keeps_connection: bool,
+pub struct Request(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    head: Head,
     response_headers: HeaderMap,
     wire: Arc<Wire>,
     slot: Arc<Slot>,
@@ -34,30 +35,32 @@ pub struct Request {
 
 impl Request {
     pub(crate) fn new(head: Head, wire: Arc<Wire>, slot: Arc<Slot>, shared: Arc<Shared>) -> Self {
-        let keeps_connection = head.keeps_connection();
         let response_headers = HeaderMap::new();
-        let Head { parts, body } = head;
-        Self { head: parts, body, keeps_connection, response_headers, wire, slot, shared }
+        Self(Box::new(Inner { head, response_headers, wire, slot, shared }))
+    }
+
+    pub(crate) fn head(&self) -> &Head {
+        &self.0.head
     }
 
     /// The method.
-    pub const fn method(&self) -> &Method {
-        &self.head.method
+    pub fn method(&self) -> &Method {
+        &self.0.head.parts.method
     }
 
     /// The path of the request target, as it was sent.
     pub fn path(&self) -> &str {
-        self.head.uri.path()
+        self.0.head.parts.uri.path()
     }
 
     /// The query of the request target, as it was sent, without the question mark.
     pub fn query(&self) -> Option<&str> {
-        self.head.uri.query()
+        self.0.head.parts.uri.query()
     }
 
     /// The headers.
-    pub const fn headers(&self) -> &HeaderMap {
-        &self.head.headers
+    pub fn headers(&self) -> &HeaderMap {
+        &self.0.head.parts.headers
     }
 
     /// Headers for the answer, whatever it will be; until then they can be set by whoever has the
@@ -73,13 +76,13 @@ impl Request {
     ///     request.open().await.map(drop)
     /// }
     /// ```
-    pub const fn response_headers_mut(&mut self) -> &mut HeaderMap {
-        &mut self.response_headers
+    pub fn response_headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.0.response_headers
     }
 
     /// The address the request came from.
     pub fn peer_addr(&self) -> SocketAddr {
-        self.slot.peer
+        self.0.slot.peer
     }
 
     /// Reads the body, up to [`Config::max_body`](crate::Config::max_body). Empty if it was read
@@ -90,27 +93,29 @@ impl Request {
     /// An [`End`] to be passed on. A request whose body is too large, too slow or broken has got its
     /// answer then.
     pub async fn body(&mut self) -> Result<Vec<u8>, End> {
-        if !self.wire.body_unread() {
+        let Inner { head, wire, shared, .. } = &*self.0;
+        if !wire.body_unread() {
             return Ok(Vec::new());
         }
-        if !self.wire.begin_body() {
+        if !wire.begin_body() {
             return Err(End::Failed("the body was begun before, and dropped".into()));
         }
-        let config = &self.shared.config;
-        let too_large = matches!(self.body, Body::Length(len) if len > config.max_body as u64);
-        let expects = self.head.headers.get(header::EXPECT).filter(|_| !too_large);
+        let config = &shared.config;
+        let too_large = matches!(head.body, Body::Length(len) if len > config.max_body as u64);
+        let expects = head.parts.headers.get(header::EXPECT).filter(|_| !too_large);
         if expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-            && self.head.version == Version::HTTP_11
-            && !self.wire.has_input()
+            && head.parts.version == Version::HTTP_11
+            && !wire.has_input()
         {
-            self.wire.push_raw(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec());
-            self.wire.flush().await?;
+            wire.push_raw(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec());
+            wire.flush().await?;
         }
-        match read_body(&self.wire, self.body, config.max_body, config.head_timeout).await {
+        match read_body(wire, head.body, config.max_body, config.head_timeout).await {
             Ok(body) => Ok(body),
             Err(NoInput::Gone(end)) => Err(end),
             Err(NoInput::Refused(refusal)) => {
-                self.answer(refusal.response()).await?;
+                self.answer(refusal.response());
+                wire.flush().await?;
                 Err(End::Answered(refusal.status))
             }
         }
@@ -128,29 +133,41 @@ impl Request {
     /// An [`End`] to be passed on. Requests that no event stream can answer have got their answer
     /// then: `HEAD` the head, other methods 405, an `Accept` that excludes event streams 406.
     pub async fn open(self) -> Result<EventStream, End> {
-        if self.head.method != Method::GET && self.head.method != Method::HEAD {
-            return Err(self.refuse(not_allowed("GET, HEAD")).await);
-        }
-        if !accepts_event_stream(&self.head.headers) {
+        let (wire, opened) = self.begin_stream();
+        wire.flush().await?;
+        opened.map_err(End::Answered)
+    }
+
+    /// Queues the head of an event stream, or the answer to a request that none can answer.
+    fn begin_stream(self) -> (Arc<Wire>, Result<EventStream, StatusCode>) {
+        let method = self.method();
+        let refusal = if method != Method::GET && method != Method::HEAD {
+            Some(not_allowed("GET, HEAD"))
+        } else if !accepts_event_stream(self.headers()) {
             let why = "This is an event stream: accept text/event-stream.";
-            return Err(self.refuse(text(StatusCode::NOT_ACCEPTABLE, why)).await);
+            Some(text(StatusCode::NOT_ACCEPTABLE, why))
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            let status = refusal.status();
+            self.answer(refusal);
+            return (self.0.wire, Err(status));
         }
-        let old = self.head.version == Version::HTTP_10;
+        let Inner { head, response_headers, wire, slot, shared } = *self.0;
+        let old = head.parts.version == Version::HTTP_10;
         let framing = if old { Framing::Close } else { Framing::Chunked };
-        let head = stream_head(framing, &self.response_headers);
-        if self.head.method == Method::HEAD {
-            self.wire.answer(StatusCode::OK, head);
-            self.wire.make_last();
-            self.wire.flush().await?;
-            return Err(End::Answered(StatusCode::OK));
+        let bytes = stream_head(framing, &response_headers);
+        if head.parts.method == Method::HEAD {
+            wire.answer(StatusCode::OK, bytes);
+            wire.make_last();
+            return (wire, Err(StatusCode::OK));
         }
-        let Self { wire, slot, shared, .. } = self;
         shared.metrics.streams.inc();
         let slot = slot.open_stream();
-        wire.begin_stream(head, framing, shared.config.keep_alive);
-        let stream = EventStream { wire, shared, _slot: slot };
-        stream.wire.flush().await?;
-        Ok(stream)
+        wire.begin_stream(bytes, framing, shared.config.keep_alive);
+        let stream = EventStream { wire: Arc::clone(&wire), shared, _slot: slot };
+        (wire, Ok(stream))
     }
 
     /// Answers with a response that is no event stream; with its head alone if that was asked for.
@@ -159,7 +176,8 @@ impl Request {
     ///
     /// An [`End`] if the peer is gone.
     pub async fn respond(self, response: Response) -> Result<(), End> {
-        self.answer(response).await
+        self.answer(response);
+        self.0.wire.flush().await
     }
 
     /// Answers 204: an `EventSource` that asked does not connect again.
@@ -170,22 +188,19 @@ impl Request {
     pub async fn no_content(self) -> Result<(), End> {
         let mut response = Response::new(Vec::new());
         *response.status_mut() = StatusCode::NO_CONTENT;
-        self.answer(response).await
+        self.answer(response);
+        self.0.wire.flush().await
     }
 
-    async fn answer(&self, mut response: Response) -> Result<(), End> {
-        replace(response.headers_mut(), &self.response_headers);
-        let close = !self.keeps_connection || self.wire.body_unread();
+    /// Queues an answer.
+    fn answer(&self, mut response: Response) {
+        let Inner { head, response_headers, wire, .. } = &*self.0;
+        replace(response.headers_mut(), response_headers);
+        let close = !head.keeps_connection() || wire.body_unread();
         if close {
-            self.wire.make_last();
+            wire.make_last();
         }
-        self.wire.answer(response.status(), whole(response, self.wire.head_only(), close));
-        self.wire.flush().await
-    }
-
-    async fn refuse(self, response: Response) -> End {
-        let status = response.status();
-        self.answer(response).await.err().unwrap_or(End::Answered(status))
+        wire.answer(response.status(), whole(response, wire.head_only(), close));
     }
 }
 

@@ -27,6 +27,10 @@ use crate::guard::Guard;
 use self::files::Files;
 use self::hotreload::HotReload;
 
+/// What answers a request: a box, so that a connection takes the room that its route needs, and not
+/// the largest.
+pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<(), End>> + Send>>;
+
 /// What routes share.
 #[derive(Debug)]
 pub(crate) struct App {
@@ -55,37 +59,33 @@ impl App {
     }
 
     /// Routes a request.
-    pub(crate) async fn handle(&self, mut request: Request) -> Result<(), End> {
+    pub(crate) fn handle(self: Arc<Self>, mut request: Request) -> Answer {
         if let Some(answer) = self.guard.check(&mut request) {
-            return request.respond(answer).await;
+            return Box::pin(request.respond(answer));
         }
-        let path = request.path().to_owned();
-        // Boxes, so that a connection takes the room that its route needs, and not the largest.
-        let answer: Pin<Box<dyn Future<Output = Result<(), End>> + Send + '_>> = match path.as_str()
-        {
+        match request.path() {
             path if path == self.page() => Box::pin(page::serve(request)),
             "/counter" => Box::pin(counter::serve(request)),
             "/async" => Box::pin(once::serve(request)),
             "/clock" => Box::pin(clock::serve(request)),
-            "/score" => Box::pin(self.score.serve(request)),
-            "/metrics.json" => Box::pin(self.system.serve(request)),
+            "/score" => Box::pin(async move { self.score.serve(request).await }),
+            "/metrics.json" => Box::pin(async move { self.system.serve(request).await }),
             "/topics" => Box::pin(topics::serve_all(self, request)),
             "/healthz" => Box::pin(health::healthz(request)),
-            "/__hotreload" => Box::pin(self.hot_reload.serve(request)),
-            "/__hotreload.js" => Box::pin(self.hot_reload.script(request)),
+            "/__hotreload" => Box::pin(async move { self.hot_reload.serve(request).await }),
+            "/__hotreload.js" => Box::pin(async move { self.hot_reload.script(request).await }),
             "/metrics" => Box::pin(health::metrics(self, request)),
-            path => {
-                if let Some(name) = path.strip_prefix("/topics/") {
-                    Box::pin(topics::serve(self, name, request))
-                } else if let Some(files) = &self.files {
-                    Box::pin(files.serve(request))
-                } else {
-                    let line = "The page / lists what there is.";
-                    Box::pin(request.respond(text(StatusCode::NOT_FOUND, line)))
+            path if path.starts_with(topics::BELOW) => Box::pin(topics::serve(self, request)),
+            _ => Box::pin(async move {
+                match &self.files {
+                    Some(files) => files.serve(request).await,
+                    None => {
+                        let line = "The page / lists what there is.";
+                        request.respond(text(StatusCode::NOT_FOUND, line)).await
+                    }
                 }
-            }
-        };
-        answer.await
+            }),
+        }
     }
 
     /// Where the page of streams is: out of the way of a page among the files.

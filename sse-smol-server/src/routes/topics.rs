@@ -1,25 +1,33 @@
 //! `/topics` and `/topics/{name}`: publish and subscribe.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use http::{HeaderName, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use serde_json::value::RawValue;
-use sse_smol_server::{End, Publication, Request, Response, Start, TopicError, not_allowed, text};
+use sse_smol_server::{
+    End, Publication, Request, Response, Start, Subscription, TopicError, not_allowed, text,
+};
 
 use super::query::{self, Query};
-use super::{App, typed};
+use super::{Answer, App, typed};
 
 /// More would make one request cost what many do.
 const MOST_TOPICS: usize = 32;
 
+/// What a topic's path begins with; its name follows.
+pub(super) const BELOW: &str = "/topics/";
+
 /// `GET /topics?topic=a&topic=b` subscribes to several; without topics, the list of all.
-pub(super) async fn serve_all(app: &App, request: Request) -> Result<(), End> {
+pub(super) fn serve_all(app: Arc<App>, request: Request) -> Answer {
     let query = Query::of(&request);
     let names: Vec<&str> = query.all("topic").collect();
     if !names.is_empty() {
-        return subscribe(app, &names, request).await;
+        return subscribe(&app, &names, request);
     }
     let topics = app.topics.list().into_iter().map(|topic| {
         json!({
@@ -31,35 +39,46 @@ pub(super) async fn serve_all(app: &App, request: Request) -> Result<(), End> {
         })
     });
     let list = json!({ "topics": topics.collect::<Vec<_>>() });
-    super::show(request, "application/json", format!("{list}\n").into_bytes()).await
+    Box::pin(super::show(request, "application/json", format!("{list}\n").into_bytes()))
 }
 
 /// `GET /topics/{name}` subscribes, `POST /topics/{name}` publishes.
-pub(super) async fn serve(app: &App, name: &str, request: Request) -> Result<(), End> {
-    // Some clients encode more than they have to. What is no name is refused with the reason.
-    let name = &*percent_decode_str(name).decode_utf8_lossy();
+pub(super) fn serve(app: Arc<App>, request: Request) -> Answer {
     match *request.method() {
-        Method::POST => publish(app, name, request).await,
-        Method::GET | Method::HEAD => subscribe(app, &[name], request).await,
-        _ => request.respond(not_allowed("GET, HEAD, POST")).await,
+        Method::POST => Box::pin(publish(app, request)),
+        Method::GET | Method::HEAD => subscribe(&app, &[&*name(&request).into_owned()], request),
+        _ => Box::pin(request.respond(not_allowed("GET, HEAD, POST"))),
     }
 }
 
-async fn subscribe(app: &App, names: &[&str], request: Request) -> Result<(), End> {
+/// The name in a topic's path. Some clients encode more than they have to; what is no name is
+/// refused with the reason.
+fn name(request: &Request) -> Cow<'_, str> {
+    let name = request.path().strip_prefix(BELOW).unwrap_or_default();
+    percent_decode_str(name).decode_utf8_lossy()
+}
+
+fn subscribe(app: &App, names: &[&str], request: Request) -> Answer {
+    match subscription(app, names, &request) {
+        Ok(subscription) => {
+            Box::pin(async move { request.open().await?.follow(subscription).await })
+        }
+        Err(refusal) => Box::pin(request.respond(refusal)),
+    }
+}
+
+fn subscription(app: &App, names: &[&str], request: &Request) -> Result<Subscription, Response> {
     if names.len() > MOST_TOPICS {
         let line = format!("One stream follows at most {MOST_TOPICS} topics.");
-        return request.respond(text(StatusCode::BAD_REQUEST, &line)).await;
+        return Err(text(StatusCode::BAD_REQUEST, &line));
     }
-    let id = query::last_event_id(&request);
+    let id = query::last_event_id(request);
     let start = match id.as_str() {
         "" | "latest" => Start::Latest,
         "earliest" => Start::Earliest,
         id => Start::After(id),
     };
-    match app.topics.subscribe(names, start) {
-        Ok(subscription) => request.open().await?.follow(subscription).await,
-        Err(error) => request.respond(refusal(&error)).await,
-    }
+    app.topics.subscribe(names, start).map_err(|error| refusal(&error))
 }
 
 /// A publication as JSON. Data that is no string is sent as the JSON that it is.
@@ -84,7 +103,7 @@ fn text_or_json<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D:
     }
 }
 
-async fn publish(app: &App, name: &str, mut request: Request) -> Result<(), End> {
+async fn publish(app: Arc<App>, mut request: Request) -> Result<(), End> {
     if let Some(answer) = app.guard.check_publisher(&request) {
         return request.respond(answer).await;
     }
@@ -94,7 +113,7 @@ async fn publish(app: &App, name: &str, mut request: Request) -> Result<(), End>
         Err(why) => return request.respond(text(StatusCode::BAD_REQUEST, &why)).await,
     };
     let published = app.topics.publish(
-        name,
+        &name(&request),
         Publication {
             event_type: envelope.r#type.as_deref(),
             data: &envelope.data,
