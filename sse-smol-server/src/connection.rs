@@ -6,14 +6,15 @@ use std::net::{SocketAddr, TcpStream};
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode};
+use smol::Async;
 use smol::future::FutureExt as _;
-use smol::{Async, Timer};
 use sse_proto::Event;
 
+use crate::clock::Alarm;
 use crate::head::{Head, Refusal, busy, text, whole};
 use crate::input::{NoInput, read_head};
 use crate::peers::Slot;
@@ -22,40 +23,35 @@ use crate::wire::Wire;
 use crate::{Closed, End, Frame, Request};
 
 /// Serves one connection.
-pub(crate) async fn serve<H, F>(
-    socket: Async<TcpStream>,
-    slot: Slot,
-    shared: Arc<Shared>,
-    handler: &H,
-) where
+pub(crate) async fn serve<H, F>(wire: Arc<Wire>, slot: Slot, handler: &H)
+where
     H: Fn(Request) -> F,
     F: Future<Output = Result<(), End>>,
 {
-    let slot = Arc::new(slot);
-    let wire = Arc::new(Wire::new(socket, shared.config.write_timeout));
+    let drain = &wire.shared.drain;
     let mut first = true;
     loop {
         // A refusal answers a request, too, of which nothing is known.
         wire.begin_request(false, false);
         let drained = async {
-            shared.drain.begun().await;
+            drain.begun().await;
             Err(NoInput::Gone(End::Drained))
         };
-        let input = next_request(&wire, &slot, &shared).or(drained).await;
+        let input = next_request(&wire).or(drained).await;
         if let (Err(NoInput::Gone(_)), false) = (&input, first) {
             // Its requests are in the log.
             return;
         }
         first = false;
-        let mut log = AccessLog::new(slot.peer, Arc::clone(&wire), Arc::clone(&shared));
+        let mut log = AccessLog::new(Arc::clone(&wire));
         let (end, again) = match input {
             Ok(request) => {
                 log.request = loggable(request.head());
                 let keeps = request.head().keeps_connection();
-                let end = answer(request, &wire, &shared, handler).await;
+                let end = answer(request, &wire, handler).await;
                 (end, keeps && !wire.is_last() && !wire.body_unread())
             }
-            Err(NoInput::Refused(refusal)) => (refuse(&wire, &shared, refusal).await, false),
+            Err(NoInput::Refused(refusal)) => (refuse(&wire, refusal).await, false),
             Err(NoInput::Gone(end)) => (end, false),
         };
         let orderly = end.is_orderly();
@@ -66,8 +62,8 @@ pub(crate) async fn serve<H, F>(
             // Also if somebody else still holds the stream.
             return wire.shut();
         }
-        if !again || !orderly || shared.drain.has_begun() {
-            if shared.drain.has_begun() && wire.had_stream() {
+        if !again || !orderly || drain.has_begun() {
+            if drain.has_begun() && wire.had_stream() {
                 // Its stream is whole. A server that stops waits for streams, not for peers.
                 drop(slot);
             }
@@ -76,18 +72,14 @@ pub(crate) async fn serve<H, F>(
     }
 }
 
-async fn next_request(
-    wire: &Arc<Wire>,
-    slot: &Arc<Slot>,
-    shared: &Arc<Shared>,
-) -> Result<Request, NoInput> {
-    let head = read_head(wire, &shared.config).await?;
+async fn next_request(wire: &Arc<Wire>) -> Result<Request, NoInput> {
+    let head = read_head(wire).await?;
     wire.begin_request(head.has_body(), head.parts.method == Method::HEAD);
-    Ok(Request::new(head, Arc::clone(wire), Arc::clone(slot), Arc::clone(shared)))
+    Ok(Request::new(head, Arc::clone(wire)))
 }
 
 /// Answers one request.
-async fn answer<H, F>(request: Request, wire: &Wire, shared: &Shared, handler: &H) -> End
+async fn answer<H, F>(request: Request, wire: &Wire, handler: &H) -> End
 where
     H: Fn(Request) -> F,
     F: Future<Output = Result<(), End>>,
@@ -95,7 +87,7 @@ where
     // A panic is the failure of one request, not of the server. The box keeps what a handler needs
     // out of this future, which would hold it more than once.
     let handler = Box::pin(AssertUnwindSafe(async { handler(request).await }).catch_unwind());
-    let mut end = match drive(wire, shared, handler).await {
+    let mut end = match drive(wire, handler).await {
         Ok(Ok(Ok(()))) => End::Finished,
         Ok(Ok(Err(end))) | Err(end) => end,
         Ok(Err(_)) => End::Failed("the handler panicked".into()),
@@ -117,7 +109,7 @@ where
     }
     if end.is_answerable() {
         // The rest of the answer; the handler is gone, but the peer is still watched.
-        if let Err(cut_short) = flush(wire, shared).await {
+        if let Err(cut_short) = flush(wire).await {
             if end.is_orderly() {
                 return cut_short;
             }
@@ -139,28 +131,25 @@ fn loggable(head: &Head) -> String {
     format!("{method} {target}")
 }
 
-async fn refuse(wire: &Wire, shared: &Shared, refusal: Refusal) -> End {
+async fn refuse(wire: &Wire, refusal: Refusal) -> End {
     wire.answer(refusal.status, whole(refusal.response(), false, true));
-    flush(wire, shared).await.err().unwrap_or(End::Answered(refusal.status))
+    flush(wire).await.err().unwrap_or(End::Answered(refusal.status))
 }
 
 /// Writes what is queued while no handler is there to wait for it.
-async fn flush(wire: &Wire, shared: &Shared) -> Result<(), End> {
-    drive(wire, shared, pin!(wire.flush())).await?
+async fn flush(wire: &Wire) -> Result<(), End> {
+    drive(wire, pin!(wire.flush())).await?
 }
 
 /// Polls what answers a request, and beside it does what goes on while that waits: watches the
 /// peer and the clock, writes what is left over, and sends the peer away when the server drains.
-async fn drive<F: Future + Unpin>(
-    wire: &Wire,
-    shared: &Shared,
-    mut work: F,
-) -> Result<F::Output, End> {
-    let mut alarm = None;
-    let mut drain = None;
-    let mut leave: Option<Timer> = None;
+async fn drive<F: Future + Unpin>(wire: &Wire, mut work: F) -> Result<F::Output, End> {
+    let Shared { clock, config, drain, .. } = &*wire.shared;
+    let mut alarm = Alarm::new(clock);
+    let mut drained = None;
+    let mut leave: Option<Instant> = None;
     future::poll_fn(|cx| {
-        wire.begin_poll(cx);
+        let new = wire.begin_poll(cx);
         let worked = Pin::new(&mut work).poll(cx);
         wire.end_poll();
         if let Poll::Ready(result) = worked {
@@ -169,25 +158,27 @@ async fn drive<F: Future + Unpin>(
         if let Poll::Ready(end) = wire.poll_peer(cx) {
             return Poll::Ready(Err(end));
         }
-        if leave.is_none() {
-            let listener = drain.get_or_insert_with(|| shared.drain.listen());
-            let begun = shared.drain.has_begun() || Pin::new(listener).poll(cx).is_ready();
-            if begun && wire.is_open() {
-                leave = Some(Timer::after(send_away(wire, shared.config.drain)));
-            }
+        if new || drained.is_none() {
+            let listener = drained.insert(drain.listen());
+            // What it says, the drain says better; but it is to wake the driver.
+            let _ = Pin::new(listener).poll(cx);
         }
-        if leave.as_mut().is_some_and(|timer| Pin::new(timer).poll(cx).is_ready()) {
-            return Poll::Ready(Err(End::Drained));
+        if leave.is_none() && drain.has_begun() && wire.is_open() {
+            leave = Some(Instant::now() + send_away(wire, config.drain));
         }
         loop {
             if let Poll::Ready(Err(end)) = wire.poll_flush(cx) {
                 return Poll::Ready(Err(end));
             }
-            // What it queues is written in the next round, and the clock looked at once more.
-            match wire.poll_time(cx, &mut alarm) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(end)) => return Poll::Ready(Err(end)),
-                Poll::Pending => return Poll::Pending,
+            let deadline = wire.deadline().into_iter().chain(leave).min();
+            ready!(deadline.map_or(Poll::Pending, |deadline| alarm.poll(deadline, cx)));
+            let now = Instant::now();
+            if leave.is_some_and(|leave| leave <= now) {
+                return Poll::Ready(Err(End::Drained));
+            }
+            // What it queues is written in the next round.
+            if let Err(end) = wire.handle_time(now) {
+                return Poll::Ready(Err(end));
             }
         }
     })
@@ -204,10 +195,10 @@ fn send_away(wire: &Wire, window: Duration) -> Duration {
 }
 
 /// Turns a connection away at the door: an answer without a look at the request.
-pub(crate) async fn turn_away(socket: Async<TcpStream>, shared: Arc<Shared>) {
-    let wire = Wire::new(socket, shared.config.write_timeout);
+pub(crate) async fn turn_away(socket: Async<TcpStream>, peer: SocketAddr, shared: Arc<Shared>) {
+    let wire = Wire::new(socket, peer, shared);
     wire.push_raw(whole(busy("No connection is free; try again later."), false, true));
-    if flush(&wire, &shared).await.is_ok() {
+    if flush(&wire).await.is_ok() {
         wire.linger().await;
     }
 }
@@ -215,18 +206,16 @@ pub(crate) async fn turn_away(socket: Async<TcpStream>, shared: Arc<Shared>) {
 /// Tells everyone that a request is over, however that comes about: who asked for it
 /// ([`on_close`](crate::EventStream::on_close)), the metrics, and the log, a line each.
 struct AccessLog {
-    peer: SocketAddr,
     request: String,
     start: Instant,
     wire: Arc<Wire>,
-    shared: Arc<Shared>,
     end: End,
 }
 
 impl AccessLog {
-    fn new(peer: SocketAddr, wire: Arc<Wire>, shared: Arc<Shared>) -> Self {
+    fn new(wire: Arc<Wire>) -> Self {
         let request = "(no request)".to_owned();
-        Self { peer, request, start: Instant::now(), wire, shared, end: End::Stopped }
+        Self { request, start: Instant::now(), wire, end: End::Stopped }
     }
 }
 
@@ -239,12 +228,12 @@ impl Drop for AccessLog {
             last_event_id: sent.last_with_id.as_ref().and_then(Frame::id).map(Into::into),
             events: sent.events,
         };
-        self.shared.metrics.ended(&closed.reason, &sent, had_stream);
+        self.wire.shared.metrics.ended(&closed.reason, &sent, had_stream);
         let closed = self.wire.close(closed);
         let status = self.wire.status().map_or("-".into(), |status| status.as_u16().to_string());
         log::info!(
             "{} {} {status}: {}, {} events, {} bytes, {:.3} s",
-            self.peer,
+            self.wire.peer,
             self.request,
             closed.reason,
             sent.events,

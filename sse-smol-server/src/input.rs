@@ -1,14 +1,16 @@
 //! Reading requests: heads and bodies, bounded in size and time.
 
+use std::future;
 use std::mem;
-use std::time::Duration;
+use std::time::Instant;
 
-use smol::Timer;
 use smol::future::FutureExt as _;
 
+use crate::End;
+use crate::clock::Alarm;
 use crate::head::{Body, Head, Refusal, parse};
+use crate::server::Shared;
 use crate::wire::Wire;
-use crate::{Config, End};
 
 /// Why a request, or the rest of it, cannot be had.
 #[derive(Debug)]
@@ -29,8 +31,10 @@ const MAX_TRAILERS: usize = 64;
 
 /// Reads the next request's head. A peer that says nothing gets no answer: browsers open
 /// connections that they then do not need, and keep others open in case they do.
-pub(crate) async fn read_head(wire: &Wire, config: &Config) -> Result<Head, NoInput> {
-    let mut deadline = Timer::after(config.head_timeout);
+pub(crate) async fn read_head(wire: &Wire) -> Result<Head, NoInput> {
+    let config = &wire.shared.config;
+    let mut deadline = Instant::now() + config.head_timeout;
+    let mut alarm = Alarm::new(&wire.shared.clock);
     let (mut begun, mut timed, mut seen) = (false, false, 0);
     loop {
         let parsed = wire.input(|input| {
@@ -52,10 +56,10 @@ pub(crate) async fn read_head(wire: &Wire, config: &Config) -> Result<Head, NoIn
         }
         if begun && !mem::replace(&mut timed, true) {
             // The time before the first byte was the peer's to spend.
-            deadline = Timer::after(config.head_timeout);
+            deadline = Instant::now() + config.head_timeout;
         }
         let late = async {
-            (&mut deadline).await;
+            future::poll_fn(|cx| alarm.poll(deadline, cx)).await;
             Err(End::Silent)
         };
         match wire.read_more().or(late).await {
@@ -66,32 +70,28 @@ pub(crate) async fn read_head(wire: &Wire, config: &Config) -> Result<Head, NoIn
     }
 }
 
-/// Reads a request's body of at most `max` bytes. One that stalls is too slow; one that comes
+/// Reads a request's body, within the limit for bodies. One that stalls is too slow; one that comes
 /// slowly is not.
-pub(crate) async fn read_body(
-    wire: &Wire,
-    body: Body,
-    max: usize,
-    stall: Duration,
-) -> Result<Vec<u8>, NoInput> {
+pub(crate) async fn read_body(wire: &Wire, body: Body) -> Result<Vec<u8>, NoInput> {
+    let max = wire.shared.config.max_body;
     let fits = |size: u64, room: usize| {
         usize::try_from(size).ok().filter(|size| *size <= room).ok_or(Refusal::BODY_TOO_LARGE)
     };
     let mut content = Vec::new();
     match body {
-        Body::Length(length) => take(wire, fits(length, max)?, &mut content, stall).await?,
+        Body::Length(length) => take(wire, fits(length, max)?, &mut content).await?,
         Body::Chunked => {
             loop {
-                let size = fits(chunk_size(wire, stall).await?, max - content.len())?;
+                let size = fits(chunk_size(wire).await?, max - content.len())?;
                 if size == 0 {
                     break;
                 }
-                take(wire, size, &mut content, stall).await?;
-                if !line(wire, stall).await?.is_empty() {
+                take(wire, size, &mut content).await?;
+                if !line(wire).await?.is_empty() {
                     return Err(Refusal::bad("A chunk of the body is longer than it says.").into());
                 }
             }
-            skip_trailers(wire, stall).await?;
+            skip_trailers(wire).await?;
         }
     }
     wire.body_is_read();
@@ -99,12 +99,7 @@ pub(crate) async fn read_body(
 }
 
 /// Moves so many bytes of input to `content`.
-async fn take(
-    wire: &Wire,
-    mut length: usize,
-    content: &mut Vec<u8>,
-    stall: Duration,
-) -> Result<(), NoInput> {
+async fn take(wire: &Wire, mut length: usize, content: &mut Vec<u8>) -> Result<(), NoInput> {
     loop {
         length -= wire.input(|input| {
             let count = input.len().min(length);
@@ -114,14 +109,14 @@ async fn take(
         if length == 0 {
             return Ok(());
         }
-        more(wire, stall).await?;
+        more(wire).await?;
     }
 }
 
 /// What may follow the last chunk, up to an empty line.
-async fn skip_trailers(wire: &Wire, stall: Duration) -> Result<(), NoInput> {
+async fn skip_trailers(wire: &Wire) -> Result<(), NoInput> {
     for _ in 0..=MAX_TRAILERS {
-        let trailer = line(wire, stall).await?;
+        let trailer = line(wire).await?;
         if trailer.is_empty() {
             return Ok(());
         }
@@ -133,8 +128,8 @@ async fn skip_trailers(wire: &Wire, stall: Duration) -> Result<(), NoInput> {
 }
 
 /// The line that begins a chunk: its size, and extensions that mean nothing here.
-async fn chunk_size(wire: &Wire, stall: Duration) -> Result<u64, NoInput> {
-    let line = line(wire, stall).await?;
+async fn chunk_size(wire: &Wire) -> Result<u64, NoInput> {
+    let line = line(wire).await?;
     let (digits, extensions) = line.split_once(';').unwrap_or((&line, ""));
     let legal = (1..=16).contains(&digits.len())
         && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -146,7 +141,7 @@ async fn chunk_size(wire: &Wire, stall: Duration) -> Result<u64, NoInput> {
 }
 
 /// A line of the chunked coding, which ends in CRLF and in nothing else.
-async fn line(wire: &Wire, stall: Duration) -> Result<String, NoInput> {
+async fn line(wire: &Wire) -> Result<String, NoInput> {
     loop {
         let line = wire.input(|input| match input.iter().position(|byte| *byte == b'\n') {
             Some(end) => match input[..end].strip_suffix(b"\r").map(<[u8]>::to_vec) {
@@ -163,14 +158,15 @@ async fn line(wire: &Wire, stall: Duration) -> Result<String, NoInput> {
         })?;
         match line {
             Some(line) => return Ok(line),
-            None => more(wire, stall).await?,
+            None => more(wire).await?,
         }
     }
 }
 
-async fn more(wire: &Wire, stall: Duration) -> Result<(), NoInput> {
+async fn more(wire: &Wire) -> Result<(), NoInput> {
     let late = async {
-        Timer::after(stall).await;
+        let Shared { clock, config, .. } = &*wire.shared;
+        clock.until(Instant::now() + config.head_timeout).await;
         Err(End::Silent)
     };
     wire.read_more().or(late).await.map_err(|end| match end {

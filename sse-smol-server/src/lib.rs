@@ -48,6 +48,7 @@
 
 #![forbid(unsafe_code)]
 
+mod clock;
 mod connection;
 mod drain;
 mod end;

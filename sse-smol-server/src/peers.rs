@@ -50,13 +50,9 @@ fn network(address: IpAddr) -> IpAddr {
 /// A connection's place; free again when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    pub(crate) peer: SocketAddr,
     peers: Arc<Peers>,
+    address: IpAddr,
 }
-
-/// An open stream's place; free again when this is dropped.
-#[derive(Debug)]
-pub(crate) struct StreamSlot(Arc<Slot>);
 
 impl Peers {
     /// Nobody yet; `connections` is kept at their number.
@@ -84,8 +80,26 @@ impl Peers {
         }
         counts.connections += 1;
         self.connections.inc();
-        counts.of_peer.entry(address).or_default().connections += 1;
-        Some(Slot { peer, peers: Arc::clone(self) })
+        counts.change(address, |of_peer| of_peer.connections += 1);
+        Some(Slot { peers: Arc::clone(self), address })
+    }
+
+    pub(crate) fn opened_stream(&self, peer: SocketAddr) {
+        self.counts().change(network(peer.ip()), |of_peer| {
+            of_peer.streams += 1;
+            if of_peer.streams == STREAMS_TO_MENTION {
+                log::info!(
+                    "{} holds {STREAMS_TO_MENTION} streams over HTTP/1.1: a browser opens no more \
+                     than six connections to a host; share one stream between pages, or put a \
+                     proxy with HTTP/2 in front",
+                    peer.ip()
+                );
+            }
+        });
+    }
+
+    pub(crate) fn closed_stream(&self, peer: SocketAddr) {
+        self.counts().change(network(peer.ip()), |of_peer| of_peer.streams -= 1);
     }
 
     /// A place to be turned away from, if not too many are there already.
@@ -105,47 +119,26 @@ impl Peers {
     }
 }
 
-impl Slot {
-    pub(crate) fn open_stream(self: &Arc<Self>) -> StreamSlot {
-        let mut counts = self.peers.counts();
-        if let Some(of_peer) = counts.of_peer.get_mut(&network(self.peer.ip())) {
-            of_peer.streams += 1;
-            if of_peer.streams == STREAMS_TO_MENTION {
-                log::info!(
-                    "{} holds {STREAMS_TO_MENTION} streams over HTTP/1.1: a browser opens no more \
-                     than six connections to a host; share one stream between pages, or put a \
-                     proxy with HTTP/2 in front",
-                    self.peer.ip()
-                );
-            }
-        }
-        StreamSlot(Arc::clone(self))
-    }
-}
-
-impl Drop for StreamSlot {
-    fn drop(&mut self) {
-        let mut counts = self.0.peers.counts();
-        if let Some(of_peer) = counts.of_peer.get_mut(&network(self.0.peer.ip())) {
-            of_peer.streams -= 1;
-        }
-    }
-}
-
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut counts = self.peers.counts();
         counts.connections -= 1;
         self.peers.connections.dec();
-        let address = network(self.peer.ip());
-        if let Some(of_peer) = counts.of_peer.get_mut(&address) {
-            of_peer.connections -= 1;
-            if of_peer.connections == 0 {
-                counts.of_peer.remove(&address);
-            }
-        }
+        counts.change(self.address, |of_peer| of_peer.connections -= 1);
         drop(counts);
         self.peers.one_left.notify(usize::MAX);
+    }
+}
+
+impl Counts {
+    /// Nobody is remembered who holds nothing. A stream may outlive its connection, if somebody
+    /// keeps it.
+    fn change(&mut self, address: IpAddr, change: impl FnOnce(&mut OfPeer)) {
+        let of_peer = self.of_peer.entry(address).or_default();
+        change(of_peer);
+        if of_peer.connections == 0 && of_peer.streams == 0 {
+            self.of_peer.remove(&address);
+        }
     }
 }
 

@@ -9,8 +9,10 @@ use std::time::Duration;
 use smol::future::FutureExt as _;
 use smol::{Async, Executor, Timer};
 
+use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
+use crate::wire::Wire;
 use crate::{Drain, End, Request, connection};
 
 /// How a server treats its connections.
@@ -81,7 +83,8 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) drain: Drain,
     pub(crate) metrics: Arc<Metrics>,
-    peers: Arc<Peers>,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) clock: Arc<Clock>,
 }
 
 /// Longer than anything is waited for.
@@ -102,7 +105,13 @@ impl Server {
     pub fn bind(address: SocketAddr, config: Config) -> io::Result<Self> {
         let metrics = Arc::<Metrics>::default();
         let peers = Arc::new(Peers::new(metrics.connections.clone()));
-        let shared = Shared { config: config.in_range(), drain: Drain::default(), metrics, peers };
+        let shared = Shared {
+            config: config.in_range(),
+            drain: Drain::default(),
+            metrics,
+            peers,
+            clock: Arc::default(),
+        };
         let listener = Async::<TcpListener>::bind(address)?;
         // When a server comes back, all of its clients come back.
         rustix::net::listen(&listener, BACKLOG)?;
@@ -142,6 +151,7 @@ impl Server {
     {
         let Self { listener, shared } = self;
         let handler = Arc::new(handler);
+        executor.spawn(Clock::run(Arc::downgrade(&shared.clock))).detach();
         shared.drain.begun().or(accept(&listener, &shared, executor, &handler)).await;
         drop(listener);
         let late = async {
@@ -180,7 +190,7 @@ async fn accept<H, F>(
             if let Some(place) = shared.peers.door() {
                 let shared = Arc::clone(shared);
                 let turn_away = async move {
-                    connection::turn_away(socket, shared).await;
+                    connection::turn_away(socket, peer, shared).await;
                     drop(place);
                 };
                 executor.spawn(turn_away).detach();
@@ -191,8 +201,9 @@ async fn accept<H, F>(
         if let Err(error) = socket.get_ref().set_nodelay(true) {
             log::debug!("{peer}: {error}");
         }
-        let (shared, handler) = (Arc::clone(shared), Arc::clone(handler));
-        let serve = async move { connection::serve(socket, slot, shared, &*handler).await };
+        let wire = Arc::new(Wire::new(socket, peer, Arc::clone(shared)));
+        let handler = Arc::clone(handler);
+        let serve = async move { connection::serve(wire, slot, &*handler).await };
         executor.spawn(serve).detach();
     }
 }

@@ -14,8 +14,6 @@ use crate::head::{
     Body, Framing, Head, Response, accepts_event_stream, replace, stream_head, text, whole,
 };
 use crate::input::{NoInput, read_body};
-use crate::peers::{Slot, StreamSlot};
-use crate::server::Shared;
 use crate::wire::Wire;
 use crate::{End, Frame, Lagged, Subscription};
 
@@ -29,14 +27,11 @@ struct Inner {
     head: Head,
     response_headers: HeaderMap,
     wire: Arc<Wire>,
-    slot: Arc<Slot>,
-    shared: Arc<Shared>,
 }
 
 impl Request {
-    pub(crate) fn new(head: Head, wire: Arc<Wire>, slot: Arc<Slot>, shared: Arc<Shared>) -> Self {
-        let response_headers = HeaderMap::new();
-        Self(Box::new(Inner { head, response_headers, wire, slot, shared }))
+    pub(crate) fn new(head: Head, wire: Arc<Wire>) -> Self {
+        Self(Box::new(Inner { head, response_headers: HeaderMap::new(), wire }))
     }
 
     pub(crate) fn head(&self) -> &Head {
@@ -82,7 +77,7 @@ impl Request {
 
     /// The address the request came from.
     pub fn peer_addr(&self) -> SocketAddr {
-        self.0.slot.peer
+        self.0.wire.peer
     }
 
     /// Reads the body, up to [`Config::max_body`](crate::Config::max_body). Empty if it was read
@@ -93,14 +88,14 @@ impl Request {
     /// An [`End`] to be passed on. A request whose body is too large, too slow or broken has got its
     /// answer then.
     pub async fn body(&mut self) -> Result<Vec<u8>, End> {
-        let Inner { head, wire, shared, .. } = &*self.0;
+        let Inner { head, wire, .. } = &*self.0;
         if !wire.body_unread() {
             return Ok(Vec::new());
         }
         if !wire.begin_body() {
             return Err(End::Failed("the body was begun before, and dropped".into()));
         }
-        let config = &shared.config;
+        let config = &wire.shared.config;
         let too_large = matches!(head.body, Body::Length(len) if len > config.max_body as u64);
         let expects = head.parts.headers.get(header::EXPECT).filter(|_| !too_large);
         if expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
@@ -110,7 +105,7 @@ impl Request {
             wire.push_raw(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec());
             wire.flush().await?;
         }
-        match read_body(wire, head.body, config.max_body, config.head_timeout).await {
+        match read_body(wire, head.body).await {
             Ok(body) => Ok(body),
             Err(NoInput::Gone(end)) => Err(end),
             Err(NoInput::Refused(refusal)) => {
@@ -154,7 +149,7 @@ impl Request {
             self.answer(refusal);
             return (self.0.wire, Err(status));
         }
-        let Inner { head, response_headers, wire, slot, shared } = *self.0;
+        let Inner { head, response_headers, wire } = *self.0;
         let old = head.parts.version == Version::HTTP_10;
         let framing = if old { Framing::Close } else { Framing::Chunked };
         let bytes = stream_head(framing, &response_headers);
@@ -163,10 +158,8 @@ impl Request {
             wire.make_last();
             return (wire, Err(StatusCode::OK));
         }
-        shared.metrics.streams.inc();
-        let slot = slot.open_stream();
-        wire.begin_stream(bytes, framing, shared.config.keep_alive);
-        let stream = EventStream { wire: Arc::clone(&wire), shared, _slot: slot };
+        wire.begin_stream(bytes, framing);
+        let stream = EventStream::new(Arc::clone(&wire));
         (wire, Ok(stream))
     }
 
@@ -219,11 +212,15 @@ pub fn not_allowed(methods: &'static str) -> Response {
 #[derive(Debug)]
 pub struct EventStream {
     wire: Arc<Wire>,
-    shared: Arc<Shared>,
-    _slot: StreamSlot,
 }
 
 impl EventStream {
+    fn new(wire: Arc<Wire>) -> Self {
+        wire.shared.metrics.streams.inc();
+        wire.shared.peers.opened_stream(wire.peer);
+        Self { wire }
+    }
+
     /// Sends an [`Event`](sse_proto::Event), a [`Comment`](sse_proto::Comment) or a [`Frame`], and
     /// returns when the kernel has taken all of it: that is the backpressure.
     ///
@@ -338,7 +335,9 @@ impl EventStream {
 
 impl Drop for EventStream {
     fn drop(&mut self) {
-        self.shared.metrics.streams.dec();
+        let Wire { shared, peer, .. } = &*self.wire;
+        shared.metrics.streams.dec();
+        shared.peers.closed_stream(*peer);
     }
 }
 

@@ -11,8 +11,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::future::Future as _;
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,16 +21,18 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use smol::future::FutureExt as _;
 use smol::io::AsyncRead as _;
-use smol::{Async, Timer, channel};
+use smol::{Async, channel};
 use sse_proto::KeepAlive;
 
 use crate::head::Framing;
 use crate::queue::{Queue, Sent};
+use crate::server::Shared;
 use crate::{Closed, End, Frame};
 
 pub(crate) struct Wire {
-    pub(crate) socket: Async<TcpStream>,
-    write_timeout: Duration,
+    socket: Async<TcpStream>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) shared: Arc<Shared>,
     /// Locked for moments, never across a wait.
     state: Mutex<State>,
 }
@@ -85,8 +86,8 @@ const MOST_IGNORED: usize = 64 << 10;
 const SHORTEST_KEEP_ALIVE: Duration = Duration::from_millis(50);
 
 impl Wire {
-    pub(crate) fn new(socket: Async<TcpStream>, write_timeout: Duration) -> Self {
-        Self { socket, write_timeout, state: Mutex::default() }
+    pub(crate) fn new(socket: Async<TcpStream>, peer: SocketAddr, shared: Arc<Shared>) -> Self {
+        Self { socket, peer, shared, state: Mutex::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -227,7 +228,7 @@ impl Wire {
             }
         };
         let late = async {
-            Timer::after(LINGER).await;
+            self.shared.clock.until(Instant::now() + LINGER).await;
         };
         closed.or(late).await;
     }
@@ -256,19 +257,17 @@ impl Wire {
     }
 
     /// Answers with the head of an event stream.
-    pub(crate) fn begin_stream(
-        &self,
-        head: Vec<u8>,
-        framing: Framing,
-        keep_alive: Option<Duration>,
-    ) {
+    pub(crate) fn begin_stream(&self, head: Vec<u8>, framing: Framing) {
         self.answer(StatusCode::OK, head);
         let mut state = self.state();
         state.stream = Some(framing);
         state.last = true;
         // A body that nobody wanted is not waited for: what comes is ignored.
         state.body_unread = false;
-        state.keep_alive = keep_alive
+        state.keep_alive = self
+            .shared
+            .config
+            .keep_alive
             .filter(|interval| !interval.is_zero())
             .map(|interval| KeepAlive::new(interval.max(SHORTEST_KEEP_ALIVE), Instant::now()));
         state.input = Vec::new();
@@ -320,13 +319,16 @@ impl Wire {
         .await
     }
 
-    /// Notes that the driver polls the handler now, and who it is.
-    pub(crate) fn begin_poll(&self, cx: &Context<'_>) {
+    /// Notes that the driver polls the handler now, and who it is. True if that is somebody else
+    /// than before.
+    pub(crate) fn begin_poll(&self, cx: &Context<'_>) -> bool {
         let mut state = self.state();
         state.driving = true;
-        if !state.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker())) {
+        let new = !state.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker()));
+        if new {
             state.driver = Some(cx.waker().clone());
         }
+        new
     }
 
     pub(crate) fn end_poll(&self) {
@@ -385,50 +387,38 @@ impl Wire {
         }
     }
 
-    /// Does what time asks for. Ready with `Ok` when that was to queue a keep-alive, with an error
-    /// when the kernel has taken nothing for too long. The timer is set when it has fired, not with
-    /// each event: see [`KeepAlive`].
-    pub(crate) fn poll_time(
-        &self,
-        cx: &mut Context<'_>,
-        timer: &mut Option<Alarm>,
-    ) -> Poll<Result<(), End>> {
+    /// When [`handle_time`](Self::handle_time) is to be called.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let state = self.state();
+        match state.queue.waiting_since() {
+            Some(since) => Some(since + self.shared.config.write_timeout),
+            None => state.keep_alive.map(|keep_alive| keep_alive.poll_timeout()),
+        }
+    }
+
+    /// Does what time asks for: queues a keep-alive, or gives up a peer that has taken nothing for
+    /// too long.
+    pub(crate) fn handle_time(&self, now: Instant) -> Result<(), End> {
         let mut state = self.state();
-        while let Some(deadline) = state.deadline(self.write_timeout) {
-            let alarm = match timer {
-                Some(alarm) if alarm.at <= deadline => alarm,
-                _ => timer.insert(Alarm { at: deadline, timer: Timer::at(deadline) }),
-            };
-            ready!(Pin::new(&mut alarm.timer).poll(cx));
-            *timer = None;
-            let now = Instant::now();
-            match state.queue.waiting_since() {
-                Some(since) if now >= since + self.write_timeout => {
-                    // The system calls a socket writable when much of its buffer is free. There may
-                    // be room for less: then the peer is slow, not stuck.
-                    self.write(&mut state)?;
-                    if state.queue.waiting_since() == Some(since) {
-                        return Poll::Ready(Err(End::Stuck));
-                    }
+        match state.queue.waiting_since() {
+            Some(since) if now >= since + self.shared.config.write_timeout => {
+                // The system calls a socket writable when much of its buffer is free. There may
+                // be room for less: then the peer is slow, not stuck.
+                self.write(&mut state)?;
+                if state.queue.waiting_since() == Some(since) {
+                    return Err(End::Stuck);
                 }
-                // A peer that has not taken the last bytes yet is not silent, it is slow.
-                Some(_) => {}
-                None => {
-                    if state.keep_alive.as_mut().is_some_and(|due| due.handle_timeout(now)) {
-                        state.push(Frame::keep_alive());
-                        return Poll::Ready(Ok(()));
-                    }
+            }
+            // A peer that has not taken the last bytes yet is not silent, it is slow.
+            Some(_) => {}
+            None => {
+                if state.keep_alive.as_mut().is_some_and(|due| due.handle_timeout(now)) {
+                    state.push(Frame::keep_alive());
                 }
             }
         }
-        Poll::Pending
+        Ok(())
     }
-}
-
-/// A timer, and when it fires.
-pub(crate) struct Alarm {
-    at: Instant,
-    timer: Timer,
 }
 
 impl State {
@@ -442,13 +432,6 @@ impl State {
             keep_alive.sent(now);
         }
         self.queue.push(frame, now);
-    }
-
-    fn deadline(&self, write_timeout: Duration) -> Option<Instant> {
-        match self.queue.waiting_since() {
-            Some(since) => Some(since + write_timeout),
-            None => self.keep_alive.map(|keep_alive| keep_alive.poll_timeout()),
-        }
     }
 }
 
