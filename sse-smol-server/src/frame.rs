@@ -35,18 +35,18 @@ struct Inner {
 impl From<Event<'_>> for Frame {
     fn from(event: Event<'_>) -> Self {
         let id = event.id().map(|id| id.as_ref().into());
-        Self::chunk(event.encoded_len(), event.has_data(), id, |out| event.encode_to_vec(out))
+        Self::framing(event.encoded_len(), event.has_data(), id, |out| event.encode_to_vec(out))
     }
 }
 
 impl From<Comment<'_>> for Frame {
     fn from(comment: Comment<'_>) -> Self {
-        Self::chunk(comment.encoded_len(), false, None, |out| comment.encode_to_vec(out))
+        Self::framing(comment.encoded_len(), false, None, |out| comment.encode_to_vec(out))
     }
 }
 
 impl Frame {
-    fn chunk(
+    fn framing(
         len: usize,
         is_event: bool,
         id: Option<Box<[u8]>>,
@@ -68,7 +68,7 @@ impl Frame {
     }
 
     pub(crate) fn keep_alive() -> Self {
-        Self::chunk(KEEP_ALIVE.len(), false, None, |out| out.extend_from_slice(KEEP_ALIVE))
+        Self::framing(KEEP_ALIVE.len(), false, None, |out| out.extend_from_slice(KEEP_ALIVE))
     }
 
     /// The event's bytes, without HTTP's framing.
@@ -83,6 +83,11 @@ impl Frame {
 
     pub(crate) fn is_event(&self) -> bool {
         self.0.is_event
+    }
+
+    /// The event framed as a chunk.
+    pub(crate) fn chunk(&self) -> &[u8] {
+        &self.0.bytes
     }
 
     pub(crate) fn framed(&self, framing: Framing) -> &[u8] {

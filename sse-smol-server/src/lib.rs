@@ -50,6 +50,7 @@
 
 mod clock;
 mod connection;
+mod courier;
 mod drain;
 mod end;
 mod frame;

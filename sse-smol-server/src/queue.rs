@@ -26,6 +26,19 @@ pub(crate) struct Sent {
     pub(crate) last_with_id: Option<Frame>,
 }
 
+impl Sent {
+    /// The kernel has taken all of a frame.
+    pub(crate) fn count(&mut self, frame: &Frame) {
+        if frame.is_event() {
+            self.events += 1;
+            self.bytes += frame.encoded().len();
+        }
+        if frame.id().is_some() {
+            self.last_with_id = Some(frame.clone());
+        }
+    }
+}
+
 /// So many frames go into one write.
 const FRAMES_AT_ONCE: usize = 32;
 
@@ -70,8 +83,13 @@ impl Queue {
         Ok(())
     }
 
+    /// Notes that frames were written that were never queued.
+    pub(crate) fn passed<'f>(&mut self, frames: impl Iterator<Item = &'f Frame>) {
+        frames.for_each(|frame| self.sent.count(frame));
+    }
+
     /// The kernel has taken so many bytes.
-    fn advance(&mut self, mut count: usize, framing: Framing) {
+    pub(crate) fn advance(&mut self, mut count: usize, framing: Framing) {
         self.waiting_since = Some(Instant::now());
         while let Some(frame) = self.frames.front() {
             let left = frame.framed(framing).len() - self.taken;
@@ -81,14 +99,8 @@ impl Queue {
             }
             count -= left;
             self.taken = 0;
-            if frame.is_event() {
-                self.sent.events += 1;
-                self.sent.bytes += frame.encoded().len();
-            }
-            let frame = self.frames.pop_front().expect("it is the first");
-            if frame.id().is_some() {
-                self.sent.last_with_id = Some(frame);
-            }
+            self.sent.count(frame);
+            self.frames.pop_front();
         }
         self.waiting_since = None;
         // Nothing is held while nothing is to be written.

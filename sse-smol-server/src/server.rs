@@ -6,10 +6,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use smol::channel::Receiver;
 use smol::future::FutureExt as _;
 use smol::{Async, Executor, Timer};
 
 use crate::clock::Clock;
+use crate::courier::{self, Couriers, Errand};
 use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::wire::Wire;
@@ -75,6 +77,8 @@ impl Default for Config {
 pub struct Server {
     listener: Async<TcpListener>,
     shared: Arc<Shared>,
+    /// The couriers'.
+    desks: Vec<Receiver<Errand>>,
 }
 
 /// What all connections of a server share.
@@ -85,6 +89,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) peers: Arc<Peers>,
     pub(crate) clock: Arc<Clock>,
+    pub(crate) couriers: Couriers,
 }
 
 /// Longer than anything is waited for.
@@ -105,17 +110,19 @@ impl Server {
     pub fn bind(address: SocketAddr, config: Config) -> io::Result<Self> {
         let metrics = Arc::<Metrics>::default();
         let peers = Arc::new(Peers::new(metrics.connections.clone()));
+        let (couriers, desks) = Couriers::new();
         let shared = Shared {
             config: config.in_range(),
             drain: Drain::default(),
             metrics,
             peers,
             clock: Arc::default(),
+            couriers,
         };
         let listener = Async::<TcpListener>::bind(address)?;
         // When a server comes back, all of its clients come back.
         rustix::net::listen(&listener, BACKLOG)?;
-        Ok(Self { listener, shared: Arc::new(shared) })
+        Ok(Self { listener, shared: Arc::new(shared), desks })
     }
 
     /// The address it listens on.
@@ -149,9 +156,13 @@ impl Server {
         H: Fn(Request) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), End>> + Send + 'static,
     {
-        let Self { listener, shared } = self;
+        let Self { listener, shared, desks } = self;
         let handler = Arc::new(handler);
+        // These end when the last connection is gone.
         executor.spawn(Clock::run(Arc::downgrade(&shared.clock))).detach();
+        for desk in desks {
+            executor.spawn(courier::work(desk)).detach();
+        }
         shared.drain.begun().or(accept(&listener, &shared, executor, &handler)).await;
         drop(listener);
         let late = async {

@@ -10,6 +10,7 @@ use http::{Method, StatusCode, Version};
 use smol::channel;
 use smol::stream::{Stream, StreamExt as _};
 
+use crate::courier::Rest;
 use crate::head::{
     Body, Framing, Head, Response, accepts_event_stream, replace, stream_head, text, whole,
 };
@@ -295,8 +296,21 @@ impl EventStream {
     /// An [`End`] if the peer is gone, or if it lags ([`End::Lagged`]).
     pub async fn follow(&mut self, mut subscription: Subscription) -> Result<(), End> {
         loop {
-            let frames = subscription.next().await.map_err(|Lagged| End::Lagged)?;
-            self.send_all(frames).await?;
+            let frames = subscription.read().map_err(|Lagged| End::Lagged)?;
+            if !frames.is_empty() {
+                self.send_all(frames).await?;
+                continue;
+            }
+            match subscription.only_topic() {
+                Some((topic, position)) => {
+                    if let Some(rest) = Rest::begin(&self.wire, topic, position) {
+                        let position = rest.end().await?;
+                        subscription.go_to(position);
+                    }
+                }
+                // Logs of several topics are read at one moment, which is this stream's own.
+                None => subscription.news().await,
+            }
         }
     }
 

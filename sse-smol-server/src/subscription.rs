@@ -9,7 +9,7 @@ use std::task::Poll;
 use event_listener::EventListener;
 use sse_proto::{Event, EventId, EventType};
 
-use crate::history::Entry;
+use crate::history::{BATCH_BYTES, BATCH_EVENTS, Entry};
 use crate::topics::Topic;
 use crate::{Frame, Topics};
 
@@ -37,10 +37,6 @@ struct Cursor {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lagged;
 
-/// So many events, or about so many bytes, are read at once.
-const BATCH_EVENTS: usize = 64;
-const BATCH_BYTES: usize = 256 << 10;
-
 impl Subscription {
     /// A cursor into topics, each of which counts it already.
     pub(crate) fn new(all: Topics, topics: Vec<Arc<Topic>>, position: u64) -> Self {
@@ -58,28 +54,44 @@ impl Subscription {
     /// [`gap_on_lag`](crate::TopicsConfig::gap_on_lag) has that told by an event.
     pub async fn next(&mut self) -> Result<Vec<Frame>, Lagged> {
         loop {
-            // Listening first, so that nothing is published unseen between looking and waiting.
-            let mut listeners: Vec<EventListener> = Vec::new();
-            loop {
-                let frames = self.read()?;
-                if !frames.is_empty() {
-                    return Ok(frames);
-                }
-                if !listeners.is_empty() {
-                    break;
-                }
-                listeners.extend(self.topics.iter().map(|cursor| cursor.topic.wake.listen()));
+            let frames = self.read()?;
+            if !frames.is_empty() {
+                return Ok(frames);
             }
-            future::poll_fn(|cx| {
-                let mut woken = listeners.iter_mut().map(|one| Pin::new(one).poll(cx));
-                if woken.any(|poll| poll.is_ready()) { Poll::Ready(()) } else { Poll::Pending }
-            })
-            .await;
+            self.news().await;
         }
     }
 
+    /// Waits until there may be something to read.
+    pub(crate) async fn news(&mut self) {
+        let listen = |cursor: &Cursor| cursor.topic.wake.listen();
+        let mut listeners: Vec<EventListener> = self.topics.iter().map(listen).collect();
+        // Nothing is to be published unseen between looking and waiting.
+        if self.topics.iter().any(|cursor| cursor.topic.has_more(self.position)) {
+            return;
+        }
+        future::poll_fn(|cx| {
+            let mut woken = listeners.iter_mut().map(|one| Pin::new(one).poll(cx));
+            if woken.any(|poll| poll.is_ready()) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// The one topic whose log is read, if it is one, and everything up to where was read.
+    pub(crate) fn only_topic(&self) -> Option<(&Arc<Topic>, u64)> {
+        match &self.topics[..] {
+            [cursor] => Some((&cursor.topic, self.position)),
+            _ => None,
+        }
+    }
+
+    /// Notes that somebody else has read on, up to a position.
+    pub(crate) fn go_to(&mut self, position: u64) {
+        self.position = position;
+    }
+
     /// What there is to read.
-    fn read(&mut self) -> Result<Vec<Frame>, Lagged> {
+    pub(crate) fn read(&mut self) -> Result<Vec<Frame>, Lagged> {
         if let Some(first) = self.first.take() {
             return Ok(vec![first]);
         }

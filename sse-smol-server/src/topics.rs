@@ -15,6 +15,7 @@ use prometheus_client::metrics::counter::Counter;
 use sse_proto::{Event, EventId, EventType, InvalidValue};
 
 use crate::Subscription;
+use crate::courier::Round;
 use crate::history::{Entry, History, Log};
 
 /// How topics are kept.
@@ -174,6 +175,8 @@ pub(crate) struct Registry {
 pub(crate) struct Topic {
     log: Mutex<Log>,
     pub(crate) wake: Wake,
+    /// The streams that follow this topic alone, and have sent all there is.
+    rounds: Mutex<Vec<Arc<Round>>>,
     pub(crate) subscribers: AtomicUsize,
 }
 
@@ -195,6 +198,22 @@ pub struct TopicInfo {
 impl Topic {
     pub(crate) fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().expect("nobody panics while holding this lock")
+    }
+
+    pub(crate) fn rounds(&self) -> MutexGuard<'_, Vec<Arc<Round>>> {
+        self.rounds.lock().expect("nobody panics while holding this lock")
+    }
+
+    /// Whether the log has, or had, something after a position.
+    pub(crate) fn has_more(&self, position: u64) -> bool {
+        let log = self.log();
+        log.last().map_or(log.evicted(), |last| last.position) > position
+    }
+
+    /// Tells everyone that something was published.
+    fn tell(self: &Arc<Self>) {
+        self.wake.notify(usize::MAX);
+        self.rounds().iter().for_each(|round| round.call(self));
     }
 }
 
@@ -273,7 +292,7 @@ impl Topics {
             registry.appended(&topic, self.0.config.max_bytes);
             self.0.counts.published.inc();
             drop(registry);
-            topic.wake.notify(usize::MAX);
+            topic.tell();
         }
         Ok(id)
     }
@@ -317,6 +336,7 @@ impl Topics {
         let topic = Arc::new(Topic {
             log: Mutex::new(Log::new(self.0.config.history, registry.forgotten)),
             wake: Wake::new(),
+            rounds: Mutex::default(),
             subscribers: AtomicUsize::new(0),
         });
         registry.topics.insert(name.to_owned(), Arc::clone(&topic));

@@ -11,6 +11,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::io::{self, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -24,6 +25,7 @@ use smol::io::AsyncRead as _;
 use smol::{Async, channel};
 use sse_proto::KeepAlive;
 
+use crate::courier::Batch;
 use crate::head::Framing;
 use crate::queue::{Queue, Sent};
 use crate::server::Shared;
@@ -54,6 +56,10 @@ struct State {
     /// The stream's last frame is in the queue.
     finished: bool,
     keep_alive: Option<KeepAlive<Instant>>,
+    /// A courier sends what is published.
+    rest: Option<Resting>,
+    /// What the socket said to a courier, for the driver.
+    broken: Option<io::Error>,
     /// The driver's, to be woken when there is something to write.
     driver: Option<Waker>,
     /// The driver is polling the handler, and looks at the queue when that returns.
@@ -69,6 +75,15 @@ struct State {
     /// Who is to be told when the request is over.
     hooks: Vec<Hook>,
     token: Option<(channel::Sender<Infallible>, channel::Receiver<Infallible>)>,
+}
+
+struct Resting {
+    /// Everything up to here was sent.
+    position: u64,
+    /// Whoever waits for the stream to be handed back.
+    waker: Option<Waker>,
+    /// It is.
+    is_over: bool,
 }
 
 pub(crate) type Hook = Box<dyn FnOnce(&Closed) + Send>;
@@ -160,6 +175,7 @@ impl Wire {
         state.token = None;
         state.over = Some(Arc::clone(&closed));
         state.waiting.drain(..).for_each(Waker::wake);
+        state.rest.take().and_then(|rest| rest.waker).into_iter().for_each(Waker::wake);
         let hooks = std::mem::take(&mut state.hooks);
         drop(state);
         for hook in hooks {
@@ -319,6 +335,76 @@ impl Wire {
         .await
     }
 
+    /// From here on, a courier sends what is published after a position.
+    pub(crate) fn begin_rest(&self, position: u64) {
+        self.state().rest = Some(Resting { position, waker: None, is_over: false });
+    }
+
+    pub(crate) fn end_rest(&self) {
+        self.state().rest = None;
+    }
+
+    /// Ready when the courier has handed the stream back, with the position up to which all is sent.
+    pub(crate) fn poll_rest(&self, cx: &Context<'_>) -> Poll<Result<u64, End>> {
+        match &mut self.state().rest {
+            Some(rest) if rest.is_over => Poll::Ready(Ok(rest.position)),
+            Some(rest) => {
+                if !rest.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                    rest.waker = Some(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+            // The request is over.
+            None => Poll::Ready(Err(End::PeerClosed)),
+        }
+    }
+
+    /// The courier's part: writes what the stream has not got yet, or hands it back if that is not
+    /// all there is to do.
+    pub(crate) fn carry(&self, batch: &Batch) {
+        let mut state = self.state();
+        let Some(rest) = state.rest.as_ref().filter(|rest| !rest.is_over) else {
+            return;
+        };
+        let carried = batch.after(rest.position).filter(|_| {
+            // Others are framed otherwise, and are few.
+            state.queue.is_empty() && state.stream == Some(Framing::Chunked)
+        });
+        let Some(carried) = carried else {
+            return state.hand_back();
+        };
+        let Some(position) = carried.position() else {
+            return;
+        };
+        match self.socket.get_ref().write(carried.bytes) {
+            Ok(count) if count == carried.bytes.len() => state.queue.passed(carried.frames()),
+            Ok(count) if count > 0 => {
+                let now = Instant::now();
+                carried.frames().for_each(|frame| state.queue.push(frame.clone(), now));
+                state.queue.advance(count, Framing::Chunked);
+            }
+            Err(error) if !would_block(&error) => {
+                state.broken = Some(error);
+                return state.hand_back();
+            }
+            _ => return state.hand_back(),
+        }
+        if let Some(keep_alive) = &mut state.keep_alive {
+            keep_alive.sent(Instant::now());
+        }
+        if let Some(rest) = &mut state.rest {
+            rest.position = position;
+        }
+        if !state.queue.is_empty() {
+            state.hand_back();
+        }
+    }
+
+    /// Has the stream's own task go on.
+    pub(crate) fn hand_back(&self) {
+        self.state().hand_back();
+    }
+
     /// Notes that the driver polls the handler now, and who it is. True if that is somebody else
     /// than before.
     pub(crate) fn begin_poll(&self, cx: &Context<'_>) -> bool {
@@ -350,6 +436,9 @@ impl Wire {
     /// Writes as much of the queue as the kernel takes. Whoever empties the queue wakes those who
     /// wait for that.
     fn write(&self, state: &mut State) -> Result<(), End> {
+        if let Some(error) = state.broken.take() {
+            return Err(End::from_socket(error));
+        }
         // Outside of a stream all frames are raw, and any framing leaves them as they are.
         let framing = state.stream.unwrap_or(Framing::Chunked);
         state.queue.write(self.socket.get_ref(), framing).map_err(End::from_socket)?;
@@ -367,6 +456,9 @@ impl Wire {
             let mut state = self.state();
             if state.body_unread || state.input.len() >= READ_AHEAD {
                 return Poll::Pending;
+            }
+            if let Some(error) = state.broken.take() {
+                return Poll::Ready(End::from_socket(error));
             }
             // Asking for readiness costs no system call, where reading on every wake-up would.
             let mut piece = [0; READ_AHEAD];
@@ -421,7 +513,19 @@ impl Wire {
     }
 }
 
+/// Neither is an error of the connection.
+fn would_block(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
 impl State {
+    fn hand_back(&mut self) {
+        if let Some(rest) = &mut self.rest {
+            rest.is_over = true;
+            rest.waker.iter().for_each(Waker::wake_by_ref);
+        }
+    }
+
     fn is_open(&self) -> bool {
         self.stream.is_some() && !self.finished
     }

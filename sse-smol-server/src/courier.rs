@@ -1,0 +1,250 @@
+//! Couriers carry what is published to the streams that wait for it.
+//!
+//! A stream that has sent all there is rests: its task sleeps, and a courier writes the next events
+//! to its socket. So an event costs each of its subscribers one write, and no wake-up and no poll
+//! beside it. A stream for which one write is not all there is to do (the kernel takes no more, the
+//! connection broke, the log dropped events) is handed back to its task, which is woken and goes on
+//! by itself from where the courier has left it.
+//!
+//! A server has a courier for each core, and streams are dealt out between them.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::{iter, thread};
+
+use slab::Slab;
+use smol::channel::{self, Receiver, Sender, WeakSender};
+use smol::future;
+
+use crate::Frame;
+use crate::history::{BATCH_BYTES, BATCH_EVENTS};
+use crate::topics::Topic;
+use crate::wire::Wire;
+
+/// The couriers of a server.
+#[derive(Debug)]
+pub(crate) struct Couriers {
+    errands: Vec<Sender<Errand>>,
+    next: AtomicUsize,
+}
+
+/// Something was published to a topic.
+#[derive(Debug)]
+pub(crate) struct Errand {
+    topic: Arc<Topic>,
+    round: Arc<Round>,
+}
+
+/// The streams of one topic that rest with one courier.
+#[derive(Debug)]
+pub(crate) struct Round {
+    courier: WeakSender<Errand>,
+    /// The courier has been called, and has not looked into the log since.
+    called: AtomicBool,
+    resting: Mutex<Resting>,
+}
+
+#[derive(Debug, Default)]
+struct Resting {
+    /// Every stream here has got, or is being given, all up to this position.
+    position: u64,
+    streams: Slab<Arc<Wire>>,
+}
+
+/// So many writes a courier does before others have their turn.
+const WRITES_AT_ONCE: usize = 32;
+
+impl Couriers {
+    /// As many as can work at a time, and what they are to [`work`] on.
+    pub(crate) fn new() -> (Self, Vec<Receiver<Errand>>) {
+        let count = thread::available_parallelism().map_or(1, usize::from);
+        let (errands, desks) = iter::repeat_with(channel::unbounded).take(count).unzip();
+        (Self { errands, next: AtomicUsize::new(0) }, desks)
+    }
+
+    /// The streams that rest with the courier whose turn it is.
+    fn round(&self, topic: &Topic) -> Arc<Round> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.errands.len();
+        let courier = &self.errands[turn];
+        let is_its = |round: &&Arc<Round>| {
+            round.courier.upgrade().is_some_and(|other| other.same_channel(courier))
+        };
+        let mut rounds = topic.rounds();
+        if let Some(round) = rounds.iter().find(is_its) {
+            return Arc::clone(round);
+        }
+        // Those of servers that are gone.
+        rounds.retain(|round| round.courier.upgrade().is_some());
+        let (called, resting) = (AtomicBool::new(false), Mutex::default());
+        let courier = courier.downgrade();
+        let round = Arc::new(Round { courier, called, resting });
+        rounds.push(Arc::clone(&round));
+        round
+    }
+}
+
+/// What a courier does, for as long as there is anybody who could need it.
+pub(crate) async fn work(errands: Receiver<Errand>) {
+    while let Ok(Errand { topic, round }) = errands.recv().await {
+        // Before looking into the log: for what is published from here on there is another call.
+        round.called.swap(false, Ordering::AcqRel);
+        let Some(batch) = round.next_batch(&topic) else {
+            continue;
+        };
+        let mut first = 0;
+        while let Some(some) = round.some_of(&mut first) {
+            some.iter().for_each(|stream| stream.carry(&batch));
+            future::yield_now().await;
+        }
+        if batch.is_cut_short {
+            // Other topics come first.
+            round.call(&topic);
+        }
+    }
+}
+
+impl Round {
+    fn resting(&self) -> MutexGuard<'_, Resting> {
+        self.resting.lock().expect("nobody panics while holding this lock")
+    }
+
+    /// Has the courier look for something to carry.
+    pub(crate) fn call(self: &Arc<Self>, topic: &Arc<Topic>) {
+        if !self.called.swap(true, Ordering::AcqRel) {
+            if let Some(courier) = self.courier.upgrade() {
+                let errand = Errand { topic: Arc::clone(topic), round: Arc::clone(self) };
+                // If nobody works any more, nobody is there to be served.
+                let _ = courier.try_send(errand);
+            }
+        }
+    }
+
+    /// What is to be carried now.
+    fn next_batch(&self, topic: &Topic) -> Option<Batch> {
+        let mut resting = self.resting();
+        if resting.streams.is_empty() {
+            return None;
+        }
+        let log = topic.log();
+        let Ok(entries) = log.after(resting.position) else {
+            // Each of them has a place of its own in the log, or has lost it.
+            drop(log);
+            resting.streams.iter().for_each(|(_, stream)| stream.hand_back());
+            return None;
+        };
+        let mut batch = Batch { after: resting.position, ..Batch::default() };
+        for entry in entries {
+            if batch.events.len() == BATCH_EVENTS || batch.bytes.len() >= BATCH_BYTES {
+                batch.is_cut_short = true;
+                break;
+            }
+            batch.events.push((entry.position, batch.bytes.len(), entry.frame.clone()));
+            batch.bytes.extend_from_slice(entry.frame.chunk());
+        }
+        resting.position = batch.events.last()?.0;
+        Some(batch)
+    }
+
+    /// Some of the streams, from a place on which is moved behind them.
+    fn some_of(&self, first: &mut usize) -> Option<Vec<Arc<Wire>>> {
+        let resting = self.resting();
+        let (start, end) = (*first, resting.streams.capacity());
+        let mut found = Vec::with_capacity(WRITES_AT_ONCE);
+        for place in start..end {
+            found.extend(resting.streams.get(place).map(Arc::clone));
+            *first = place + 1;
+            if found.len() == WRITES_AT_ONCE {
+                break;
+            }
+        }
+        (!found.is_empty()).then_some(found)
+    }
+}
+
+/// Events that are carried to many streams.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    /// The position before them.
+    after: u64,
+    /// Their positions, and where in `bytes` they begin.
+    events: Vec<(u64, usize, Frame)>,
+    /// All of them, framed as chunks.
+    bytes: Vec<u8>,
+    /// There are more in the log.
+    is_cut_short: bool,
+}
+
+/// What of a batch a stream has not got yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Carried<'b> {
+    pub(crate) bytes: &'b [u8],
+    events: &'b [(u64, usize, Frame)],
+}
+
+impl Batch {
+    /// What comes after a position. `None` if it is before the batch's own.
+    pub(crate) fn after(&self, position: u64) -> Option<Carried<'_>> {
+        let first = self.events.partition_point(|(at, ..)| *at <= position);
+        let events = &self.events[first..];
+        let start = events.first().map_or(self.bytes.len(), |(_, start, _)| *start);
+        (position >= self.after).then_some(Carried { bytes: &self.bytes[start..], events })
+    }
+}
+
+impl<'b> Carried<'b> {
+    pub(crate) fn frames(self) -> impl Iterator<Item = &'b Frame> {
+        self.events.iter().map(|(.., frame)| frame)
+    }
+
+    /// The position of the last one.
+    pub(crate) fn position(self) -> Option<u64> {
+        self.events.last().map(|(position, ..)| *position)
+    }
+}
+
+/// A stream at rest, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Rest<'w> {
+    wire: &'w Wire,
+    round: Arc<Round>,
+    place: usize,
+}
+
+impl<'w> Rest<'w> {
+    /// Has a courier go on for a stream that has got all up to a position. `None` if there is more
+    /// to be had by now.
+    pub(crate) fn begin(wire: &'w Arc<Wire>, topic: &Arc<Topic>, position: u64) -> Option<Self> {
+        let round = wire.shared.couriers.round(topic);
+        let mut resting = round.resting();
+        if position < resting.position {
+            return None;
+        }
+        if resting.streams.is_empty() {
+            resting.position = position;
+        }
+        wire.begin_rest(position);
+        let place = resting.streams.insert(Arc::clone(wire));
+        drop(resting);
+        // The call for what was published just now may have come before there was anybody.
+        if topic.has_more(position) {
+            round.call(topic);
+        }
+        Some(Self { wire, round, place })
+    }
+
+    /// Waits until the stream is handed back, and gives the position up to which it was served.
+    pub(crate) async fn end(self) -> Result<u64, crate::End> {
+        std::future::poll_fn(|cx| self.wire.poll_rest(cx)).await
+    }
+}
+
+impl Drop for Rest<'_> {
+    fn drop(&mut self) {
+        self.wire.end_rest();
+        let mut resting = self.round.resting();
+        // To be dropped without the lock.
+        let stream = resting.streams.try_remove(self.place);
+        drop(resting);
+        drop(stream);
+    }
+}
