@@ -1,134 +1,113 @@
-//! Everybody's deadlines, behind one timer.
+//! Who is connected, to be woken when time asks for it, or when the server drains.
 //!
-//! A connection always has a deadline, and hardly any of them comes: most are moved or dropped long
-//! before. A timer for each would wake the reactor whenever one is set, which takes half a dozen
-//! system calls; here, setting a deadline that is not the next of all takes none.
+//! A connection always has a deadline, and hardly any of them comes: most are moved, or go with the
+//! connection. A timer for each would wake the reactor whenever one is set, which takes half a dozen
+//! system calls; here, setting a deadline that is not the next of all takes none, and a connection
+//! is a number.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::future;
-use std::sync::{Mutex, MutexGuard, Weak};
-use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use event_listener::Event;
+use slab::Slab;
 use smol::Timer;
 use smol::future::FutureExt as _;
 
+use crate::Drain;
+use crate::moment::Moment;
+use crate::wire::Wire;
+
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
-    deadlines: Mutex<Deadlines>,
+    roster: Mutex<Roster>,
     /// There is a deadline before all others, or the clock is gone.
     sooner: Event,
 }
 
 #[derive(Debug, Default)]
-struct Deadlines {
-    wakers: BTreeMap<(Instant, u64), Waker>,
-    /// Sets those apart that come at the same time.
-    last_number: u64,
+struct Roster {
+    wires: Slab<Weak<Wire>>,
+    deadlines: BTreeSet<(Moment, usize)>,
 }
 
 impl Clock {
-    /// Wakes those whose time has come, until the clock is gone.
-    pub(crate) async fn run(clock: Weak<Self>) {
+    /// Wakes those whose time has come, until the clock is gone; and once, when the server drains,
+    /// everyone.
+    pub(crate) async fn run(clock: Weak<Self>, drain: Drain) {
+        let mut draining = false;
         while let Some(strong) = clock.upgrade() {
-            // Listening first, so that no deadline is set unseen between looking and waiting.
+            // Listening first, so that nothing happens unseen between looking and waiting.
             let sooner = strong.sooner.listen();
+            let drained = drain.listen();
+            if drain.has_begun() && !draining {
+                draining = true;
+                let all: Vec<_> =
+                    strong.roster().wires.iter().map(|(_, wire)| wire.clone()).collect();
+                all.iter().filter_map(Weak::upgrade).for_each(|wire| wire.wake());
+            }
             let next = strong.wake_due();
             drop(strong);
             let its_time = async {
                 match next {
-                    Some(at) => drop(Timer::at(at).await),
+                    Some(at) => drop(Timer::at(at.to_instant()).await),
                     None => future::pending().await,
                 }
             };
-            sooner.or(its_time).await;
+            sooner.or(drained).or(its_time).await;
         }
     }
 
-    /// Waits until then.
-    pub(crate) async fn until(&self, at: Instant) {
-        let mut alarm = Alarm::new(self);
-        future::poll_fn(|cx| alarm.poll(at, cx)).await;
-    }
-
     /// Wakes those whose time has come, and tells when the next one's does.
-    fn wake_due(&self) -> Option<Instant> {
+    fn wake_due(&self) -> Option<Moment> {
         let mut due = Vec::new();
-        let mut deadlines = self.deadlines();
-        let now = Instant::now();
+        let mut roster = self.roster();
+        let now = Moment::now();
         let next = loop {
-            match deadlines.wakers.first_entry() {
-                Some(first) if first.key().0 <= now => due.push(first.remove()),
-                first => break first.map(|first| first.key().0),
+            match roster.deadlines.first() {
+                Some((at, _)) if *at <= now => {}
+                first => break first.map(|(at, _)| *at),
+            }
+            if let Some((_, number)) = roster.deadlines.pop_first() {
+                due.extend(roster.wires.get(number).and_then(Weak::upgrade));
             }
         };
-        drop(deadlines);
-        due.into_iter().for_each(Waker::wake);
+        drop(roster);
+        due.iter().for_each(|wire: &Arc<Wire>| wire.wake());
         next
     }
 
-    fn deadlines(&self) -> MutexGuard<'_, Deadlines> {
-        self.deadlines.lock().expect("nobody panics while holding this lock")
+    /// Gives a connection a number.
+    pub(crate) fn enter(&self, wire: Weak<Wire>) -> usize {
+        self.roster().wires.insert(wire)
+    }
+
+    /// Forgets a connection and the deadline that it has set.
+    pub(crate) fn leave(&self, number: usize, deadline: Option<Moment>) {
+        let mut roster = self.roster();
+        deadline.map(|at| roster.deadlines.remove(&(at, number)));
+        roster.wires.try_remove(number);
+    }
+
+    /// Moves a connection's deadline.
+    pub(crate) fn set(&self, number: usize, old: Option<Moment>, new: Moment) {
+        let mut roster = self.roster();
+        old.map(|at| roster.deadlines.remove(&(at, number)));
+        let sooner = roster.deadlines.first().is_none_or(|(first, _)| new < *first);
+        roster.deadlines.insert((new, number));
+        drop(roster);
+        if sooner {
+            self.sooner.notify(usize::MAX);
+        }
+    }
+
+    fn roster(&self) -> MutexGuard<'_, Roster> {
+        self.roster.lock().expect("nobody panics while holding this lock")
     }
 }
 
 impl Drop for Clock {
     fn drop(&mut self) {
         self.sooner.notify(usize::MAX);
-    }
-}
-
-/// Wakes a task at a time that may change.
-#[derive(Debug)]
-pub(crate) struct Alarm<'c> {
-    clock: &'c Clock,
-    /// What is set, and for whom.
-    set: Option<((Instant, u64), Waker)>,
-}
-
-impl<'c> Alarm<'c> {
-    pub(crate) const fn new(clock: &'c Clock) -> Self {
-        Self { clock, set: None }
-    }
-
-    /// Ready when it is time. An alarm that is set for a time before that stays, and is set anew
-    /// when it has gone off: so a deadline that each event moves is not set with each event.
-    pub(crate) fn poll(&mut self, at: Instant, cx: &Context<'_>) -> Poll<()> {
-        let now = Instant::now();
-        if now >= at {
-            return Poll::Ready(());
-        }
-        let stays = self.set.as_ref().is_some_and(|((set, _), waker)| {
-            now < *set && *set <= at && waker.will_wake(cx.waker())
-        });
-        if !stays {
-            self.set(at, cx.waker());
-        }
-        Poll::Pending
-    }
-
-    fn set(&mut self, at: Instant, waker: &Waker) {
-        let mut deadlines = self.clock.deadlines();
-        if let Some((old, _)) = self.set.take() {
-            deadlines.wakers.remove(&old);
-        }
-        deadlines.last_number += 1;
-        let key = (at, deadlines.last_number);
-        let sooner = deadlines.wakers.keys().next().is_none_or(|first| key < *first);
-        deadlines.wakers.insert(key, waker.clone());
-        drop(deadlines);
-        self.set = Some((key, waker.clone()));
-        if sooner {
-            self.clock.sooner.notify(usize::MAX);
-        }
-    }
-}
-
-impl Drop for Alarm<'_> {
-    fn drop(&mut self) {
-        if let Some((key, _)) = self.set.take() {
-            self.clock.deadlines().wakers.remove(&key);
-        }
     }
 }

@@ -8,18 +8,21 @@
 //!
 //! A server has a courier for each core, and streams are dealt out between them.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll};
 use std::{iter, thread};
 
 use slab::Slab;
 use smol::channel::{self, Receiver, Sender, WeakSender};
-use smol::future;
+use smol::future::yield_now;
 
-use crate::Frame;
 use crate::history::{BATCH_BYTES, BATCH_EVENTS};
 use crate::topics::Topic;
 use crate::wire::Wire;
+use crate::{End, Frame};
 
 /// The couriers of a server.
 #[derive(Debug)]
@@ -93,8 +96,10 @@ pub(crate) async fn work(errands: Receiver<Errand>) {
         };
         let mut first = 0;
         while let Some(some) = round.some_of(&mut first) {
-            some.iter().for_each(|stream| stream.carry(&batch));
-            future::yield_now().await;
+            for stream in some {
+                stream.carry(&batch);
+            }
+            yield_now().await;
         }
         if batch.is_cut_short {
             // Other topics come first.
@@ -231,10 +236,14 @@ impl<'w> Rest<'w> {
         }
         Some(Self { wire, round, place })
     }
+}
 
-    /// Waits until the stream is handed back, and gives the position up to which it was served.
-    pub(crate) async fn end(self) -> Result<u64, crate::End> {
-        std::future::poll_fn(|cx| self.wire.poll_rest(cx)).await
+impl Future for Rest<'_> {
+    /// The stream is handed back: the position up to which it was served.
+    type Output = Result<u64, End>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.wire.poll_rest(cx)
     }
 }
 

@@ -1,14 +1,16 @@
 //! Reading requests: heads and bodies, bounded in size and time.
 
-use std::future;
+use std::future::{self, Future};
 use std::mem;
-use std::time::Instant;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
+use smol::Timer;
 use smol::future::FutureExt as _;
 
 use crate::End;
-use crate::clock::Alarm;
 use crate::head::{Body, Head, Refusal, parse};
+use crate::moment::Moment;
 use crate::server::Shared;
 use crate::wire::Wire;
 
@@ -31,41 +33,67 @@ const MAX_TRAILERS: usize = 64;
 
 /// Reads the next request's head. A peer that says nothing gets no answer: browsers open
 /// connections that they then do not need, and keep others open in case they do.
-pub(crate) async fn read_head(wire: &Wire) -> Result<Head, NoInput> {
-    let config = &wire.shared.config;
-    let mut deadline = Instant::now() + config.head_timeout;
-    let mut alarm = Alarm::new(&wire.shared.clock);
-    let (mut begun, mut timed, mut seen) = (false, false, 0);
-    loop {
-        let parsed = wire.input(|input| {
-            begun = !input.is_empty();
+pub(crate) struct ReadHead<'w> {
+    wire: &'w Wire,
+    /// The time before the first byte is the peer's to spend, and then there is as much again.
+    deadline: Moment,
+    /// So much has been looked at.
+    seen: usize,
+    begun: bool,
+}
+
+impl<'w> ReadHead<'w> {
+    pub(crate) fn new(wire: &'w Wire) -> Self {
+        let deadline = Moment::now() + wire.shared.config.head_timeout;
+        Self { wire, deadline, seen: 0, begun: false }
+    }
+
+    /// Looks at what has arrived.
+    fn parse(&mut self) -> Result<Option<Box<Head>>, Refusal> {
+        let Shared { config, .. } = &*self.wire.shared;
+        self.wire.input(|input| {
+            if !input.is_empty() && !mem::replace(&mut self.begun, true) {
+                self.deadline = Moment::now() + config.head_timeout;
+            }
             let head = &input[..input.len().min(config.max_head)];
             // Whole lines only, or a peer that sends byte by byte would have all of it parsed again
             // for each; but what does not even begin like HTTP is refused at once.
-            let worth_it = if seen == 0 { begun } else { head[seen..].contains(&b'\n') };
-            seen = head.len();
+            let first = self.seen == 0 && self.begun;
+            let worth_it = first || head[self.seen..].contains(&b'\n');
+            self.seen = head.len();
             match if worth_it { parse(head) } else { Ok(None) } {
-                Ok(Some((head, len))) => (len, Ok(Some(head))),
-                Ok(None) if seen == config.max_head => (0, Err(Refusal::HEAD_TOO_LARGE)),
+                Ok(Some((head, len))) => (len, Ok(Some(Box::new(head)))),
+                Ok(None) if self.seen == config.max_head => (0, Err(Refusal::HEAD_TOO_LARGE)),
                 Ok(None) => (0, Ok(None)),
                 Err(refusal) => (0, Err(refusal)),
             }
-        })?;
-        if let Some(head) = parsed {
-            return Ok(head);
-        }
-        if begun && !mem::replace(&mut timed, true) {
-            // The time before the first byte was the peer's to spend.
-            deadline = Instant::now() + config.head_timeout;
-        }
-        let late = async {
-            future::poll_fn(|cx| alarm.poll(deadline, cx)).await;
-            Err(End::Silent)
-        };
-        match wire.read_more().or(late).await {
-            Ok(()) => {}
-            Err(End::Silent) if begun => return Err(Refusal::TOO_SLOW.into()),
-            Err(end) => return Err(NoInput::Gone(end)),
+        })
+    }
+}
+
+impl Future for ReadHead<'_> {
+    type Output = Result<Box<Head>, NoInput>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let wire = self.wire;
+        wire.drive(cx);
+        loop {
+            if let Some(head) = self.parse()? {
+                return Poll::Ready(Ok(head));
+            }
+            match wire.poll_read(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(end)) => return Poll::Ready(Err(NoInput::Gone(end))),
+                Poll::Pending if wire.shared.drain.has_begun() => {
+                    return Poll::Ready(Err(NoInput::Gone(End::Drained)));
+                }
+                Poll::Pending => {
+                    ready!(wire.poll_alarm(self.deadline));
+                    let silent = NoInput::Gone(End::Silent);
+                    let late = if self.begun { Refusal::TOO_SLOW.into() } else { silent };
+                    return Poll::Ready(Err(late));
+                }
+            }
         }
     }
 }
@@ -165,11 +193,10 @@ async fn line(wire: &Wire) -> Result<String, NoInput> {
 
 async fn more(wire: &Wire) -> Result<(), NoInput> {
     let late = async {
-        let Shared { clock, config, .. } = &*wire.shared;
-        clock.until(Instant::now() + config.head_timeout).await;
+        Timer::after(wire.shared.config.head_timeout).await;
         Err(End::Silent)
     };
-    wire.read_more().or(late).await.map_err(|end| match end {
+    future::poll_fn(|cx| wire.poll_read(cx)).or(late).await.map_err(|end| match end {
         End::Silent => NoInput::Refused(Refusal::TOO_SLOW),
         end => NoInput::Gone(end),
     })

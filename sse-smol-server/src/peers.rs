@@ -8,6 +8,7 @@ use event_listener::Event;
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::Config;
+use crate::wire::Wire;
 
 /// A browser opens no more than six connections to a host over HTTP/1.1; with so many streams the
 /// next page may not load.
@@ -49,10 +50,7 @@ fn network(address: IpAddr) -> IpAddr {
 
 /// A connection's place; free again when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Slot {
-    peers: Arc<Peers>,
-    address: IpAddr,
-}
+pub(crate) struct Slot(Arc<Wire>);
 
 impl Peers {
     /// Nobody yet; `connections` is kept at their number.
@@ -64,8 +62,8 @@ impl Peers {
         self.counts.lock().expect("nobody panics while holding this lock")
     }
 
-    /// A place for a connection, if there is one.
-    pub(crate) fn admit(self: &Arc<Self>, peer: SocketAddr, config: &Config) -> Option<Slot> {
+    /// Whether there is a place for one more connection, which then is taken: see [`Slot`].
+    pub(crate) fn admit(&self, peer: SocketAddr, config: &Config) -> bool {
         let mut counts = self.counts();
         let address = network(peer.ip());
         let of_peer = counts.of_peer.get(&address).map_or(0, |of_peer| of_peer.connections);
@@ -76,12 +74,12 @@ impl Peers {
             Config::PER_PEER
         });
         if counts.connections >= config.max_connections || of_peer >= most {
-            return None;
+            return false;
         }
         counts.connections += 1;
         self.connections.inc();
         counts.change(address, |of_peer| of_peer.connections += 1);
-        Some(Slot { peers: Arc::clone(self), address })
+        true
     }
 
     pub(crate) fn opened_stream(&self, peer: SocketAddr) {
@@ -119,14 +117,22 @@ impl Peers {
     }
 }
 
+impl Slot {
+    /// The place of a connection that was admitted.
+    pub(crate) const fn new(wire: Arc<Wire>) -> Self {
+        Self(wire)
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut counts = self.peers.counts();
+        let Wire { peer, shared, .. } = &*self.0;
+        let mut counts = shared.peers.counts();
         counts.connections -= 1;
-        self.peers.connections.dec();
-        counts.change(self.address, |of_peer| of_peer.connections -= 1);
+        shared.peers.connections.dec();
+        counts.change(network(peer.ip()), |of_peer| of_peer.connections -= 1);
         drop(counts);
-        self.peers.one_left.notify(usize::MAX);
+        shared.peers.one_left.notify(usize::MAX);
     }
 }
 

@@ -2,19 +2,26 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Write};
-use std::time::Instant;
 
 use crate::Frame;
 use crate::head::Framing;
+use crate::moment::Moment;
 
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    /// All but the first `taken` bytes of the first one.
-    frames: VecDeque<Frame>,
-    taken: usize,
-    /// Since when it is waiting for the kernel.
-    waiting_since: Option<Instant>,
+    /// Nothing is held while nothing is to be written.
+    backlog: Option<Box<Backlog>>,
     sent: Sent,
+}
+
+#[derive(Debug)]
+struct Backlog {
+    /// All of it but so many bytes is still to be written.
+    first: Frame,
+    taken: usize,
+    others: VecDeque<Frame>,
+    /// Since when it is waiting for the kernel.
+    since: Moment,
 }
 
 /// What the kernel has taken of a stream, in whole events.
@@ -44,33 +51,39 @@ const FRAMES_AT_ONCE: usize = 32;
 
 impl Queue {
     pub(crate) fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.backlog.is_none()
     }
 
-    pub(crate) fn waiting_since(&self) -> Option<Instant> {
-        self.waiting_since
+    pub(crate) fn waiting_since(&self) -> Option<Moment> {
+        self.backlog.as_ref().map(|backlog| backlog.since)
     }
 
     pub(crate) fn sent(&self) -> &Sent {
         &self.sent
     }
 
-    pub(crate) fn push(&mut self, frame: Frame, now: Instant) {
-        self.waiting_since.get_or_insert(now);
-        self.frames.push_back(frame);
+    pub(crate) fn push(&mut self, frame: Frame, now: Moment) {
+        if let Some(backlog) = &mut self.backlog {
+            backlog.others.push_back(frame);
+        } else {
+            let others = VecDeque::new();
+            self.backlog = Some(Box::new(Backlog { first: frame, taken: 0, others, since: now }));
+        }
     }
 
     /// Writes as much as the kernel takes now. That it takes no more is no error.
     pub(crate) fn write(&mut self, mut socket: impl Write, framing: Framing) -> io::Result<()> {
-        while !self.frames.is_empty() {
-            let mut slices = [IoSlice::new(&[]); FRAMES_AT_ONCE];
-            for (slice, frame) in slices.iter_mut().zip(&self.frames) {
-                *slice = IoSlice::new(frame.framed(framing));
-            }
-            slices[0] = IoSlice::new(&self.frames[0].framed(framing)[self.taken..]);
-            let written = match self.frames.len() {
-                1 => socket.write(&slices[0]),
-                len => socket.write_vectored(&slices[..len.min(FRAMES_AT_ONCE)]),
+        while let Some(backlog) = &self.backlog {
+            let first = &backlog.first.framed(framing)[backlog.taken..];
+            let written = if backlog.others.is_empty() {
+                socket.write(first)
+            } else {
+                let mut slices = [IoSlice::new(first); FRAMES_AT_ONCE];
+                for (slice, frame) in slices[1..].iter_mut().zip(&backlog.others) {
+                    *slice = IoSlice::new(frame.framed(framing));
+                }
+                let count = FRAMES_AT_ONCE.min(1 + backlog.others.len());
+                socket.write_vectored(&slices[..count])
             };
             match written {
                 Ok(0) => return Err(io::ErrorKind::ConnectionReset.into()),
@@ -90,20 +103,24 @@ impl Queue {
 
     /// The kernel has taken so many bytes.
     pub(crate) fn advance(&mut self, mut count: usize, framing: Framing) {
-        self.waiting_since = Some(Instant::now());
-        while let Some(frame) = self.frames.front() {
-            let left = frame.framed(framing).len() - self.taken;
+        let Some(backlog) = &mut self.backlog else {
+            return;
+        };
+        backlog.since = Moment::now();
+        loop {
+            let left = backlog.first.framed(framing).len() - backlog.taken;
             if count < left {
-                self.taken += count;
+                backlog.taken += count;
                 return;
             }
             count -= left;
-            self.taken = 0;
-            self.sent.count(frame);
-            self.frames.pop_front();
+            self.sent.count(&backlog.first);
+            backlog.taken = 0;
+            match backlog.others.pop_front() {
+                Some(next) => backlog.first = next,
+                None => break,
+            }
         }
-        self.waiting_since = None;
-        // Nothing is held while nothing is to be written.
-        self.frames = VecDeque::new();
+        self.backlog = None;
     }
 }

@@ -13,7 +13,7 @@ use smol::{Async, Executor, Timer};
 use crate::clock::Clock;
 use crate::courier::{self, Couriers, Errand};
 use crate::metrics::Metrics;
-use crate::peers::Peers;
+use crate::peers::{Peers, Slot};
 use crate::wire::Wire;
 use crate::{Drain, End, Request, connection};
 
@@ -48,7 +48,10 @@ impl Config {
     /// With times that clocks can add.
     fn in_range(self) -> Self {
         Self {
-            keep_alive: self.keep_alive.map(|time| time.min(LONGEST)),
+            keep_alive: self
+                .keep_alive
+                .filter(|interval| !interval.is_zero())
+                .map(|interval| interval.clamp(SHORTEST_KEEP_ALIVE, LONGEST)),
             head_timeout: self.head_timeout.min(LONGEST),
             write_timeout: self.write_timeout.min(LONGEST),
             drain: self.drain.min(LONGEST),
@@ -87,13 +90,16 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) drain: Drain,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) peers: Arc<Peers>,
+    pub(crate) peers: Peers,
     pub(crate) clock: Arc<Clock>,
     pub(crate) couriers: Couriers,
 }
 
 /// Longer than anything is waited for.
 pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Keep-alives more often than that keep busy, not alive.
+const SHORTEST_KEEP_ALIVE: Duration = Duration::from_millis(50);
 
 /// So many connections wait to be accepted, if the system lets them.
 const BACKLOG: i32 = 4096;
@@ -109,7 +115,7 @@ impl Server {
     /// Whatever the system says of the address.
     pub fn bind(address: SocketAddr, config: Config) -> io::Result<Self> {
         let metrics = Arc::<Metrics>::default();
-        let peers = Arc::new(Peers::new(metrics.connections.clone()));
+        let peers = Peers::new(metrics.connections.clone());
         let (couriers, desks) = Couriers::new();
         let shared = Shared {
             config: config.in_range(),
@@ -159,7 +165,7 @@ impl Server {
         let Self { listener, shared, desks } = self;
         let handler = Arc::new(handler);
         // These end when the last connection is gone.
-        executor.spawn(Clock::run(Arc::downgrade(&shared.clock))).detach();
+        executor.spawn(Clock::run(Arc::downgrade(&shared.clock), shared.drain.clone())).detach();
         for desk in desks {
             executor.spawn(courier::work(desk)).detach();
         }
@@ -195,7 +201,7 @@ async fn accept<H, F>(
             }
         };
         failing = false;
-        let Some(slot) = shared.peers.admit(peer, &shared.config) else {
+        if !shared.peers.admit(peer, &shared.config) {
             shared.metrics.turned_away.inc();
             log::debug!("{peer}: turned away");
             if let Some(place) = shared.peers.door() {
@@ -207,14 +213,13 @@ async fn accept<H, F>(
                 executor.spawn(turn_away).detach();
             }
             continue;
-        };
+        }
         // Events are small, and none waits for the next to fill a packet.
         if let Err(error) = socket.get_ref().set_nodelay(true) {
             log::debug!("{peer}: {error}");
         }
-        let wire = Arc::new(Wire::new(socket, peer, Arc::clone(shared)));
-        let handler = Arc::clone(handler);
-        let serve = async move { connection::serve(wire, slot, &*handler).await };
-        executor.spawn(serve).detach();
+        let wire = Wire::new(socket, peer, Arc::clone(shared));
+        let slot = Slot::new(Arc::clone(&wire));
+        executor.spawn(connection::serve(wire, slot, Arc::clone(handler))).detach();
     }
 }

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -25,18 +26,14 @@ pub struct Request(Box<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    head: Head,
+    head: Box<Head>,
     response_headers: HeaderMap,
     wire: Arc<Wire>,
 }
 
 impl Request {
-    pub(crate) fn new(head: Head, wire: Arc<Wire>) -> Self {
+    pub(crate) fn new(head: Box<Head>, wire: Arc<Wire>) -> Self {
         Self(Box::new(Inner { head, response_headers: HeaderMap::new(), wire }))
-    }
-
-    pub(crate) fn head(&self) -> &Head {
-        &self.0.head
     }
 
     /// The method.
@@ -294,24 +291,38 @@ impl EventStream {
     /// # Errors
     ///
     /// An [`End`] if the peer is gone, or if it lags ([`End::Lagged`]).
-    pub async fn follow(&mut self, mut subscription: Subscription) -> Result<(), End> {
-        loop {
-            let frames = subscription.read().map_err(|Lagged| End::Lagged)?;
-            if !frames.is_empty() {
-                self.send_all(frames).await?;
-                continue;
-            }
-            match subscription.only_topic() {
-                Some((topic, position)) => {
-                    if let Some(rest) = Rest::begin(&self.wire, topic, position) {
-                        let position = rest.end().await?;
-                        subscription.go_to(position);
-                    }
+    #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
+    pub fn follow(
+        &mut self,
+        mut subscription: Subscription,
+    ) -> impl Future<Output = Result<(), End>> + Send {
+        async move {
+            loop {
+                self.wire.flush().await?;
+                if self.queue_news(&mut subscription)? {
+                    continue;
                 }
-                // Logs of several topics are read at one moment, which is this stream's own.
-                None => subscription.news().await,
+                let Some((topic, position)) = subscription.only_topic() else {
+                    // Logs of several topics are read at one moment, which is this stream's own.
+                    Box::pin(subscription.news()).await;
+                    continue;
+                };
+                if let Some(mut rest) = Rest::begin(&self.wire, topic, position) {
+                    let position = (&mut rest).await?;
+                    subscription.go_to(position);
+                }
             }
         }
+    }
+
+    /// Queues what there is to read. False if there is nothing.
+    fn queue_news(&self, subscription: &mut Subscription) -> Result<bool, End> {
+        let frames = subscription.read().map_err(|Lagged| End::Lagged)?;
+        let any = !frames.is_empty();
+        if any && !self.wire.push(frames) {
+            return Err(End::Finished);
+        }
+        Ok(any)
     }
 
     /// Has `hook` called once when the stream is over, whatever ends it, with the reason and the

@@ -1,7 +1,9 @@
 //! A subscriber: a cursor into the logs of topics.
 
 use std::future::{self, Future as _};
+use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -16,14 +18,25 @@ use crate::{Frame, Topics};
 /// A cursor into the logs of one or more topics.
 ///
 /// [`EventStream::follow`](crate::EventStream::follow) sends what it finds.
+// In a box, as a request is.
 #[derive(Debug)]
-pub struct Subscription {
-    topics: Vec<Cursor>,
+pub struct Subscription(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    topics: Cursors,
     /// Everything up to here has been read.
     position: u64,
     all: Topics,
     /// To be told before anything else: where the subscription begins, or that there is a gap.
     first: Option<Frame>,
+}
+
+/// One, mostly.
+#[derive(Debug)]
+enum Cursors {
+    One(Cursor),
+    Several(Vec<Cursor>),
 }
 
 #[derive(Debug)]
@@ -40,8 +53,16 @@ pub struct Lagged;
 impl Subscription {
     /// A cursor into topics, each of which counts it already.
     pub(crate) fn new(all: Topics, topics: Vec<Arc<Topic>>, position: u64) -> Self {
-        let topics = topics.into_iter().map(|topic| Cursor { topic, told: 0 }).collect();
-        Self { topics, position, all, first: None }
+        let mut cursors: Vec<Cursor> =
+            topics.into_iter().map(|topic| Cursor { topic, told: 0 }).collect();
+        let topics = match cursors.pop() {
+            Some(only) if cursors.is_empty() => Cursors::One(only),
+            last => {
+                cursors.extend(last);
+                Cursors::Several(cursors)
+            }
+        };
+        Self(Box::new(Inner { topics, position, all, first: None }))
     }
 
     /// Waits for the next events, and gives some of them, the oldest first.
@@ -65,9 +86,14 @@ impl Subscription {
     /// Waits until there may be something to read.
     pub(crate) async fn news(&mut self) {
         let listen = |cursor: &Cursor| cursor.topic.wake.listen();
-        let mut listeners: Vec<EventListener> = self.topics.iter().map(listen).collect();
+        let mut listeners: Vec<EventListener> = self.0.topics.iter().map(listen).collect();
         // Nothing is to be published unseen between looking and waiting.
-        if self.topics.iter().any(|cursor| cursor.topic.has_more(self.position)) {
+        if self
+            .0
+            .topics
+            .iter()
+            .any(|cursor| cursor.topic.has_more(self.0.position.max(cursor.told)))
+        {
             return;
         }
         future::poll_fn(|cx| {
@@ -79,32 +105,32 @@ impl Subscription {
 
     /// The one topic whose log is read, if it is one, and everything up to where was read.
     pub(crate) fn only_topic(&self) -> Option<(&Arc<Topic>, u64)> {
-        match &self.topics[..] {
-            [cursor] => Some((&cursor.topic, self.position)),
-            _ => None,
+        match &self.0.topics {
+            Cursors::One(cursor) => Some((&cursor.topic, self.0.position.max(cursor.told))),
+            Cursors::Several(_) => None,
         }
     }
 
     /// Notes that somebody else has read on, up to a position.
     pub(crate) fn go_to(&mut self, position: u64) {
-        self.position = position;
+        self.0.position = position;
     }
 
     /// What there is to read.
     pub(crate) fn read(&mut self) -> Result<Vec<Frame>, Lagged> {
-        if let Some(first) = self.first.take() {
+        if let Some(first) = self.0.first.take() {
             return Ok(vec![first]);
         }
         // Logs are read at one moment, or a position could be passed in one before an event below
         // it turns up in another. A single log is such a moment by itself.
-        let registry = (self.topics.len() > 1).then(|| self.all.registry());
+        let registry = (self.0.topics.len() > 1).then(|| self.0.all.registry());
         let mut found = Vec::new();
         // Where the first batch that is cut short ends; other logs wait for that one.
         let mut end = u64::MAX;
         let mut lags = false;
-        for cursor in &self.topics {
+        for cursor in self.0.topics.iter() {
             let log = cursor.topic.log();
-            let Ok(entries) = log.after(self.position.max(cursor.told)) else {
+            let Ok(entries) = log.after(self.0.position.max(cursor.told)) else {
                 lags = true;
                 break;
             };
@@ -120,18 +146,18 @@ impl Subscription {
         }
         drop(registry);
         if lags {
-            if !self.all.config().gap_on_lag {
+            if !self.0.all.config().gap_on_lag {
                 return Err(Lagged);
             }
-            self.tell_gap("lagged", None, self.position);
-            return Ok(self.first.take().into_iter().collect());
+            self.tell_gap("lagged", None, self.0.position);
+            return Ok(self.0.first.take().into_iter().collect());
         }
-        if self.topics.len() > 1 {
+        if self.0.topics.len() > 1 {
             found.sort_unstable_by_key(|(position, _)| *position);
             found.retain(|(position, _)| *position <= end);
         }
         if let Some((position, _)) = found.last() {
-            self.position = *position;
+            self.0.position = *position;
         }
         Ok(found.into_iter().map(|(_, frame)| frame).collect())
     }
@@ -139,13 +165,13 @@ impl Subscription {
     /// Where an event with this id, chosen by its publisher, stands. If several topics have one, the
     /// earliest: rather twice than not at all.
     pub(crate) fn position_of(&self, own_id: &str) -> Option<u64> {
-        self.topics.iter().filter_map(|cursor| cursor.topic.log().position_of(own_id)).min()
+        self.0.topics.iter().filter_map(|cursor| cursor.topic.log().position_of(own_id)).min()
     }
 
     /// Goes on behind the event with this id and position, and says so if something is missing.
     pub(crate) fn resume(&mut self, id: &str, position: u64) {
-        self.position = position;
-        if self.topics.iter().any(|cursor| cursor.topic.log().evicted() > position) {
+        self.0.position = position;
+        if self.0.topics.iter().any(|cursor| cursor.topic.log().evicted() > position) {
             self.tell_gap("evicted", Some(id), position);
         }
     }
@@ -153,19 +179,16 @@ impl Subscription {
     /// Tells a subscriber that has no id yet where it begins, by an id without data. Otherwise, cut
     /// off before the first event, it would come back with none, and miss what came meanwhile.
     pub(crate) fn tell_start(&mut self) {
-        let id = self.all.assigned_id(self.position);
-        if let Ok(id) = EventId::new(&id) {
-            self.first = Some(Event::without_data().with_id(id).into());
-        }
+        self.0.first = Some(self.0.all.start(self.0.position));
     }
 
     /// Goes back to a position, or to the oldest events after it that are left.
     pub(crate) fn rewind(&mut self, position: u64) {
-        for cursor in &mut self.topics {
+        for cursor in self.0.topics.iter_mut() {
             cursor.told = cursor.topic.log().evicted();
         }
-        let oldest = self.topics.iter().map(|cursor| cursor.told).min().unwrap_or(0);
-        self.position = position.max(oldest);
+        let oldest = self.0.topics.iter().map(|cursor| cursor.told).min().unwrap_or(0);
+        self.0.position = position.max(oldest);
     }
 
     /// Goes on with the oldest events after a position that are left, and says first that some are
@@ -173,9 +196,9 @@ impl Subscription {
     pub(crate) fn tell_gap(&mut self, reason: &str, requested: Option<&str>, position: u64) {
         self.rewind(position);
         let (mut earliest, mut latest) = (None, None);
-        for cursor in &self.topics {
+        for cursor in self.0.topics.iter() {
             let log = cursor.topic.log();
-            let id = |entry: &Entry| (entry.position, self.all.id_of(entry));
+            let id = |entry: &Entry| (entry.position, self.0.all.id_of(entry));
             earliest = earliest.into_iter().chain(log.first().map(id)).min();
             latest = latest.into_iter().chain(log.last().map(id)).max();
         }
@@ -185,22 +208,42 @@ impl Subscription {
             "earliest": earliest.map(|(_, id)| id),
             "latest": latest.map(|(_, id)| id),
         });
-        let (data, id) = (data.to_string(), self.all.assigned_id(self.position));
+        let (data, id) = (data.to_string(), self.0.all.assigned_id(self.0.position));
         let mut event = Event::new(&data);
-        if let Ok(event_type) = EventType::new(&self.all.config().gap_type) {
+        if let Ok(event_type) = EventType::new(&self.0.all.config().gap_type) {
             event = event.with_type(event_type);
         }
         if let Ok(id) = EventId::new(&id) {
             event = event.with_id(id);
         }
-        self.first = Some(event.into());
-        self.all.counts().gaps.inc();
+        self.0.first = Some(event.into());
+        self.0.all.counts().gaps.inc();
+    }
+}
+
+impl Deref for Cursors {
+    type Target = [Cursor];
+
+    fn deref(&self) -> &[Cursor] {
+        match self {
+            Self::One(cursor) => slice::from_ref(cursor),
+            Self::Several(cursors) => cursors,
+        }
+    }
+}
+
+impl DerefMut for Cursors {
+    fn deref_mut(&mut self) -> &mut [Cursor] {
+        match self {
+            Self::One(cursor) => slice::from_mut(cursor),
+            Self::Several(cursors) => cursors,
+        }
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
-        for cursor in &self.topics {
+        for cursor in self.0.topics.iter() {
             cursor.topic.subscribers.fetch_sub(1, Ordering::Relaxed);
         }
     }

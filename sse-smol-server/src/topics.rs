@@ -14,9 +14,9 @@ use event_listener::Event as Wake;
 use prometheus_client::metrics::counter::Counter;
 use sse_proto::{Event, EventId, EventType, InvalidValue};
 
-use crate::Subscription;
 use crate::courier::Round;
 use crate::history::{Entry, History, Log};
+use crate::{Frame, Subscription};
 
 /// How topics are kept.
 #[derive(Clone, Debug)]
@@ -149,6 +149,8 @@ struct Shared {
     run: String,
     registry: Mutex<Registry>,
     counts: Counts,
+    /// What was told last of where a subscription begins. Many begin where another one did.
+    start: Mutex<Option<(u64, Frame)>>,
 }
 
 /// What topics count.
@@ -229,6 +231,7 @@ impl Topics {
             run,
             registry: Mutex::default(),
             counts: Counts::default(),
+            start: Mutex::default(),
         }))
     }
 
@@ -239,6 +242,21 @@ impl Topics {
     pub(crate) fn assigned_id(&self, position: u64) -> String {
         // Of one length, so that ids are in order as texts, too.
         format!("{}-{position:012}", self.0.run)
+    }
+
+    /// An id without data, for subscribers to come back with.
+    pub(crate) fn start(&self, position: u64) -> Frame {
+        let mut start = self.0.start.lock().expect("nobody panics while holding this lock");
+        match &*start {
+            Some((known, frame)) if *known == position => frame.clone(),
+            _ => {
+                let id = self.assigned_id(position);
+                let id = EventId::new(&id).expect("assigned ids are without line ends");
+                let frame = Frame::from(Event::without_data().with_id(id));
+                *start = Some((position, frame.clone()));
+                frame
+            }
+        }
     }
 
     /// The position that an assigned id names.

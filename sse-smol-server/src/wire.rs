@@ -9,81 +9,88 @@
 //! another, or have its futures polled by something with wakers of its own. Whoever else waits for
 //! the queue leaves a waker here.
 
+mod rest;
+mod time;
+
 use std::convert::Infallible;
 use std::fmt;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use std::{future, mem};
 
 use http::StatusCode;
-use smol::future::FutureExt as _;
 use smol::io::AsyncRead as _;
 use smol::{Async, channel};
-use sse_proto::KeepAlive;
 
-use crate::courier::Batch;
 use crate::head::Framing;
+use crate::moment::Moment;
 use crate::queue::{Queue, Sent};
 use crate::server::Shared;
 use crate::{Closed, End, Frame};
 
+use self::rest::Resting;
+
 pub(crate) struct Wire {
     socket: Async<TcpStream>,
     pub(crate) peer: SocketAddr,
+    /// By which the clock knows it.
+    number: usize,
     pub(crate) shared: Arc<Shared>,
     /// Locked for moments, never across a wait.
     state: Mutex<State>,
 }
 
+/// What is held for as long as the connection is: the less, the better.
 #[derive(Default)]
 struct State {
-    /// What was read and belongs to the next request, or to this one's body.
-    input: Vec<u8>,
-    /// The request has a body that nobody has read yet, or not to its end.
-    body_unread: bool,
-    body_begun: bool,
-    /// The request asks for the head of the answer alone.
-    head_only: bool,
     queue: Queue,
+    /// The connection's task, to be woken when there is something for it to do.
+    driver: Option<Waker>,
+    /// When the clock is to wake it.
+    alarm: Option<Moment>,
+    /// When something was sent, of a stream that is to be kept alive.
+    last_sent: Option<Moment>,
+    /// A courier sends what is published.
+    rest: Option<Resting>,
+    /// How the request ended, once it has: nothing is written any more.
+    over: Option<Arc<Closed>>,
+    seldom: Option<Box<Seldom>>,
+    /// Bytes that came while a stream was open, and that nobody asked for.
+    ignored: u32,
     /// The status of the answer, once there is one.
     status: Option<StatusCode>,
     /// How the body is framed while it is an open event stream.
     stream: Option<Framing>,
     /// The stream's last frame is in the queue.
     finished: bool,
-    keep_alive: Option<KeepAlive<Instant>>,
-    /// A courier sends what is published.
-    rest: Option<Resting>,
-    /// What the socket said to a courier, for the driver.
-    broken: Option<io::Error>,
-    /// The driver's, to be woken when there is something to write.
-    driver: Option<Waker>,
+    /// The request has a body that nobody has read yet, or not to its end.
+    body_unread: bool,
+    body_begun: bool,
+    /// The request asks for the head of the answer alone.
+    head_only: bool,
     /// The driver is polling the handler, and looks at the queue when that returns.
     driving: bool,
-    /// Whoever waits for the queue to be empty.
-    waiting: Vec<Waker>,
-    /// How the request ended, once it has: nothing is written any more.
-    over: Option<Arc<Closed>>,
     /// The connection serves no request after this one.
     last: bool,
-    /// Bytes that came while a stream was open, and that nobody asked for.
-    ignored: usize,
+}
+
+/// What few connections need at a time.
+#[derive(Default)]
+struct Seldom {
+    /// What was read and belongs to the next request, or to this one's body.
+    input: Vec<u8>,
+    /// Whoever waits for the queue to be empty, or for the stream to be handed back.
+    waiting: Vec<Waker>,
     /// Who is to be told when the request is over.
     hooks: Vec<Hook>,
     token: Option<(channel::Sender<Infallible>, channel::Receiver<Infallible>)>,
-}
-
-struct Resting {
-    /// Everything up to here was sent.
-    position: u64,
-    /// Whoever waits for the stream to be handed back.
-    waker: Option<Waker>,
-    /// It is.
-    is_over: bool,
+    /// What the socket said to a courier, for the driver.
+    broken: Option<io::Error>,
 }
 
 pub(crate) type Hook = Box<dyn FnOnce(&Closed) + Send>;
@@ -95,14 +102,18 @@ const READ_AHEAD: usize = 4096;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// A peer may say so much while a stream is open.
-const MOST_IGNORED: usize = 64 << 10;
-
-/// Keep-alives more often than that keep busy, not alive.
-const SHORTEST_KEEP_ALIVE: Duration = Duration::from_millis(50);
+const MOST_IGNORED: u32 = 64 << 10;
 
 impl Wire {
-    pub(crate) fn new(socket: Async<TcpStream>, peer: SocketAddr, shared: Arc<Shared>) -> Self {
-        Self { socket, peer, shared, state: Mutex::default() }
+    pub(crate) fn new(
+        socket: Async<TcpStream>,
+        peer: SocketAddr,
+        shared: Arc<Shared>,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|wire| {
+            let number = shared.clock.enter(Weak::clone(wire));
+            Self { socket, peer, number, shared, state: Mutex::default() }
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -113,8 +124,11 @@ impl Wire {
     /// Begins the next request of the connection.
     pub(crate) fn begin_request(&self, has_body: bool, head_only: bool) {
         let mut state = self.state();
-        let input = std::mem::take(&mut state.input);
-        *state = State { input, body_unread: has_body, head_only, ..State::default() };
+        let (input, alarm) = (mem::take(&mut state.seldom().input), state.alarm);
+        let seldom = Box::new(Seldom { input, ..Seldom::default() });
+        *state = State { alarm, body_unread: has_body, head_only, ..State::default() };
+        state.seldom = Some(seldom);
+        state.tidy();
     }
 
     pub(crate) fn status(&self) -> Option<StatusCode> {
@@ -135,7 +149,7 @@ impl Wire {
     pub(crate) fn on_close(&self, hook: Hook) {
         let mut state = self.state();
         match state.over.clone() {
-            None => state.hooks.push(hook),
+            None => state.seldom().hooks.push(hook),
             Some(closed) => {
                 drop(state);
                 hook(&closed);
@@ -165,18 +179,20 @@ impl Wire {
         if state.over.is_some() {
             return channel::bounded(1).1;
         }
-        state.token.get_or_insert_with(|| channel::bounded(1)).1.clone()
+        state.seldom().token.get_or_insert_with(|| channel::bounded(1)).1.clone()
     }
 
     /// Tells everyone that the request is over.
     pub(crate) fn close(&self, closed: Closed) -> Arc<Closed> {
         let closed = Arc::new(closed);
         let mut state = self.state();
-        state.token = None;
         state.over = Some(Arc::clone(&closed));
-        state.waiting.drain(..).for_each(Waker::wake);
-        state.rest.take().and_then(|rest| rest.waker).into_iter().for_each(Waker::wake);
-        let hooks = std::mem::take(&mut state.hooks);
+        state.rest = None;
+        state.wake_waiting();
+        let seldom = state.seldom();
+        seldom.token = None;
+        let hooks = mem::take(&mut seldom.hooks);
+        state.tidy();
         drop(state);
         for hook in hooks {
             // One that panics does not keep the others from being called.
@@ -199,12 +215,12 @@ impl Wire {
 
     /// Notes that the body is about to be read. False if it was begun before.
     pub(crate) fn begin_body(&self) -> bool {
-        !std::mem::replace(&mut self.state().body_begun, true)
+        !mem::replace(&mut self.state().body_begun, true)
     }
 
     /// Whether something of the body has arrived.
     pub(crate) fn has_input(&self) -> bool {
-        !self.state().input.is_empty()
+        !self.state().input().is_empty()
     }
 
     pub(crate) fn body_is_read(&self) {
@@ -212,15 +228,12 @@ impl Wire {
     }
 
     /// Reads some more of what the peer says, behind what was read before.
-    pub(crate) async fn read_more(&self) -> Result<(), End> {
-        std::future::poll_fn(|cx| {
-            // Here it takes room on the stack, and not in each connection's future.
-            let mut piece = [0; READ_AHEAD];
-            let count = ready!(self.poll_piece(cx, &mut piece))?;
-            self.state().input.extend_from_slice(&piece[..count]);
-            Poll::Ready(Ok(()))
-        })
-        .await
+    pub(crate) fn poll_read(&self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        // Here it takes room on the stack, and not in each connection's future.
+        let mut piece = [0; READ_AHEAD];
+        let count = ready!(self.poll_piece(cx, &mut piece))?;
+        self.state().seldom().input.extend_from_slice(&piece[..count]);
+        Poll::Ready(Ok(()))
     }
 
     /// Some bytes from the peer, or what it means that there are no more.
@@ -238,24 +251,27 @@ impl Wire {
         if self.socket.get_ref().shutdown(Shutdown::Write).is_err() {
             return;
         }
-        let closed = async {
-            while self.read_more().await.is_ok() {
-                self.state().input.clear();
+        let end = Moment::now() + LINGER;
+        future::poll_fn(|cx| {
+            self.drive(cx);
+            while let Poll::Ready(read) = self.poll_read(cx) {
+                if read.is_err() {
+                    return Poll::Ready(());
+                }
+                self.state().seldom().input.clear();
             }
-        };
-        let late = async {
-            self.shared.clock.until(Instant::now() + LINGER).await;
-        };
-        closed.or(late).await;
+            self.poll_alarm(end).map(drop)
+        })
+        .await;
     }
 
     /// What was read: `take` says how much of it is used up.
     pub(crate) fn input<R>(&self, take: impl FnOnce(&[u8]) -> (usize, R)) -> R {
         let mut state = self.state();
-        let (used, result) = take(&state.input);
-        state.input.drain(..used);
-        if state.input.is_empty() {
-            state.input = Vec::new();
+        let (used, result) = take(state.input());
+        if let Some(seldom) = &mut state.seldom {
+            seldom.input.drain(..used);
+            state.tidy();
         }
         result
     }
@@ -280,13 +296,9 @@ impl Wire {
         state.last = true;
         // A body that nobody wanted is not waited for: what comes is ignored.
         state.body_unread = false;
-        state.keep_alive = self
-            .shared
-            .config
-            .keep_alive
-            .filter(|interval| !interval.is_zero())
-            .map(|interval| KeepAlive::new(interval.max(SHORTEST_KEEP_ALIVE), Instant::now()));
-        state.input = Vec::new();
+        state.last_sent = self.shared.config.keep_alive.map(|_| Moment::now());
+        state.seldom().input.clear();
+        state.tidy();
     }
 
     /// Queues frames of the event stream. False if there is no open stream.
@@ -302,11 +314,16 @@ impl Wire {
     /// Queues what tells the peer that the stream is whole.
     pub(crate) fn finish(&self) {
         let mut state = self.state();
-        state.keep_alive = None;
+        state.last_sent = None;
         if state.is_open() && state.stream == Some(Framing::Chunked) {
             state.push(Frame::raw(b"0\r\n\r\n".to_vec()));
         }
         state.finished = true;
+    }
+
+    /// Whether the kernel has taken everything.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.state().queue.is_empty()
     }
 
     /// Waits until the kernel has taken everything.
@@ -315,7 +332,7 @@ impl Wire {
     ///
     /// If the request is over before that.
     pub(crate) async fn flush(&self) -> Result<(), End> {
-        std::future::poll_fn(|cx| {
+        future::poll_fn(|cx| {
             let mut state = self.state();
             if state.over.is_some() {
                 return Poll::Ready(Err(End::PeerClosed));
@@ -324,9 +341,7 @@ impl Wire {
             if state.queue.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            if !state.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-                state.waiting.push(cx.waker().clone());
-            }
+            state.wait(cx);
             if !state.driving {
                 state.driver.iter().for_each(Waker::wake_by_ref);
             }
@@ -335,86 +350,22 @@ impl Wire {
         .await
     }
 
-    /// From here on, a courier sends what is published after a position.
-    pub(crate) fn begin_rest(&self, position: u64) {
-        self.state().rest = Some(Resting { position, waker: None, is_over: false });
+    /// Notes which task is the connection's.
+    pub(crate) fn drive(&self, cx: &Context<'_>) {
+        self.state().drive(cx);
     }
 
-    pub(crate) fn end_rest(&self) {
-        self.state().rest = None;
-    }
-
-    /// Ready when the courier has handed the stream back, with the position up to which all is sent.
-    pub(crate) fn poll_rest(&self, cx: &Context<'_>) -> Poll<Result<u64, End>> {
-        match &mut self.state().rest {
-            Some(rest) if rest.is_over => Poll::Ready(Ok(rest.position)),
-            Some(rest) => {
-                if !rest.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-                    rest.waker = Some(cx.waker().clone());
-                }
-                Poll::Pending
-            }
-            // The request is over.
-            None => Poll::Ready(Err(End::PeerClosed)),
-        }
-    }
-
-    /// The courier's part: writes what the stream has not got yet, or hands it back if that is not
-    /// all there is to do.
-    pub(crate) fn carry(&self, batch: &Batch) {
-        let mut state = self.state();
-        let Some(rest) = state.rest.as_ref().filter(|rest| !rest.is_over) else {
-            return;
-        };
-        let carried = batch.after(rest.position).filter(|_| {
-            // Others are framed otherwise, and are few.
-            state.queue.is_empty() && state.stream == Some(Framing::Chunked)
-        });
-        let Some(carried) = carried else {
-            return state.hand_back();
-        };
-        let Some(position) = carried.position() else {
-            return;
-        };
-        match self.socket.get_ref().write(carried.bytes) {
-            Ok(count) if count == carried.bytes.len() => state.queue.passed(carried.frames()),
-            Ok(count) if count > 0 => {
-                let now = Instant::now();
-                carried.frames().for_each(|frame| state.queue.push(frame.clone(), now));
-                state.queue.advance(count, Framing::Chunked);
-            }
-            Err(error) if !would_block(&error) => {
-                state.broken = Some(error);
-                return state.hand_back();
-            }
-            _ => return state.hand_back(),
-        }
-        if let Some(keep_alive) = &mut state.keep_alive {
-            keep_alive.sent(Instant::now());
-        }
-        if let Some(rest) = &mut state.rest {
-            rest.position = position;
-        }
-        if !state.queue.is_empty() {
-            state.hand_back();
-        }
-    }
-
-    /// Has the stream's own task go on.
-    pub(crate) fn hand_back(&self) {
-        self.state().hand_back();
-    }
-
-    /// Notes that the driver polls the handler now, and who it is. True if that is somebody else
-    /// than before.
-    pub(crate) fn begin_poll(&self, cx: &Context<'_>) -> bool {
+    /// Notes that the driver polls the handler now.
+    pub(crate) fn begin_poll(&self, cx: &Context<'_>) {
         let mut state = self.state();
         state.driving = true;
-        let new = !state.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker()));
-        if new {
-            state.driver = Some(cx.waker().clone());
-        }
-        new
+        state.drive(cx);
+    }
+
+    /// Wakes the connection's task.
+    pub(crate) fn wake(&self) {
+        let driver = self.state().driver.clone();
+        driver.into_iter().for_each(Waker::wake);
     }
 
     pub(crate) fn end_poll(&self) {
@@ -436,14 +387,12 @@ impl Wire {
     /// Writes as much of the queue as the kernel takes. Whoever empties the queue wakes those who
     /// wait for that.
     fn write(&self, state: &mut State) -> Result<(), End> {
-        if let Some(error) = state.broken.take() {
-            return Err(End::from_socket(error));
-        }
+        state.unbroken()?;
         // Outside of a stream all frames are raw, and any framing leaves them as they are.
         let framing = state.stream.unwrap_or(Framing::Chunked);
         state.queue.write(self.socket.get_ref(), framing).map_err(End::from_socket)?;
         if state.queue.is_empty() {
-            state.waiting.drain(..).for_each(Waker::wake);
+            state.wake_waiting();
         }
         Ok(())
     }
@@ -454,11 +403,11 @@ impl Wire {
     pub(crate) fn poll_peer(&self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
             let mut state = self.state();
-            if state.body_unread || state.input.len() >= READ_AHEAD {
+            if state.body_unread || state.input().len() >= READ_AHEAD {
                 return Poll::Pending;
             }
-            if let Some(error) = state.broken.take() {
-                return Poll::Ready(End::from_socket(error));
+            if let Err(end) = state.unbroken() {
+                return Poll::Ready(end);
             }
             // Asking for readiness costs no system call, where reading on every wake-up would.
             let mut piece = [0; READ_AHEAD];
@@ -468,74 +417,82 @@ impl Wire {
             };
             match read {
                 Ok(count) if state.stream.is_some() => {
-                    state.ignored += count;
+                    state.ignored += u32::try_from(count).unwrap_or(MOST_IGNORED);
                     if state.ignored > MOST_IGNORED {
                         return Poll::Ready(End::Unasked);
                     }
                 }
-                Ok(count) => state.input.extend_from_slice(&piece[..count]),
+                Ok(count) => state.seldom().input.extend_from_slice(&piece[..count]),
                 Err(end) => return Poll::Ready(end),
             }
         }
     }
-
-    /// When [`handle_time`](Self::handle_time) is to be called.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        let state = self.state();
-        match state.queue.waiting_since() {
-            Some(since) => Some(since + self.shared.config.write_timeout),
-            None => state.keep_alive.map(|keep_alive| keep_alive.poll_timeout()),
-        }
-    }
-
-    /// Does what time asks for: queues a keep-alive, or gives up a peer that has taken nothing for
-    /// too long.
-    pub(crate) fn handle_time(&self, now: Instant) -> Result<(), End> {
-        let mut state = self.state();
-        match state.queue.waiting_since() {
-            Some(since) if now >= since + self.shared.config.write_timeout => {
-                // The system calls a socket writable when much of its buffer is free. There may
-                // be room for less: then the peer is slow, not stuck.
-                self.write(&mut state)?;
-                if state.queue.waiting_since() == Some(since) {
-                    return Err(End::Stuck);
-                }
-            }
-            // A peer that has not taken the last bytes yet is not silent, it is slow.
-            Some(_) => {}
-            None => {
-                if state.keep_alive.as_mut().is_some_and(|due| due.handle_timeout(now)) {
-                    state.push(Frame::keep_alive());
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Neither is an error of the connection.
-fn would_block(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 impl State {
-    fn hand_back(&mut self) {
-        if let Some(rest) = &mut self.rest {
-            rest.is_over = true;
-            rest.waker.iter().for_each(Waker::wake_by_ref);
-        }
-    }
-
     fn is_open(&self) -> bool {
         self.stream.is_some() && !self.finished
     }
 
     fn push(&mut self, frame: Frame) {
-        let now = Instant::now();
-        if let Some(keep_alive) = &mut self.keep_alive {
-            keep_alive.sent(now);
-        }
+        let now = Moment::now();
+        self.last_sent = self.last_sent.map(|_| now);
         self.queue.push(frame, now);
+    }
+
+    fn drive(&mut self, cx: &Context<'_>) {
+        if !self.is_driver(cx) {
+            self.driver = Some(cx.waker().clone());
+        }
+    }
+
+    fn is_driver(&self, cx: &Context<'_>) -> bool {
+        self.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker()))
+    }
+
+    fn seldom(&mut self) -> &mut Seldom {
+        self.seldom.get_or_insert_default()
+    }
+
+    /// Gives back what is not needed any more.
+    fn tidy(&mut self) {
+        let needless = self.seldom.take_if(|seldom| {
+            let Seldom { input, waiting, hooks, token, broken } = &**seldom;
+            let at_all = input.is_empty() && waiting.is_empty() && hooks.is_empty();
+            at_all && token.is_none() && broken.is_none()
+        });
+        drop(needless);
+    }
+
+    fn input(&self) -> &[u8] {
+        self.seldom.as_ref().map_or(&[], |seldom| &seldom.input)
+    }
+
+    /// Has somebody woken when the queue is empty, or the stream handed back.
+    fn wait(&mut self, cx: &Context<'_>) {
+        let waiting = &mut self.seldom().waiting;
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+    }
+
+    fn wake_waiting(&mut self) {
+        if let Some(seldom) = &mut self.seldom {
+            seldom.waiting.drain(..).for_each(Waker::wake);
+        }
+    }
+
+    /// What the socket said to a courier.
+    fn unbroken(&mut self) -> Result<(), End> {
+        let broken = self.seldom.as_mut().and_then(|seldom| seldom.broken.take());
+        broken.map_or(Ok(()), |error| Err(End::from_socket(error)))
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        let alarm = self.state().alarm;
+        self.shared.clock.leave(self.number, alarm);
     }
 }
 

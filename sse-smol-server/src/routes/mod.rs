@@ -70,20 +70,18 @@ impl App {
             "/clock" => Box::pin(clock::serve(request)),
             "/score" => Box::pin(async move { self.score.serve(request).await }),
             "/metrics.json" => Box::pin(async move { self.system.serve(request).await }),
-            "/topics" => Box::pin(topics::serve_all(self, request)),
+            "/topics" => Box::pin(topics::serve_all(&self, request)),
             "/healthz" => Box::pin(health::healthz(request)),
             "/__hotreload" => Box::pin(async move { self.hot_reload.serve(request).await }),
             "/__hotreload.js" => Box::pin(async move { self.hot_reload.script(request).await }),
             "/metrics" => Box::pin(health::metrics(self, request)),
             path if path.starts_with(topics::BELOW) => Box::pin(topics::serve(self, request)),
             _ => Box::pin(async move {
-                match &self.files {
-                    Some(files) => files.serve(request).await,
-                    None => {
-                        let line = "The page / lists what there is.";
-                        request.respond(text(StatusCode::NOT_FOUND, line)).await
-                    }
+                if let Some(files) = &self.files {
+                    return files.serve(request).await;
                 }
+                let line = "The page / lists what there is.";
+                request.respond(text(StatusCode::NOT_FOUND, line)).await
             }),
         }
     }

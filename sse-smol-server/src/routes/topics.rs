@@ -9,9 +9,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::json;
 use serde_json::value::RawValue;
-use sse_smol_server::{
-    End, Publication, Request, Response, Start, Subscription, TopicError, not_allowed, text,
-};
+use sse_smol_server::{End, Publication, Request, Response, Start, TopicError, not_allowed, text};
 
 use super::query::{self, Query};
 use super::{Answer, App, typed};
@@ -23,11 +21,11 @@ const MOST_TOPICS: usize = 32;
 pub(super) const BELOW: &str = "/topics/";
 
 /// `GET /topics?topic=a&topic=b` subscribes to several; without topics, the list of all.
-pub(super) fn serve_all(app: Arc<App>, request: Request) -> Answer {
+pub(super) fn serve_all(app: &App, request: Request) -> Answer {
     let query = Query::of(&request);
     let names: Vec<&str> = query.all("topic").collect();
     if !names.is_empty() {
-        return subscribe(&app, &names, request);
+        return subscribe(app, &names, request);
     }
     let topics = app.topics.list().into_iter().map(|topic| {
         json!({
@@ -59,26 +57,23 @@ fn name(request: &Request) -> Cow<'_, str> {
 }
 
 fn subscribe(app: &App, names: &[&str], request: Request) -> Answer {
-    match subscription(app, names, &request) {
-        Ok(subscription) => {
-            Box::pin(async move { request.open().await?.follow(subscription).await })
-        }
-        Err(refusal) => Box::pin(request.respond(refusal)),
-    }
-}
-
-fn subscription(app: &App, names: &[&str], request: &Request) -> Result<Subscription, Response> {
     if names.len() > MOST_TOPICS {
         let line = format!("One stream follows at most {MOST_TOPICS} topics.");
-        return Err(text(StatusCode::BAD_REQUEST, &line));
+        return Box::pin(request.respond(text(StatusCode::BAD_REQUEST, &line)));
     }
-    let id = query::last_event_id(request);
+    let id = query::last_event_id(&request);
     let start = match id.as_str() {
         "" | "latest" => Start::Latest,
         "earliest" => Start::Earliest,
         id => Start::After(id),
     };
-    app.topics.subscribe(names, start).map_err(|error| refusal(&error))
+    match app.topics.subscribe(names, start) {
+        Ok(subscription) => Box::pin(async move {
+            let mut stream = request.open().await?;
+            stream.follow(subscription).await
+        }),
+        Err(error) => Box::pin(request.respond(refusal(&error))),
+    }
 }
 
 /// A publication as JSON. Data that is no string is sent as the JSON that it is.

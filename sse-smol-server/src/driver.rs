@@ -1,0 +1,78 @@
+//! What goes on beside a handler: one task for each connection polls it all.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use sse_proto::Event;
+
+use crate::moment::Moment;
+use crate::wire::Wire;
+use crate::{End, Frame};
+
+/// Polls what answers a request, and beside it does what goes on while that waits: watches the
+/// peer and the clock, writes what is left over, and sends the peer away when the server drains.
+// By hand, and not as an `async fn`, which would hold its arguments twice, for as long as a stream
+// is open.
+pub(crate) struct Driver<'w, F> {
+    wire: &'w Wire,
+    work: F,
+    /// When the stream is to end, once the server drains.
+    leave: Option<Moment>,
+}
+
+impl<'w, F> Driver<'w, F> {
+    pub(crate) const fn new(wire: &'w Wire, work: F) -> Self {
+        Self { wire, work, leave: None }
+    }
+}
+
+impl<F: Future + Unpin> Future for Driver<'_, F> {
+    /// What the work gives, or how the request ended before that.
+    type Output = Result<F::Output, End>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let wire = self.wire;
+        wire.begin_poll(cx);
+        let worked = Pin::new(&mut self.work).poll(cx);
+        wire.end_poll();
+        if let Poll::Ready(result) = worked {
+            return Poll::Ready(Ok(result));
+        }
+        if let Poll::Ready(end) = wire.poll_peer(cx) {
+            return Poll::Ready(Err(end));
+        }
+        if self.leave.is_none() && wire.shared.drain.has_begun() && wire.is_open() {
+            self.leave = Some(Moment::now() + send_away(wire, wire.shared.config.drain));
+        }
+        loop {
+            if let Poll::Ready(Err(end)) = wire.poll_flush(cx) {
+                return Poll::Ready(Err(end));
+            }
+            let deadline = wire.deadline().into_iter().chain(self.leave).min();
+            let now = ready!(deadline.map_or(Poll::Pending, |deadline| wire.poll_alarm(deadline)));
+            if self.leave.is_some_and(|leave| leave <= now) {
+                return Poll::Ready(Err(End::Drained));
+            }
+            // What it queues is written in the next round.
+            if let Err(end) = wire.handle_time(now) {
+                return Poll::Ready(Err(end));
+            }
+        }
+    }
+}
+
+/// Writes what is queued while no handler is there to wait for it.
+pub(crate) async fn flush(wire: &Wire) -> Result<(), End> {
+    Driver::new(wire, pin!(wire.flush())).await?
+}
+
+/// Tells a stream's peer to come back at a time of its own, and tells when the stream is to end:
+/// all within the window, one after the other.
+fn send_away(wire: &Wire, window: Duration) -> Duration {
+    let retry = 500 + fastrand::u64(..1500);
+    wire.push([Frame::from(Event::without_data().with_retry(retry))]);
+    // The last fifth is for those that are slow to take it.
+    window.mul_f64(0.8 * fastrand::f64())
+}

@@ -1,0 +1,35 @@
+//! Points in time that take half the room of an [`Instant`]. Each connection holds several.
+
+use std::num::NonZeroU64;
+use std::ops::Add;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+
+/// In nanoseconds, from one on, since some time of this process: there are 584 years of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Moment(NonZeroU64);
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+impl Moment {
+    pub(crate) fn now() -> Self {
+        Self(NonZeroU64::MIN) + START.elapsed()
+    }
+
+    /// For timers of others.
+    pub(crate) fn to_instant(self) -> Instant {
+        *START + Duration::from_nanos(self.0.get())
+    }
+
+    pub(crate) fn elapsed(self) -> Duration {
+        Duration::from_nanos(Self::now().0.get().saturating_sub(self.0.get()))
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}

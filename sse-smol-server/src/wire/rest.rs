@@ -1,0 +1,115 @@
+//! A stream's part while a [courier](crate::courier) serves it.
+
+use std::io::{self, Write as _};
+use std::task::{Context, Poll, Waker};
+
+use super::{State, Wire};
+use crate::End;
+use crate::courier::{Batch, Carried};
+use crate::head::Framing;
+use crate::moment::Moment;
+
+/// A stream that a courier serves.
+pub(super) struct Resting {
+    /// Everything up to here was sent, or is queued.
+    position: u64,
+    /// It is handed back.
+    is_over: bool,
+}
+
+impl Wire {
+    /// From here on, a courier sends what is published after a position.
+    pub(crate) fn begin_rest(&self, position: u64) {
+        self.state().rest = Some(Resting { position, is_over: false });
+    }
+
+    pub(crate) fn end_rest(&self) {
+        self.state().rest = None;
+    }
+
+    /// Ready when the courier has handed the stream back, with the position up to which it has got.
+    pub(crate) fn poll_rest(&self, cx: &Context<'_>) -> Poll<Result<u64, End>> {
+        let mut state = self.state();
+        match &state.rest {
+            Some(rest) if rest.is_over => Poll::Ready(Ok(rest.position)),
+            Some(_) => {
+                // The driver is woken anyway.
+                if !state.is_driver(cx) {
+                    state.wait(cx);
+                }
+                Poll::Pending
+            }
+            // The request is over.
+            None => Poll::Ready(Err(End::PeerClosed)),
+        }
+    }
+
+    /// The courier's part: writes what the stream has not got yet, and hands it back if that is not
+    /// all there is to do.
+    pub(crate) fn carry(&self, batch: &Batch) {
+        let mut state = self.state();
+        let Some(rest) = state.rest.as_ref().filter(|rest| !rest.is_over) else {
+            return;
+        };
+        // Something else may be left over, such as half a keep-alive.
+        let carried = batch.after(rest.position).filter(|_| state.queue.is_empty());
+        let Some(carried) = carried else {
+            return state.hand_back();
+        };
+        let Some(position) = carried.position() else {
+            return;
+        };
+        if let Err(error) = self.write_carried(&mut state, carried) {
+            state.seldom().broken = Some(error);
+            return state.hand_back();
+        }
+        let now = Moment::now();
+        state.last_sent = state.last_sent.map(|_| now);
+        if let Some(rest) = &mut state.rest {
+            rest.position = position;
+        }
+        if !state.queue.is_empty() {
+            state.hand_back();
+        }
+    }
+
+    /// Writes as much as the kernel takes, and queues the rest.
+    fn write_carried(&self, state: &mut State, carried: Carried<'_>) -> io::Result<()> {
+        let mut socket = self.socket.get_ref();
+        let queue = |state: &mut State| {
+            let now = Moment::now();
+            carried.frames().for_each(|frame| state.queue.push(frame.clone(), now));
+        };
+        if state.stream == Some(Framing::Close) {
+            queue(state);
+            return state.queue.write(socket, Framing::Close);
+        }
+        let written = match socket.write(carried.bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            written => written?,
+        };
+        if written == carried.bytes.len() {
+            state.queue.passed(carried.frames());
+        } else {
+            queue(state);
+            state.queue.advance(written, Framing::Chunked);
+        }
+        Ok(())
+    }
+
+    /// Has the stream's own task go on.
+    pub(crate) fn hand_back(&self) {
+        self.state().hand_back();
+    }
+}
+
+impl State {
+    fn hand_back(&mut self) {
+        if let Some(rest) = &mut self.rest {
+            rest.is_over = true;
+            self.driver.iter().for_each(Waker::wake_by_ref);
+            self.wake_waiting();
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! A connection's deadlines: keep-alives, and peers that take nothing.
+
+use std::task::Poll;
+
+use sse_proto::KeepAlive;
+
+use super::{State, Wire};
+use crate::moment::Moment;
+use crate::{End, Frame};
+
+impl Wire {
+    /// Ready when it is time, with the time that it is by then; otherwise the clock wakes the
+    /// connection's task. An alarm that is set for an earlier time stays, and is set anew when it
+    /// has gone off: so a deadline that each event moves is not set with each event.
+    pub(crate) fn poll_alarm(&self, at: Moment) -> Poll<Moment> {
+        let now = Moment::now();
+        if now >= at {
+            return Poll::Ready(now);
+        }
+        let mut state = self.state();
+        if !state.alarm.is_some_and(|set| now < set && set <= at) {
+            self.shared.clock.set(self.number, state.alarm.replace(at), at);
+        }
+        Poll::Pending
+    }
+
+    /// When [`handle_time`](Self::handle_time) is to be called.
+    pub(crate) fn deadline(&self) -> Option<Moment> {
+        let state = self.state();
+        match state.queue.waiting_since() {
+            Some(since) => Some(since + self.shared.config.write_timeout),
+            None => self.keep_alive(&state).map(|keep_alive| keep_alive.poll_timeout()),
+        }
+    }
+
+    /// Does what time asks for: queues a keep-alive, or gives up a peer that has taken nothing for
+    /// too long.
+    pub(crate) fn handle_time(&self, now: Moment) -> Result<(), End> {
+        let mut state = self.state();
+        match state.queue.waiting_since() {
+            Some(since) if now >= since + self.shared.config.write_timeout => {
+                // The system calls a socket writable when much of its buffer is free. There may
+                // be room for less: then the peer is slow, not stuck.
+                self.write(&mut state)?;
+                if state.queue.waiting_since() == Some(since) {
+                    return Err(End::Stuck);
+                }
+            }
+            // A peer that has not taken the last bytes yet is not silent, it is slow.
+            Some(_) => {}
+            None => {
+                if self.keep_alive(&state).is_some_and(|mut due| due.handle_timeout(now)) {
+                    state.push(Frame::keep_alive());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn keep_alive(&self, state: &State) -> Option<KeepAlive<Moment>> {
+        Some(KeepAlive::new(self.shared.config.keep_alive?, state.last_sent?))
+    }
+}
