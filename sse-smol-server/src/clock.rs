@@ -44,7 +44,9 @@ impl Clock {
                 draining = true;
                 let all: Vec<_> =
                     strong.roster().wires.iter().map(|(_, wire)| wire.clone()).collect();
-                all.iter().filter_map(Weak::upgrade).for_each(|wire| wire.wake());
+                for wire in all.iter().filter_map(Weak::upgrade) {
+                    wire.wake();
+                }
             }
             let next = strong.wake_due();
             drop(strong);
@@ -60,7 +62,7 @@ impl Clock {
 
     /// Wakes those whose time has come, and tells when the next one's does.
     fn wake_due(&self) -> Option<Moment> {
-        let mut due = Vec::new();
+        let mut due: Vec<Arc<Wire>> = Vec::new();
         let mut roster = self.roster();
         let now = Moment::now();
         let next = loop {
@@ -73,7 +75,9 @@ impl Clock {
             }
         };
         drop(roster);
-        due.iter().for_each(|wire: &Arc<Wire>| wire.wake());
+        for wire in due {
+            wire.wake();
+        }
         next
     }
 

@@ -20,6 +20,9 @@ use crate::server::Shared;
 use crate::wire::Wire;
 use crate::{Closed, End, Frame, Request};
 
+/// A connection's task holds the wire, and its place.
+const MINE: usize = 2;
+
 /// Serves one connection.
 #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
 pub(crate) fn serve<H, F>(
@@ -43,7 +46,6 @@ where
                     // If it asked for something before, that is in the log.
                     if mem::take(&mut first) {
                         AccessLog::new(&wire).report(end);
-                        wire.shut();
                     }
                     return;
                 }
@@ -74,8 +76,12 @@ where
             let again = !wire.is_last() && !wire.body_unread();
             log.report(end);
             if !answered {
-                // Also if somebody else still holds the stream.
-                return wire.shut();
+                // The last of those who hold the connection closes it. If that would be somebody
+                // else than this task, it is closed for them.
+                if Arc::strong_count(&wire) > MINE {
+                    wire.shut();
+                }
+                return;
             }
             if !again || !orderly || wire.shared.drain.has_begun() {
                 break;

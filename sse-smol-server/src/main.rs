@@ -54,8 +54,8 @@ fn run(args: &Args) -> Result<(), String> {
     let executor = Executor::new();
     let (running, stopped) = channel::bounded::<()>(1);
     thread::scope(|scope| {
-        // This thread accepts and listens to signals, and is not woken for anything else.
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+        // This thread is one of them: it accepts, and serves what it accepted.
+        for _ in 1..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| block_on(executor.run(stopped.recv())));
         }
         let drain = server.drain();
@@ -66,7 +66,7 @@ fn run(args: &Args) -> Result<(), String> {
             signals.next().await;
         };
         let serve = server.serve(&executor, move |request| Arc::clone(&app).handle(request));
-        block_on(serve.or(until_second_signal));
+        block_on(executor.run(serve.or(until_second_signal)));
         log::info!("stopping");
         drop(running);
     });

@@ -126,13 +126,33 @@ impl Request {
     /// An [`End`] to be passed on. Requests that no event stream can answer have got their answer
     /// then: `HEAD` the head, other methods 405, an `Accept` that excludes event streams 406.
     pub async fn open(self) -> Result<EventStream, End> {
-        let (wire, opened) = self.begin_stream();
-        wire.flush().await?;
-        opened.map_err(End::Answered)
+        self.open_with(None).await
     }
 
-    /// Queues the head of an event stream, or the answer to a request that none can answer.
-    fn begin_stream(self) -> (Arc<Wire>, Result<EventStream, StatusCode>) {
+    /// Like [`open`](Self::open), with first events that go out in the same write: for streams
+    /// that have something to say at once, such as what a client has missed.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
+    pub fn open_with(
+        self,
+        first: impl IntoIterator<Item = Frame> + Send,
+    ) -> impl Future<Output = Result<EventStream, End>> + Send {
+        async move {
+            let (wire, opened) = self.begin_stream(first);
+            wire.flush().await?;
+            opened.map_err(End::Answered)
+        }
+    }
+
+    /// Queues the head of an event stream and its first events, or the answer to a request that no
+    /// event stream can answer.
+    fn begin_stream(
+        self,
+        first: impl IntoIterator<Item = Frame>,
+    ) -> (Arc<Wire>, Result<EventStream, StatusCode>) {
         let method = self.method();
         let refusal = if method != Method::GET && method != Method::HEAD {
             Some(not_allowed("GET, HEAD"))
@@ -157,6 +177,7 @@ impl Request {
             return (wire, Err(StatusCode::OK));
         }
         wire.begin_stream(bytes, framing);
+        wire.push(first);
         let stream = EventStream::new(Arc::clone(&wire));
         (wire, Ok(stream))
     }

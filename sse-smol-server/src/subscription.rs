@@ -116,6 +116,26 @@ impl Subscription {
         self.0.position = position;
     }
 
+    /// Gives what there is to tell at once, the oldest first: for [`Request::open_with`].
+    ///
+    /// Of much, it gives some; and nothing if events were dropped before they could be read, which
+    /// [`next`](Self::next) then tells.
+    ///
+    /// ```
+    /// # use sse_smol_server::{End, Request, Subscription};
+    /// async fn resume(mut subscription: Subscription, request: Request) -> Result<(), End> {
+    ///     let missed = subscription.ready();
+    ///     request.open_with(missed).await?.follow(subscription).await
+    /// }
+    /// ```
+    ///
+    /// [`Request::open_with`]: crate::Request::open_with
+    pub fn ready(&mut self) -> Vec<Frame> {
+        let mut frames: Vec<Frame> = self.0.first.take().into_iter().collect();
+        frames.extend(self.read().unwrap_or_default());
+        frames
+    }
+
     /// What there is to read.
     pub(crate) fn read(&mut self) -> Result<Vec<Frame>, Lagged> {
         if let Some(first) = self.0.first.take() {

@@ -68,8 +68,9 @@ fn subscribe(app: &App, names: &[&str], request: Request) -> Answer {
         id => Start::After(id),
     };
     match app.topics.subscribe(names, start) {
-        Ok(subscription) => Box::pin(async move {
-            let mut stream = request.open().await?;
+        Ok(mut subscription) => Box::pin(async move {
+            let missed = subscription.ready();
+            let mut stream = request.open_with(missed).await?;
             stream.follow(subscription).await
         }),
         Err(error) => Box::pin(request.respond(refusal(&error))),
