@@ -52,8 +52,9 @@ impl Frame {
         id: Option<Box<[u8]>>,
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> Self {
-        const MOST_DIGITS: usize = 16;
-        let mut bytes = Vec::with_capacity(MOST_DIGITS + 2 + len + 2);
+        let digits = len.checked_ilog2().map_or(1, |bits| 1 + bits as usize / 4);
+        // To the byte, or making a box of it would copy it.
+        let mut bytes = Vec::with_capacity(digits + 2 + len + 2);
         write!(bytes, "{len:X}\r\n").expect("a Vec takes everything");
         let before = bytes.len();
         encode(&mut bytes);

@@ -26,8 +26,8 @@ impl Default for History {
 }
 
 /// So many events, or about so many bytes, are read at once.
-pub(crate) const BATCH_EVENTS: usize = 64;
-pub(crate) const BATCH_BYTES: usize = 256 << 10;
+pub(crate) const BATCH_EVENTS: usize = 128;
+pub(crate) const BATCH_BYTES: usize = 64 << 10;
 
 /// An event in the log.
 #[derive(Debug)]

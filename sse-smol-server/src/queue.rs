@@ -47,7 +47,7 @@ impl Sent {
 }
 
 /// So many frames go into one write.
-const FRAMES_AT_ONCE: usize = 32;
+const FRAMES_AT_ONCE: usize = 128;
 
 impl Queue {
     pub(crate) fn is_empty(&self) -> bool {

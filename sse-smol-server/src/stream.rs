@@ -9,12 +9,14 @@ use std::sync::Arc;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode, Version};
 use smol::channel;
+use smol::future::poll_once;
 use smol::stream::{Stream, StreamExt as _};
 
 use crate::courier::Rest;
 use crate::head::{
     Body, Framing, Head, Response, accepts_event_stream, replace, stream_head, text, whole,
 };
+use crate::history::{BATCH_BYTES, BATCH_EVENTS};
 use crate::input::{NoInput, read_body};
 use crate::wire::Wire;
 use crate::{End, Frame, Lagged, Subscription};
@@ -267,7 +269,8 @@ impl EventStream {
         self.wire.flush().await
     }
 
-    /// Sends whatever a stream yields, until it ends.
+    /// Sends whatever a stream yields, until it ends; what is ready at a time goes out together,
+    /// within limits.
     ///
     /// It is polled no faster than the client takes the events, and dropped as soon as the client
     /// is gone: a bounded channel sees backpressure first, and then that it is closed.
@@ -301,8 +304,26 @@ impl EventStream {
         S::Item: Into<Frame>,
     {
         let mut frames = std::pin::pin!(frames);
-        while let Some(frame) = frames.next().await {
-            self.send(frame).await?;
+        while let Some(first) = frames.next().await {
+            let first: Frame = first.into();
+            let mut bytes = first.encoded().len();
+            let mut ready = vec![first];
+            let mut ended = false;
+            while ready.len() < BATCH_EVENTS && bytes < BATCH_BYTES && !ended {
+                match poll_once(frames.next()).await {
+                    Some(Some(frame)) => {
+                        let frame = frame.into();
+                        bytes += frame.encoded().len();
+                        ready.push(frame);
+                    }
+                    Some(None) => ended = true,
+                    None => break,
+                }
+            }
+            self.send_all(ready).await?;
+            if ended {
+                break;
+            }
         }
         Ok(())
     }
