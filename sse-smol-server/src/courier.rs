@@ -132,9 +132,13 @@ impl Round {
         }
         let log = topic.log();
         let Ok(entries) = log.after(resting.position) else {
-            // Each of them has a place of its own in the log, or has lost it.
+            // Each of them has a place of its own in the log, or has lost it. Those who come back
+            // come back to the end.
+            resting.position = log.last_position();
             drop(log);
-            resting.streams.iter().for_each(|(_, stream)| stream.hand_back());
+            for (_, stream) in &resting.streams {
+                stream.hand_back();
+            }
             return None;
         };
         let mut batch = Batch { after: resting.position, ..Batch::default() };

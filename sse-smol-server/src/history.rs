@@ -100,6 +100,11 @@ impl Log {
         self.entries.back()
     }
 
+    /// The position of the last event that it has, or had.
+    pub(crate) fn last_position(&self) -> u64 {
+        self.last().map_or(self.evicted, |last| last.position)
+    }
+
     /// Where an event with this id, chosen by its publisher, stands.
     pub(crate) fn position_of(&self, own_id: &str) -> Option<u64> {
         self.own_ids.get(own_id).copied()

@@ -208,8 +208,7 @@ impl Topic {
 
     /// Whether the log has, or had, something after a position.
     pub(crate) fn has_more(&self, position: u64) -> bool {
-        let log = self.log();
-        log.last().map_or(log.evicted(), |last| last.position) > position
+        self.log().last_position() > position
     }
 
     /// Tells everyone that something was published.

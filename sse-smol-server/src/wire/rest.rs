@@ -27,20 +27,20 @@ impl Wire {
         self.state().rest = None;
     }
 
-    /// Ready when the courier has handed the stream back, with the position up to which it has got.
+    /// Ready when the courier has handed the stream back, with the position up to which it has got;
+    /// or when the request is over.
     pub(crate) fn poll_rest(&self, cx: &Context<'_>) -> Poll<Result<u64, End>> {
         let mut state = self.state();
         match &state.rest {
             Some(rest) if rest.is_over => Poll::Ready(Ok(rest.position)),
-            Some(_) => {
+            Some(_) if state.over.is_none() => {
                 // The driver is woken anyway.
                 if !state.is_driver(cx) {
                     state.wait(cx);
                 }
                 Poll::Pending
             }
-            // The request is over.
-            None => Poll::Ready(Err(End::PeerClosed)),
+            _ => Poll::Ready(Err(End::PeerClosed)),
         }
     }
 
@@ -51,6 +51,9 @@ impl Wire {
         let Some(rest) = state.rest.as_ref().filter(|rest| !rest.is_over) else {
             return;
         };
+        if state.over.is_some() {
+            return;
+        }
         // Something else may be left over, such as half a keep-alive.
         let carried = batch.after(rest.position).filter(|_| state.queue.is_empty());
         let Some(carried) = carried else {
