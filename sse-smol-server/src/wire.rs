@@ -1,9 +1,10 @@
 //! One connection's socket, what was read from it ahead of time, and what is still to be written.
 //!
-//! Two parties use it: the handler, which sends, and the connection, which drives the handler,
-//! keeps the stream alive and watches the peer. All that either of them writes goes through one
-//! queue of whole frames; so a send that is dropped half done tears nothing, and a keep-alive cannot
-//! end up inside an event.
+//! Three parties use it: the handler, which sends; the connection, which drives the handler,
+//! keeps the stream alive and watches the peer; and, while the handler waits for nothing but a
+//! topic, a courier. All that any of them writes goes through one queue of whole frames, or past it
+//! when it is empty; so a send that is dropped half done tears nothing, and a keep-alive cannot end
+//! up inside an event.
 //!
 //! The driver alone waits for the socket: a socket wakes one task, and the handler may well wait on
 //! another, or have its futures polled by something with wakers of its own. Whoever else waits for
@@ -479,6 +480,7 @@ impl State {
     fn wake_waiting(&mut self) {
         if let Some(seldom) = &mut self.seldom {
             seldom.waiting.drain(..).for_each(Waker::wake);
+            self.tidy();
         }
     }
 
