@@ -225,9 +225,11 @@ impl<'w> Rest<'w> {
     pub(crate) fn begin(wire: &'w Arc<Wire>, topic: &Arc<Topic>, position: u64) -> Option<Self> {
         let round = wire.shared.couriers.round(topic);
         let mut resting = round.resting();
-        if position < resting.position {
+        // Positions are those of all topics: to be behind others is not to have missed anything.
+        if position < resting.position && topic.has_more(position) {
             return None;
         }
+        let position = position.max(resting.position);
         if resting.streams.is_empty() {
             resting.position = position;
         }
