@@ -300,6 +300,10 @@ impl Wire {
         state.last_sent = self.shared.config.keep_alive.map(|_| Moment::now());
         state.seldom().input.clear();
         state.tidy();
+        if !state.driving {
+            // It has deadlines from now on.
+            state.driver.iter().for_each(Waker::wake_by_ref);
+        }
     }
 
     /// Queues frames of the event stream. False if there is no open stream.
@@ -391,8 +395,10 @@ impl Wire {
         state.unbroken()?;
         // Outside of a stream all frames are raw, and any framing leaves them as they are.
         let framing = state.stream.unwrap_or(Framing::Chunked);
+        // Of an empty queue nothing is to be told, and a stream at rest waits beside one.
+        let any = !state.queue.is_empty();
         state.queue.write(self.socket.get_ref(), framing).map_err(End::from_socket)?;
-        if state.queue.is_empty() {
+        if any && state.queue.is_empty() {
             state.wake_waiting();
         }
         Ok(())
