@@ -4,17 +4,19 @@
 mod support;
 
 use std::future::Future;
+use std::io::Read as _;
+use std::net::{SocketAddr, TcpStream};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smol::Timer;
-use sse_smol_server::{Config, Publication, Start, Topics, TopicsConfig};
+use sse_smol_server::{Config, History, Publication, Start, Topics, TopicsConfig};
 use support::subscriber::{Publisher, Subscriber, read_all_until, subscribers, wait_until};
-use support::{Binary, get, read_head, read_until, serve};
+use support::{Binary, PATIENCE, Running, get, read_head, read_until, send, serve};
 
 /// So many streams that each courier has some.
 fn some_for_each() -> usize {
@@ -123,4 +125,225 @@ fn a_stream_that_another_task_opens_is_kept_alive() {
     for _ in 0..2 {
         assert_eq!(read_until(&mut socket, "\n\n\r\n"), "3\r\n:\n\n\r\n");
     }
+}
+
+/// How a stream ended: why, its last id, and how many events were sent.
+type Told = (&'static str, Option<String>, u64);
+
+/// A server whose paths are topics, and what it tells of streams that end.
+fn follows(config: Config, topics: &Topics) -> (Running, mpsc::Receiver<Told>) {
+    let (ended, on_end) = mpsc::channel();
+    let topics = topics.clone();
+    let server = serve(config, move |request| {
+        let id = request.headers().get("last-event-id");
+        let id = id.map(|id| id.to_str().unwrap().to_owned());
+        let start = id.as_deref().map_or(Start::Latest, Start::After);
+        let names: Vec<&str> = request.path()[1..].split('+').collect();
+        let mut subscription = topics.subscribe(&names, start).unwrap();
+        let ended = ended.clone();
+        async move {
+            let mut stream = request.open_with(subscription.ready()).await?;
+            stream.on_close(move |closed| {
+                let id = closed.last_event_id.as_deref();
+                let id = id.map(|id| String::from_utf8(id.to_vec()).unwrap());
+                let _ = ended.send((closed.reason.label(), id, closed.events));
+            });
+            stream.follow(subscription).await
+        }
+    });
+    (server, on_end)
+}
+
+/// Topics that keep everything.
+fn unbounded() -> Topics {
+    let history = History { events: usize::MAX, bytes: usize::MAX, ..History::default() };
+    Topics::new(TopicsConfig { history, max_bytes: usize::MAX, ..TopicsConfig::default() })
+}
+
+/// Filler of a length that goes with the number, for events that end anywhere in a buffer.
+fn filled(number: usize, most: usize) -> String {
+    format!("{number} {}", "x".repeat(number * 7919 % most))
+}
+
+/// More than kernels hold of what nobody reads.
+const TOO_MUCH: usize = 24 << 20;
+
+/// Publishes until the kernels of those who do not read hold no more, and gives all that was.
+fn flood(topics: &Topics, name: &str) -> Vec<(String, String)> {
+    let (mut all, mut bytes) = (Vec::new(), 0);
+    while bytes < TOO_MUCH {
+        let data = filled(all.len(), 30_000);
+        bytes += data.len();
+        all.push((publish(topics, name, &data), data));
+        if all.len() % 8 == 0 {
+            // A courier is to bring most of it.
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    all
+}
+
+/// What the kernel does not take when the courier writes goes out as the client reads, and then the
+/// stream rests again.
+#[test]
+fn what_a_courier_could_not_write_comes_whole_and_once() {
+    for keep_alive in [None, Some(Duration::from_millis(50))] {
+        let topics = unbounded();
+        let (server, on_end) = follows(Config { keep_alive, ..Config::default() }, &topics);
+        let mut clients: Vec<_> =
+            (0..some_for_each()).map(|_| Subscriber::open(server.address, "/news")).collect();
+        let mut all: Vec<_> = flood(&topics, "news").into_iter().map(|(_, data)| data).collect();
+        read_all_until(&mut clients, "what was held up", |one| one.events.len() >= all.len());
+        let mut last_id = String::new();
+        for n in 0..20 {
+            last_id = publish(&topics, "news", &n.to_string());
+            all.push(n.to_string());
+            read_all_until(&mut clients, "an event", |one| one.events.len() >= all.len());
+        }
+        for client in &clients {
+            assert!(client.data() == all, "every event once, and in order");
+            assert_eq!(client.end, None);
+        }
+        // One that leaves while it rests is noticed at once.
+        let (count, events) = (clients.len(), all.len() as u64);
+        drop(clients);
+        for _ in 0..count {
+            let told = on_end.recv_timeout(PATIENCE).expect("the end is told");
+            assert_eq!(told, ("peer_closed", Some(last_id.clone()), events));
+        }
+    }
+}
+
+/// A client of HTTP/1.0, which knows of no chunks.
+fn open_old(address: SocketAddr, path: &str) -> TcpStream {
+    let mut socket = send(address, &format!("GET {path} HTTP/1.0\r\n\r\n"));
+    let head = read_head(&mut socket);
+    assert!(!head.contains("Transfer-Encoding"), "{head}");
+    socket
+}
+
+#[test]
+fn couriers_bring_no_chunks_to_whom_they_mean_nothing() {
+    let topics = unbounded();
+    let (server, on_end) = follows(silent(), &topics);
+    let mut clients: Vec<_> =
+        (0..some_for_each()).map(|_| open_old(server.address, "/news")).collect();
+    let mut new = Subscriber::open(server.address, "/news");
+    for client in &mut clients {
+        assert!(read_until(client, "\n\n").starts_with("id: "));
+    }
+    let mut id = String::new();
+    for n in 0..10 {
+        id = publish(&topics, "news", &n.to_string());
+        let event = format!("id: {id}\ndata: {n}\n\n");
+        for client in &mut clients {
+            assert_eq!(read_until(client, "\n\n"), event);
+        }
+        new.read_events(n + 1);
+    }
+    drop(new);
+    assert_eq!(on_end.recv_timeout(PATIENCE), Ok(("peer_closed", Some(id), 10)));
+    // And when the kernel does not take all of it.
+    let mut expected = String::new();
+    for (id, data) in flood(&topics, "news") {
+        expected += &format!("id: {id}\ndata: {data}\n\n");
+    }
+    for client in &mut clients {
+        let mut seen = vec![0; expected.len()];
+        client.read_exact(&mut seen).unwrap();
+        assert!(seen == expected.as_bytes(), "every event once, in order, and nothing between");
+    }
+}
+
+/// Traffic of couriers is traffic.
+#[test]
+fn what_couriers_bring_puts_keep_alives_off() {
+    let topics = unbounded();
+    let config = Config { keep_alive: Some(Duration::from_secs(1)), ..Config::default() };
+    let (server, _on_end) = follows(config, &topics);
+    let mut client = Subscriber::open(server.address, "/news");
+    for n in 0..20 {
+        publish(&topics, "news", &n.to_string());
+        client.read_events(n + 1);
+        thread::sleep(Duration::from_millis(100));
+    }
+    assert!(!client.text.windows(3).any(|bytes| bytes == b":\n\n"), "a comment in traffic");
+    client.read_until("a comment in silence", |one| one.text.ends_with(b"\n\n:\n\n"));
+}
+
+/// Clients that come and go, slow and fast ones, of one topic and of several, over two couriers or
+/// more: each gets every event once, in order, whoever wrote it.
+#[test]
+fn whoever_comes_and_goes_misses_nothing() {
+    const EVENTS: usize = 3000;
+    let topics = unbounded();
+    let config = Config { keep_alive: Some(Duration::from_millis(50)), ..Config::default() };
+    let (server, _on_end) = follows(config, &topics);
+    let address = server.address;
+    let before = publish(&topics, "other", "before all");
+    thread::scope(|scope| {
+        let publishing: Vec<_> = ["a", "b"]
+            .map(|name| {
+                let topics = &topics;
+                scope.spawn(move || {
+                    for n in 0..EVENTS {
+                        publish(topics, name, &filled(n, 2000));
+                        if n % 50 < 10 {
+                            thread::sleep(Duration::from_micros(n as u64 % 500));
+                        }
+                    }
+                })
+            })
+            .into();
+        let clients: Vec<_> = (0..12)
+            .map(|number| {
+                let before = &before;
+                let path = ["/a", "/b", "/a+b"][number % 3];
+                scope.spawn(move || {
+                    let mut last = before.clone();
+                    let mut seen: Vec<String> = Vec::new();
+                    let count = if number % 3 == 2 { 2 * EVENTS } else { EVENTS };
+                    let start = Instant::now();
+                    while seen.len() < count {
+                        assert!(start.elapsed() < 3 * PATIENCE, "{} of {count}", seen.len());
+                        let mut client = Subscriber::resume(address, path, &last);
+                        // Some stay, some go now and then.
+                        let enough = if number < 6 { count } else { 1 + seen.len() % 300 };
+                        while client.events.len() < enough
+                            && seen.len() + client.events.len() < count
+                        {
+                            let most = if number % 2 == 0 { 1000 } else { usize::MAX };
+                            if client.take(most) == 0 || number % 4 == 0 {
+                                thread::sleep(Duration::from_micros(200));
+                            }
+                            assert_eq!(client.end, None);
+                            assert!(start.elapsed() < 3 * PATIENCE, "{} of {count}", seen.len());
+                        }
+                        last = client.events.last().unwrap().id.clone();
+                        seen.extend(client.events.into_iter().map(|event| event.data));
+                    }
+                    (number, seen)
+                })
+            })
+            .collect();
+        for publisher in publishing {
+            publisher.join().unwrap();
+        }
+        let expected: Vec<String> = (0..EVENTS).map(|n| filled(n, 2000)).collect();
+        for client in clients {
+            let (number, mut seen) = client.join().unwrap();
+            if number % 3 == 2 {
+                // Both are there, each in its order.
+                let mut next = [0, 0];
+                for data in &seen {
+                    let topic = usize::from(expected.get(next[0]) != Some(data));
+                    assert!(expected.get(next[topic]) == Some(data), "{number}: {next:?}");
+                    next[topic] += 1;
+                }
+                seen.clear();
+            } else {
+                assert!(seen == expected, "{number}: every event once, and in order");
+            }
+        }
+    });
 }
