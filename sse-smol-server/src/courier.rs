@@ -59,9 +59,10 @@ const WRITES_AT_ONCE: usize = 32;
 
 impl Couriers {
     /// As many as can work at a time, and what they are to [`work`] on.
-    pub(crate) fn new() -> (Self, Vec<Receiver<Errand>>) {
+    pub(crate) fn new() -> (Self, Vec<Desk>) {
         let count = thread::available_parallelism().map_or(1, usize::from);
-        let (errands, desks) = iter::repeat_with(channel::unbounded).take(count).unzip();
+        let channels = iter::repeat_with(channel::unbounded).take(count);
+        let (errands, desks) = channels.map(|(errands, desk)| (errands, Desk(desk))).unzip();
         (Self { errands, next: AtomicUsize::new(0) }, desks)
     }
 
@@ -86,9 +87,21 @@ impl Couriers {
     }
 }
 
+/// Where a courier's errands come in.
+#[derive(Debug)]
+pub(crate) struct Desk(Receiver<Errand>);
+
+impl Drop for Desk {
+    /// What is left here would hold itself: an errand has a round, and that knows the way here.
+    fn drop(&mut self) {
+        self.0.close();
+        while self.0.try_recv().is_ok() {}
+    }
+}
+
 /// What a courier does, for as long as there is anybody who could need it.
-pub(crate) async fn work(errands: Receiver<Errand>) {
-    while let Ok(Errand { topic, round }) = errands.recv().await {
+pub(crate) async fn work(desk: Desk) {
+    while let Ok(Errand { topic, round }) = desk.0.recv().await {
         // Before looking into the log: for what is published from here on there is another call.
         round.called.swap(false, Ordering::AcqRel);
         let Some(batch) = round.next_batch(&topic) else {
@@ -124,6 +137,11 @@ impl Round {
         }
     }
 
+    /// Sets it apart from all others, for as long as it is there.
+    fn number(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
     /// What is to be carried now.
     fn next_batch(&self, topic: &Topic) -> Option<Batch> {
         let mut resting = self.resting();
@@ -141,7 +159,7 @@ impl Round {
             }
             return None;
         };
-        let mut batch = Batch { after: resting.position, ..Batch::default() };
+        let mut batch = Batch { round: self.number(), after: resting.position, ..Batch::default() };
         for entry in entries {
             if batch.events.len() == BATCH_EVENTS || batch.bytes.len() >= BATCH_BYTES {
                 batch.is_cut_short = true;
@@ -173,6 +191,8 @@ impl Round {
 /// Events that are carried to many streams.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
+    /// For whose streams it is.
+    pub(crate) round: usize,
     /// The position before them.
     after: u64,
     /// Their positions, and where in `bytes` they begin.
@@ -233,7 +253,7 @@ impl<'w> Rest<'w> {
         if resting.streams.is_empty() {
             resting.position = position;
         }
-        wire.begin_rest(position);
+        wire.begin_rest(round.number(), position);
         let place = resting.streams.insert(Arc::clone(wire));
         drop(resting);
         // The call for what was published just now may have come before there was anybody.
@@ -259,7 +279,32 @@ impl Drop for Rest<'_> {
         let mut resting = self.round.resting();
         // To be dropped without the lock.
         let stream = resting.streams.try_remove(self.place);
+        if resting.streams.is_empty() && resting.streams.capacity() > WRITES_AT_ONCE {
+            // A crowd has left.
+            resting.streams = Slab::new();
+        }
         drop(resting);
         drop(stream);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Start, Topics, TopicsConfig};
+
+    #[test]
+    fn errands_that_nobody_does_any_more_hold_nothing() {
+        let (couriers, desks) = Couriers::new();
+        let topics = Topics::new(TopicsConfig::default());
+        let subscription = topics.subscribe(&["news"], Start::Latest).unwrap();
+        let (topic, _) = subscription.only_topic().unwrap();
+        let (topic, left) = (Arc::clone(topic), Arc::downgrade(topic));
+        couriers.round(&topic).call(&topic);
+        drop((subscription, topics, topic));
+        assert!(left.upgrade().is_some(), "the errand is on the desk");
+        drop(desks);
+        assert!(left.upgrade().is_none());
+        drop(couriers);
     }
 }

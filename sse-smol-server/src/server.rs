@@ -6,12 +6,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use smol::channel::Receiver;
 use smol::future::FutureExt as _;
 use smol::{Async, Executor, Timer};
 
 use crate::clock::Clock;
-use crate::courier::{self, Couriers, Errand};
+use crate::courier::{self, Couriers, Desk};
 use crate::metrics::Metrics;
 use crate::peers::{Peers, Slot};
 use crate::wire::Wire;
@@ -81,7 +80,7 @@ pub struct Server {
     listener: Async<TcpListener>,
     shared: Arc<Shared>,
     /// The couriers'.
-    desks: Vec<Receiver<Errand>>,
+    desks: Vec<Desk>,
 }
 
 /// What all connections of a server share.

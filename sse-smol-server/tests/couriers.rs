@@ -246,7 +246,7 @@ fn couriers_bring_no_chunks_to_whom_they_mean_nothing() {
     // And when the kernel does not take all of it.
     let mut expected = String::new();
     for (id, data) in flood(&topics, "news") {
-        expected += &format!("id: {id}\ndata: {data}\n\n");
+        expected.extend(["id: ", &id, "\ndata: ", &data, "\n\n"]);
     }
     for client in &mut clients {
         let mut seen = vec![0; expected.len()];

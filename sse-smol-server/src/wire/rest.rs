@@ -11,6 +11,8 @@ use crate::moment::Moment;
 
 /// A stream that a courier serves.
 pub(super) struct Resting {
+    /// With whom. A courier may be on its way to a stream that has come to rest elsewhere since.
+    round: usize,
     /// Everything up to here was sent, or is queued.
     position: u64,
     /// It is handed back.
@@ -19,8 +21,8 @@ pub(super) struct Resting {
 
 impl Wire {
     /// From here on, a courier sends what is published after a position.
-    pub(crate) fn begin_rest(&self, position: u64) {
-        self.state().rest = Some(Resting { position, is_over: false });
+    pub(crate) fn begin_rest(&self, round: usize, position: u64) {
+        self.state().rest = Some(Resting { round, position, is_over: false });
     }
 
     pub(crate) fn end_rest(&self) {
@@ -48,10 +50,12 @@ impl Wire {
     /// all there is to do.
     pub(crate) fn carry(&self, batch: &Batch) {
         let mut state = self.state();
-        let Some(rest) = state.rest.as_ref().filter(|rest| !rest.is_over) else {
+        let rests = |rest: &&Resting| !rest.is_over && rest.round == batch.round;
+        let Some(rest) = state.rest.as_ref().filter(rests) else {
             return;
         };
-        if state.over.is_some() {
+        // Nothing follows the last chunk.
+        if state.over.is_some() || !state.is_open() {
             return;
         }
         // Something else may be left over, such as half a keep-alive.
