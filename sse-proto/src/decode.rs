@@ -9,7 +9,7 @@ use core::mem;
 #[cfg(feature = "alloc")]
 use crate::Limits;
 use crate::fields::Fields;
-use crate::line_end::Lines;
+use crate::line_end::{self, Lines};
 use crate::{
     Buffer, Event, EventId, EventTooLarge, Field, Growing, InvalidLastEventId, Lent, Lexer, Text,
     Token,
@@ -176,7 +176,7 @@ impl<B: Buffer> Decoder<B> {
         &'e mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
-        self.next_event_with_comments(input, |_, _| {})
+        self.next_block(input, None::<fn(&'i [u8], bool)>)
     }
 
     /// The same, and comments on the way to the event, as they come: `on_comment` is given what
@@ -204,6 +204,16 @@ impl<B: Buffer> Decoder<B> {
         input: &mut &'i [u8],
         on_comment: impl FnMut(&'i [u8], bool),
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
+        self.next_block(input, Some(on_comment))
+    }
+
+    #[allow(clippy::inline_always)] // as above
+    #[inline(always)]
+    fn next_block<'e, 'i: 'e>(
+        &'e mut self,
+        input: &mut &'i [u8],
+        on_comment: Option<impl FnMut(&'i [u8], bool)>,
+    ) -> Result<Option<Event<'e>>, EventTooLarge> {
         if self.held {
             self.held_block(input, on_comment)
         } else {
@@ -217,9 +227,12 @@ impl<B: Buffer> Decoder<B> {
     fn new_block<'e, 'i: 'e>(
         &'e mut self,
         input: &mut &'i [u8],
-        on_comment: impl FnMut(&'i [u8], bool),
+        mut on_comment: Option<impl FnMut(&'i [u8], bool)>,
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
         if !input.starts_with(b"data:") {
+            if input.first() == Some(&b':') && self.lexer.at_line() {
+                pass_comments(input, &mut on_comment);
+            }
             if input.is_empty() {
                 return Ok(None);
             }
@@ -259,13 +272,20 @@ impl<B: Buffer> Decoder<B> {
         &'e mut self,
         data: Option<&'i [u8]>,
         input: &mut &'i [u8],
-        mut on_comment: impl FnMut(&'i [u8], bool),
+        mut on_comment: Option<impl FnMut(&'i [u8], bool)>,
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
         let mut rest = *input;
         let mut block = Borrowed { data, ..Borrowed::default() };
         while let Some(token) = self.lexer.next_token(&mut rest) {
             match token {
-                Token::Value { field: Field::Comment, bytes, end } => on_comment(bytes, end),
+                Token::Value { field: Field::Comment, bytes, end } => {
+                    if let Some(on_comment) = &mut on_comment {
+                        on_comment(bytes, end);
+                    }
+                    if !end {
+                        break;
+                    }
+                }
                 Token::Value { field, bytes, end } => {
                     if !(end && self.lend(&mut block, field, bytes)) {
                         *input = rest;
@@ -283,8 +303,8 @@ impl<B: Buffer> Decoder<B> {
                         return Ok(Some(self.lent_event(block.event_type, data, block.id)));
                     }
                     block = Borrowed::default();
-                    if rest.len() > 64 && rest[0] == b':' {
-                        rest = pass_comments(rest, &mut on_comment);
+                    if rest.first() == Some(&b':') && self.lexer.at_line() {
+                        pass_comments(&mut rest, &mut on_comment);
                     }
                 }
             }
@@ -390,16 +410,17 @@ impl<B: Buffer> Decoder<B> {
     }
 }
 
-/// Comments and blank lines between events: what there is when a stream is silent.
+/// Takes comments and blank lines off the front of a chunk: what there is when a stream is silent.
 #[inline(never)]
-fn pass_comments<'i>(chunk: &'i [u8], mut on_comment: impl FnMut(&'i [u8], bool)) -> &'i [u8] {
-    let mut lines = Lines::new(chunk);
-    while let [b':' | b'\r' | b'\n', ..] = lines.rest() {
-        match lines.next() {
-            None => break,
-            Some([]) => {}
-            Some(comment) => on_comment(&comment[1..], true),
+fn pass_comments<'i>(chunk: &mut &'i [u8], on_comment: &mut Option<impl FnMut(&'i [u8], bool)>) {
+    let rest = &chunk[line_end::comments(chunk)..];
+    if let Some(on_comment) = on_comment {
+        let mut lines = Lines::new(chunk);
+        while lines.rest().len() > rest.len() {
+            if let Some([_, comment @ ..]) = lines.next() {
+                on_comment(comment, true);
+            }
         }
     }
-    lines.rest()
+    *chunk = rest;
 }

@@ -147,6 +147,12 @@ impl Lexer {
         token
     }
 
+    /// Whether a line begins here, and it is not the first.
+    #[inline]
+    pub(crate) fn at_line(&self) -> bool {
+        matches!(self.state, State::Line)
+    }
+
     /// The same for an input that begins with the name of data and its colon. Data is mostly long,
     /// types, ids and comments are not, and so it is searched in another way.
     #[allow(clippy::inline_always)] // as above

@@ -58,6 +58,42 @@ pub(crate) fn find_far(bytes: &[u8]) -> Option<usize> {
     memchr2(b'\r', b'\n', rest).map(|at| bytes.len() - rest.len() + at)
 }
 
+/// How many bytes of a chunk, which begins with a line, are comments and blank lines that end in it;
+/// the last line or two may be missing.
+///
+/// What lines begin with is looked at for all of a word at once. One search for each line's end would
+/// wait for the last.
+#[inline]
+pub(crate) fn comments(chunk: &[u8]) -> usize {
+    const LOW: u64 = 0x7F * ONES;
+    // The high bit of each byte that is another; of the rest nothing is known.
+    let unlike = |word: u64, byte: u8| {
+        let differ = word ^ (u64::from(byte) * ONES);
+        ((differ & LOW) + LOW) | differ
+    };
+    // Whether a CR at the end is all of a line end is for whoever has the next chunk.
+    let chunk = chunk.strip_suffix(b"\r").unwrap_or(chunk);
+    let (mut line, mut at) = (0, 0);
+    // Whether the word begins with a line.
+    let mut first = 0x80;
+    for word in chunk.chunks_exact(8) {
+        let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
+        let within = unlike(word, b'\n') & unlike(word, b'\r');
+        let ends = !within & !LOW;
+        let lines = (ends << 8) | first;
+        let others = lines & within & unlike(word, b':');
+        if others != 0 {
+            return at + others.trailing_zeros() as usize / 8;
+        }
+        if lines != 0 {
+            line = at + lines.ilog2() as usize / 8;
+        }
+        first = ends >> 56;
+        at += 8;
+    }
+    if first == 0 { line } else { at }
+}
+
 /// The lines of a chunk whose ends are in it, which is what to ask for where many are expected.
 pub(crate) struct Lines<'i> {
     ends: LineEnds<'i>,

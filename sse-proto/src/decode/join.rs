@@ -15,7 +15,7 @@ impl<B: Buffer> Decoder<B> {
     pub(super) fn held_block<'e, 'i: 'e>(
         &'e mut self,
         input: &mut &'i [u8],
-        on_comment: impl FnMut(&'i [u8], bool),
+        on_comment: Option<impl FnMut(&'i [u8], bool)>,
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
         if self.yielded {
             self.clear_yielded();
@@ -51,11 +51,15 @@ impl<B: Buffer> Decoder<B> {
         mut block: Borrowed<'i>,
         mut first: Option<Token<'i>>,
         input: &mut &'i [u8],
-        mut on_comment: impl FnMut(&'i [u8], bool),
+        mut on_comment: Option<impl FnMut(&'i [u8], bool)>,
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
         while let Some(token) = first.take().or_else(|| self.lexer.next_token(input)) {
             match token {
-                Token::Value { field: Field::Comment, bytes, end } => on_comment(bytes, end),
+                Token::Value { field: Field::Comment, bytes, end } => {
+                    if let Some(on_comment) = &mut on_comment {
+                        on_comment(bytes, end);
+                    }
+                }
                 Token::Value { field, bytes, end } => {
                     self.value(&mut block, field, bytes, end)?;
                     if !end {
