@@ -230,8 +230,8 @@ impl<B: Buffer> Decoder<B> {
         mut on_comment: Option<impl FnMut(&'i [u8], bool)>,
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
         if !input.starts_with(b"data:") {
-            if input.first() == Some(&b':') && self.lexer.at_line() {
-                pass_comments(input, &mut on_comment);
+            if self.lexer.at_comment(input) {
+                self.pass_comments(input, &mut on_comment);
             }
             if input.is_empty() {
                 return Ok(None);
@@ -303,8 +303,8 @@ impl<B: Buffer> Decoder<B> {
                         return Ok(Some(self.lent_event(block.event_type, data, block.id)));
                     }
                     block = Borrowed::default();
-                    if rest.first() == Some(&b':') && self.lexer.at_line() {
-                        pass_comments(&mut rest, &mut on_comment);
+                    if self.lexer.at_comment(rest) {
+                        self.pass_comments(&mut rest, &mut on_comment);
                     }
                 }
             }
@@ -330,6 +330,36 @@ impl<B: Buffer> Decoder<B> {
             mem::take(&mut self.id_is_news),
             self.retry.filter(|_| mem::take(&mut self.retry_is_news)),
         )
+    }
+
+    /// Takes comments between events, and blank lines among them, off the front of the input: what
+    /// there is when a stream is silent.
+    #[inline(never)]
+    fn pass_comments<'i>(
+        &mut self,
+        input: &mut &'i [u8],
+        on_comment: &mut Option<impl FnMut(&'i [u8], bool)>,
+    ) {
+        loop {
+            if self.lexer.at_line() {
+                let rest = &input[line_end::comments(input)..];
+                if let Some(on_comment) = on_comment {
+                    let mut lines = Lines::new(input);
+                    while lines.rest().len() > rest.len() {
+                        if let Some([_, comment @ ..]) = lines.next() {
+                            on_comment(comment, true);
+                        }
+                    }
+                }
+                *input = rest;
+            }
+            let Some((bytes, end)) = self.lexer.next_comment(input) else { return };
+            if let Some(on_comment) = on_comment {
+                if end || !bytes.is_empty() {
+                    on_comment(bytes, end);
+                }
+            }
+        }
     }
 
     /// A line that lies in the chunk stays there, if there is nothing to be said against it.
@@ -408,19 +438,4 @@ impl<B: Buffer> Decoder<B> {
         self.yielded = false;
         self.held = self.data.is_large();
     }
-}
-
-/// Takes comments and blank lines off the front of a chunk: what there is when a stream is silent.
-#[inline(never)]
-fn pass_comments<'i>(chunk: &mut &'i [u8], on_comment: &mut Option<impl FnMut(&'i [u8], bool)>) {
-    let rest = &chunk[line_end::comments(chunk)..];
-    if let Some(on_comment) = on_comment {
-        let mut lines = Lines::new(chunk);
-        while lines.rest().len() > rest.len() {
-            if let Some([_, comment @ ..]) = lines.next() {
-                on_comment(comment, true);
-            }
-        }
-    }
-    *chunk = rest;
 }

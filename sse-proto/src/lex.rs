@@ -147,12 +147,6 @@ impl Lexer {
         token
     }
 
-    /// Whether a line begins here, and it is not the first.
-    #[inline]
-    pub(crate) fn at_line(&self) -> bool {
-        matches!(self.state, State::Line)
-    }
-
     /// The same for an input that begins with the name of data and its colon. Data is mostly long,
     /// types, ids and comments are not, and so it is searched in another way.
     #[allow(clippy::inline_always)] // as above
@@ -238,6 +232,40 @@ impl Lexer {
             State::Value(field)
         };
         (!value.is_empty()).then_some(Token::Value { field, bytes: value, end: false })
+    }
+
+    /// Whether a line begins here, and it is known that no byte of the one before is left.
+    #[inline]
+    pub(crate) fn at_line(&self) -> bool {
+        matches!(self.state, State::Line)
+    }
+
+    /// Whether a comment is what comes, or more of one.
+    #[inline]
+    pub(crate) fn at_comment(&self, input: &[u8]) -> bool {
+        match self.state {
+            State::Line => input.first() == Some(&b':'),
+            State::Value(Field::Comment) => !input.is_empty(),
+            _ => false,
+        }
+    }
+
+    /// A comment or more of one, if that is what comes, and whether it is the end of it.
+    #[inline]
+    pub(crate) fn next_comment<'i>(&mut self, input: &mut &'i [u8]) -> Option<(&'i [u8], bool)> {
+        if !self.at_comment(input) {
+            return None;
+        }
+        let chunk = *input;
+        let start = usize::from(self.at_line());
+        if let Some(at) = line_end::find::<true>(chunk) {
+            self.state = State::Line;
+            self.end_line(input, at);
+            return Some((&chunk[start..at], true));
+        }
+        *input = &[];
+        self.state = State::Value(Field::Comment);
+        Some((&chunk[start..], false))
     }
 
     /// More of a line of data, if that is what comes, and whether it is the end of it.
