@@ -230,11 +230,14 @@ impl<B: Buffer> Decoder<B> {
         mut on_comment: Option<impl FnMut(&'i [u8], bool)>,
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
         if !input.starts_with(b"data:") {
-            if self.lexer.at_comment(input) {
-                self.pass_comments(input, &mut on_comment);
-            }
             if input.is_empty() {
                 return Ok(None);
+            }
+            if self.lexer.at_comment(input) {
+                *input = self.pass_comments(input, &mut on_comment);
+                if input.is_empty() {
+                    return Ok(None);
+                }
             }
             return self.lent_block(None, input, on_comment);
         }
@@ -304,7 +307,7 @@ impl<B: Buffer> Decoder<B> {
                     }
                     block = Borrowed::default();
                     if self.lexer.at_comment(rest) {
-                        self.pass_comments(&mut rest, &mut on_comment);
+                        rest = self.pass_comments(rest, &mut on_comment);
                     }
                 }
             }
@@ -332,28 +335,23 @@ impl<B: Buffer> Decoder<B> {
         )
     }
 
-    /// Takes comments between events, and blank lines among them, off the front of the input: what
-    /// there is when a stream is silent.
+    /// Comments between events, and blank lines among them: what there is when a stream is silent. The
+    /// input goes in and out as a value, so that the caller's stays in registers.
     #[inline(never)]
     fn pass_comments<'i>(
         &mut self,
-        input: &mut &'i [u8],
+        mut input: &'i [u8],
         on_comment: &mut Option<impl FnMut(&'i [u8], bool)>,
-    ) {
+    ) -> &'i [u8] {
         loop {
             if self.lexer.at_line() {
-                let rest = &input[line_end::comments(input)..];
-                if let Some(on_comment) = on_comment {
-                    let mut lines = Lines::new(input);
-                    while lines.rest().len() > rest.len() {
-                        if let Some([_, comment @ ..]) = lines.next() {
-                            on_comment(comment, true);
-                        }
-                    }
-                }
-                *input = rest;
+                input = match on_comment {
+                    None => &input[line_end::comments(input)..],
+                    Some(on_comment) => each_comment(input, on_comment),
+                };
             }
-            let Some((bytes, end)) = self.lexer.next_comment(input) else { return };
+            // One that the search has left, or that the end of a chunk cuts.
+            let Some((bytes, end)) = self.lexer.next_comment(&mut input) else { return input };
             if let Some(on_comment) = on_comment {
                 if end || !bytes.is_empty() {
                     on_comment(bytes, end);
@@ -438,4 +436,18 @@ impl<B: Buffer> Decoder<B> {
         self.yielded = false;
         self.held = self.data.is_large();
     }
+}
+
+/// Gives comments that end in the chunk, up to a line that is none and not blank.
+#[inline]
+fn each_comment<'i>(chunk: &'i [u8], on_comment: &mut impl FnMut(&'i [u8], bool)) -> &'i [u8] {
+    let mut lines = Lines::new(chunk);
+    while let [b':' | b'\r' | b'\n', ..] = lines.rest() {
+        match lines.next() {
+            None => break,
+            Some([]) => {}
+            Some(comment) => on_comment(&comment[1..], true),
+        }
+    }
+    lines.rest()
 }
