@@ -66,17 +66,11 @@ impl Growing {
         self.heap.capacity() == 0
     }
 
-    /// Appends what does not fit into the heap's capacity, or to no heap.
+    /// Appends what does not fit where the bytes are.
     #[cold]
-    fn extend_slow(&mut self, bytes: &[u8]) {
+    fn extend_heap(&mut self, bytes: &[u8]) {
         if self.is_inline() {
-            let len = self.inline_len + bytes.len();
-            if let Some(room) = self.inline.get_mut(self.inline_len..len) {
-                room.copy_from_slice(bytes);
-                self.inline_len = len;
-                return;
-            }
-            self.grow(len);
+            self.grow(self.inline_len + bytes.len());
             self.heap.extend_from_slice(&self.inline[..self.inline_len]);
             // A clone of an empty heap has no capacity, and so begins inline again.
             self.inline_len = 0;
@@ -121,11 +115,18 @@ impl Storage for Growing {
 
     #[inline]
     fn extend(&mut self, bytes: &[u8]) {
-        if bytes.len() <= self.heap.capacity() - self.heap.len() {
+        if self.is_inline() {
+            let len = self.inline_len + bytes.len();
+            if let Some(room) = self.inline.get_mut(self.inline_len..len) {
+                room.copy_from_slice(bytes);
+                self.inline_len = len;
+                return;
+            }
+        } else if bytes.len() <= self.heap.capacity() - self.heap.len() {
             self.heap.extend_from_slice(bytes);
-        } else {
-            self.extend_slow(bytes);
+            return;
         }
+        self.extend_heap(bytes);
     }
 
     #[inline]

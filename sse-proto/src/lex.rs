@@ -275,7 +275,8 @@ impl Lexer {
     }
 
     /// More of a value, and whether it is the end of it.
-    #[inline]
+    #[allow(clippy::inline_always)] // as above
+    #[inline(always)]
     fn more<'i>(&mut self, input: &mut &'i [u8]) -> (&'i [u8], bool) {
         let chunk = *input;
         if let Some(at) = line_end::find_far(chunk) {
