@@ -188,7 +188,8 @@ fn in_block(block: &[u8; 64]) -> u64 {
     };
     let mut marks = MARKS;
     for (mark, byte) in marks.iter_mut().zip(block) {
-        *mark = if matches!(byte, b'\r' | b'\n') { *mark } else { 0 };
+        let is_end = u8::from(*byte == b'\r') | u8::from(*byte == b'\n');
+        *mark &= is_end.wrapping_neg();
     }
     let rows = marks.chunks_exact(8).map(|row| row.try_into().expect("eight bytes"));
     rows.fold(0, |ends, row| ends | u64::from_le_bytes(row))
