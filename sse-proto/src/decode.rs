@@ -207,6 +207,7 @@ impl<B: Buffer> Decoder<B> {
         self.next_block(input, Some(on_comment))
     }
 
+    /// The same; where comments are not asked for, they need not be told one from another.
     #[allow(clippy::inline_always)] // as above
     #[inline(always)]
     fn next_block<'e, 'i: 'e>(

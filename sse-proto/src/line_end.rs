@@ -209,7 +209,7 @@ fn in_order(mut ends: u64) -> u64 {
 mod tests {
     extern crate std;
 
-    use super::{LineEnds, Lines, find, find_far};
+    use super::{LineEnds, Lines, comments, find, find_far};
 
     fn check(bytes: &[u8]) {
         let is_end = |at: &usize| matches!(bytes[*at], b'\r' | b'\n');
@@ -230,6 +230,22 @@ mod tests {
             assert_eq!(lines.rest(), rest, "{bytes:?}");
         }
         assert_eq!(lines.next(), None, "{bytes:?}");
+        check_comments(bytes);
+    }
+
+    fn check_comments(bytes: &[u8]) {
+        let found = comments(bytes);
+        let whole = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+        let mut expected = 0;
+        while let Some(b':' | b'\r' | b'\n') = whole.get(expected) {
+            let end = whole[expected..].iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+            let Some(len) = end else { break };
+            expected += len + 1;
+        }
+        // What begins or ends in less than a word is left.
+        let ends = whole.len() - whole.len() % 8;
+        assert!(found == expected || found < expected && expected > ends, "{bytes:?}");
+        assert!(found == 0 || matches!(whole[found - 1], b'\r' | b'\n'), "{bytes:?}");
     }
 
     /// Each byte as what surrounds a line end, over all distances within blocks, and some beyond.
@@ -255,10 +271,27 @@ mod tests {
             let mut bytes = std::vec![0; len];
             for byte in &mut bytes {
                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                *byte = b"\r\n\0\t\x0B\x0E\x8A\x8D\xFFabcdef"[(random >> 32) as usize % 15];
+                *byte = b"\r\n\0\t\x0B\x0E\x8A\x8D\xFF:abcdef"[(random >> 32) as usize % 16];
             }
             for start in 0..len.min(70) {
                 check(&bytes[start..]);
+            }
+        }
+    }
+    #[test]
+    fn comments_are_passed_up_to_what_is_none() {
+        for other in [&b"data: a\n"[..], b"\0", b"", b": cut", b"\r", b"\xBA"] {
+            for lines in [
+                &b": ping\n\n"[..],
+                b":\r\n",
+                b":a:b\r\r",
+                b": \x8A\x8D\x3A\xBA\t\r\n\r\n",
+                b": longer than a word\n",
+            ] {
+                for count in 0..20 {
+                    check_comments(&[&lines.repeat(count), other, &lines.repeat(3)].concat());
+                    check_comments(&[&lines.repeat(count), other].concat());
+                }
             }
         }
     }
