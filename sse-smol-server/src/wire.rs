@@ -10,6 +10,7 @@
 //! another, or have its futures polled by something with wakers of its own. Whoever else waits for
 //! the queue leaves a waker here.
 
+mod peer;
 mod rest;
 mod time;
 
@@ -18,14 +19,11 @@ use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 use std::{future, mem};
 
 use http::StatusCode;
-use smol::io::AsyncRead as _;
 use smol::{Async, channel};
 
 use crate::head::Framing;
@@ -95,15 +93,6 @@ struct Seldom {
 }
 
 pub(crate) type Hook = Box<dyn FnOnce(&Closed) + Send>;
-
-/// No more than this is read ahead of a peer's next request.
-const READ_AHEAD: usize = 4096;
-
-/// How long a connection is read after the last byte was written.
-const LINGER: Duration = Duration::from_secs(1);
-
-/// A peer may say so much while a stream is open.
-const MOST_IGNORED: u32 = 64 << 10;
 
 impl Wire {
     pub(crate) fn new(
@@ -219,62 +208,8 @@ impl Wire {
         !mem::replace(&mut self.state().body_begun, true)
     }
 
-    /// Whether something of the body has arrived.
-    pub(crate) fn has_input(&self) -> bool {
-        !self.state().input().is_empty()
-    }
-
     pub(crate) fn body_is_read(&self) {
         self.state().body_unread = false;
-    }
-
-    /// Reads some more of what the peer says, behind what was read before.
-    pub(crate) fn poll_read(&self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
-        // Here it takes room on the stack, and not in each connection's future.
-        let mut piece = [0; READ_AHEAD];
-        let count = ready!(self.poll_piece(cx, &mut piece))?;
-        self.state().seldom().input.extend_from_slice(&piece[..count]);
-        Poll::Ready(Ok(()))
-    }
-
-    /// Some bytes from the peer, or what it means that there are no more.
-    fn poll_piece(&self, cx: &mut Context<'_>, piece: &mut [u8]) -> Poll<Result<usize, End>> {
-        Poll::Ready(match ready!(Pin::new(&mut &self.socket).poll_read(cx, piece)) {
-            Ok(0) => Err(End::PeerClosed),
-            Ok(count) => Ok(count),
-            Err(error) => Err(End::from_socket(error)),
-        })
-    }
-
-    /// Tells the peer that nothing more comes, and waits until it has closed, too. A socket that is
-    /// closed with input unread is reset, and the peer may lose the answer.
-    pub(crate) async fn linger(&self) {
-        if self.socket.get_ref().shutdown(Shutdown::Write).is_err() {
-            return;
-        }
-        let end = Moment::now() + LINGER;
-        future::poll_fn(|cx| {
-            self.drive(cx);
-            while let Poll::Ready(read) = self.poll_read(cx) {
-                if read.is_err() {
-                    return Poll::Ready(());
-                }
-                self.state().seldom().input.clear();
-            }
-            self.poll_alarm(end).map(drop)
-        })
-        .await;
-    }
-
-    /// What was read: `take` says how much of it is used up.
-    pub(crate) fn input<R>(&self, take: impl FnOnce(&[u8]) -> (usize, R)) -> R {
-        let mut state = self.state();
-        let (used, result) = take(state.input());
-        if let Some(seldom) = &mut state.seldom {
-            seldom.input.drain(..used);
-            state.tidy();
-        }
-        result
     }
 
     /// Queues bytes outside of any framing.
@@ -300,10 +235,8 @@ impl Wire {
         state.last_sent = self.shared.config.keep_alive.map(|_| Moment::now());
         state.seldom().input.clear();
         state.tidy();
-        if !state.driving {
-            // It has deadlines from now on.
-            state.driver.iter().for_each(Waker::wake_by_ref);
-        }
+        // It has deadlines from now on.
+        state.wake_driver();
     }
 
     /// Queues frames of the event stream. False if there is no open stream.
@@ -347,9 +280,7 @@ impl Wire {
                 return Poll::Ready(Ok(()));
             }
             state.wait(cx);
-            if !state.driving {
-                state.driver.iter().for_each(Waker::wake_by_ref);
-            }
+            state.wake_driver();
             Poll::Pending
         })
         .await
@@ -403,37 +334,6 @@ impl Wire {
         }
         Ok(())
     }
-
-    /// Ready when the peer is gone. What it says while a stream is open is ignored: it asked for an
-    /// answer without an end, and the connection serves no other. What it says before belongs to
-    /// its next request.
-    pub(crate) fn poll_peer(&self, cx: &mut Context<'_>) -> Poll<End> {
-        loop {
-            let mut state = self.state();
-            if state.body_unread || state.input().len() >= READ_AHEAD {
-                return Poll::Pending;
-            }
-            if let Err(end) = state.unbroken() {
-                return Poll::Ready(end);
-            }
-            // Asking for readiness costs no system call, where reading on every wake-up would.
-            let mut piece = [0; READ_AHEAD];
-            let read = match ready!(self.socket.poll_readable(cx)) {
-                Ok(()) => ready!(self.poll_piece(cx, &mut piece)),
-                Err(error) => Err(End::from_socket(error)),
-            };
-            match read {
-                Ok(count) if state.stream.is_some() => {
-                    state.ignored += u32::try_from(count).unwrap_or(MOST_IGNORED);
-                    if state.ignored > MOST_IGNORED {
-                        return Poll::Ready(End::Unasked);
-                    }
-                }
-                Ok(count) => state.seldom().input.extend_from_slice(&piece[..count]),
-                Err(end) => return Poll::Ready(end),
-            }
-        }
-    }
 }
 
 impl State {
@@ -450,6 +350,13 @@ impl State {
     fn drive(&mut self, cx: &Context<'_>) {
         if !self.is_driver(cx) {
             self.driver = Some(cx.waker().clone());
+        }
+    }
+
+    /// Has the driver look at what has changed, unless it will anyway.
+    fn wake_driver(&self) {
+        if !self.driving {
+            self.driver.iter().for_each(Waker::wake_by_ref);
         }
     }
 

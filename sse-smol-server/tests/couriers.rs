@@ -3,13 +3,10 @@
 
 mod support;
 
-use std::future::Future;
 use std::io::Read as _;
 use std::net::{SocketAddr, TcpStream};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -19,7 +16,7 @@ use sse_smol_server::{Config, History, Publication, Request, Server, Start, Topi
 use support::subscriber::{
     Publisher, StreamEnd, Subscriber, read_all_until, subscribers, wait_until,
 };
-use support::{Binary, PATIENCE, Running, get, read_head, read_until, send, serve};
+use support::{Binary, Counted, PATIENCE, Running, get, read_head, read_until, send, serve};
 
 /// So many streams that each courier has some.
 fn some_for_each() -> usize {
@@ -63,18 +60,6 @@ fn who_comes_to_rest_behind_others_rests_all_the_same() {
     read_all_until(&mut all, "all events", |one| one.events.len() >= 5);
     for one in &all {
         assert_eq!(one.data(), ["0", "1", "2", "3", "4"]);
-    }
-}
-
-/// Counts how often a future is polled.
-struct Counted<F>(F, Arc<AtomicUsize>);
-
-impl<F: Future + Unpin> Future for Counted<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        self.1.fetch_add(1, Ordering::Relaxed);
-        Pin::new(&mut self.0).poll(cx)
     }
 }
 

@@ -2,13 +2,10 @@
 
 mod support;
 
-use std::future::Future;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::task::{Context, Poll};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,8 +14,8 @@ use smol::{Timer, channel, future};
 use sse_proto::{Comment, Event, EventId, EventType};
 use sse_smol_server::{Config, End, Request, text};
 use support::{
-    OnDrop, PATIENCE, dechunk, events, get, read_head, read_response, read_to_end, read_until,
-    send, serve,
+    Counted, OnDrop, PATIENCE, dechunk, events, get, read_head, read_response, read_to_end,
+    read_until, send, serve,
 };
 
 /// No keep-alive, so that nothing is written but what the handler writes.
@@ -346,18 +343,6 @@ fn sends_that_are_dropped_do_not_pile_up() {
     assert!(whole && events.len() < 50, "{} events were waiting", events.len());
     assert_eq!(events.last().unwrap().1, "after");
     assert!(events[..events.len() - 1].iter().all(|(_, data)| data.len() == LEN));
-}
-
-/// Counts how often a future is polled.
-struct Counted<F>(F, Arc<AtomicUsize>);
-
-impl<F: Future + Unpin> Future for Counted<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        self.1.fetch_add(1, Ordering::Relaxed);
-        Pin::new(&mut self.0).poll(cx)
-    }
 }
 
 /// Executors within executors, and the like, have wakers of their own. A socket wakes but one.

@@ -8,8 +8,11 @@ pub(crate) mod subscriber;
 use std::future::Future;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -222,5 +225,17 @@ pub(crate) struct OnDrop(pub(crate) mpsc::Sender<()>);
 impl Drop for OnDrop {
     fn drop(&mut self) {
         let _ = self.0.send(());
+    }
+}
+
+/// Counts how often a future is polled.
+pub(crate) struct Counted<F>(pub(crate) F, pub(crate) Arc<AtomicUsize>);
+
+impl<F: Future + Unpin> Future for Counted<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Pin::new(&mut self.0).poll(cx)
     }
 }

@@ -1,0 +1,110 @@
+//! What the peer says: requests and their bodies, what it has no business to say, and that it is
+//! gone.
+
+use std::future;
+use std::net::Shutdown;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use smol::io::AsyncRead as _;
+
+use super::Wire;
+use crate::End;
+use crate::moment::Moment;
+
+/// No more than this is read ahead of a peer's next request.
+const READ_AHEAD: usize = 4096;
+
+/// How long a connection is read after the last byte was written.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// A peer may say so much while a stream is open.
+const MOST_IGNORED: u32 = 64 << 10;
+
+impl Wire {
+    /// Whether something of the body has arrived.
+    pub(crate) fn has_input(&self) -> bool {
+        !self.state().input().is_empty()
+    }
+
+    /// Reads some more of what the peer says, behind what was read before.
+    pub(crate) fn poll_read(&self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        // Here it takes room on the stack, and not in each connection's future.
+        let mut piece = [0; READ_AHEAD];
+        let count = ready!(self.poll_piece(cx, &mut piece))?;
+        self.state().seldom().input.extend_from_slice(&piece[..count]);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Some bytes from the peer, or what it means that there are no more.
+    fn poll_piece(&self, cx: &mut Context<'_>, piece: &mut [u8]) -> Poll<Result<usize, End>> {
+        Poll::Ready(match ready!(Pin::new(&mut &self.socket).poll_read(cx, piece)) {
+            Ok(0) => Err(End::PeerClosed),
+            Ok(count) => Ok(count),
+            Err(error) => Err(End::from_socket(error)),
+        })
+    }
+
+    /// Tells the peer that nothing more comes, and waits until it has closed, too. A socket that is
+    /// closed with input unread is reset, and the peer may lose the answer.
+    pub(crate) async fn linger(&self) {
+        if self.socket.get_ref().shutdown(Shutdown::Write).is_err() {
+            return;
+        }
+        let end = Moment::now() + LINGER;
+        future::poll_fn(|cx| {
+            self.drive(cx);
+            while let Poll::Ready(read) = self.poll_read(cx) {
+                if read.is_err() {
+                    return Poll::Ready(());
+                }
+                self.state().seldom().input.clear();
+            }
+            self.poll_alarm(end).map(drop)
+        })
+        .await;
+    }
+
+    /// What was read: `take` says how much of it is used up.
+    pub(crate) fn input<R>(&self, take: impl FnOnce(&[u8]) -> (usize, R)) -> R {
+        let mut state = self.state();
+        let (used, result) = take(state.input());
+        if let Some(seldom) = &mut state.seldom {
+            seldom.input.drain(..used);
+            state.tidy();
+        }
+        result
+    }
+
+    /// Ready when the peer is gone. What it says while a stream is open is ignored: it asked for an
+    /// answer without an end, and the connection serves no other. What it says before belongs to
+    /// its next request.
+    pub(crate) fn poll_peer(&self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            let mut state = self.state();
+            if state.body_unread || state.input().len() >= READ_AHEAD {
+                return Poll::Pending;
+            }
+            if let Err(end) = state.unbroken() {
+                return Poll::Ready(end);
+            }
+            // Asking for readiness costs no system call, where reading on every wake-up would.
+            let mut piece = [0; READ_AHEAD];
+            let read = match ready!(self.socket.poll_readable(cx)) {
+                Ok(()) => ready!(self.poll_piece(cx, &mut piece)),
+                Err(error) => Err(End::from_socket(error)),
+            };
+            match read {
+                Ok(count) if state.stream.is_some() => {
+                    state.ignored += u32::try_from(count).unwrap_or(MOST_IGNORED);
+                    if state.ignored > MOST_IGNORED {
+                        return Poll::Ready(End::Unasked);
+                    }
+                }
+                Ok(count) => state.seldom().input.extend_from_slice(&piece[..count]),
+                Err(end) => return Poll::Ready(end),
+            }
+        }
+    }
+}
