@@ -3,7 +3,7 @@
 //! What is fast depends on how far it is: a call to `memchr` takes as long as a short line, and
 //! nothing else goes through a long one as fast.
 
-use memchr::memchr2;
+use memchr::{memchr2, memrchr2};
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 
@@ -61,22 +61,39 @@ pub(crate) fn find_far(bytes: &[u8]) -> Option<usize> {
 /// How many bytes of a chunk, which begins with a line, are comments and blank lines that end in it;
 /// the last line or two may be missing.
 ///
-/// What lines begin with is looked at for all of a word at once. One search for each line's end would
-/// wait for the last.
+/// What lines begin with is looked at for all of a block or a word at once. One search for each
+/// line's end would wait for the last.
 #[inline]
 pub(crate) fn comments(chunk: &[u8]) -> usize {
+    // Whether a CR at the end is all of a line end is for whoever has the next chunk.
+    let chunk = chunk.strip_suffix(b"\r").unwrap_or(chunk);
+    if chunk.len() > 64 { many_comments(chunk) } else { comments_from(chunk, 0, 0) }
+}
+
+#[inline(never)]
+fn many_comments(chunk: &[u8]) -> usize {
+    let mut at = 0;
+    if let [b':' | b'\r' | b'\n', ..] = chunk {
+        while chunk.get(at..).and_then(<[u8]>::first_chunk).is_some_and(is_quiet) {
+            at += 64;
+        }
+    }
+    let line = memrchr2(b'\r', b'\n', &chunk[..at]).map_or(0, |end| end + 1);
+    comments_from(chunk, at, line)
+}
+
+/// The same, where all up to `at` is known, and the last line there begins at `line`.
+#[inline]
+fn comments_from(chunk: &[u8], mut at: usize, mut line: usize) -> usize {
     const LOW: u64 = 0x7F * ONES;
     // The high bit of each byte that is another; of the rest nothing is known.
     let unlike = |word: u64, byte: u8| {
         let differ = word ^ (u64::from(byte) * ONES);
         ((differ & LOW) + LOW) | differ
     };
-    // Whether a CR at the end is all of a line end is for whoever has the next chunk.
-    let chunk = chunk.strip_suffix(b"\r").unwrap_or(chunk);
-    let (mut line, mut at) = (0, 0);
     // Whether the word begins with a line.
-    let mut first = 0x80;
-    for word in chunk.chunks_exact(8) {
+    let mut first = if line == at { 0x80 } else { 0 };
+    for word in chunk[at..].chunks_exact(8) {
         let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
         let within = unlike(word, b'\n') & unlike(word, b'\r');
         let ends = !within & !LOW;
@@ -92,6 +109,18 @@ pub(crate) fn comments(chunk: &[u8]) -> usize {
         at += 8;
     }
     if first == 0 { line } else { at }
+}
+
+/// Whether no line begins within a block, or behind it, that is neither comment nor blank.
+#[inline]
+fn is_quiet(block: &[u8; 65]) -> bool {
+    let mut others = 0;
+    for at in 1..block.len() {
+        let is_end = |byte| u8::from(byte == b'\r') | u8::from(byte == b'\n');
+        let (before, byte) = (block[at - 1], block[at]);
+        others |= is_end(before) & !(is_end(byte) | u8::from(byte == b':'));
+    }
+    others & 1 == 0
 }
 
 /// The lines of a chunk whose ends are in it, which is what to ask for where many are expected.
