@@ -59,6 +59,7 @@
 //! - [`OwnedEvent`]: events that outlive their chunk, without a copy if need be.
 //! - [`Events`], [`EventBody`], [`EventCodec`]: the same as streams, HTTP bodies, and a codec.
 //! - [`KeepAlive`]: when a silent stream needs a comment, with any clock.
+//! - [`Utf8Checker`]: values as `str`, checked many at a time.
 //! - [`Lexer`]: the level below the decoder, for comments and for values before they are whole.
 //! - [`Decoder::with_buffers`]: decoding without an allocator.
 //!
@@ -105,6 +106,7 @@ mod mime;
 #[cfg(feature = "bytes")]
 mod owned;
 mod text;
+mod utf8;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
@@ -128,3 +130,4 @@ pub use mime::is_event_stream;
 #[cfg(feature = "bytes")]
 pub use owned::{AsEvent, OwnedEvent};
 pub use text::Text;
+pub use utf8::Utf8Checker;

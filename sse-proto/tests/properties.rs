@@ -7,7 +7,9 @@ mod oracle;
 use oracle::{Item, check, cut, decode, interpret};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use sse_proto::{Comment, Decoder, Event, EventId, EventType, Field, Lexer, Limits, Text, Token};
+use sse_proto::{
+    Comment, Decoder, Event, EventId, EventType, Field, Lexer, Limits, Text, Token, Utf8Checker,
+};
 
 /// A piece of a stream: what fields are made of, and what breaks them.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
@@ -231,6 +233,36 @@ proptest! {
         prop_assert_eq!(text.to_str(), std::str::from_utf8(&bytes));
         prop_assert_eq!(text.to_str_lossy(), String::from_utf8_lossy(&bytes));
         prop_assert_eq!(text.to_string(), String::from_utf8_lossy(&bytes));
+    }
+
+    /// The checker says of each value what the value says of itself, in whatever order it is asked,
+    /// and wherever the value is.
+    #[test]
+    fn text_is_the_same_a_stretch_at_a_time(
+        values in vec((0..3_usize, prop_oneof![4 => 0..300_usize, 1 => 0..1600_usize]), 0..40),
+        cuts in vec(any::<usize>(), 0..4),
+        choice in any::<u64>(),
+    ) {
+        // Characters of one to four bytes in turn, with a broken one in some of the values.
+        let mut stream = Vec::new();
+        for (kind, len) in values {
+            let text: String = "aé事😀".chars().cycle().take(len).collect();
+            stream.extend_from_slice([b"id: ", &b"data: "[..], b"event: "][kind]);
+            stream.extend_from_slice(text.as_bytes());
+            stream.extend_from_slice(if len % 7 == 0 { b"\xE4\xBA" } else { b"" });
+            stream.extend_from_slice(if len % 2 == 0 { b"\n\n" } else { b"\ndata: \xC3\xA9\n\n" });
+        }
+        let mut decoder = Decoder::new();
+        for (turn, mut chunk) in cut(&stream, &cuts).into_iter().enumerate() {
+            let mut utf8 = Utf8Checker::new(chunk);
+            while let Some(event) = decoder.next_event(&mut chunk).unwrap() {
+                let mut texts = [event.event_type(), event.data(), event.last_event_id()];
+                texts.rotate_left((choice.rotate_left(u32::try_from(turn).unwrap()) % 3) as usize);
+                for text in texts {
+                    prop_assert_eq!(utf8.to_str(text), text.to_str());
+                }
+            }
+        }
     }
 
     /// The intended event comes out and nothing else, whatever was handed in. What cannot be

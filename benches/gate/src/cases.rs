@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use shapes::{CHUNKINGS, Chunking, Shape};
-use sse_proto::{Decoder, Event, EventId, EventType};
+use sse_proto::{Decoder, Event, EventId, EventType, Utf8Checker};
 
 /// Long enough that what happens once does not matter.
 const SIZE: usize = 128 << 10;
@@ -30,6 +30,9 @@ pub(crate) fn run() {
         }
         if shape.name == "keepalive" {
             comments(&shape);
+        }
+        if shape.name == "ticks" || shape.name == "cjk" {
+            text(shape);
         }
     }
     let line = "x".repeat(250);
@@ -58,6 +61,28 @@ fn decode(shape: &Shape, chunking: Chunking) {
     });
     assert_eq!((events, data), (shape.events, shape.data), "{}, {}", shape.name, chunking.name());
     println!("decode {}, {}", shape.name, chunking.name());
+}
+
+/// All values as `str`; once more with data that are broken.
+fn text(mut shape: Shape) {
+    for name in ["text", "broken text"] {
+        let chunks = shape.chunks(Chunking::Size(1400));
+        counted(&mut || {
+            let mut decoder = Decoder::new();
+            for mut chunk in black_box(&chunks).iter().copied() {
+                let mut utf8 = Utf8Checker::new(chunk);
+                while let Ok(Some(event)) = decoder.next_event(&mut chunk) {
+                    for value in [event.data(), event.last_event_id(), event.event_type()] {
+                        let _ = black_box(utf8.to_str(value));
+                    }
+                }
+            }
+        });
+        println!("{name} of {}", shape.name);
+        let starts = shape.stream.windows(6).enumerate().filter(|(_, bytes)| bytes == b"data: ");
+        let values: Vec<usize> = starts.map(|(start, _)| start + 6).collect();
+        values.into_iter().for_each(|at| shape.stream[at] = 0xFF);
+    }
 }
 
 fn comments(shape: &Shape) {

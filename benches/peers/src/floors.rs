@@ -26,6 +26,20 @@ impl Decode for Memcpy {
     }
 }
 
+/// Checks that each chunk is UTF-8, as fast as can be; one that is cut within a character is not.
+#[derive(Debug)]
+pub enum Simdutf8 {}
+
+impl Decode for Simdutf8 {
+    const NAME: &'static str = "floor: simdutf8";
+
+    fn decode(chunks: &[Bytes], _: Start<'_>, _: impl FnMut(Item<'_>)) {
+        for chunk in chunks {
+            let _ = std::hint::black_box(simdutf8::basic::from_utf8(chunk));
+        }
+    }
+}
+
 /// Finds each CR and LF with memchr, one after the other.
 #[derive(Debug)]
 pub enum Memchr2 {}

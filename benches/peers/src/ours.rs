@@ -3,7 +3,7 @@
 //! Each way to decode has a loop of its own, although they look alike: the decoder is compiled into
 //! the loop around it, and one that serves several ways makes all of them slower.
 
-use sse_proto::{Decoder, Event, Events, Limits};
+use sse_proto::{Decoder, Event, Events, Limits, Utf8Checker};
 
 use crate::decode::{Decode, Item, Start};
 use crate::streams::{chunk_stream, drain};
@@ -15,6 +15,10 @@ pub enum Bytes {}
 /// Data as `str`, checked.
 #[derive(Debug)]
 pub enum Str {}
+
+/// Data as `str`, each value checked by itself.
+#[derive(Debug)]
+pub enum StrAlone {}
 
 /// Events to own, from a stream of chunks; data as bytes.
 #[derive(Debug)]
@@ -71,6 +75,28 @@ impl Decode for Bytes {
 
 impl Decode for Str {
     const NAME: &'static str = "sse-proto, data as `str`";
+
+    fn decode(chunks: &[bytes::Bytes], start: Start<'_>, mut see: impl FnMut(Item<'_>)) {
+        let mut decoder = decoder(start);
+        for chunk in chunks {
+            let mut chunk = &chunk[..];
+            let mut utf8 = Utf8Checker::new(chunk);
+            loop {
+                match decoder.next_event(&mut chunk) {
+                    Ok(None) => break,
+                    Ok(Some(event)) if utf8.to_str(event.data()).is_ok() => {
+                        see_event(&event, &mut see)
+                    }
+                    Ok(Some(_)) | Err(_) => see(Item::Error),
+                }
+            }
+        }
+        see_end(&decoder, &mut see);
+    }
+}
+
+impl Decode for StrAlone {
+    const NAME: &'static str = "sse-proto, each `str` by itself";
 
     fn decode(chunks: &[bytes::Bytes], start: Start<'_>, mut see: impl FnMut(Item<'_>)) {
         let mut decoder = decoder(start);

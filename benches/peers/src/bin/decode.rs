@@ -53,6 +53,11 @@ fn main() {
         let ratio = speed::<ours::Bytes>(cells) / speed::<floors::Memchr2>(cells);
         Some(format!("{ratio:.2}"))
     });
+    println!("### Beside checking the chunks to be UTF-8 and nothing else, data as `str`\n");
+    ratios(&shapes, &cells, |cells| {
+        let ratio = speed::<ours::Str>(cells) / speed::<floors::Simdutf8>(cells);
+        Some(format!("{ratio:.2}"))
+    });
 
     for (row, chunking) in CHUNKINGS.into_iter().enumerate() {
         println!("### MB/s, {}\n", chunking.name());
