@@ -81,7 +81,9 @@ fn text(mut shape: Shape) {
         println!("{name} of {}", shape.name);
         let starts = shape.stream.windows(6).enumerate().filter(|(_, bytes)| bytes == b"data: ");
         let values: Vec<usize> = starts.map(|(start, _)| start + 6).collect();
-        values.into_iter().for_each(|at| shape.stream[at] = 0xFF);
+        for at in values {
+            shape.stream[at] = 0xFF;
+        }
     }
 }
 
