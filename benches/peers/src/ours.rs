@@ -85,7 +85,7 @@ impl Decode for Str {
                 match decoder.next_event(&mut chunk) {
                     Ok(None) => break,
                     Ok(Some(event)) if utf8.to_str(event.data()).is_ok() => {
-                        see_event(&event, &mut see)
+                        see_event(&event, &mut see);
                     }
                     Ok(Some(_)) | Err(_) => see(Item::Error),
                 }
