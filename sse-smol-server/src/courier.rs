@@ -9,7 +9,9 @@
 //! A server has a courier for each core, and streams are dealt out between them.
 
 use std::future::Future;
+use std::num::NonZeroUsize;
 use std::pin::Pin;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll};
@@ -138,8 +140,8 @@ impl Round {
     }
 
     /// Sets it apart from all others, for as long as it is there.
-    fn number(&self) -> usize {
-        std::ptr::from_ref(self).addr()
+    fn number(&self) -> NonZeroUsize {
+        NonNull::from(self).addr()
     }
 
     /// What is to be carried now.
@@ -159,7 +161,13 @@ impl Round {
             }
             return None;
         };
-        let mut batch = Batch { round: self.number(), after: resting.position, ..Batch::default() };
+        let mut batch = Batch {
+            round: self.number(),
+            after: resting.position,
+            events: Vec::new(),
+            bytes: Vec::new(),
+            is_cut_short: false,
+        };
         for entry in entries {
             if batch.events.len() == BATCH_EVENTS || batch.bytes.len() >= BATCH_BYTES {
                 batch.is_cut_short = true;
@@ -189,10 +197,10 @@ impl Round {
 }
 
 /// Events that are carried to many streams.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Batch {
     /// For whose streams it is.
-    pub(crate) round: usize,
+    pub(crate) round: NonZeroUsize,
     /// The position before them.
     after: u64,
     /// Their positions, and where in `bytes` they begin.

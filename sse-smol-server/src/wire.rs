@@ -56,6 +56,8 @@ struct State {
     last_sent: Option<Moment>,
     /// A courier sends what is published.
     rest: Option<Resting>,
+    /// It has left the rest to the connection's task.
+    handed_back: bool,
     /// How the request ended, once it has: nothing is written any more.
     over: Option<Arc<Closed>>,
     seldom: Option<Box<Seldom>>,

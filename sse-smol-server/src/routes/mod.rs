@@ -70,12 +70,12 @@ impl App {
             "/clock" => Box::pin(clock::serve(request)),
             "/score" => Box::pin(async move { self.score.serve(request).await }),
             "/metrics.json" => Box::pin(async move { self.system.serve(request).await }),
-            "/topics" => Box::pin(topics::serve_all(&self, request)),
+            "/topics" => topics::serve_all(&self, request),
             "/healthz" => Box::pin(health::healthz(request)),
             "/__hotreload" => Box::pin(async move { self.hot_reload.serve(request).await }),
             "/__hotreload.js" => Box::pin(async move { self.hot_reload.script(request).await }),
             "/metrics" => Box::pin(health::metrics(self, request)),
-            path if path.starts_with(topics::BELOW) => Box::pin(topics::serve(self, request)),
+            path if path.starts_with(topics::BELOW) => topics::serve(self, request),
             _ => Box::pin(async move {
                 if let Some(files) = &self.files {
                     return files.serve(request).await;

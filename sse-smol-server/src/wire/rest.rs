@@ -1,6 +1,7 @@
 //! A stream's part while a [courier](crate::courier) serves it.
 
 use std::io::{self, Write as _};
+use std::num::NonZeroUsize;
 use std::task::{Context, Poll, Waker};
 
 use super::{State, Wire};
@@ -12,17 +13,17 @@ use crate::moment::Moment;
 /// A stream that a courier serves.
 pub(super) struct Resting {
     /// With whom. A courier may be on its way to a stream that has come to rest elsewhere since.
-    round: usize,
+    round: NonZeroUsize,
     /// Everything up to here was sent, or is queued.
     position: u64,
-    /// It is handed back.
-    is_over: bool,
 }
 
 impl Wire {
     /// From here on, a courier sends what is published after a position.
-    pub(crate) fn begin_rest(&self, round: usize, position: u64) {
-        self.state().rest = Some(Resting { round, position, is_over: false });
+    pub(crate) fn begin_rest(&self, round: NonZeroUsize, position: u64) {
+        let mut state = self.state();
+        state.rest = Some(Resting { round, position });
+        state.handed_back = false;
     }
 
     pub(crate) fn end_rest(&self) {
@@ -34,7 +35,7 @@ impl Wire {
     pub(crate) fn poll_rest(&self, cx: &Context<'_>) -> Poll<Result<u64, End>> {
         let mut state = self.state();
         match &state.rest {
-            Some(rest) if rest.is_over => Poll::Ready(Ok(rest.position)),
+            Some(rest) if state.handed_back => Poll::Ready(Ok(rest.position)),
             Some(_) if state.over.is_none() => {
                 // The driver is woken anyway.
                 if !state.is_driver(cx) {
@@ -50,7 +51,7 @@ impl Wire {
     /// all there is to do.
     pub(crate) fn carry(&self, batch: &Batch) {
         let mut state = self.state();
-        let rests = |rest: &&Resting| !rest.is_over && rest.round == batch.round;
+        let rests = |rest: &&Resting| !state.handed_back && rest.round == batch.round;
         let Some(rest) = state.rest.as_ref().filter(rests) else {
             return;
         };
@@ -113,8 +114,8 @@ impl Wire {
 
 impl State {
     fn hand_back(&mut self) {
-        if let Some(rest) = &mut self.rest {
-            rest.is_over = true;
+        if self.rest.is_some() {
+            self.handed_back = true;
             self.driver.iter().for_each(Waker::wake_by_ref);
             self.wake_waiting();
         }
