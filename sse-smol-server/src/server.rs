@@ -3,9 +3,11 @@
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
 use smol::future::FutureExt as _;
 use smol::{Async, Executor, Timer};
 
@@ -103,6 +105,9 @@ const SHORTEST_KEEP_ALIVE: Duration = Duration::from_millis(50);
 /// So many connections wait to be accepted, if the system lets them.
 const BACKLOG: i32 = 4096;
 
+/// Those for files, signals and the like.
+const OTHER_DESCRIPTORS: RawFd = 64;
+
 /// How long accepting pauses after it failed, say for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -127,6 +132,7 @@ impl Server {
         let listener = Async::<TcpListener>::bind(address)?;
         // When a server comes back, all of its clients come back.
         rustix::net::listen(&listener, BACKLOG)?;
+        make_room(&listener, shared.config.max_connections);
         Ok(Self { listener, shared: Arc::new(shared), desks })
     }
 
@@ -175,6 +181,17 @@ impl Server {
         };
         shared.peers.gone().or(late).await;
     }
+}
+
+/// Has the system's table of descriptors grow now, to what it will have to hold. Linux makes it twice
+/// as large whenever it is full, and whoever needs a descriptor then waits some ten milliseconds for
+/// the other threads to notice.
+fn make_room(socket: impl AsFd, connections: usize) {
+    let connections = RawFd::try_from(connections).unwrap_or(RawFd::MAX);
+    let limit = getrlimit(Resource::Nofile).current.and_then(|limit| RawFd::try_from(limit).ok());
+    let last = connections.saturating_add(OTHER_DESCRIPTORS).min(limit.unwrap_or(RawFd::MAX) - 1);
+    // That one is never needed; and if it is not to be had, room is made later.
+    drop(rustix::io::fcntl_dupfd_cloexec(socket, last));
 }
 
 async fn accept<H, F>(

@@ -38,6 +38,12 @@ fn memory(server: &Binary) -> usize {
     line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
 }
 
+/// How many descriptors the system has room for, before it has to make more.
+fn room_for_descriptors(server: &Binary) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap().trim().parse().unwrap()
+}
+
 fn descriptors(server: &Binary) -> usize {
     fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count()
 }
@@ -267,6 +273,17 @@ fn one_connection_too_many_is_told_when_to_come_back() {
         let_in
     });
     assert_eq!(ask(get(server.address, "/topics/news")).0, 503);
+}
+
+/// To make room takes the system long, in which whoever connects would wait.
+#[test]
+fn there_is_room_for_all_connections_from_the_start() {
+    let _turn = alone();
+    let server = Binary::start(&["--max-connections", "1500"]);
+    assert!(room_for_descriptors(&server) > 1500);
+    let server = Binary::start_with_descriptors(300, &["--max-connections", "1500"]);
+    assert!(room_for_descriptors(&server) >= 300, "as much as it may have");
+    assert_eq!(ask(get(server.address, "/healthz")).0, 200);
 }
 
 #[test]
