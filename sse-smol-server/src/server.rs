@@ -130,6 +130,8 @@ impl Server {
             couriers,
         };
         let listener = Async::<TcpListener>::bind(address)?;
+        // Events are small, and none waits for the next to fill a packet. What is accepted inherits that.
+        rustix::net::sockopt::set_tcp_nodelay(&listener, true)?;
         // When a server comes back, all of its clients come back.
         rustix::net::listen(&listener, BACKLOG)?;
         make_room(&listener, shared.config.max_connections);
@@ -230,12 +232,25 @@ async fn accept<H, F>(
             }
             continue;
         }
-        // Events are small, and none waits for the next to fill a packet.
-        if let Err(error) = socket.get_ref().set_nodelay(true) {
-            log::debug!("{peer}: {error}");
-        }
         let wire = Wire::new(socket, peer, Arc::clone(shared));
         let slot = Slot::new(Arc::clone(&wire));
         executor.spawn(connection::serve(wire, slot, Arc::clone(handler))).detach();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpStream};
+
+    use smol::block_on;
+
+    use super::*;
+
+    #[test]
+    fn no_event_waits_for_the_next() {
+        let server = Server::bind((Ipv4Addr::LOCALHOST, 0).into(), Config::default()).unwrap();
+        let _client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        let (socket, _) = block_on(server.listener.accept()).unwrap();
+        assert!(socket.get_ref().nodelay().unwrap());
     }
 }
