@@ -59,12 +59,13 @@ fn run(args: &Args) -> Result<(), String> {
             scope.spawn(|| block_on(executor.run(stopped.recv())));
         }
         let drain = server.drain();
-        let until_second_signal = async {
+        // On a task, and so not polled whenever this thread is woken.
+        let until_second_signal = executor.spawn(async move {
             signals.next().await;
             log::info!("draining; a second signal stops at once");
             drain.begin();
             signals.next().await;
-        };
+        });
         let serve = server.serve(&executor, move |request| Arc::clone(&app).handle(request));
         block_on(executor.run(serve.or(until_second_signal)));
         log::info!("stopping");

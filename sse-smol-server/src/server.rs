@@ -176,7 +176,13 @@ impl Server {
         for desk in desks {
             executor.spawn(courier::work(desk)).detach();
         }
-        shared.drain.begun().or(accept(&listener, &shared, executor, &handler)).await;
+        {
+            // Whoever polls this future may poll it whenever anything on their thread is woken; this
+            // one executes nothing but what was woken itself, and the listener is let alone.
+            let accepting = Executor::new();
+            accepting.spawn(accept(&listener, &shared, executor, &handler)).detach();
+            accepting.run(shared.drain.begun()).await;
+        }
         drop(listener);
         let late = async {
             Timer::after(shared.config.drain).await;
