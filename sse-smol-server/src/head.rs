@@ -1,6 +1,6 @@
 //! Request heads in, response heads out. Knows nothing of streams and sockets.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::time::SystemTime;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -248,12 +248,12 @@ fn head(status: StatusCode, mut headers: HeaderMap, close: bool) -> Vec<u8> {
     if close {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let mut line = String::new();
+    // Most are shorter, with the body: so this is allocated once.
+    let mut bytes = Vec::with_capacity(512);
     let reason = status.canonical_reason().unwrap_or_default();
     let date = httpdate::fmt_http_date(SystemTime::now());
-    write!(line, "HTTP/1.1 {} {reason}\r\nDate: {date}\r\n", status.as_u16())
-        .expect("a String takes everything");
-    let mut bytes = line.into_bytes();
+    write!(bytes, "HTTP/1.1 {} {reason}\r\nDate: {date}\r\n", status.as_u16())
+        .expect("a Vec takes everything");
     for (name, value) in &headers {
         bytes.extend(title_case(name));
         bytes.extend(b": ");

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use http::{HeaderName, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
-use sse_smol_server::{End, Publication, Request, Response, Start, TopicError, not_allowed, text};
+use sse_smol_server::{
+    End, Publication, Published, Request, Response, Start, TopicError, not_allowed, text,
+};
 
 use super::query::{self, Query};
 use super::{Answer, App, typed};
@@ -89,6 +91,13 @@ struct Envelope {
     key: Option<String>,
 }
 
+/// What became of it.
+#[derive(Debug, Serialize)]
+struct Reply {
+    duplicate: bool,
+    id: String,
+}
+
 /// A string is its text; anything else stays as it was written, to the digit.
 fn text_or_json<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let raw = Box::<RawValue>::deserialize(deserializer)?;
@@ -120,9 +129,11 @@ async fn publish(app: Arc<App>, mut request: Request) -> Result<(), End> {
     );
     match published {
         Ok(published) => {
-            let body = json!({ "id": published.id, "duplicate": published.duplicate });
-            let mut response = typed("application/json", format!("{body}\n").into_bytes());
-            if !published.duplicate {
+            let Published { duplicate, id } = published;
+            let mut body = serde_json::to_vec(&Reply { duplicate, id }).expect("it has a form");
+            body.push(b'\n');
+            let mut response = typed("application/json", body);
+            if !duplicate {
                 *response.status_mut() = StatusCode::CREATED;
             }
             request.respond(response).await
