@@ -22,6 +22,7 @@ use smol::channel::{self, Receiver, Sender, WeakSender};
 use smol::future::yield_now;
 
 use crate::history::{BATCH_BYTES, BATCH_EVENTS};
+use crate::moment::Moment;
 use crate::topics::Topic;
 use crate::wire::Wire;
 use crate::{End, Frame};
@@ -111,8 +112,9 @@ pub(crate) async fn work(desk: Desk) {
         };
         let mut first = 0;
         while let Some(some) = round.some_of(&mut first) {
+            let now = Moment::now();
             for stream in some {
-                stream.carry(&batch);
+                stream.carry(&batch, now);
             }
             yield_now().await;
         }

@@ -49,7 +49,7 @@ impl Wire {
 
     /// The courier's part: writes what the stream has not got yet, and hands it back if that is not
     /// all there is to do.
-    pub(crate) fn carry(&self, batch: &Batch) {
+    pub(crate) fn carry(&self, batch: &Batch, now: Moment) {
         let mut state = self.state();
         let rests = |rest: &&Resting| !state.handed_back && rest.round == batch.round;
         let Some(rest) = state.rest.as_ref().filter(rests) else {
@@ -67,11 +67,10 @@ impl Wire {
         let Some(position) = carried.position() else {
             return;
         };
-        if let Err(error) = self.write_carried(&mut state, carried) {
+        if let Err(error) = self.write_carried(&mut state, carried, now) {
             state.seldom().broken = Some(error);
             return state.hand_back();
         }
-        let now = Moment::now();
         state.last_sent = state.last_sent.map(|_| now);
         if let Some(rest) = &mut state.rest {
             rest.position = position;
@@ -82,10 +81,14 @@ impl Wire {
     }
 
     /// Writes as much as the kernel takes, and queues the rest.
-    fn write_carried(&self, state: &mut State, carried: Carried<'_>) -> io::Result<()> {
+    fn write_carried(
+        &self,
+        state: &mut State,
+        carried: Carried<'_>,
+        now: Moment,
+    ) -> io::Result<()> {
         let mut socket = self.socket.get_ref();
         let queue = |state: &mut State| {
-            let now = Moment::now();
             carried.frames().for_each(|frame| state.queue.push(frame.clone(), now));
         };
         if state.stream == Some(Framing::Close) {
