@@ -216,14 +216,14 @@ impl Wire {
 
     /// Queues bytes outside of any framing.
     pub(crate) fn push_raw(&self, bytes: Vec<u8>) {
-        self.state().push(Frame::raw(bytes));
+        self.state().push([Frame::raw(bytes)]);
     }
 
     /// Answers with these bytes: all of a response.
     pub(crate) fn answer(&self, status: StatusCode, bytes: Vec<u8>) {
         let mut state = self.state();
         state.status = Some(status);
-        state.push(Frame::raw(bytes));
+        state.push([Frame::raw(bytes)]);
     }
 
     /// Answers with the head of an event stream.
@@ -246,7 +246,7 @@ impl Wire {
         let mut state = self.state();
         let open = state.is_open();
         if open {
-            frames.into_iter().for_each(|frame| state.push(frame));
+            state.push(frames);
         }
         open
     }
@@ -256,7 +256,7 @@ impl Wire {
         let mut state = self.state();
         state.last_sent = None;
         if state.is_open() && state.stream == Some(Framing::Chunked) {
-            state.push(Frame::raw(b"0\r\n\r\n".to_vec()));
+            state.push([Frame::raw(b"0\r\n\r\n".to_vec())]);
         }
         state.finished = true;
     }
@@ -343,10 +343,10 @@ impl State {
         self.stream.is_some() && !self.finished
     }
 
-    fn push(&mut self, frame: Frame) {
+    fn push(&mut self, frames: impl IntoIterator<Item = Frame>) {
         let now = Moment::now();
         self.last_sent = self.last_sent.map(|_| now);
-        self.queue.push(frame, now);
+        frames.into_iter().for_each(|frame| self.queue.push(frame, now));
     }
 
     fn drive(&mut self, cx: &Context<'_>) {

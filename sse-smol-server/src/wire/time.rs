@@ -50,7 +50,7 @@ impl Wire {
             Some(_) => {}
             None => {
                 if self.keep_alive(&state).is_some_and(|mut due| due.handle_timeout(now)) {
-                    state.push(Frame::keep_alive());
+                    state.push([Frame::keep_alive()]);
                 }
             }
         }
