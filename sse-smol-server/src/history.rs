@@ -26,7 +26,7 @@ impl Default for History {
 }
 
 /// So many events, or about so many bytes, are read at once.
-pub(crate) const BATCH_EVENTS: usize = 128;
+pub(crate) const BATCH_EVENTS: usize = 512;
 pub(crate) const BATCH_BYTES: usize = 64 << 10;
 
 /// An event in the log.
