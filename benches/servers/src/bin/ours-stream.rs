@@ -1,0 +1,31 @@
+//! A program on the library of sse-smol-server that sends what a stream yields, which always has
+//! more. The server itself has no such route.
+//!
+//!     ours-stream PORT
+
+use std::thread;
+
+use servers::message::Message;
+use smol::{Executor, block_on, future, stream};
+use sse_proto::Event;
+use sse_smol_server::{Config, End, Request, Server};
+
+fn main() {
+    let port: u16 =
+        std::env::args().nth(1).and_then(|port| port.parse().ok()).expect("ours-stream PORT");
+    let server = Server::bind(([127, 0, 0, 1], port).into(), Config::default());
+    let server = server.expect("a free port");
+    let executor = Executor::new();
+    thread::scope(|scope| {
+        for _ in 1..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| block_on(executor.run(future::pending::<()>())));
+        }
+        block_on(executor.run(server.serve(&executor, endless)));
+    });
+}
+
+async fn endless(request: Request) -> Result<(), End> {
+    let mut data = Vec::new();
+    Message { publisher: 0, topic: 0, sequence: 0, sent: 0 }.write(&mut data);
+    request.open().await?.forward(stream::repeat_with(|| Event::new(&*data))).await
+}

@@ -1,0 +1,70 @@
+//! Runs the tests with all servers in turn, and prints a table for each.
+//!
+//!     servers OURS [--quick | --test] [--only TEST,TEST] [--servers NAME,NAME]
+//!
+//! `OURS` is the program of our server. Linux only: it reads /proc.
+
+mod churn;
+mod ends;
+mod fill;
+mod load;
+mod peers;
+mod process;
+mod reader;
+mod scale;
+mod stats;
+mod suite;
+mod table;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use peers::{peers, work_folder};
+use scale::Scale;
+use suite::tests;
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if args.first().is_some_and(|first| first == "--launch") {
+        process::launch(&args[1..]);
+    }
+    let usage = "servers OURS [--quick | --test] [--only TEST,TEST] [--servers NAME,NAME]";
+    let [ours, args @ ..] = &*args else { panic!("{usage}") };
+    let mut args = args.iter();
+    let mut scale = Scale::full();
+    let (mut only, mut names): (Option<&String>, Option<&String>) = (None, None);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--quick" => scale = Scale::quick(),
+            "--test" => scale = Scale::test(),
+            "--only" => only = args.next(),
+            "--servers" => names = args.next(),
+            other => panic!("{other}: {usage}"),
+        }
+    }
+    let chosen = |choice: Option<&String>, name: &str| {
+        choice.is_none_or(|choice| choice.split(',').any(|one| one.eq_ignore_ascii_case(name)))
+    };
+    let most = process::raise_descriptor_limit();
+    if most < u64::from(scale.many) + 100 {
+        eprintln!(
+            "{most} descriptors are too few for {} connections: see `ulimit -Hn`",
+            scale.many
+        );
+    }
+    let (mut peers, missing) = peers(Path::new(ours));
+    peers.retain(|peer| chosen(names, peer.name));
+    for peer in &peers {
+        println!("- {}: {}", peer.name, peer.version);
+    }
+    for line in missing {
+        println!("- left out: {line}");
+    }
+    println!();
+    let mut right = true;
+    for test in tests(scale).iter().filter(|test| chosen(only, test.name)) {
+        right &= table::run(test, &peers, scale.rounds);
+    }
+    let _ = std::fs::remove_dir_all(work_folder());
+    if right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

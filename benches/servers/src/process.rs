@@ -1,0 +1,143 @@
+//! A server as a process of its own: started, measured from outside, and never left behind.
+
+use std::env;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, getrlimit, kill_process, set_parent_process_death_signal,
+    setrlimit,
+};
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+/// How long a server may take until it answers.
+const START: Duration = Duration::from_secs(10);
+
+/// A server that runs. Dropping it ends it, and all that it has started.
+#[derive(Debug)]
+pub(crate) struct Process {
+    child: Child,
+    /// Where it listens.
+    pub(crate) address: SocketAddrV4,
+}
+
+impl Process {
+    /// Starts what `command` makes of a free port, with so many processors, and waits until it
+    /// accepts.
+    pub(crate) fn start(
+        command: impl FnOnce(u16) -> Vec<String>,
+        cores: Option<usize>,
+    ) -> Result<Self, String> {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .and_then(|listener| listener.local_addr())
+            .map_err(|error| format!("no port is free: {error}"))?
+            .port();
+        let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+        let own = env::current_exe().map_err(|error| error.to_string())?;
+        let child = Command::new(own)
+            .args(["--launch".to_owned(), cores.unwrap_or(0).to_string()])
+            .args(command(port))
+            .env("RUST_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("cannot start: {error}"))?;
+        let mut process = Self { child, address };
+        let begun = Instant::now();
+        while TcpStream::connect(address).is_err() {
+            if begun.elapsed() > START || process.child.try_wait().is_ok_and(|end| end.is_some()) {
+                return Err("does not start".to_owned());
+            }
+            sleep(Duration::from_millis(10));
+        }
+        // Time for the threads that it starts, and for what was only to see whether it accepts.
+        sleep(Duration::from_millis(100));
+        Ok(process)
+    }
+
+    /// The time on processors that it has had.
+    pub(crate) fn cpu(&self) -> Duration {
+        self.tree().into_iter().map(cpu).sum()
+    }
+
+    /// Its memory: what is its own, and of what it shares its share.
+    pub(crate) fn memory(&self) -> u64 {
+        self.tree().into_iter().map(memory).sum()
+    }
+
+    /// It, and all below it.
+    fn tree(&self) -> Vec<u32> {
+        let mut tree = vec![self.child.id()];
+        let mut at = 0;
+        while let Some(&parent) = tree.get(at) {
+            for task in tasks(parent) {
+                let children = fs::read_to_string(format!("{task}/children")).unwrap_or_default();
+                tree.extend(children.split_whitespace().filter_map(|id| id.parse::<u32>().ok()));
+            }
+            at += 1;
+        }
+        tree
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        for id in self.tree() {
+            if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        let _ = self.child.wait();
+    }
+}
+
+/// The time on processors that a process has had: what the scheduler has counted, in nanoseconds,
+/// for its threads.
+pub(crate) fn cpu(id: u32) -> Duration {
+    let of_task = |task: String| -> Option<u64> {
+        fs::read_to_string(format!("{task}/schedstat")).ok()?.split(' ').next()?.parse().ok()
+    };
+    Duration::from_nanos(tasks(id).filter_map(of_task).sum())
+}
+
+fn tasks(id: u32) -> impl Iterator<Item = String> {
+    let tasks = fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+    tasks.map(|task| task.path().to_string_lossy().into_owned())
+}
+
+fn memory(id: u32) -> u64 {
+    let rollup = fs::read_to_string(format!("/proc/{id}/smaps_rollup")).unwrap_or_default();
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).unwrap_or_default();
+    line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) << 10
+}
+
+/// Becomes a server, in the process that is to be one: on the first `cores` processors if it is not
+/// zero, and ending when whoever measures does, however that comes about.
+pub(crate) fn launch(args: &[String]) -> ! {
+    let [cores, program, args @ ..] = args else { panic!("nothing to launch") };
+    set_parent_process_death_signal(Some(Signal::TERM)).expect("Linux");
+    let cores: usize = cores.parse().expect("a number");
+    if cores > 0 {
+        use_processors(0..cores);
+    }
+    panic!("{program}: {}", Command::new(program).args(args).exec());
+}
+
+/// Restricts this thread, and all that it starts, to these processors.
+pub(crate) fn use_processors(which: impl IntoIterator<Item = usize>) {
+    let mut set = CpuSet::new();
+    which.into_iter().for_each(|processor| set.set(processor));
+    sched_setaffinity(None, &set).expect("processors that there are");
+}
+
+/// Each connection is a descriptor, here and in the servers. Gives how many there can be.
+pub(crate) fn raise_descriptor_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })
+        .expect("up to the limit");
+    limit.maximum.unwrap_or(u64::MAX)
+}

@@ -1,0 +1,76 @@
+//! What a second processor is good for.
+
+use std::process;
+use std::thread;
+use std::time::Duration;
+
+use super::{Found, Test};
+use crate::load::{Load, Pace};
+use crate::peers::{Peer, Setup};
+use crate::process::{cpu, use_processors};
+use crate::scale::Scale;
+
+/// Few, and each reads seldom: so that the load costs nearly nothing, and leaves a processor to the
+/// server that has two.
+const PERIOD: Duration = Duration::from_millis(50);
+
+/// As much as can come meanwhile.
+const WINDOW: u64 = 5_000;
+
+pub(super) fn tests(scale: Scale) -> Vec<Test> {
+    vec![Test {
+        name: "cores",
+        about: format!(
+            "Flat out, with the server on one processor and on two: {} subscribers, of which each reads \
+             every 50 ms what has come, and 4 publishers. The generator has what is left of {} \
+             processors.",
+            scale.some / 4,
+            processors()
+        ),
+        columns: &[
+            "2 cores : 1",
+            "deliveries/s, 1 core",
+            "deliveries/s, 2 cores",
+            "server CPU, 1 core, %",
+            "server CPU, 2 cores, %",
+            "generator CPU, 1 core, %",
+            "generator CPU, 2 cores, %",
+        ],
+        cases: vec![String::new()],
+        takes: |peer| (peer.is_ours() || peer.is_floor()) && processors() > 1,
+        run: Box::new(move |peer, _| {
+            let one = with_cores(peer, scale, 1)?;
+            let two = with_cores(peer, scale, 2)?;
+            let mut found = vec![two[0] / one[0]];
+            found.extend(one.iter().zip(&two).flat_map(|(one, two)| [one, two]));
+            Ok(found)
+        }),
+    }]
+}
+
+fn processors() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn with_cores(peer: &Peer, scale: Scale, cores: usize) -> Found {
+    let flags = ["--history", "100000", "--history-bytes", "100000000"];
+    let server = peer.start(Setup { flags: &flags, cores: Some(cores), ..Setup::default() })?;
+    let all = processors();
+    use_processors(if cores < all { cores..all } else { 0..all });
+    let found = (|| {
+        let mut load = Load::connect(peer, server.address, 1, scale.some / 4, 4)?;
+        load.drive(Pace::Window(1), scale.warming)?;
+        load.be_lazy(PERIOD);
+        let before = (server.cpu(), cpu(process::id()));
+        let driven = load.drive(Pace::Window(WINDOW), scale.publishing)?;
+        let took = driven.took.as_secs_f64();
+        let percent = |time: Duration| time.as_secs_f64() * 100.0 / took;
+        Ok(vec![
+            driven.delivered as f64 / took,
+            percent(server.cpu().saturating_sub(before.0)),
+            percent(cpu(process::id()).saturating_sub(before.1)),
+        ])
+    })();
+    use_processors(0..all);
+    found
+}

@@ -1,0 +1,98 @@
+//! What is held of a topic: what it takes to hold it, to go on when it is full, and to send it again.
+
+use std::time::Duration;
+
+use super::delivering::drive;
+use super::{Found, Test};
+use crate::ends::Order;
+use crate::fill::fill;
+use crate::load::{Load, Pace, get};
+use crate::peers::{Peer, Setup};
+use crate::process::Process;
+use crate::reader::Reader;
+use crate::scale::Scale;
+
+/// More than any history here has.
+const BYTES: &str = "4000000000";
+
+/// How often everything is sent again in one run: it takes too little time to be done but once.
+const REPLAYS: usize = 5;
+
+pub(super) fn tests(scale: Scale) -> Vec<Test> {
+    vec![
+        Test {
+            name: "history",
+            about: format!(
+                "A topic that holds as many events as it may, so that each one that is published drops \
+                 one: 20 each second, to {} subscribers. Bytes are those by which the server's memory \
+                 (Pss) grows; of few events there is too little to tell.",
+                scale.some
+            ),
+            columns: &["server CPU, µs/delivery", "bytes/event", "published/s, to fill it"],
+            cases: scale.histories.iter().map(|events| format!("{events} events")).collect(),
+            takes: Peer::is_ours,
+            run: Box::new(move |peer, case| history(peer, scale, scale.histories[case])),
+        },
+        Test {
+            name: "replay",
+            about: format!(
+                "A client comes that wants all of {} events that are held. Of the floor, as many \
+                 that it has prepared: what writing and reading takes by itself.",
+                scale.replayed
+            ),
+            columns: &["MB/s", "ms", "server CPU, ms", "bytes/event"],
+            cases: vec![String::new()],
+            takes: |peer| peer.is_ours() || peer.is_floor(),
+            run: Box::new(move |peer, _| replay(peer, scale.replayed)),
+        },
+    ]
+}
+
+fn start(peer: &Peer, events: u32) -> Result<Process, String> {
+    let events = events.to_string();
+    let flags = ["--history", &events, "--history-bytes", BYTES, "--max-bytes", BYTES];
+    peer.start(Setup { flags: &flags, ..Setup::default() })
+}
+
+fn history(peer: &Peer, scale: Scale, events: u32) -> Found {
+    let server = start(peer, events)?;
+    let memory = server.memory();
+    let begun = std::time::Instant::now();
+    let filled = fill(server.address, peer.publish, events)?;
+    let filling = begun.elapsed();
+    let grown = server.memory().saturating_sub(memory);
+    let mut load = Load::connect(peer, server.address, 1, scale.some, 1)?;
+    let (driven, cpu) = drive(&mut load, &server, scale, Pace::PerSecond(20.0))?;
+    Ok(vec![
+        cpu.as_secs_f64() * 1e6 / driven.delivered as f64,
+        grown as f64 / f64::from(events),
+        f64::from(filled) / filling.as_secs_f64(),
+    ])
+}
+
+fn replay(peer: &Peer, events: u32) -> Found {
+    let server = start(peer, events)?;
+    let request = if peer.is_floor() {
+        get(&format!("/blob/{events}"))
+    } else {
+        fill(server.address, peer.publish, events)?;
+        let target = format!("{}t0?lastEventId=earliest", peer.events);
+        get(&target)
+    };
+    let mut runs = Vec::new();
+    for _ in 0..REPLAYS {
+        let before = server.cpu();
+        let mut order = Order::default();
+        let mut reader = Reader::ask(server.address, &request)?;
+        let seen = reader.read(
+            |seen| seen.messages >= u64::from(events),
+            // What the floor sends is always the same.
+            |message| if peer.is_floor() { Ok(()) } else { order.check(Some(message)).map(drop) },
+        )?;
+        std::thread::sleep(Duration::from_millis(20));
+        let cpu = server.cpu().saturating_sub(before).as_secs_f64();
+        let (bytes, took) = (seen.bytes as f64, seen.took.as_secs_f64());
+        runs.push(vec![bytes / took / 1e6, took * 1e3, cpu * 1e3, bytes / f64::from(events)]);
+    }
+    Ok(crate::stats::medians(&runs))
+}
