@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long nothing is looked at but what is ready.
 const LONGEST_WAIT: Duration = Duration::from_millis(20);
 
+/// How many lazy subscribers are read from before publishers are looked after.
+const TURNS: usize = 4;
+
 /// When there is a next message.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
@@ -121,7 +124,7 @@ impl Load {
         self.timed = matches!(pace, Pace::PerSecond(_));
         let mut driven = Driven::default();
         let begin = Instant::now();
-        let (mut progress, mut last_read) = (begin, begin);
+        let (mut progress, mut turns) = (begin, 0);
         loop {
             let now = Instant::now();
             let more = now.duration_since(begin) < time;
@@ -134,14 +137,7 @@ impl Load {
             }
             let before = driven.delivered;
             if let Some(period) = self.lazy {
-                let since = now.duration_since(last_read);
-                if since >= period || !more {
-                    last_read = now;
-                    for subscriber in 0..self.subscribers.len() {
-                        self.read(subscriber, &mut driven)?;
-                    }
-                }
-                wait = wait.min(period.saturating_sub(since));
+                wait = self.read_some(period, begin, more, &mut turns, &mut driven)?.min(wait);
             }
             self.turn(wait, &mut driven)?;
             if driven.delivered != before || more {
@@ -205,6 +201,29 @@ impl Load {
             }
         }
         Ok(())
+    }
+
+    /// Reads from those lazy subscribers whose turn it is: one after the other, so that publishers
+    /// never wait for all of them. Gives how long it is until the next one's turn.
+    fn read_some(
+        &mut self,
+        period: Duration,
+        begin: Instant,
+        more: bool,
+        turns: &mut usize,
+        driven: &mut Driven,
+    ) -> Result<Duration, String> {
+        let each = period.as_secs_f64() / self.subscribers.len() as f64;
+        let due = |turn: usize| begin + Duration::from_secs_f64(each * turn as f64);
+        for _ in 0..TURNS {
+            let until = due(*turns).saturating_duration_since(Instant::now());
+            if until > Duration::ZERO && more {
+                return Ok(until);
+            }
+            self.read(*turns % self.subscribers.len(), driven)?;
+            *turns += 1;
+        }
+        Ok(Duration::ZERO)
     }
 
     fn read(&mut self, subscriber: usize, driven: &mut Driven) -> Result<(), String> {

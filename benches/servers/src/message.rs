@@ -36,15 +36,15 @@ impl Message {
 
     /// Of exactly its bytes; nothing if it was torn.
     fn read(bytes: &[u8]) -> Option<Self> {
-        let (numbers, rest) = bytes.get(1..)?.split_at_checked(30)?;
-        if rest.last() != Some(&END) || rest[0] != b'.' {
+        let (numbers, rest) = bytes.split_at_checked(31)?;
+        if rest.first() != Some(&b'.') || rest.last() != Some(&END) {
             return None;
         }
         Some(Self {
-            publisher: u32::try_from(number(&numbers[..2])?).ok()?,
-            topic: u32::try_from(number(&numbers[2..6])?).ok()?,
-            sequence: u32::try_from(number(&numbers[6..14])?).ok()?,
-            sent: number(&numbers[14..])?,
+            publisher: u32::try_from(number(&numbers[1..3])?).ok()?,
+            topic: u32::try_from(number(&numbers[3..7])?).ok()?,
+            sequence: u32::try_from(number(&numbers[7..15])?).ok()?,
+            sent: number(&numbers[15..])?,
         })
     }
 }
@@ -73,16 +73,28 @@ fn hex(to: &mut Vec<u8>, number: u64, digits: u32) {
     }
 }
 
+/// Without a branch for each digit: a receiver is to cost less than what is measured.
 fn number(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0, |number, digit| {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(number << 4 | u64::from(value))
-    })
+    let mut number = 0;
+    let mut none = 0;
+    for digit in digits {
+        let value = VALUES[usize::from(*digit)];
+        none |= value;
+        number = number << 4 | u64::from(value & 15);
+    }
+    (none < 16).then_some(number)
 }
+
+/// What each byte is worth as a digit, or more than any.
+const VALUES: [u8; 256] = {
+    let mut values = [u8::MAX; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
+};
 
 #[cfg(test)]
 mod tests {

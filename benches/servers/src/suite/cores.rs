@@ -17,14 +17,19 @@ const PERIOD: Duration = Duration::from_millis(50);
 /// As much as can come meanwhile.
 const WINDOW: u64 = 5_000;
 
+/// Enough for eight messages at a time to go to different ones, so that none can share a write.
+const TOPICS: u32 = 50;
+
 pub(super) fn tests(scale: Scale) -> Vec<Test> {
     vec![Test {
         name: "cores",
         about: format!(
             "Flat out, with the server on one processor and on two: {} subscribers, of which each reads \
-             every 50 ms what has come, and 4 publishers. The generator has what is left of {} \
-             processors.",
-            scale.some / 4,
+             every 50 ms what has come, and 8 publishers. With one topic for all, a server may send \
+             several messages in one write, the more of them the later it comes to it; with {TOPICS}, \
+             messages go to one after the other, and each is a write of its own. The generator has what \
+             is left of {} processors.",
+            scale.some,
             processors()
         ),
         columns: &[
@@ -36,11 +41,12 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
             "generator CPU, 1 core, %",
             "generator CPU, 2 cores, %",
         ],
-        cases: vec![String::new()],
+        cases: vec!["1 topic".to_owned(), format!("{TOPICS} topics")],
         takes: |peer| (peer.is_ours() || peer.is_floor()) && processors() > 1,
-        run: Box::new(move |peer, _| {
-            let one = with_cores(peer, scale, 1)?;
-            let two = with_cores(peer, scale, 2)?;
+        run: Box::new(move |peer, case| {
+            let topics = [1, TOPICS][case];
+            let one = with_cores(peer, scale, topics, 1)?;
+            let two = with_cores(peer, scale, topics, 2)?;
             let mut found = vec![two[0] / one[0]];
             found.extend(one.iter().zip(&two).flat_map(|(one, two)| [one, two]));
             Ok(found)
@@ -52,13 +58,13 @@ fn processors() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn with_cores(peer: &Peer, scale: Scale, cores: usize) -> Found {
+fn with_cores(peer: &Peer, scale: Scale, topics: u32, cores: usize) -> Found {
     let flags = ["--history", "100000", "--history-bytes", "100000000"];
     let server = peer.start(Setup { flags: &flags, cores: Some(cores), ..Setup::default() })?;
     let all = processors();
     use_processors(if cores < all { cores..all } else { 0..all });
     let found = (|| {
-        let mut load = Load::connect(peer, server.address, 1, scale.some / 4, 4)?;
+        let mut load = Load::connect(peer, server.address, topics, scale.some.div_ceil(topics), 8)?;
         load.drive(Pace::Window(1), scale.warming)?;
         load.be_lazy(PERIOD);
         let before = (server.cpu(), cpu(process::id()));
