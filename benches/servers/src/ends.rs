@@ -160,3 +160,31 @@ pub(crate) fn answer(bytes: &[u8]) -> Result<Option<usize>, String> {
     let end = begin + length.unwrap_or(0_usize);
     Ok((bytes.len() >= end).then_some(end))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_message_once_and_in_order_of_its_publisher() {
+        let message =
+            |publisher, sequence| Some(Message { publisher, topic: 0, sequence, sent: 0 });
+        let holds = |messages: &[Option<Message>]| {
+            let mut order = Order::default();
+            messages.iter().all(|message| order.check(*message).is_ok())
+        };
+        assert!(holds(&[message(0, 0), message(7, 0), message(0, 1), message(7, 1)]));
+        assert!(!holds(&[message(0, 1)]), "one is missing");
+        assert!(!holds(&[message(0, 0), message(0, 0)]), "one came twice");
+        assert!(!holds(&[message(8, 0)]), "nobody sent it");
+        assert!(!holds(&[None]), "it was torn");
+    }
+
+    #[test]
+    fn answers_end_where_their_body_does() {
+        let created = b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\nokHTTP";
+        assert_eq!(answer(created), Ok(Some(created.len() - 4)));
+        assert_eq!(answer(&created[..created.len() - 5]), Ok(None));
+        assert!(answer(b"HTTP/1.1 429 Too Many Requests\r\n\r\n").is_err());
+    }
+}
