@@ -87,13 +87,27 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
             }),
         },
         Test {
+            name: "publish",
+            about: "8 publishers, each of which publishes as soon as it has its answer, and nobody who \
+                    subscribes: what a publication costs by itself."
+                .to_owned(),
+            columns: &["server CPU, µs/publication", "published/s"],
+            cases: vec![String::new()],
+            takes: |_| true,
+            run: Box::new(move |peer, _| {
+                let crowd = Crowd { topics: 1, subscribers: 0, publishers: 8 };
+                let (driven, cpu) = run(peer, scale, crowd, Pace::Window(1))?;
+                Ok(vec![cpu.as_secs_f64() * 1e6 / driven.published as f64, driven.rate])
+            }),
+        },
+        Test {
             name: "topics",
             about: format!(
                 "More and more topics, with {per_topic} subscribers each, and 500 messages each \
                  second, to one topic after the other: always as many deliveries."
             ),
             columns: PACED,
-            cases: scale.topics.iter().map(|topics| format!("{topics} topics")).collect(),
+            cases: scale.topics.iter().map(|topics| format!("topics: {topics}")).collect(),
             takes: |peer| peer.topics,
             run: Box::new(move |peer, case| {
                 let topics = scale.topics[case];
