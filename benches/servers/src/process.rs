@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,9 @@ use rustix::process::{
     setrlimit,
 };
 use rustix::thread::{CpuSet, sched_setaffinity};
+
+/// What servers have had that are gone, in nanoseconds.
+static SPENT: AtomicU64 = AtomicU64::new(0);
 
 /// How long a server may take until it answers.
 const START: Duration = Duration::from_secs(10);
@@ -86,6 +90,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
+        SPENT.fetch_add(nanos(self.cpu()), Relaxed);
         for id in self.tree() {
             if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
                 let _ = kill_process(pid, Signal::KILL);
@@ -102,6 +107,30 @@ pub(crate) fn cpu(id: u32) -> Duration {
         fs::read_to_string(format!("{task}/schedstat")).ok()?.split(' ').next()?.parse().ok()
     };
     Duration::from_nanos(tasks(id).filter_map(of_task).sum())
+}
+
+/// The time on processors that all have had that have nothing to do with this, while `run` ran, in
+/// relation to the time that it took.
+pub(crate) fn share_of_others<T>(run: impl FnOnce() -> T) -> (T, f64) {
+    let ours = || cpu(std::process::id()) + Duration::from_nanos(SPENT.load(Relaxed));
+    let (before, begun) = ((all(), ours()), Instant::now());
+    let done = run();
+    let took = begun.elapsed().as_secs_f64();
+    let others = all().saturating_sub(before.0).saturating_sub(ours().saturating_sub(before.1));
+    (done, others.as_secs_f64() / took)
+}
+
+/// The time on processors that anything has had since the machine was started.
+fn all() -> Duration {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let numbers = stat.split_whitespace().skip(1).map_while(|number| number.parse::<u64>().ok());
+    // The fourth and fifth are of idleness. What counts is in hundredths of a second.
+    let busy = numbers.take(8).enumerate().filter(|(at, _)| !(3..5).contains(at));
+    Duration::from_millis(10 * busy.map(|(_, number)| number).sum::<u64>())
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).expect("some years")
 }
 
 fn tasks(id: u32) -> impl Iterator<Item = String> {

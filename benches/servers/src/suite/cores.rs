@@ -10,9 +10,9 @@ use crate::peers::{Peer, Setup};
 use crate::process::{cpu, use_processors};
 use crate::scale::Scale;
 
-/// Few, and each reads seldom: so that the load costs nearly nothing, and leaves a processor to the
-/// server that has two.
-const PERIOD: Duration = Duration::from_millis(50);
+/// Each subscriber reads seldom, and many messages have to be delivered for each that is published: so
+/// that the load costs little, and leaves nearly two processors to the server that has them.
+const PERIOD: Duration = Duration::from_millis(200);
 
 /// As much as can come meanwhile.
 const WINDOW: u64 = 5_000;
@@ -25,11 +25,11 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
         name: "cores",
         about: format!(
             "Flat out, with the server on one processor and on two: {} subscribers, of which each reads \
-             every 50 ms what has come, and 8 publishers. With one topic for all, a server may send \
+             every 200 ms what has come, and 8 publishers. With one topic for all, a server may send \
              several messages in one write, the more of them the later it comes to it; with {TOPICS}, \
              messages go to one after the other, and each is a write of its own. The generator has what \
              is left of {} processors.",
-            scale.some,
+            scale.some * 2,
             processors()
         ),
         columns: &[
@@ -64,7 +64,8 @@ fn with_cores(peer: &Peer, scale: Scale, topics: u32, cores: usize) -> Found {
     let all = processors();
     use_processors(if cores < all { cores..all } else { 0..all });
     let found = (|| {
-        let mut load = Load::connect(peer, server.address, topics, scale.some.div_ceil(topics), 8)?;
+        let mut load =
+            Load::connect(peer, server.address, topics, (scale.some * 2).div_ceil(topics), 8)?;
         load.drive(Pace::Window(1), scale.warming)?;
         load.be_lazy(PERIOD);
         let before = (server.cpu(), cpu(process::id()));
