@@ -31,6 +31,9 @@ pub(crate) enum Pace {
     /// As soon as a publisher has its answer, but with no more than so many on their way: what is
     /// sent is not to be more than a server is willing to hold.
     Window(u64),
+    /// As soon as a publisher has its answer, but to a topic only when its first subscriber has got
+    /// what was sent there before.
+    Topicwise,
 }
 
 /// What came of it.
@@ -68,6 +71,9 @@ pub(crate) struct Load {
     timed: bool,
     published: u64,
     delivered: u64,
+    /// How many were published to each topic, and how many of these its first subscriber has got.
+    sent: Vec<u64>,
+    got: Vec<u64>,
 }
 
 impl Load {
@@ -97,6 +103,8 @@ impl Load {
             timed: true,
             published: 0,
             delivered: 0,
+            sent: vec![0; topics as usize],
+            got: vec![0; topics as usize],
         };
         for (number, socket) in kept.into_iter().enumerate() {
             do_not_wait(&socket).and_then(|()| load.poller.watch(&socket, number)).expect("epoll");
@@ -111,10 +119,11 @@ impl Load {
         Ok(load)
     }
 
-    /// Has subscribers read from now on only so often: many messages at a time, which costs little.
+    /// Has subscribers, but the first of each topic, read from now on only so often: many messages at a
+    /// time, which costs little.
     pub(crate) fn be_lazy(&mut self, period: Duration) {
         self.lazy = Some(period);
-        for subscriber in &self.subscribers {
+        for subscriber in self.subscribers.iter().skip(self.got.len()) {
             self.poller.forget(&subscriber.socket).expect("it is watched");
         }
     }
@@ -166,6 +175,8 @@ impl Load {
         driven: &mut Driven,
     ) -> Result<Duration, String> {
         while let Some(&publisher) = self.idle.last() {
+            let turn = self.published % u64::from(self.topics);
+            let mut topic = usize::try_from(turn).expect("few");
             match pace {
                 Pace::PerSecond(rate) => {
                     let due = begin + Duration::from_secs_f64(driven.published as f64 / rate);
@@ -177,9 +188,18 @@ impl Load {
                 }
                 Pace::Window(most) if self.missing() + self.each > most * self.each => break,
                 Pace::Window(_) => {}
+                Pace::Topicwise => {
+                    let topics = self.sent.len();
+                    let mut others = (topic..topics).chain(0..topic);
+                    let Some(free) = others.find(|at| self.sent[*at] == self.got[*at]) else {
+                        break;
+                    };
+                    topic = free;
+                }
             }
             self.idle.pop();
-            let topic = u32::try_from(self.published % u64::from(self.topics)).expect("few");
+            self.sent[topic] += 1;
+            let topic = u32::try_from(topic).expect("few");
             self.publishers[publisher].publish(topic, self.begun.elapsed())?;
             self.published += 1;
             driven.published += 1;
@@ -237,6 +257,9 @@ impl Load {
                 driven.latencies.push(now.saturating_sub(Duration::from_nanos(sent)));
             }
         })?;
+        if let Some(got) = self.got.get_mut(subscriber) {
+            *got += count;
+        }
         self.delivered += count;
         driven.delivered += count;
         Ok(())

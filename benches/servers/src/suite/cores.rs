@@ -17,7 +17,7 @@ const PERIOD: Duration = Duration::from_millis(200);
 /// As much as can come meanwhile.
 const WINDOW: u64 = 5_000;
 
-/// Enough for eight messages at a time to go to different ones, so that none can share a write.
+/// Enough for there always to be some to publish to.
 const TOPICS: u32 = 50;
 
 pub(super) fn tests(scale: Scale) -> Vec<Test> {
@@ -26,9 +26,9 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
         about: format!(
             "Flat out, with the server on one processor and on two: {} subscribers, of which each reads \
              every 200 ms what has come, and 8 publishers. With one topic for all, a server may send \
-             several messages in one write, the more of them the later it comes to it; with {TOPICS}, \
-             messages go to one after the other, and each is a write of its own. The generator has what \
-             is left of {} processors.",
+             several messages in one write, the more of them the later it comes to it, and then has less to \
+             do; with {TOPICS}, a topic has its next message when its first subscriber has got the last, so \
+             that nearly each is a write of its own. The generator has what is left of {} processors.",
             scale.some * 2,
             processors()
         ),
@@ -44,9 +44,9 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
         cases: vec!["1 topic".to_owned(), format!("{TOPICS} topics")],
         takes: |peer| (peer.is_ours() || peer.is_floor()) && processors() > 1,
         run: Box::new(move |peer, case| {
-            let topics = [1, TOPICS][case];
-            let one = with_cores(peer, scale, topics, 1)?;
-            let two = with_cores(peer, scale, topics, 2)?;
+            let (topics, pace) = [(1, Pace::Window(WINDOW)), (TOPICS, Pace::Topicwise)][case];
+            let one = with_cores(peer, scale, topics, pace, 1)?;
+            let two = with_cores(peer, scale, topics, pace, 2)?;
             let mut found = vec![two[0] / one[0]];
             found.extend(one.iter().zip(&two).flat_map(|(one, two)| [one, two]));
             Ok(found)
@@ -58,7 +58,7 @@ fn processors() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn with_cores(peer: &Peer, scale: Scale, topics: u32, cores: usize) -> Found {
+fn with_cores(peer: &Peer, scale: Scale, topics: u32, pace: Pace, cores: usize) -> Found {
     let flags = ["--history", "100000", "--history-bytes", "100000000"];
     let server = peer.start(Setup { flags: &flags, cores: Some(cores), ..Setup::default() })?;
     let all = processors();
@@ -69,7 +69,7 @@ fn with_cores(peer: &Peer, scale: Scale, topics: u32, cores: usize) -> Found {
         load.drive(Pace::Window(1), scale.warming)?;
         load.be_lazy(PERIOD);
         let before = (server.cpu(), cpu(process::id()));
-        let driven = load.drive(Pace::Window(WINDOW), scale.publishing)?;
+        let driven = load.drive(pace, scale.publishing)?;
         let took = driven.took.as_secs_f64();
         let percent = |time: Duration| time.as_secs_f64() * 100.0 / took;
         Ok(vec![
