@@ -69,7 +69,7 @@ impl Peer {
 
     /// Whether `hello` says what was published before.
     pub(crate) fn repeats(&self) -> bool {
-        self.kind == Kind::Nchan
+        matches!(self.kind, Kind::Ours | Kind::Nchan)
     }
 
     /// Starts it.
@@ -131,7 +131,7 @@ pub(crate) fn peers(ours: &Path) -> (Vec<Peer>, Vec<String>) {
             program: ours.to_owned(),
             events: "/topics/",
             publish: "/topics/",
-            hello: "/counter",
+            hello: "/topics/t0?lastEventId=earliest",
             topics: true,
         },
     ];
