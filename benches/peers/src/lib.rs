@@ -46,6 +46,7 @@ pub const DECODERS: &[Decoder] = &[
 /// All encoders, in the order of the tables.
 pub const ENCODERS: &[Encoder] = &[
     Encoder::new::<encoders::Memcpy>(),
+    Encoder::new::<encoders::Split>(),
     Encoder::new::<encoders::Ours>(),
     Encoder::new::<encoders::OursBuf>(),
     Encoder::new::<encoders::Russe>(),
