@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use peers::{peers, work_folder};
 use scale::Scale;
 use suite::tests;
+use table::Summary;
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -61,10 +62,11 @@ fn main() -> ExitCode {
         println!("- left out: {line}");
     }
     println!();
-    let mut right = true;
+    let mut summary = Summary::default();
     for test in tests(scale).iter().filter(|test| chosen(only, test.name)) {
-        right &= table::run(test, &peers, scale.rounds);
+        table::run(test, &peers, scale.rounds, &mut summary);
     }
+    summary.print(&peers);
     let _ = std::fs::remove_dir_all(work_folder());
-    if right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if summary.wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

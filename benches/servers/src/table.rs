@@ -36,11 +36,46 @@ impl Row<'_> {
     }
 }
 
-/// Runs one test, and prints its table. False if our server or the floor got anything wrong.
-pub(crate) fn run(test: &Test, peers: &[Peer], rounds: usize) -> bool {
-    let peers: Vec<&Peer> = peers.iter().filter(|peer| (test.takes)(peer)).collect();
+/// A line for each case: what servers are held against each other by.
+#[derive(Default)]
+pub(crate) struct Summary {
+    lines: Vec<String>,
+    /// Whether our server or the floor got anything wrong.
+    pub(crate) wrong: bool,
+}
+
+impl Summary {
+    fn add(&mut self, test: &Test, case: &str, all: &[Peer], rows: &[Row<'_>]) {
+        let mut cells = vec![case_of(test.name, case), test.columns[0].to_owned()];
+        cells.extend(all.iter().map(|peer| {
+            let row = rows.iter().find(|row| row.peer.name == peer.name);
+            row.map_or("–".to_owned(), |row| row.key().map_or("WRONG".to_owned(), show))
+        }));
+        self.lines.push(format!("| {} |", cells.join(" | ")));
+        let matters = |row: &&Row<'_>| row.peer.is_ours() || row.peer.is_floor();
+        self.wrong |= rows.iter().filter(matters).any(|row| row.medians().is_err());
+    }
+
+    /// One table for all tests.
+    pub(crate) fn print(&self, peers: &[Peer]) {
+        let names: Vec<&str> = peers.iter().map(|peer| peer.name).collect();
+        println!("### In short\n\nThe first column of each table.\n");
+        println!(
+            "| test | what | {} |\n|---|---|{}",
+            names.join(" | "),
+            "---:|".repeat(names.len())
+        );
+        for line in &self.lines {
+            println!("{line}");
+        }
+    }
+}
+
+/// Runs one test, and prints its table.
+pub(crate) fn run(test: &Test, all: &[Peer], rounds: usize, summary: &mut Summary) {
+    let peers: Vec<&Peer> = all.iter().filter(|peer| (test.takes)(peer)).collect();
     if peers.is_empty() {
-        return true;
+        return;
     }
     let mut cases: Vec<Vec<Row<'_>>> = Vec::new();
     for _ in &test.cases {
@@ -61,10 +96,9 @@ pub(crate) fn run(test: &Test, peers: &[Peer], rounds: usize) -> bool {
     println!("|---|{}", "---:|".repeat(test.columns.len() + 2));
     for (case, rows) in test.cases.iter().zip(&cases) {
         print(case, rows, test.columns.len());
+        summary.add(test, case, all, rows);
     }
     println!();
-    let matter = |row: &&Row<'_>| row.peer.is_ours() || row.peer.is_floor();
-    cases.iter().flatten().filter(matter).all(|row| row.medians().is_ok())
 }
 
 /// Runs until others on this machine did not take much of it meanwhile, but no more than three times:
@@ -92,8 +126,7 @@ fn print(case: &str, rows: &[Row<'_>], columns: usize) {
     let peers = rows.iter().filter(|row| !row.peer.is_floor() && !row.peer.is_ours());
     let best = peers.filter_map(Row::key).reduce(f64::min);
     for row in rows {
-        let name =
-            if case.is_empty() { row.peer.name } else { &*format!("{}, {case}", row.peer.name) };
+        let name = case_of(row.peer.name, case);
         match row.medians() {
             Ok(found) => {
                 let ratio = |other: Option<f64>| match other {
@@ -106,4 +139,8 @@ fn print(case: &str, rows: &[Row<'_>], columns: usize) {
             Err(why) => println!("| {name} | WRONG: {why} |{}", " |".repeat(columns + 1)),
         }
     }
+}
+
+fn case_of(name: &str, case: &str) -> String {
+    if case.is_empty() { name.to_owned() } else { format!("{name}, {case}") }
 }
