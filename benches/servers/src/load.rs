@@ -2,6 +2,7 @@
 //! measured is the server.
 
 use std::net::SocketAddrV4;
+use std::process;
 use std::time::{Duration, Instant};
 
 use servers::message::Message;
@@ -10,6 +11,7 @@ use servers::net::{Poller, do_not_wait};
 use crate::churn::{Enough, Until, churn};
 use crate::ends::{Publisher, Subscriber};
 use crate::peers::Peer;
+use crate::process::cpu;
 
 /// As much as a socket may hold, so that a read mostly takes all.
 const BUFFER: usize = 1 << 20;
@@ -45,8 +47,10 @@ pub(crate) struct Driven {
     pub(crate) delivered: u64,
     /// From the first publication to the last arrival.
     pub(crate) took: Duration,
-    /// How many of them each second.
+    /// How many were published each second.
     pub(crate) rate: f64,
+    /// The time on processors that driving took.
+    pub(crate) own: Duration,
     /// From the publication of each message to each of its arrivals, if the pace was given.
     pub(crate) latencies: Vec<Duration>,
     /// How much later than they were to be messages were sent.
@@ -132,7 +136,7 @@ impl Load {
     pub(crate) fn drive(&mut self, pace: Pace, time: Duration) -> Result<Driven, String> {
         self.timed = matches!(pace, Pace::PerSecond(_));
         let mut driven = Driven::default();
-        let begin = Instant::now();
+        let (begin, own) = (Instant::now(), cpu(process::id()));
         let (mut progress, mut turns) = (begin, 0);
         loop {
             let now = Instant::now();
@@ -153,11 +157,16 @@ impl Load {
                 progress = now;
                 driven.took = begin.elapsed();
             } else if now.duration_since(progress) > PATIENCE {
-                return Err(format!("{} deliveries are missing", self.missing()));
+                let answers = self.publishers.len() - self.idle.len();
+                return Err(format!(
+                    "{} deliveries and {answers} answers are missing",
+                    self.missing()
+                ));
             }
         }
         // Nothing is to come after that; what does is out of order.
         self.turn(Duration::from_millis(5), &mut driven)?;
+        driven.own = cpu(process::id()).saturating_sub(own);
         driven.rate = driven.published as f64 / time.as_secs_f64();
         Ok(driven)
     }

@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     println!();
     let mut summary = Summary::default();
     for test in tests(scale).iter().filter(|test| chosen(only, test.name)) {
-        table::run(test, &peers, scale.rounds, &mut summary);
+        table::run(test, &peers, &mut scale, &mut summary);
     }
     summary.print(&peers);
     let _ = std::fs::remove_dir_all(work_folder());

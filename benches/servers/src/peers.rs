@@ -108,7 +108,7 @@ impl Peer {
 
 /// A folder for what servers want to have in files.
 pub(crate) fn work_folder() -> PathBuf {
-    std::env::temp_dir().join(format!("sse-servers-{}", std::process::id()))
+    beside_this(&format!("work-{}", std::process::id()))
 }
 
 /// Those that are installed, the floor and ours (at `ours`) first; and a line for each that is not.

@@ -7,6 +7,10 @@ use std::time::Duration;
 pub(crate) struct Scale {
     /// How often all servers take turns.
     pub(crate) rounds: usize,
+    /// How long it is waited, all told, for others to leave the machine alone, and how often a run is
+    /// made that they disturb: nothing is to be had from either where times do not matter.
+    pub(crate) patience: Duration,
+    pub(crate) runs: usize,
     /// How long messages are published.
     pub(crate) publishing: Duration,
     /// How long before that, so that what is done once is done.
@@ -38,6 +42,8 @@ impl Scale {
     pub(crate) fn full() -> Self {
         Self {
             rounds: 3,
+            patience: Duration::from_secs(300),
+            runs: 3,
             publishing: Duration::from_secs(4),
             warming: Duration::from_millis(300),
             churning: Duration::from_secs(4),
@@ -57,6 +63,7 @@ impl Scale {
     pub(crate) fn quick() -> Self {
         Self {
             rounds: 1,
+            patience: Duration::from_secs(60),
             publishing: Duration::from_secs(2),
             churning: Duration::from_secs(1),
             reading: Duration::from_secs(1),
@@ -70,6 +77,8 @@ impl Scale {
     /// Whether it is right, and no more.
     pub(crate) fn test() -> Self {
         Self {
+            patience: Duration::ZERO,
+            runs: 1,
             publishing: Duration::from_millis(100),
             warming: Duration::from_millis(10),
             churning: Duration::from_millis(50),

@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use crate::peers::Peer;
 use crate::process::share_of_others;
+use crate::scale::Scale;
 use crate::stats::{medians, show};
 use crate::suite::{Found, Test};
 
-/// How often a run is made that others disturb.
-const MOST_RUNS: usize = 3;
-
-/// How many seconds it is waited for others before that.
-const LONGEST_WAIT: usize = 20;
+/// How long it is waited for others before a run is made again.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 /// How much of a processor others may have.
 const OTHERS: f64 = 0.15;
@@ -71,8 +69,8 @@ impl Summary {
     }
 }
 
-/// Runs one test, and prints its table.
-pub(crate) fn run(test: &Test, all: &[Peer], rounds: usize, summary: &mut Summary) {
+/// Runs one test, and prints its table. What it waits for others comes off the patience that there is.
+pub(crate) fn run(test: &Test, all: &[Peer], scale: &mut Scale, summary: &mut Summary) {
     let peers: Vec<&Peer> = all.iter().filter(|peer| (test.takes)(peer)).collect();
     if peers.is_empty() {
         return;
@@ -81,13 +79,13 @@ pub(crate) fn run(test: &Test, all: &[Peer], rounds: usize, summary: &mut Summar
     for _ in &test.cases {
         cases.push(peers.iter().map(|peer| Row { peer, found: Vec::new() }).collect());
     }
-    for round in 0..rounds {
+    for round in 0..scale.rounds {
         for (case, rows) in cases.iter_mut().enumerate() {
             // None is always the first.
             for turn in 0..peers.len() {
                 let row = &mut rows[(turn + round) % peers.len()];
                 let name = format!("{} {} {}", test.name, test.cases[case], row.peer.name);
-                row.found.push(undisturbed(&name, || (test.run)(row.peer, case)));
+                row.found.push(undisturbed(&name, scale, || (test.run)(row.peer, case)));
             }
         }
     }
@@ -101,19 +99,22 @@ pub(crate) fn run(test: &Test, all: &[Peer], rounds: usize, summary: &mut Summar
     println!();
 }
 
-/// Runs until others on this machine did not take much of it meanwhile, but no more than three times:
-/// what they take can be told from what is measured in no other way.
-fn undisturbed(name: &str, run: impl Fn() -> Found) -> Found {
-    let mut left = MOST_RUNS;
+/// Runs until others on this machine did not take much of it meanwhile, but not for ever: what they
+/// take can be told from what is measured in no other way.
+fn undisturbed(name: &str, scale: &mut Scale, run: impl Fn() -> Found) -> Found {
+    let mut left = scale.runs;
     loop {
         let (found, others) = share_of_others(&run);
         eprintln!("{name}: {found:.3?}, others {:.0} %", others * 100.0);
         left -= 1;
-        if others < OTHERS || left == 0 {
+        if found.is_err() || others < OTHERS || left == 0 {
             return found;
         }
-        for _ in 0..LONGEST_WAIT {
-            if share_of_others(|| sleep(Duration::from_secs(1))).1 < OTHERS {
+        let (second, mut waited) = (Duration::from_secs(1), Duration::ZERO);
+        while waited < LONGEST_WAIT && scale.patience >= second {
+            waited += second;
+            scale.patience = scale.patience.saturating_sub(second);
+            if share_of_others(|| sleep(second)).1 < OTHERS {
                 break;
             }
         }

@@ -1,13 +1,12 @@
 //! What a second processor is good for.
 
-use std::process;
 use std::thread;
 use std::time::Duration;
 
 use super::{Found, Test};
 use crate::load::{Load, Pace};
 use crate::peers::{Peer, Setup};
-use crate::process::{cpu, use_processors};
+use crate::process::use_processors;
 use crate::scale::Scale;
 
 /// Each subscriber reads seldom, and many messages have to be delivered for each that is published: so
@@ -68,14 +67,14 @@ fn with_cores(peer: &Peer, scale: Scale, topics: u32, pace: Pace, cores: usize) 
             Load::connect(peer, server.address, topics, (scale.some * 2).div_ceil(topics), 8)?;
         load.drive(Pace::Window(1), scale.warming)?;
         load.be_lazy(PERIOD);
-        let before = (server.cpu(), cpu(process::id()));
+        let before = server.cpu();
         let driven = load.drive(pace, scale.publishing)?;
         let took = driven.took.as_secs_f64();
         let percent = |time: Duration| time.as_secs_f64() * 100.0 / took;
         Ok(vec![
             driven.delivered as f64 / took,
-            percent(server.cpu().saturating_sub(before.0)),
-            percent(cpu(process::id()).saturating_sub(before.1)),
+            percent(server.cpu().saturating_sub(before)),
+            percent(driven.own),
         ])
     })();
     use_processors(0..all);

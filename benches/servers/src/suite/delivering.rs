@@ -1,12 +1,11 @@
 //! What is published reaches all subscribers: what that costs, and how long it takes.
 
-use std::process;
 use std::time::Duration;
 
 use super::Test;
 use crate::load::{Driven, Load, Pace};
 use crate::peers::{Peer, Setup};
-use crate::process::{Process, cpu};
+use crate::process::Process;
 use crate::scale::Scale;
 use crate::stats::{millis, quantile};
 
@@ -73,16 +72,13 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
             takes: |_| true,
             run: Box::new(move |peer, case| {
                 let crowd = Crowd { topics: 1, subscribers: some, publishers: 4 };
-                let before = cpu(process::id());
-                let (driven, cpu_server) =
-                    run(peer, scale, crowd, Pace::Window([WINDOW, 1][case]))?;
-                let own = cpu(process::id()).checked_sub(before).unwrap_or_default();
+                let (driven, cpu) = run(peer, scale, crowd, Pace::Window([WINDOW, 1][case]))?;
                 let took = driven.took.as_secs_f64();
                 Ok(vec![
-                    cpu_server.as_secs_f64() * 1e6 / driven.delivered as f64,
+                    cpu.as_secs_f64() * 1e6 / driven.delivered as f64,
                     driven.delivered as f64 / took,
                     driven.rate,
-                    own.as_secs_f64() * 100.0 / (took + scale.warming.as_secs_f64()),
+                    driven.own.as_secs_f64() * 100.0 / took,
                 ])
             }),
         },
