@@ -54,8 +54,8 @@ impl<'a> Text<'a> {
         self.0
     }
 
-    /// The text, if the bytes are valid UTF-8. For all events of a chunk
-    /// [`Utf8Checker`](crate::Utf8Checker) is faster.
+    /// The text, if the bytes are valid UTF-8. [`Utf8Checker`](crate::Utf8Checker) checks many values
+    /// of a chunk together.
     ///
     /// # Errors
     ///

@@ -6,9 +6,12 @@ use crate::Text;
 
 /// Gives the values of events as `str`, and checks a stretch of the chunk at a time.
 ///
-/// The same as [`Text::to_str`], with less to do: a check has its price for each call, however
-/// short the text, and events of one chunk lie side by side. What the decoder had to join is
-/// checked by itself. Nothing is checked before the first value is asked for.
+/// The same as [`Text::to_str`], and faster where most of a chunk is asked for: a check has its
+/// price for each call, however short the text, and events of one chunk lie side by side. Who asks
+/// for little of it, say for types and not for data, has less to do without. What the decoder had
+/// to join is checked by itself, and nothing before the first value is asked for.
+///
+/// Make one for each chunk, before [`next_event`](crate::Decoder::next_event) moves on in it.
 ///
 /// ```
 /// use sse_proto::{Decoder, Utf8Checker};
@@ -30,7 +33,8 @@ pub struct Utf8Checker<'i> {
     /// A part of the chunk that is text.
     checked: &'i str,
     /// What begins before this place in the chunk, and is not in `checked`, is checked by itself:
-    /// so nothing is checked again and again, however broken, and in whatever order it is asked for.
+    /// so nothing is checked again and again, however broken, and in whatever order events' values
+    /// are asked for.
     passed: usize,
 }
 

@@ -242,6 +242,7 @@ proptest! {
         values in vec((0..3_usize, prop_oneof![4 => 0..300_usize, 1 => 0..1600_usize]), 0..40),
         cuts in vec(any::<usize>(), 0..4),
         choice in any::<u64>(),
+        others in vec((any::<usize>(), 0..600_usize), 0..20),
     ) {
         // Characters of one to four bytes in turn, with a broken one in some of the values.
         let mut stream = Vec::new();
@@ -261,6 +262,11 @@ proptest! {
                 for text in texts {
                     prop_assert_eq!(utf8.to_str(text), text.to_str());
                 }
+            }
+            for (start, len) in &others {
+                let start = start % (stream.len() + 1);
+                let text = Text::from(&stream[start..stream.len().min(start + len)]);
+                prop_assert_eq!(utf8.to_str(text), text.to_str());
             }
         }
     }

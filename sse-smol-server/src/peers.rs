@@ -15,7 +15,7 @@ use crate::wire::Wire;
 const STREAMS_TO_MENTION: usize = 5;
 
 /// So many connections get an answer at once that there is no room for them; others get none.
-const AT_THE_DOOR: usize = 256;
+pub(crate) const AT_THE_DOOR: usize = 256;
 
 #[derive(Debug, Default)]
 pub(crate) struct Peers {

@@ -14,7 +14,7 @@ use smol::{Async, Executor, Timer};
 use crate::clock::Clock;
 use crate::courier::{self, Couriers, Desk};
 use crate::metrics::Metrics;
-use crate::peers::{Peers, Slot};
+use crate::peers::{AT_THE_DOOR, Peers, Slot};
 use crate::wire::Wire;
 use crate::{Drain, End, Request, connection};
 
@@ -34,7 +34,8 @@ pub struct Config {
     /// A peer that takes nothing of what was sent for so long is given up. One that takes a little
     /// now and then is slow, and is waited for. Default: 30 s.
     pub write_timeout: Duration,
-    /// One more connection is answered with 503 and a time to come back. Default: 20,000.
+    /// One more connection is answered with 503 and a time to come back. The system's table of
+    /// descriptors is made large enough for so many, but no larger than for a million. Default: 20,000.
     pub max_connections: usize,
     /// The same for connections from one address. Default (`None`): 256, and no limit for loopback
     /// addresses, from which proxies connect.
@@ -106,7 +107,10 @@ const SHORTEST_KEEP_ALIVE: Duration = Duration::from_millis(50);
 const BACKLOG: i32 = 4096;
 
 /// Those for files, signals and the like.
-const OTHER_DESCRIPTORS: RawFd = 64;
+const OTHER_DESCRIPTORS: usize = 64;
+
+/// Room for more is not made before it is needed: whoever allows more may mean that there be no limit.
+const MOST_ROOM: usize = 1 << 20;
 
 /// How long accepting pauses after it failed, say for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -180,8 +184,8 @@ impl Server {
             // Whoever polls this future may poll it whenever anything on their thread is woken; this
             // one executes nothing but what was woken itself, and the listener is let alone.
             let accepting = Executor::new();
-            accepting.spawn(accept(&listener, &shared, executor, &handler)).detach();
-            accepting.run(shared.drain.begun()).await;
+            let accept = accepting.spawn(accept(&listener, &shared, executor, &handler));
+            accepting.run(shared.drain.begun().or(accept)).await;
         }
         drop(listener);
         let late = async {
@@ -195,9 +199,10 @@ impl Server {
 /// as large whenever it is full, and whoever needs a descriptor then waits some ten milliseconds for
 /// the other threads to notice.
 fn make_room(socket: impl AsFd, connections: usize) {
-    let connections = RawFd::try_from(connections).unwrap_or(RawFd::MAX);
-    let limit = getrlimit(Resource::Nofile).current.and_then(|limit| RawFd::try_from(limit).ok());
-    let last = connections.saturating_add(OTHER_DESCRIPTORS).min(limit.unwrap_or(RawFd::MAX) - 1);
+    let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
+    let all = connections.saturating_add(AT_THE_DOOR + OTHER_DESCRIPTORS);
+    let last = all.min(limit.unwrap_or(usize::MAX)).min(MOST_ROOM).saturating_sub(1);
+    let Ok(last) = RawFd::try_from(last) else { return };
     // That one is never needed; and if it is not to be had, room is made later.
     drop(rustix::io::fcntl_dupfd_cloexec(socket, last));
 }

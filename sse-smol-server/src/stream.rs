@@ -272,9 +272,9 @@ impl EventStream {
     /// Sends whatever a stream yields, until it ends; what is ready at a time goes out together,
     /// within limits.
     ///
-    /// It is not polled while the client takes nothing, but for what goes into one write, and dropped
-    /// as soon as the client is gone: a bounded channel sees backpressure first, and then that it is
-    /// closed. What was taken from it by then and not sent is lost with it.
+    /// It is not polled while the client takes nothing, but for some events ahead, up to 512 of them or
+    /// 64 KiB; and dropped as soon as the client is gone: a bounded channel sees backpressure first, and
+    /// then that it is closed. What was taken from it by then and not sent is lost with it.
     ///
     /// ```
     /// # use sse_smol_server::{End, Request};

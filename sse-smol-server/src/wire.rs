@@ -56,7 +56,7 @@ struct State {
     last_sent: Option<Moment>,
     /// A courier sends what is published.
     rest: Option<Resting>,
-    /// It has left the rest to the connection's task.
+    /// That courier has left the rest to the connection's task.
     handed_back: bool,
     /// How the request ended, once it has: nothing is written any more.
     over: Option<Arc<Closed>>,
@@ -345,8 +345,10 @@ impl State {
 
     fn push(&mut self, frames: impl IntoIterator<Item = Frame>) {
         let now = Moment::now();
-        self.last_sent = self.last_sent.map(|_| now);
-        frames.into_iter().for_each(|frame| self.queue.push(frame, now));
+        for frame in frames {
+            self.last_sent = self.last_sent.map(|_| now);
+            self.queue.push(frame, now);
+        }
     }
 
     fn drive(&mut self, cx: &Context<'_>) {

@@ -182,6 +182,21 @@ fn traffic_puts_keep_alives_off() {
     assert_eq!(body, "data: x\n\n".repeat(20), "no comment in two seconds of traffic");
 }
 
+#[test]
+fn to_send_nothing_is_no_traffic() {
+    let config = Config { keep_alive: Some(Duration::from_millis(200)), ..Config::default() };
+    let server = serve(config, |request| async move {
+        let mut stream = request.open().await?;
+        loop {
+            stream.send_all(None).await?;
+            Timer::after(Duration::from_millis(50)).await;
+        }
+    });
+    let mut socket = get(server.address, "/");
+    read_head(&mut socket);
+    assert_eq!(read_until(&mut socket, "\n\n\r\n"), "3\r\n:\n\n\r\n");
+}
+
 /// How long it takes until the handler of a client that leaves is dropped. Nothing is written
 /// meanwhile.
 fn time_to_notice(leave: impl FnOnce(TcpStream)) -> Duration {
