@@ -239,7 +239,7 @@ proptest! {
     /// and wherever the value is.
     #[test]
     fn text_is_the_same_a_stretch_at_a_time(
-        values in vec((0..3_usize, prop_oneof![4 => 0..300_usize, 1 => 0..1600_usize]), 0..40),
+        values in vec((0..3_usize, prop_oneof![4 => 0..300_usize, 1 => 0..1600_usize]), 0..16),
         cuts in vec(any::<usize>(), 0..4),
         choice in any::<u64>(),
         others in vec((any::<usize>(), 0..600_usize), 0..20),

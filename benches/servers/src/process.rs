@@ -13,7 +13,7 @@ use rustix::process::{
     Pid, Resource, Rlimit, Signal, getrlimit, kill_process, set_parent_process_death_signal,
     setrlimit,
 };
-use rustix::thread::{CpuSet, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// What servers have had that are gone, in nanoseconds.
 static SPENT: AtomicU64 = AtomicU64::new(0);
@@ -151,15 +151,23 @@ pub(crate) fn launch(args: &[String]) -> ! {
     set_parent_process_death_signal(Some(Signal::TERM)).expect("Linux");
     let cores: usize = cores.parse().expect("a number");
     if cores > 0 {
-        use_processors(0..cores);
+        use_processors(&processors()[..cores]);
     }
     panic!("{program}: {}", Command::new(program).args(args).exec());
 }
 
+/// Those that this thread may use.
+pub(crate) fn processors() -> Vec<usize> {
+    let set = sched_getaffinity(None).expect("Linux");
+    (0..CpuSet::MAX_CPU).filter(|processor| set.is_set(*processor)).collect()
+}
+
 /// Restricts this thread, and all that it starts, to these processors.
-pub(crate) fn use_processors(which: impl IntoIterator<Item = usize>) {
+pub(crate) fn use_processors(which: &[usize]) {
     let mut set = CpuSet::new();
-    which.into_iter().for_each(|processor| set.set(processor));
+    for processor in which {
+        set.set(*processor);
+    }
     sched_setaffinity(None, &set).expect("processors that there are");
 }
 

@@ -1,12 +1,11 @@
 //! What a second processor is good for.
 
-use std::thread;
 use std::time::Duration;
 
 use super::{Found, Test};
 use crate::load::{Load, Pace};
 use crate::peers::{Peer, Setup};
-use crate::process::use_processors;
+use crate::process::{processors, use_processors};
 use crate::scale::Scale;
 
 /// Each subscriber reads seldom, and many messages have to be delivered for each that is published: so
@@ -29,7 +28,7 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
              do; with {TOPICS}, a topic has its next message when its first subscriber has got the last, so \
              that nearly each is a write of its own. The generator has what is left of {} processors.",
             scale.some * 2,
-            processors()
+            processors().len()
         ),
         columns: &[
             "2 cores : 1",
@@ -41,7 +40,7 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
             "generator CPU, 2 cores, %",
         ],
         cases: vec!["1 topic".to_owned(), format!("{TOPICS} topics")],
-        takes: |peer| (peer.is_ours() || peer.is_floor()) && processors() > 1,
+        takes: |peer| (peer.is_ours() || peer.is_floor()) && processors().len() > 1,
         run: Box::new(move |peer, case| {
             let (topics, pace) = [(1, Pace::Window(WINDOW)), (TOPICS, Pace::Topicwise)][case];
             let one = with_cores(peer, scale, topics, pace, 1)?;
@@ -53,15 +52,11 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
     }]
 }
 
-fn processors() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
-}
-
 fn with_cores(peer: &Peer, scale: Scale, topics: u32, pace: Pace, cores: usize) -> Found {
     let flags = ["--history", "100000", "--history-bytes", "100000000"];
     let server = peer.start(Setup { flags: &flags, cores: Some(cores), ..Setup::default() })?;
     let all = processors();
-    use_processors(if cores < all { cores..all } else { 0..all });
+    use_processors(if cores < all.len() { &all[cores..] } else { &all });
     let found = (|| {
         let mut load =
             Load::connect(peer, server.address, topics, (scale.some * 2).div_ceil(topics), 8)?;
@@ -77,6 +72,6 @@ fn with_cores(peer: &Peer, scale: Scale, topics: u32, pace: Pace, cores: usize) 
             percent(driven.own),
         ])
     })();
-    use_processors(0..all);
+    use_processors(&all);
     found
 }
