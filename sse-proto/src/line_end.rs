@@ -307,6 +307,7 @@ mod tests {
             }
         }
     }
+
     #[test]
     fn comments_are_passed_up_to_what_is_none() {
         for other in [&b"data: a\n"[..], b"\0", b"", b": cut", b"\r", b"\xBA"] {

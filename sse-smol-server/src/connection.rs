@@ -175,13 +175,13 @@ fn loggable(head: &Head) -> Box<str> {
 struct AccessLog<'w> {
     wire: &'w Wire,
     start: Moment,
-    /// Gone when it is told.
+    /// Empty if there was none. Gone when it is told.
     request: Option<Box<str>>,
 }
 
 impl<'w> AccessLog<'w> {
     fn new(wire: &'w Wire) -> Self {
-        Self { wire, start: Moment::now(), request: Some("(no request)".into()) }
+        Self { wire, start: Moment::now(), request: Some(Box::default()) }
     }
 
     fn report(&mut self, end: End) {
@@ -197,10 +197,12 @@ impl<'w> AccessLog<'w> {
         };
         self.wire.shared.metrics.ended(&closed.reason, &sent, had_stream);
         let closed = self.wire.close(closed);
-        let status = self.wire.status().map_or("-".into(), |status| status.as_u16().to_string());
+        // Nothing of this is made if nobody reads it.
         log::info!(
-            "{} {request} {status}: {}, {} events, {} bytes, {:.3} s",
+            "{} {} {}: {}, {} events, {} bytes, {:.3} s",
             self.wire.peer,
+            if request.is_empty() { "(no request)" } else { &request },
+            self.wire.status().map_or("-".into(), |status| status.as_u16().to_string()),
             closed.reason,
             sent.events,
             sent.bytes,

@@ -90,8 +90,9 @@ impl Wire {
                 return Poll::Ready(end);
             }
             // Asking for readiness costs no system call, where reading on every wake-up would.
+            let readable = ready!(self.socket.poll_readable(cx));
             let mut piece = [0; READ_AHEAD];
-            let read = match ready!(self.socket.poll_readable(cx)) {
+            let read = match readable {
                 Ok(()) => ready!(self.poll_piece(cx, &mut piece)),
                 Err(error) => Err(End::from_socket(error)),
             };
