@@ -72,6 +72,17 @@ fn collect<E: Encode>(sample: &Sample, times: usize) -> Vec<u8> {
     all
 }
 
+/// Encodes into a `Vec` that is kept from one event to the next.
+#[inline]
+fn reused(times: usize, mut sink: impl FnMut(&[u8]), mut encode: impl FnMut(&mut Vec<u8>)) {
+    let mut wire = Vec::new();
+    for _ in 0..times {
+        wire.clear();
+        encode(&mut wire);
+        sink(&wire);
+    }
+}
+
 /// No encoder: a copy of what is encoded already.
 #[derive(Debug)]
 pub enum Memcpy {}
@@ -79,13 +90,10 @@ pub enum Memcpy {}
 impl Encode for Memcpy {
     const NAME: &'static str = "floor: memcpy into a reused `Vec`";
 
-    fn encode(sample: &Sample, times: usize, mut sink: impl FnMut(&[u8])) {
-        let mut wire = Vec::new();
-        for _ in 0..times {
-            wire.clear();
+    fn encode(sample: &Sample, times: usize, sink: impl FnMut(&[u8])) {
+        reused(times, sink, |wire| {
             wire.extend_from_slice(std::hint::black_box(&sample.wire));
-            sink(&wire);
-        }
+        });
     }
 }
 
@@ -96,10 +104,8 @@ pub enum Split {}
 impl Encode for Split {
     const NAME: &'static str = "floor: memchr2 and memcpy, line by line";
 
-    fn encode(sample: &Sample, times: usize, mut sink: impl FnMut(&[u8])) {
-        let mut wire = Vec::new();
-        for _ in 0..times {
-            wire.clear();
+    fn encode(sample: &Sample, times: usize, sink: impl FnMut(&[u8])) {
+        reused(times, sink, |wire| {
             let mut rest = std::hint::black_box(&sample.data).as_bytes();
             while let Some(end) = memchr::memchr2(b'\r', b'\n', rest) {
                 wire.extend_from_slice(b"data: ");
@@ -109,8 +115,7 @@ impl Encode for Split {
             wire.extend_from_slice(b"data: ");
             wire.extend_from_slice(rest);
             wire.extend_from_slice(b"\n\n");
-            sink(&wire);
-        }
+        });
     }
 }
 
@@ -121,13 +126,10 @@ pub enum Ours {}
 impl Encode for Ours {
     const NAME: &'static str = "sse-proto, into a reused `Vec`";
 
-    fn encode(sample: &Sample, times: usize, mut sink: impl FnMut(&[u8])) {
-        let mut wire = Vec::new();
-        for _ in 0..times {
-            wire.clear();
-            Event::new(std::hint::black_box(&sample.data)).encode_to_vec(&mut wire);
-            sink(&wire);
-        }
+    fn encode(sample: &Sample, times: usize, sink: impl FnMut(&[u8])) {
+        reused(times, sink, |wire| {
+            Event::new(std::hint::black_box(&sample.data)).encode_to_vec(wire);
+        });
     }
 }
 

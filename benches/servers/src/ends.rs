@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::io::{Errno, read, write};
+use servers::content_length;
 use servers::message::{LEN, Message, scan};
 use servers::net::{connect, do_not_wait};
 
@@ -155,9 +156,7 @@ pub(crate) fn answer(bytes: &[u8]) -> Result<Option<usize>, String> {
     if !(200..300).contains(&code) {
         return Err(format!("publishing was answered {code}"));
     }
-    let length = head.headers.iter().find(|h| h.name.eq_ignore_ascii_case("content-length"));
-    let length = length.and_then(|h| std::str::from_utf8(h.value).ok()?.parse().ok());
-    let end = begin + length.unwrap_or(0_usize);
+    let end = begin + content_length(head.headers);
     Ok((bytes.len() >= end).then_some(end))
 }
 

@@ -22,6 +22,13 @@ pub struct Message {
 }
 
 impl Message {
+    /// One that nobody sent, as it would be published: for streams that always have another.
+    pub fn sample() -> String {
+        let mut data = Vec::new();
+        Self { publisher: 0, topic: 0, sequence: 0, sent: 0 }.write(&mut data);
+        String::from_utf8(data).expect("ASCII")
+    }
+
     /// As it is published.
     pub fn write(self, to: &mut Vec<u8>) {
         let end = to.len() + LEN;

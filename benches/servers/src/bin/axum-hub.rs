@@ -48,8 +48,6 @@ async fn hello() -> Sse<impl Stream<Item = Sent>> {
 }
 
 async fn stream() -> Sse<impl Stream<Item = Sent>> {
-    let mut data = Vec::new();
-    Message { publisher: 0, topic: 0, sequence: 0, sent: 0 }.write(&mut data);
-    let data = String::from_utf8(data).expect("ASCII");
+    let data = Message::sample();
     Sse::new(iter(std::iter::repeat_with(move || Ok(Event::default().data(&data)))))
 }

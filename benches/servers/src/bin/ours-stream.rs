@@ -25,7 +25,6 @@ fn main() {
 }
 
 async fn endless(request: Request) -> Result<(), End> {
-    let mut data = Vec::new();
-    Message { publisher: 0, topic: 0, sequence: 0, sent: 0 }.write(&mut data);
-    request.open().await?.forward(stream::repeat_with(|| Event::new(&*data))).await
+    let data = Message::sample();
+    request.open().await?.forward(stream::repeat_with(|| Event::new(&data))).await
 }

@@ -18,6 +18,14 @@ const CHURN: &[&str] = &["server CPU, µs/connection", "connections/s", "p50, ms
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) fn tests(scale: Scale) -> Vec<Test> {
+    let coming_and_going = |name, about: &str, until| Test {
+        name,
+        about: about.to_owned(),
+        columns: CHURN,
+        cases: vec![String::new()],
+        takes: |_| true,
+        run: Box::new(move |peer, _| come_and_go(peer, scale, until)),
+    };
     vec![
         Test {
             name: "idle",
@@ -38,22 +46,16 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
             takes: |_| true,
             run: Box::new(move |peer, _| idle(peer, scale)),
         },
-        Test {
-            name: "open",
-            about: "Connect, read the head of the answer, leave; 64 at a time.".to_owned(),
-            columns: CHURN,
-            cases: vec![String::new()],
-            takes: |_| true,
-            run: Box::new(move |peer, _| come_and_go(peer, scale, Until::Head)),
-        },
-        Test {
-            name: "first-event",
-            about: "Connect, read up to the first event, leave; 64 at a time.".to_owned(),
-            columns: CHURN,
-            cases: vec![String::new()],
-            takes: |_| true,
-            run: Box::new(move |peer, _| come_and_go(peer, scale, Until::Event)),
-        },
+        coming_and_going(
+            "open",
+            "Connect, read the head of the answer, leave; 64 at a time.",
+            Until::Head,
+        ),
+        coming_and_going(
+            "first-event",
+            "Connect, read up to the first event, leave; 64 at a time.",
+            Until::Event,
+        ),
     ]
 }
 

@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::io::{Errno, read, write};
+use servers::content_length;
 
 /// A request, as far as it matters here.
 #[derive(Debug)]
@@ -46,9 +47,7 @@ impl Connection {
         let mut head = httparse::Request::new(&mut headers);
         let begin = head.parse(&self.input).ok()?;
         let httparse::Status::Complete(begin) = begin else { return None };
-        let length = head.headers.iter().find(|h| h.name.eq_ignore_ascii_case("content-length"));
-        let length = length.and_then(|h| std::str::from_utf8(h.value).ok()?.parse().ok());
-        let end = begin + length.unwrap_or(0_usize);
+        let end = begin + content_length(head.headers);
         let body = self.input.get(begin..end)?.to_vec();
         let request =
             Request { publishes: head.method == Some("POST"), target: head.path?.to_owned(), body };

@@ -58,9 +58,7 @@ impl Worker {
         let listener = listen(port)?;
         poller.watch(&listener, LISTENER)?;
         poller.watch(&mails[own].wake, MAIL)?;
-        let mut data = Vec::new();
-        Message { publisher: 0, topic: 0, sequence: 0, sent: 0 }.write(&mut data);
-        let event = framed(&data);
+        let event = framed(Message::sample().as_bytes());
         let events = event.repeat(LARGE / event.len()).into();
         let (connections, free, topics) = (Vec::new(), Vec::new(), HashMap::new());
         let buffer = vec![0; 64 << 10];
