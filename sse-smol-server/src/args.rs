@@ -33,7 +33,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "BYTES", default_value = "1048576")]
     max_body: usize,
 
-    /// Give up a client that takes nothing for so long; one that is merely slow is waited for
+    /// Reset the connection of a client that takes nothing for this long; a slow client is waited for
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     write_timeout: Duration,
 

@@ -71,6 +71,14 @@ where
                     _ => {}
                 }
             }
+            if matches!(end, End::TimedOut) && !wire.is_flushed() {
+                // Of a peer that takes nothing, the kernel may give up the last packet just before
+                // the write timeout ends.
+                end = End::Stuck;
+            }
+            if matches!(end, End::Stuck) {
+                wire.reset_on_close();
+            }
             let orderly = end.is_orderly();
             let answered = wire.status().is_some() && end.is_answerable();
             let again = !wire.is_last() && !wire.body_unread();

@@ -20,6 +20,10 @@ pub enum End {
     PeerClosed,
     /// The connection broke.
     PeerReset,
+    /// The peer acknowledged nothing for too long: its machine or its network is gone.
+    TimedOut,
+    /// The network reported that the peer cannot be reached.
+    Unreachable,
     /// The peer connected and asked for nothing in time.
     Silent,
     /// The peer took nothing of what was sent for too long.
@@ -40,9 +44,14 @@ pub enum End {
 impl End {
     /// What an error on the socket means.
     pub(crate) fn from_socket(error: io::Error) -> Self {
-        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
+        use io::ErrorKind::{
+            BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown,
+            NetworkUnreachable, NotConnected, TimedOut,
+        };
         match error.kind() {
             BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected => Self::PeerReset,
+            TimedOut => Self::TimedOut,
+            HostUnreachable | NetworkDown | NetworkUnreachable => Self::Unreachable,
             _ => error.into(),
         }
     }
@@ -56,7 +65,13 @@ impl End {
     pub(crate) const fn is_answerable(&self) -> bool {
         !matches!(
             self,
-            Self::PeerClosed | Self::PeerReset | Self::Silent | Self::Stuck | Self::Unasked
+            Self::PeerClosed
+                | Self::PeerReset
+                | Self::TimedOut
+                | Self::Unreachable
+                | Self::Silent
+                | Self::Stuck
+                | Self::Unasked
         )
     }
 
@@ -67,6 +82,8 @@ impl End {
             Self::Answered(_) => "answered",
             Self::PeerClosed => "peer_closed",
             Self::PeerReset => "peer_reset",
+            Self::TimedOut => "timed_out",
+            Self::Unreachable => "unreachable",
             Self::Silent => "silent",
             Self::Stuck => "stuck",
             Self::Unasked => "unasked",
@@ -91,6 +108,8 @@ impl fmt::Display for End {
             Self::Answered(_) => f.write_str("answered"),
             Self::PeerClosed => f.write_str("closed by the peer"),
             Self::PeerReset => f.write_str("reset by the peer"),
+            Self::TimedOut => f.write_str("the peer acknowledged nothing for too long"),
+            Self::Unreachable => f.write_str("the peer cannot be reached"),
             Self::Silent => f.write_str("nothing asked in time"),
             Self::Stuck => f.write_str("the peer took nothing for too long"),
             Self::Unasked => f.write_str("the peer sent too much while the stream was open"),

@@ -64,6 +64,7 @@ mod peers;
 mod polled;
 mod queue;
 mod server;
+mod socket;
 mod stream;
 mod subscription;
 mod topics;

@@ -16,7 +16,7 @@ use crate::courier::{self, Couriers, Desk};
 use crate::metrics::Metrics;
 use crate::peers::{AT_THE_DOOR, Peers, Slot};
 use crate::wire::Wire;
-use crate::{Drain, End, Request, connection};
+use crate::{Drain, End, Request, connection, socket};
 
 /// How a server treats its connections.
 #[derive(Clone, Debug)]
@@ -31,8 +31,12 @@ pub struct Config {
     pub max_head: usize,
     /// A request body of more bytes is answered with 413. Default: 1 MiB.
     pub max_body: usize,
-    /// A peer that takes nothing of what was sent for so long is given up. One that takes a little
-    /// now and then is slow, and is waited for. Default: 30 s.
+    /// How long a peer may take nothing of what was sent before its connection is reset. A peer that
+    /// takes a little now and then is slow, and is waited for.
+    ///
+    /// A peer that has vanished from a quiet stream is noticed within twice this time, by keep-alive
+    /// comments or TCP probes that it does not acknowledge. A peer that has shut down its sending
+    /// side gets an ordinary answer if it begins within this time. Default: 30 s.
     pub write_timeout: Duration,
     /// One more connection is answered with 503 and a time to come back. The system's table of
     /// descriptors is made large enough for so many, but no larger than for a million. Default: 20,000.
@@ -134,8 +138,7 @@ impl Server {
             couriers,
         };
         let listener = Async::<TcpListener>::bind(address)?;
-        // Events are small, and none waits for the next to fill a packet. What is accepted inherits that.
-        rustix::net::sockopt::set_tcp_nodelay(&listener, true)?;
+        socket::prepare(listener.get_ref(), &shared.config)?;
         // When a server comes back, all of its clients come back.
         rustix::net::listen(&listener, BACKLOG)?;
         make_room(&listener, shared.config.max_connections);

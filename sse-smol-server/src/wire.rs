@@ -30,7 +30,7 @@ use crate::head::Framing;
 use crate::moment::Moment;
 use crate::queue::{Queue, Sent};
 use crate::server::Shared;
-use crate::{Closed, End, Frame};
+use crate::{Closed, End, Frame, socket};
 
 use self::rest::Resting;
 
@@ -157,6 +157,11 @@ impl Wire {
     /// Whether the connection serves no request after this one.
     pub(crate) fn is_last(&self) -> bool {
         self.state().last
+    }
+
+    /// Has the connection reset when it is closed, and the data discarded that the peer does not take.
+    pub(crate) fn reset_on_close(&self) {
+        socket::reset_on_close(&self.socket);
     }
 
     /// Closes the connection, whoever still holds it.

@@ -90,6 +90,11 @@ impl Binary {
         Self::spawn(server, "127.0.0.1:0", arguments)
     }
 
+    /// The same by a command that runs the binary with further arguments.
+    pub(crate) fn start_by(command: Command, listen: &str, arguments: &[&str]) -> Self {
+        Self::spawn(command, listen, arguments)
+    }
+
     fn spawn(mut command: Command, listen: &str, arguments: &[&str]) -> Self {
         let mut child = command
             .args(["--listen", listen])

@@ -1,0 +1,207 @@
+//! Peers that read nothing, and peers that vanish without closing: what they hold, and when they are given up.
+
+#![cfg(target_os = "linux")]
+
+mod support;
+
+use std::fs;
+use std::io::Read as _;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use support::Binary;
+use support::subscriber::{Publisher, Subscriber, wait_until};
+
+/// A row of `/proc/net/tcp`: a socket of this machine with the server's port.
+struct Socket {
+    state: u8,
+    /// Bytes that the peer has not acknowledged.
+    send_queue: usize,
+}
+
+const ESTABLISHED: u8 = 1;
+const LISTEN: u8 = 10;
+const TIME_WAIT: u8 = 6;
+
+/// The server's side of all connections, those included that the server has closed.
+fn sockets(server: &Binary) -> Vec<Socket> {
+    let port = format!(":{:04X}", server.address.port());
+    let table = fs::read_to_string("/proc/net/tcp").unwrap();
+    let rows = table.lines().skip(1).filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (send_queue, _) = fields[4].split_once(':')?;
+        fields[1].ends_with(&port).then(|| Socket {
+            state: u8::from_str_radix(fields[3], 16).unwrap(),
+            send_queue: usize::from_str_radix(send_queue, 16).unwrap(),
+        })
+    });
+    rows.filter(|socket| socket.state != LISTEN && socket.state != TIME_WAIT).collect()
+}
+
+fn send_queues(server: &Binary) -> usize {
+    sockets(server).iter().map(|socket| socket.send_queue).sum()
+}
+
+#[test]
+fn readers_that_stop_hold_little_kernel_memory_and_are_reset() {
+    const READERS: usize = 20;
+    const EVENTS: usize = 256;
+    let server = Binary::start(&[
+        "--write-timeout",
+        "3",
+        "--keep-alive",
+        "0",
+        "--drain",
+        "0.2",
+        "--history",
+        "100000",
+        "--history-bytes",
+        "100000000",
+    ]);
+    let mut publisher = Publisher::open(server.address);
+    let stopped: Vec<_> =
+        (0..READERS).map(|_| Subscriber::open(server.address, "/topics/flood")).collect();
+    let data = "x".repeat(64 << 10);
+    let mut most = 0;
+    for _ in 0..EVENTS {
+        publisher.publish("flood", &data);
+        most = most.max(send_queues(&server));
+    }
+    println!("{READERS} readers hold {} KiB at most", most >> 10);
+    assert!(most > 0, "the readers have stopped reading");
+    // The kernel may exceed a buffer by a segment. Without a bound, it holds up to 4 MiB of each.
+    assert!(most <= READERS * (320 << 10), "{} KiB", most >> 10);
+
+    let given_up = wait_until("all readers are given up", || {
+        let open = sockets(&server).iter().filter(|one| one.state == ESTABLISHED).count();
+        // The publisher's connection stays.
+        open <= 1
+    });
+    // A reset takes the queue with it: no closing socket waits for an acknowledgement.
+    let lingering = sockets(&server).iter().filter(|one| one.state != ESTABLISHED).count();
+    assert_eq!((lingering, send_queues(&server)), (0, 0), "after {given_up:?}");
+    drop(stopped);
+}
+
+fn ip(arguments: &[&str]) {
+    let output = as_root("ip", arguments).output().unwrap();
+    assert!(
+        output.status.success(),
+        "ip {arguments:?}: {}; network namespaces need root or sudo, see scripts/test",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// A command with the rights to create network namespaces and to enter them.
+fn as_root(program: &str, arguments: &[&str]) -> Command {
+    let is_root = rustix::process::geteuid().is_root();
+    let mut command = Command::new(if is_root { program } else { "sudo" });
+    if !is_root {
+        command.args(["-n", program]);
+    }
+    command.args(arguments);
+    command
+}
+
+/// Two machines, each a network namespace, and a cable between them.
+struct Cable {
+    server: String,
+    client: String,
+}
+
+const SERVER: &str = "10.213.0.1";
+const CLIENT: &str = "10.213.0.2";
+
+impl Cable {
+    fn lay(name: &str) -> Self {
+        let unique = format!("sse{}{name}", std::process::id());
+        let cable = Self { server: format!("{unique}s"), client: format!("{unique}c") };
+        let Self { server, client } = &cable;
+        ip(&["netns", "add", server]);
+        ip(&["netns", "add", client]);
+        let other_end = ["peer", "name", "cable", "netns", client];
+        let link = ["-n", server, "link", "add", "cable", "type", "veth"];
+        ip(&[&link[..], &other_end].concat());
+        for (machine, address) in [(server, SERVER), (client, CLIENT)] {
+            ip(&["-n", machine, "addr", "add", &format!("{address}/24"), "dev", "cable"]);
+            ip(&["-n", machine, "link", "set", "cable", "up"]);
+            ip(&["-n", machine, "link", "set", "lo", "up"]);
+        }
+        cable
+    }
+
+    /// Pulls the cable. Neither machine receives another packet from the other.
+    fn pull(&self) {
+        ip(&["-n", &self.client, "link", "set", "cable", "down"]);
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        for machine in [&self.server, &self.client] {
+            let _ = as_root("ip", &["netns", "del", machine]).status();
+        }
+    }
+}
+
+/// A command that runs on one of the machines.
+fn on(machine: &str, arguments: &[&str]) -> Command {
+    as_root("ip", &[&["netns", "exec", machine], arguments].concat())
+}
+
+/// Starts a server, opens quiet streams to it, pulls the cable, and returns the reasons for which the
+/// streams ended, and how long after that the last one did.
+fn vanish(name: &str, keep_alive: &str, write_timeout: &str) -> (Vec<(String, u64)>, Duration) {
+    const STREAMS: u64 = 10;
+    let cable = Cable::lay(name);
+    let server = Binary::start_by(
+        on(&cable.server, &[env!("CARGO_BIN_EXE_sse-smol-server")]),
+        &format!("{SERVER}:0"),
+        &["--keep-alive", keep_alive, "--write-timeout", write_timeout, "--drain", "0"],
+    );
+    let url = |path: &str| format!("http://{}{path}", server.address);
+    let mut clients: Vec<Child> = (0..STREAMS)
+        .map(|_| {
+            let mut curl = on(&cable.client, &["curl", "-sSN", &url("/topics/quiet")]);
+            curl.stdout(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    for client in &mut clients {
+        // The block that names where the subscription begins.
+        client.stdout.as_mut().unwrap().read_exact(&mut [0; 4]).unwrap();
+    }
+    let ended = || {
+        let metrics = on(&cable.server, &["curl", "-sS", &url("/metrics")]).output().unwrap();
+        let metrics = String::from_utf8(metrics.stdout).unwrap();
+        let rows = metrics.lines().filter_map(|line| {
+            let (reason, count) =
+                line.strip_prefix("sse_streams_ended_total{reason=\"")?.split_once("\"} ")?;
+            Some((reason.to_owned(), count.parse().unwrap()))
+        });
+        rows.collect::<Vec<(String, u64)>>()
+    };
+    cable.pull();
+    let time = wait_until("the streams are given up", || {
+        ended().iter().map(|(_, count)| count).sum::<u64>() == STREAMS
+    });
+    let ended = ended();
+    for mut client in clients {
+        client.kill().unwrap();
+        client.wait().unwrap();
+    }
+    (ended, time)
+}
+
+#[test]
+fn a_peer_that_vanishes_from_a_quiet_stream_is_given_up_within_twice_the_write_timeout() {
+    // With comments, which it does not acknowledge; and without, where the kernel probes.
+    for (name, keep_alive) in [("a", "1"), ("b", "0"), ("c", "3600")] {
+        let (ended, time) = vanish(name, keep_alive, "4");
+        println!("with comments each {keep_alive} s: {ended:?} after {time:?}");
+        assert!(time <= Duration::from_secs(8), "{time:?}");
+        // What the kernel reports depends on how the network is gone.
+        for (reason, _) in &ended {
+            assert!(["timed_out", "unreachable"].contains(&reason.as_str()), "{ended:?}");
+        }
+    }
+}
