@@ -69,6 +69,8 @@ struct State {
     stream: Option<Framing>,
     /// The stream's last frame is in the queue.
     finished: bool,
+    /// When the peer was found to have shut down its sending side. It may still wait for an answer.
+    half_closed: Option<Moment>,
     /// The request has a body that nobody has read yet, or not to its end.
     body_unread: bool,
     body_begun: bool,
@@ -116,9 +118,10 @@ impl Wire {
     /// Begins the next request of the connection.
     pub(crate) fn begin_request(&self, has_body: bool, head_only: bool) {
         let mut state = self.state();
-        let (input, alarm) = (mem::take(&mut state.seldom().input), state.alarm);
+        let input = mem::take(&mut state.seldom().input);
+        let (alarm, half_closed) = (state.alarm, state.half_closed);
         let seldom = Box::new(Seldom { input, ..Seldom::default() });
-        *state = State { alarm, body_unread: has_body, head_only, ..State::default() };
+        *state = State { alarm, half_closed, body_unread: has_body, head_only, ..State::default() };
         state.seldom = Some(seldom);
         state.tidy();
     }

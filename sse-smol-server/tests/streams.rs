@@ -265,7 +265,8 @@ fn a_connection_that_is_reset_is_noticed_at_once() {
 #[test]
 fn a_client_that_leaves_before_the_stream_is_open_is_noticed_too() {
     let (dropped, on_drop) = mpsc::channel();
-    let server = serve(silent(), move |request| {
+    let config = Config { write_timeout: Duration::from_millis(500), ..silent() };
+    let server = serve(config, move |request| {
         let guard = OnDrop(dropped.clone());
         async move {
             let _guard = guard;

@@ -77,12 +77,21 @@ impl Wire {
         result
     }
 
-    /// Ready when the peer is gone. What it says while a stream is open is ignored: it asked for an
-    /// answer without an end, and the connection serves no other. What it says before belongs to
-    /// its next request.
+    /// Ready when the peer is gone.
+    ///
+    /// Bytes that arrive while a stream is open are ignored: the stream has no end, so the connection
+    /// serves no other request. Bytes that arrive before belong to the next request.
+    ///
+    /// A peer that shuts down its sending side still gets an ordinary answer, if that begins before the
+    /// write timeout: it may as well have closed the whole connection, which looks the same. An event
+    /// stream ends at once.
     pub(crate) fn poll_peer(&self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
             let mut state = self.state();
+            if state.half_closed.is_some() {
+                let streams = state.stream.is_some();
+                return if streams { Poll::Ready(End::PeerClosed) } else { Poll::Pending };
+            }
             if state.body_unread || state.input().len() >= READ_AHEAD {
                 return Poll::Pending;
             }
@@ -104,6 +113,7 @@ impl Wire {
                     }
                 }
                 Ok(count) => state.seldom().input.extend_from_slice(&piece[..count]),
+                Err(End::PeerClosed) => state.half_closed = Some(Moment::now()),
                 Err(end) => return Poll::Ready(end),
             }
         }

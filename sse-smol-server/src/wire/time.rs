@@ -1,4 +1,4 @@
-//! A connection's deadlines: keep-alives, and peers that take nothing.
+//! A connection's deadlines: keep-alives, and peers that take nothing or are half gone.
 
 use std::task::Poll;
 
@@ -24,21 +24,29 @@ impl Wire {
         Poll::Pending
     }
 
-    /// When [`handle_time`](Self::handle_time) is to be called.
+    /// Returns the time of the next call of [`handle_time`](Self::handle_time).
     pub(crate) fn deadline(&self) -> Option<Moment> {
         let state = self.state();
+        let timeout = self.shared.config.write_timeout;
         match state.queue.waiting_since() {
-            Some(since) => Some(since + self.shared.config.write_timeout),
-            None => self.keep_alive(&state).map(|keep_alive| keep_alive.poll_timeout()),
+            Some(since) => Some(since + timeout),
+            None => state
+                .unanswered_since()
+                .map(|since| since + timeout)
+                .or_else(|| self.keep_alive(&state).map(|keep_alive| keep_alive.poll_timeout())),
         }
     }
 
-    /// Does what time asks for: queues a keep-alive, or gives up a peer that has taken nothing for
-    /// too long.
+    /// Queues a keep-alive that is due, or gives up a peer that has taken nothing for too long, or has
+    /// shut down its sending side and got no answer for as long.
     pub(crate) fn handle_time(&self, now: Moment) -> Result<(), End> {
         let mut state = self.state();
+        let timeout = self.shared.config.write_timeout;
+        if state.unanswered_since().is_some_and(|since| now >= since + timeout) {
+            return Err(End::PeerClosed);
+        }
         match state.queue.waiting_since() {
-            Some(since) if now >= since + self.shared.config.write_timeout => {
+            Some(since) if now >= since + timeout => {
                 // The system calls a socket writable when much of its buffer is free. There may
                 // be room for less: then the peer is slow, not stuck.
                 self.write(&mut state)?;
@@ -59,5 +67,12 @@ impl Wire {
 
     fn keep_alive(&self, state: &State) -> Option<KeepAlive<Moment>> {
         Some(KeepAlive::new(self.shared.config.keep_alive?, state.last_sent?))
+    }
+}
+
+impl State {
+    /// Returns when the peer shut down its sending side, if it did and no answer has begun.
+    fn unanswered_since(&self) -> Option<Moment> {
+        self.half_closed.filter(|_| self.status.is_none())
     }
 }

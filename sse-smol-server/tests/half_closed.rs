@@ -1,0 +1,120 @@
+//! Clients that shut down their sending side after a request, as `nc -N` does.
+
+mod support;
+
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use http::StatusCode;
+use smol::{Timer, future};
+use sse_smol_server::{Config, Response, text};
+use support::{OnDrop, PATIENCE, Running, read_response, read_to_end, send, serve};
+
+/// More than the send and receive buffers of a connection hold.
+const LARGE: usize = 8 << 20;
+
+fn server() -> Running {
+    serve(Config::default(), |mut request| async move {
+        let response = match request.path() {
+            "/large" => Response::new(vec![b'x'; LARGE]),
+            "/slow" => {
+                Timer::after(Duration::from_millis(200)).await;
+                text(StatusCode::OK, "slow")
+            }
+            "/echo" => Response::new(request.body().await?),
+            path => text(StatusCode::OK, path),
+        };
+        request.respond(response).await
+    })
+}
+
+/// A connection on which these bytes have been sent, and then FIN.
+fn send_and_shut(address: SocketAddr, request: &str) -> TcpStream {
+    let socket = send(address, request);
+    socket.shutdown(Shutdown::Write).unwrap();
+    socket
+}
+
+#[test]
+fn an_ordinary_answer_is_finished() {
+    let server = server();
+    let get = |path: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+        read_response(&mut send_and_shut(server.address, &request))
+    };
+    assert_eq!(get("/quick").2, "200 OK\n\n/quick\n");
+    assert_eq!(get("/slow").2, "200 OK\n\nslow\n");
+    let (status, _, body) = get("/large");
+    assert_eq!((status, body.len()), (200, LARGE));
+
+    let old = read_to_end(&mut send_and_shut(server.address, "GET /slow HTTP/1.0\r\n\r\n"));
+    assert!(old.ends_with("\r\n\r\n200 OK\n\nslow\n"), "{old}");
+}
+
+#[test]
+fn a_request_with_a_body_is_answered() {
+    let server = server();
+    let head = "POST /echo HTTP/1.1\r\nHost: a\r\n";
+    for body in [
+        "Content-Length: 5\r\n\r\nhello",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ] {
+        let mut socket = send_and_shut(server.address, &format!("{head}{body}"));
+        assert_eq!(read_response(&mut socket).2, "hello", "{body}");
+    }
+}
+
+#[test]
+fn pipelined_requests_are_answered_and_then_the_connection_ends() {
+    let server = server();
+    let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let all = ["/slow", "/large", "/quick"].map(request).concat();
+    let mut socket = send_and_shut(server.address, &all);
+    assert_eq!(read_response(&mut socket).2, "200 OK\n\nslow\n");
+    assert_eq!(read_response(&mut socket).2.len(), LARGE);
+    assert_eq!(read_response(&mut socket).2, "200 OK\n\n/quick\n");
+    assert_eq!(read_to_end(&mut socket), "");
+}
+
+#[test]
+fn half_a_request_gets_no_answer() {
+    let server = server();
+    for half in ["GET / HT", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel"] {
+        assert_eq!(read_to_end(&mut send_and_shut(server.address, half)), "", "{half}");
+    }
+}
+
+#[test]
+fn a_stream_that_opens_afterwards_ends_at_once() {
+    let (dropped, on_drop) = mpsc::channel();
+    let server = serve(Config::default(), move |request| {
+        let guard = OnDrop(dropped.clone());
+        async move {
+            Timer::after(Duration::from_millis(200)).await;
+            let _stream = request.open().await?;
+            let _guard = guard;
+            future::pending().await
+        }
+    });
+    let _socket = send_and_shut(server.address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    on_drop.recv_timeout(PATIENCE).expect("the handler is dropped");
+}
+
+#[test]
+fn an_answer_to_a_client_that_is_gone_is_given_up() {
+    let (dropped, on_drop) = mpsc::channel();
+    let server = serve(Config::default(), move |request| {
+        let guard = OnDrop(dropped.clone());
+        async move {
+            let _guard = guard;
+            Timer::after(Duration::from_millis(100)).await;
+            request.respond(Response::new(vec![b'x'; 4 * LARGE])).await
+        }
+    });
+    drop(send(server.address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
+    on_drop.recv_timeout(PATIENCE).expect("the handler is dropped");
+    // The server goes on.
+    let mut next = send(server.address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(read_response(&mut next).0, 200);
+}
