@@ -69,8 +69,6 @@ struct State {
     stream: Option<Framing>,
     /// The stream's last frame is in the queue.
     finished: bool,
-    /// When the peer was found to have shut down its sending side. It may still wait for an answer.
-    half_closed: Option<Moment>,
     /// The request has a body that nobody has read yet, or not to its end.
     body_unread: bool,
     body_begun: bool,
@@ -94,6 +92,8 @@ struct Seldom {
     token: Option<(channel::Sender<Infallible>, channel::Receiver<Infallible>)>,
     /// What the socket said to a courier, for the driver.
     broken: Option<io::Error>,
+    /// When the peer was found to have shut down its sending side. It may still wait for an answer.
+    half_closed: Option<Moment>,
 }
 
 pub(crate) type Hook = Box<dyn FnOnce(&Closed) + Send>;
@@ -118,10 +118,10 @@ impl Wire {
     /// Begins the next request of the connection.
     pub(crate) fn begin_request(&self, has_body: bool, head_only: bool) {
         let mut state = self.state();
-        let input = mem::take(&mut state.seldom().input);
-        let (alarm, half_closed) = (state.alarm, state.half_closed);
-        let seldom = Box::new(Seldom { input, ..Seldom::default() });
-        *state = State { alarm, half_closed, body_unread: has_body, head_only, ..State::default() };
+        let (alarm, kept) = (state.alarm, mem::take(state.seldom()));
+        let Seldom { input, half_closed, .. } = kept;
+        let seldom = Box::new(Seldom { input, half_closed, ..Seldom::default() });
+        *state = State { alarm, body_unread: has_body, head_only, ..State::default() };
         state.seldom = Some(seldom);
         state.tidy();
     }
@@ -383,11 +383,15 @@ impl State {
     /// Gives back what is not needed any more.
     fn tidy(&mut self) {
         let needless = self.seldom.take_if(|seldom| {
-            let Seldom { input, waiting, hooks, token, broken } = &**seldom;
+            let Seldom { input, waiting, hooks, token, broken, half_closed } = &**seldom;
             let at_all = input.is_empty() && waiting.is_empty() && hooks.is_empty();
-            at_all && token.is_none() && broken.is_none()
+            at_all && token.is_none() && broken.is_none() && half_closed.is_none()
         });
         drop(needless);
+    }
+
+    fn half_closed(&self) -> Option<Moment> {
+        self.seldom.as_ref().and_then(|seldom| seldom.half_closed)
     }
 
     fn input(&self) -> &[u8] {

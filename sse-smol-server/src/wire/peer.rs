@@ -88,7 +88,7 @@ impl Wire {
     pub(crate) fn poll_peer(&self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
             let mut state = self.state();
-            if state.half_closed.is_some() {
+            if state.half_closed().is_some() {
                 let streams = state.stream.is_some();
                 return if streams { Poll::Ready(End::PeerClosed) } else { Poll::Pending };
             }
@@ -113,7 +113,7 @@ impl Wire {
                     }
                 }
                 Ok(count) => state.seldom().input.extend_from_slice(&piece[..count]),
-                Err(End::PeerClosed) => state.half_closed = Some(Moment::now()),
+                Err(End::PeerClosed) => state.seldom().half_closed = Some(Moment::now()),
                 Err(end) => return Poll::Ready(end),
             }
         }

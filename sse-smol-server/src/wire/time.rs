@@ -73,6 +73,6 @@ impl Wire {
 impl State {
     /// Returns when the peer shut down its sending side, if it did and no answer has begun.
     fn unanswered_since(&self) -> Option<Moment> {
-        self.half_closed.filter(|_| self.status.is_none())
+        self.half_closed().filter(|_| self.status.is_none())
     }
 }
