@@ -21,9 +21,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = keep_alive)]
     keep_alive: Duration,
 
-    /// Answer 408 to a request head that takes longer, or a body that stalls for so long
+    /// Answer 408 to a request head that takes longer to arrive, or to a body that stalls for longer
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     head_timeout: Duration,
+
+    /// Answer 408 to a request body that takes longer to arrive as a whole
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    body_timeout: Duration,
+
+    /// Close a connection that is idle for longer between two requests
+    #[arg(long, value_name = "SECONDS", default_value = "75", value_parser = seconds)]
+    idle_timeout: Duration,
 
     /// Answer 431 to a request head that is larger
     #[arg(long, value_name = "BYTES", default_value = "16384")]
@@ -32,6 +40,11 @@ pub(crate) struct Args {
     /// Answer 413 to a request body that is larger, and so to larger events
     #[arg(long, value_name = "BYTES", default_value = "1048576")]
     max_body: usize,
+
+    /// Answer 503 to a request body if all bodies that are being received or handled would occupy
+    /// more bytes together
+    #[arg(long, value_name = "BYTES", default_value = "67108864")]
+    max_pending_body_bytes: usize,
 
     /// Reset the connection of a client that takes nothing for this long; a slow client is waited for
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
@@ -120,8 +133,11 @@ impl Args {
         Config {
             keep_alive: (!self.keep_alive.is_zero()).then_some(self.keep_alive),
             head_timeout: self.head_timeout,
+            body_timeout: self.body_timeout,
+            idle_timeout: self.idle_timeout,
             max_head: self.max_head,
             max_body: self.max_body,
+            max_pending_body_bytes: self.max_pending_body_bytes,
             write_timeout: self.write_timeout,
             max_connections: self.max_connections,
             max_connections_per_peer: self.max_connections_per_peer,

@@ -39,7 +39,7 @@ where
         loop {
             // A refusal answers a request, too, of which nothing is known.
             wire.begin_request(false, false);
-            let head = match ReadHead::new(&wire).await {
+            let head = match ReadHead::new(&wire, first).await {
                 Ok(head) => Ok(head),
                 Err(NoInput::Refused(refusal)) => Err(refusal),
                 Err(NoInput::Gone(end)) => {

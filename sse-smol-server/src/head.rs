@@ -31,12 +31,31 @@ impl Refusal {
         why: "The request did not arrive in time (see --head-timeout).",
     };
 
+    pub(crate) const FRAMING_TOO_LARGE: Self = Self {
+        status: StatusCode::PAYLOAD_TOO_LARGE,
+        why: "The chunk sizes, extensions and trailers of the request body are larger than this \
+              server accepts: send larger chunks.",
+    };
+    pub(crate) const TRAILERS_TOO_LARGE: Self = Self {
+        status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        why: "The trailers of the request body are larger than this server accepts.",
+    };
+    pub(crate) const BAD_CHUNK_SIZE: Self =
+        Self::bad("A chunk of the request body does not begin with its size.");
+    pub(crate) const TOO_MANY_BODIES: Self = Self {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        why: "No memory is free for request bodies; try again later.",
+    };
+
     pub(crate) const fn bad(why: &'static str) -> Self {
         Self { status: StatusCode::BAD_REQUEST, why }
     }
 
     pub(crate) fn response(self) -> Response {
-        text(self.status, self.why)
+        match self.status {
+            StatusCode::SERVICE_UNAVAILABLE => busy(self.why),
+            status => text(status, self.why),
+        }
     }
 }
 
@@ -136,6 +155,14 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
         return Err(Refusal::bad("HTTP/1.0 has no chunks."));
     }
     Ok(Some((Head { parts, body }, len)))
+}
+
+/// Whether a line, without its line end, is one header field by the grammar of request heads.
+pub(crate) fn is_header_line(line: &[u8]) -> bool {
+    let lines = [line, b"\r\n\r\n"].concat();
+    let mut headers = [httparse::EMPTY_HEADER; 1];
+    let parsed = httparse::parse_headers(&lines, &mut headers);
+    matches!(parsed, Ok(httparse::Status::Complete((len, [_]))) if len == lines.len())
 }
 
 /// Anything that two readers could understand differently is refused.

@@ -48,6 +48,8 @@
 
 #![forbid(unsafe_code)]
 
+mod body;
+mod budget;
 mod clock;
 mod connection;
 mod courier;

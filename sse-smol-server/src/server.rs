@@ -11,6 +11,7 @@ use rustix::process::{Resource, getrlimit};
 use smol::future::FutureExt as _;
 use smol::{Async, Executor, Timer};
 
+use crate::budget::BodyBudget;
 use crate::clock::Clock;
 use crate::courier::{self, Couriers, Desk};
 use crate::metrics::Metrics;
@@ -24,13 +25,26 @@ pub struct Config {
     /// After so much silence on a stream a keep-alive comment is sent, at most twenty a second;
     /// `None` for never. Default: 15 s.
     pub keep_alive: Option<Duration>,
-    /// A request head that has not arrived by then is answered with 408, as is a body that stalls
-    /// for so long. Default: 10 s.
+    /// The time that the first request of a connection may take to begin, that a request head may
+    /// take to arrive, and that a body may stall; 408 beyond, or no answer if nothing has arrived.
+    /// Default: 10 s.
     pub head_timeout: Duration,
+    /// The time that a whole request body may take to arrive; 408 beyond. Default: 60 s.
+    pub body_timeout: Duration,
+    /// The time that a connection may be idle between two requests before it is closed. A proxy in
+    /// front should give up idle connections sooner; most do after 60 s. Default: 75 s.
+    pub idle_timeout: Duration,
     /// A request head of more bytes is answered with 431. Default: 16 KiB.
     pub max_head: usize,
-    /// A request body of more bytes is answered with 413. Default: 1 MiB.
+    /// A request body of more bytes is answered with 413. So is a chunked body whose framing alone
+    /// (chunk sizes, extensions, line ends and trailers) has more bytes, except that as many as
+    /// `max_head` are always allowed. Default: 1 MiB.
     pub max_body: usize,
+    /// The maximum number of bytes that the bodies of all requests in progress occupy together. A
+    /// body that exceeds it is answered with 503 and a `Retry-After`, one that is larger by itself
+    /// with 413. Bytes count from their arrival until the request is over or its event stream is
+    /// opened; a length that is only declared does not count. Default: 64 MiB.
+    pub max_pending_body_bytes: usize,
     /// How long a peer may take nothing of what was sent before its connection is reset. A peer that
     /// takes a little now and then is slow, and is waited for.
     ///
@@ -59,6 +73,8 @@ impl Config {
                 .filter(|interval| !interval.is_zero())
                 .map(|interval| interval.clamp(SHORTEST_KEEP_ALIVE, LONGEST)),
             head_timeout: self.head_timeout.min(LONGEST),
+            body_timeout: self.body_timeout.min(LONGEST),
+            idle_timeout: self.idle_timeout.min(LONGEST),
             write_timeout: self.write_timeout.min(LONGEST),
             drain: self.drain.min(LONGEST),
             ..self
@@ -71,8 +87,11 @@ impl Default for Config {
         Self {
             keep_alive: Some(Duration::from_secs(15)),
             head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(75),
             max_head: 16 << 10,
             max_body: 1 << 20,
+            max_pending_body_bytes: 64 << 20,
             write_timeout: Duration::from_secs(30),
             max_connections: 20_000,
             max_connections_per_peer: None,
@@ -99,6 +118,7 @@ pub(crate) struct Shared {
     pub(crate) peers: Peers,
     pub(crate) clock: Arc<Clock>,
     pub(crate) couriers: Couriers,
+    pub(crate) bodies: Arc<BodyBudget>,
 }
 
 /// Longer than anything is waited for.
@@ -129,6 +149,7 @@ impl Server {
         let metrics = Arc::<Metrics>::default();
         let peers = Peers::new(metrics.connections.clone());
         let (couriers, desks) = Couriers::new();
+        let bodies = BodyBudget::new(config.max_pending_body_bytes);
         let shared = Shared {
             config: config.in_range(),
             drain: Drain::default(),
@@ -136,6 +157,7 @@ impl Server {
             peers,
             clock: Arc::default(),
             couriers,
+            bodies,
         };
         let listener = Async::<TcpListener>::bind(address)?;
         socket::prepare(listener.get_ref(), &shared.config)?;

@@ -12,12 +12,13 @@ use smol::channel;
 use smol::future::poll_once;
 use smol::stream::{Stream, StreamExt as _};
 
+use crate::body::{max_size, read_body};
 use crate::courier::Rest;
 use crate::head::{
     Body, Framing, Head, Response, accepts_event_stream, replace, stream_head, text, whole,
 };
 use crate::history::{BATCH_BYTES, BATCH_EVENTS};
-use crate::input::{NoInput, read_body};
+use crate::input::NoInput;
 use crate::wire::Wire;
 use crate::{End, Frame, Lagged, Subscription};
 
@@ -80,13 +81,19 @@ impl Request {
         self.0.wire.peer
     }
 
-    /// Reads the body, up to [`Config::max_body`](crate::Config::max_body). Empty if it was read
-    /// before. What was begun cannot be begun again: if the future is dropped, so is the rest.
+    /// Reads the body. Returns no bytes if there is none, or if it was read before. Dropping the
+    /// future drops the rest of the body with it: it cannot be read again.
+    ///
+    /// A body may have [`Config::max_body`](crate::Config::max_body) bytes, and take
+    /// [`Config::body_timeout`](crate::Config::body_timeout) to arrive. Its bytes count towards
+    /// [`Config::max_pending_body_bytes`](crate::Config::max_pending_body_bytes) until the request
+    /// is over or an event stream is opened. A handler that keeps them for longer bounds that
+    /// itself.
     ///
     /// # Errors
     ///
-    /// An [`End`] to be passed on. A request whose body is too large, too slow or broken has got its
-    /// answer then.
+    /// An [`End`] to be returned by the handler. A request whose body is too large, too slow or
+    /// malformed has been answered then, as has one that exceeds the bytes of all bodies.
     pub async fn body(&mut self) -> Result<Vec<u8>, End> {
         let Inner { head, wire, .. } = &*self.0;
         if !wire.body_unread() {
@@ -95,8 +102,8 @@ impl Request {
         if !wire.begin_body() {
             return Err(End::Failed("the body was begun before, and dropped".into()));
         }
-        let config = &wire.shared.config;
-        let too_large = matches!(head.body, Body::Length(len) if len > config.max_body as u64);
+        let max = max_size(&wire.shared.config);
+        let too_large = matches!(head.body, Body::Length(len) if len > max as u64);
         let expects = head.parts.headers.get(header::EXPECT).filter(|_| !too_large);
         if expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
             && head.parts.version == Version::HTTP_11
@@ -155,6 +162,9 @@ impl Request {
         self,
         first: impl IntoIterator<Item = Frame>,
     ) -> (Arc<Wire>, Result<EventStream, StatusCode>) {
+        if let Some(status) = self.0.wire.status() {
+            return (self.0.wire, Err(status));
+        }
         let method = self.method();
         let refusal = if method != Method::GET && method != Method::HEAD {
             Some(not_allowed("GET, HEAD"))
@@ -206,9 +216,12 @@ impl Request {
         self.0.wire.flush().await
     }
 
-    /// Queues an answer.
+    /// Queues an answer, unless reading the body has answered the request already.
     fn answer(&self, mut response: Response) {
         let Inner { head, response_headers, wire, .. } = &*self.0;
+        if wire.status().is_some() {
+            return;
+        }
         replace(response.headers_mut(), response_headers);
         let close = !head.keeps_connection() || wire.body_unread();
         if close {

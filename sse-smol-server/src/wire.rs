@@ -26,6 +26,7 @@ use std::{future, mem};
 use http::StatusCode;
 use smol::{Async, channel};
 
+use crate::budget::Reservation;
 use crate::head::Framing;
 use crate::moment::Moment;
 use crate::queue::{Queue, Sent};
@@ -85,6 +86,8 @@ struct State {
 struct Seldom {
     /// What was read and belongs to the next request, or to this one's body.
     input: Vec<u8>,
+    /// The memory of the request's body, which the handler may hold.
+    body: Option<Reservation>,
     /// Whoever waits for the queue to be empty, or for the stream to be handed back.
     waiting: Vec<Waker>,
     /// Who is to be told when the request is over.
@@ -191,6 +194,7 @@ impl Wire {
         state.wake_waiting();
         let seldom = state.seldom();
         seldom.token = None;
+        seldom.body = None;
         let hooks = mem::take(&mut seldom.hooks);
         state.tidy();
         drop(state);
@@ -218,8 +222,11 @@ impl Wire {
         !mem::replace(&mut self.state().body_begun, true)
     }
 
-    pub(crate) fn body_is_read(&self) {
-        self.state().body_unread = false;
+    /// Notes that the body has been read, and keeps its memory reserved until the request is over.
+    pub(crate) fn body_is_read(&self, reservation: Reservation) {
+        let mut state = self.state();
+        state.body_unread = false;
+        state.seldom().body = Some(reservation);
     }
 
     /// Queues bytes outside of any framing.
@@ -243,7 +250,10 @@ impl Wire {
         // A body that nobody wanted is not waited for: what comes is ignored.
         state.body_unread = false;
         state.last_sent = self.shared.config.keep_alive.map(|_| Moment::now());
-        state.seldom().input.clear();
+        let seldom = state.seldom();
+        seldom.input.clear();
+        // A stream may stay open for days, and its handler seldom keeps the body.
+        seldom.body = None;
         state.tidy();
         // It has deadlines from now on.
         state.wake_driver();
@@ -383,9 +393,9 @@ impl State {
     /// Gives back what is not needed any more.
     fn tidy(&mut self) {
         let needless = self.seldom.take_if(|seldom| {
-            let Seldom { input, waiting, hooks, token, broken, half_closed } = &**seldom;
+            let Seldom { input, body, waiting, hooks, token, broken, half_closed } = &**seldom;
             let at_all = input.is_empty() && waiting.is_empty() && hooks.is_empty();
-            at_all && token.is_none() && broken.is_none() && half_closed.is_none()
+            at_all && body.is_none() && token.is_none() && broken.is_none() && half_closed.is_none()
         });
         drop(needless);
     }

@@ -239,7 +239,7 @@ fn bodies_come_in_chunks_too() {
         // What another reader could take for something else.
         "1\nx\r\n0\r\n\r\n",
         "1\r\nx\n0\r\n\r\n",
-        "1 \r\nx\r\n0\r\n\r\n",
+        " 1\r\nx\r\n0\r\n\r\n",
         "1;a\nb\r\nx\r\n0\r\n\r\n",
         "0\r\n \r\n",
         "0\r\n\n",
