@@ -2,13 +2,17 @@
 
 mod args;
 mod guard;
+mod log_writer;
 mod routes;
 mod watch;
 
-use std::io::{self, Write as _};
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, ErrorKind, Write as _};
+use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread;
+use std::time::Duration;
+use std::{fs, thread};
 
 use async_signal::{Signal, Signals};
 use clap::Parser as _;
@@ -18,38 +22,66 @@ use smol::{Executor, block_on, channel};
 use sse_smol_server::Server;
 
 use crate::args::Args;
+use crate::log_writer::LogWriter;
 use crate::routes::App;
+
+/// The time that the last lines of the log may take to be written.
+const LAST_LINES: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    // What the watcher tells of each directory that goes is of no use to those who removed it.
-    let log = env_logger::Env::default().default_filter_or("info,notify=warn");
-    env_logger::Builder::from_env(log).format_target(false).init();
-    match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
+    let log = match LogWriter::start() {
+        Ok(log) => log,
         Err(error) => {
-            eprintln!("error: {error}");
+            let _ = writeln!(io::stderr(), "error: cannot start the thread of the log: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    // The watcher's lines about removed directories are of no use to those who removed them.
+    let level = env_logger::Env::default().default_filter_or("info,notify=warn");
+    env_logger::Builder::from_env(level)
+        .format_target(false)
+        .target(env_logger::Target::Pipe(Box::new(log.clone())))
+        .init();
+    let of_panics = log.clone();
+    panic::set_hook(Box::new(move |panic| {
+        let backtrace = Backtrace::capture();
+        of_panics.line(&match backtrace.status() {
+            BacktraceStatus::Captured => format!("{panic}\n{backtrace}"),
+            _ => panic.to_string(),
+        });
+    }));
+    let code = match panic::catch_unwind(AssertUnwindSafe(|| run(&args))) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => {
+            log.line(&format!("error: {error}"));
             ExitCode::FAILURE
         }
-    }
+        Err(_) => ExitCode::FAILURE,
+    };
+    log.finish(LAST_LINES);
+    code
 }
 
 fn run(args: &Args) -> Result<(), String> {
     raise_descriptor_limit();
-    let mut signals = Signals::new([Signal::Int, Signal::Term])
-        .map_err(|error| format!("cannot listen to signals: {error}"))?;
-    let in_use = |error| {
-        format!("cannot listen on {}: {error}; --listen chooses another address", args.listen)
+    let in_use = |error: io::Error| {
+        use ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
+        let hint = match error.kind() {
+            AddrInUse | AddrNotAvailable | PermissionDenied => "; --listen chooses another address",
+            _ => "",
+        };
+        format!("cannot listen on {}: {error}{hint}", args.listen)
     };
     let server = Server::bind(args.listen, args.server_config()).map_err(in_use)?;
+    let mut signals =
+        Signals::new(signals()).map_err(|error| format!("cannot listen to signals: {error}"))?;
     let address = server.local_addr().map_err(in_use)?;
     let app = Arc::new(App::new(args, address, &server)?);
-    // Whoever started the server may have stopped reading; that is no reason not to serve.
-    let _ = write!(
-        io::stdout(),
+    print(format!(
         "Listening on http://{address}/\n\
          Open the page in a browser, or: curl -N http://{address}/counter\n"
-    );
+    ));
 
     let executor = Executor::new();
     let (running, stopped) = channel::bounded::<()>(1);
@@ -73,6 +105,28 @@ fn run(args: &Args) -> Result<(), String> {
     });
     // What is still open ends with the executor.
     Ok(())
+}
+
+/// Writes to standard output. A pipe that is full or closed neither blocks nor ends the server.
+fn print(text: String) {
+    let write = move || drop(io::stdout().write_all(text.as_bytes()));
+    if let Err(error) = thread::Builder::new().spawn(write) {
+        log::warn!("cannot write to standard output: {error}");
+    }
+}
+
+/// Returns the signals that stop the server. A hangup that is ignored, as `nohup` has it, stays
+/// ignored.
+fn signals() -> Vec<Signal> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    let hangup_is_ignored = ignored & 1 << (Signal::Hup as u32 - 1) != 0;
+    let mut signals = vec![Signal::Int, Signal::Term];
+    if !hangup_is_ignored {
+        signals.push(Signal::Hup);
+    }
+    signals
 }
 
 /// A connection is a descriptor, and the usual limit is for programs that open files.

@@ -1,0 +1,133 @@
+//! The log on standard error. A thread of its own writes it, so that a reader that has stopped
+//! reading blocks no connection and no signal.
+
+use std::io::{self, Write};
+use std::mem;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// The maximum size of the lines that wait to be written, in bytes: some ten thousand lines.
+const MAX_QUEUED: usize = 1 << 20;
+
+/// The pause before another attempt, if standard error is non-blocking and full.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Queues lines for standard error. Lines that do not fit into the queue are dropped and counted,
+/// and their number is logged when standard error takes lines again.
+#[derive(Clone)]
+pub(crate) struct LogWriter(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    lines: Vec<u8>,
+    /// The number of log records in `lines`.
+    records: usize,
+    /// The number of log records that were dropped and not reported yet.
+    dropped: usize,
+    /// The thread is writing lines that it has taken from the queue.
+    writing: bool,
+}
+
+impl LogWriter {
+    /// Starts the thread.
+    pub(crate) fn start() -> io::Result<Self> {
+        let inner = Arc::<Inner>::default();
+        let shared = Arc::clone(&inner);
+        thread::Builder::new().name("log".to_owned()).spawn(move || shared.run())?;
+        Ok(Self(inner))
+    }
+
+    /// Queues a line.
+    pub(crate) fn line(&self, line: &str) {
+        self.0.push(format!("{line}\n").as_bytes());
+    }
+
+    /// Waits until all queued lines have been written, but no longer than `timeout`.
+    pub(crate) fn finish(&self, timeout: Duration) {
+        let busy = |queue: &mut Queue| queue.writing || !queue.lines.is_empty();
+        // The result is of no use: after the timeout, nothing reads the lines that are left.
+        drop(self.0.changed.wait_timeout_while(self.0.queue(), timeout, busy));
+    }
+}
+
+/// Takes whole lines.
+impl Write for LogWriter {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        self.0.push(lines);
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Inner {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, lines: &[u8]) {
+        let mut queue = self.queue();
+        let was_empty = queue.lines.is_empty();
+        if queue.lines.len() + lines.len() <= MAX_QUEUED {
+            queue.lines.extend_from_slice(lines);
+            queue.records += 1;
+        } else {
+            queue.dropped += 1;
+        }
+        drop(queue);
+        // Otherwise the thread is writing, and looks at the queue when it is done.
+        if was_empty {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Writes what is queued, again and again.
+    fn run(&self) {
+        let mut queue = self.queue();
+        loop {
+            let idle = |queue: &mut Queue| queue.lines.is_empty();
+            queue = self.changed.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
+            let mut lines = mem::take(&mut queue.lines);
+            let records = mem::take(&mut queue.records);
+            let dropped = mem::take(&mut queue.dropped);
+            queue.writing = true;
+            drop(queue);
+            if dropped > 0 {
+                // Not a log record, since the level of the log may exclude those.
+                let line =
+                    format!("[WARN ] {dropped} log lines dropped: standard error was blocked\n");
+                lines.extend_from_slice(line.as_bytes());
+            }
+            let written = write_all(&lines);
+            queue = self.queue();
+            queue.writing = false;
+            if written.is_err() {
+                // Standard error may be a file on a full disk, and accept lines again later.
+                queue.dropped += dropped + records;
+            }
+            self.changed.notify_all();
+        }
+    }
+}
+
+fn write_all(mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match io::stderr().write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => bytes = &bytes[count..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(PAUSE),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
