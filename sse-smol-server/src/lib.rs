@@ -53,6 +53,7 @@ mod budget;
 mod clock;
 mod connection;
 mod courier;
+mod descriptors;
 mod drain;
 mod driver;
 mod end;

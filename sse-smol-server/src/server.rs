@@ -3,11 +3,9 @@
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Resource, getrlimit};
 use smol::future::FutureExt as _;
 use smol::{Async, Executor, Timer};
 
@@ -15,9 +13,9 @@ use crate::budget::BodyBudget;
 use crate::clock::Clock;
 use crate::courier::{self, Couriers, Desk};
 use crate::metrics::Metrics;
-use crate::peers::{AT_THE_DOOR, Peers, Slot};
+use crate::peers::{Peers, Slot};
 use crate::wire::Wire;
-use crate::{Drain, End, Request, connection, socket};
+use crate::{Drain, End, Request, connection, descriptors, socket};
 
 /// How a server treats its connections.
 #[derive(Clone, Debug)]
@@ -58,7 +56,9 @@ pub struct Config {
     /// The same for connections from one address. Default (`None`): 256, and no limit for loopback
     /// addresses, from which proxies connect.
     pub max_connections_per_peer: Option<usize>,
-    /// Over so much time streams are ended when the server drains. Default: 5 s.
+    /// The maximum time that draining takes. Open streams end at random times within the first four
+    /// fifths of it, or within 50 ms for each stream if that is less; so a lone stream ends at once.
+    /// Default: 5 s.
     pub drain: Duration,
 }
 
@@ -130,22 +130,18 @@ const SHORTEST_KEEP_ALIVE: Duration = Duration::from_millis(50);
 /// So many connections wait to be accepted, if the system lets them.
 const BACKLOG: i32 = 4096;
 
-/// Those for files, signals and the like.
-const OTHER_DESCRIPTORS: usize = 64;
-
-/// Room for more is not made before it is needed: whoever allows more may mean that there be no limit.
-const MOST_ROOM: usize = 1 << 20;
-
 /// How long accepting pauses after it failed, say for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Server {
-    /// Listens on `address`; port 0 takes any that is free.
+    /// Listens on `address`; with port 0 on any free port.
     ///
     /// # Errors
     ///
-    /// Whatever the system says of the address.
+    /// Returns the system's error for the address, or an error if the limit of open files is too low
+    /// for a handful of connections. A limit that is too low for `max_connections` is logged.
     pub fn bind(address: SocketAddr, config: Config) -> io::Result<Self> {
+        descriptors::check(config.max_connections)?;
         let metrics = Arc::<Metrics>::default();
         let peers = Peers::new(metrics.connections.clone());
         let (couriers, desks) = Couriers::new();
@@ -163,7 +159,7 @@ impl Server {
         socket::prepare(listener.get_ref(), &shared.config)?;
         // When a server comes back, all of its clients come back.
         rustix::net::listen(&listener, BACKLOG)?;
-        make_room(&listener, shared.config.max_connections);
+        descriptors::make_room(&listener, shared.config.max_connections);
         Ok(Self { listener, shared: Arc::new(shared), desks })
     }
 
@@ -218,18 +214,6 @@ impl Server {
         };
         shared.peers.gone().or(late).await;
     }
-}
-
-/// Has the system's table of descriptors grow now, to what it will have to hold. Linux makes it twice
-/// as large whenever it is full, and whoever needs a descriptor then waits some ten milliseconds for
-/// the other threads to notice.
-fn make_room(socket: impl AsFd, connections: usize) {
-    let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
-    let all = connections.saturating_add(AT_THE_DOOR + OTHER_DESCRIPTORS);
-    let last = all.min(limit.unwrap_or(usize::MAX)).min(MOST_ROOM).saturating_sub(1);
-    let Ok(last) = RawFd::try_from(last) else { return };
-    // That one is never needed; and if it is not to be had, room is made later.
-    drop(rustix::io::fcntl_dupfd_cloexec(socket, last));
 }
 
 async fn accept<H, F>(
