@@ -178,12 +178,18 @@ fn loggable(head: &Head) -> Box<str> {
     format!("{method} {target}").into()
 }
 
-/// Tells everyone that a request is over, however that comes about: who asked for it
-/// ([`on_close`](crate::EventStream::on_close)), the metrics, and the log, a line each.
+/// Returns a count with its unit, which is in the plural unless the count is one.
+fn counted(count: u64, unit: &str) -> String {
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Reports the end of a request, however it comes about: to
+/// [`on_close`](crate::EventStream::on_close) hooks, to the metrics, and as a line of the log with
+/// the bytes of the body that the kernel took and, for a stream, the number of events.
 struct AccessLog<'w> {
     wire: &'w Wire,
     start: Moment,
-    /// Empty if there was none. Gone when it is told.
+    /// The request line, empty if there was no request. `None` once the end is reported.
     request: Option<Box<str>>,
 }
 
@@ -205,15 +211,18 @@ impl<'w> AccessLog<'w> {
         };
         self.wire.shared.metrics.ended(&closed.reason, &sent, had_stream);
         let closed = self.wire.close(closed);
-        // Nothing of this is made if nobody reads it.
+        if !log::log_enabled!(log::Level::Info) {
+            return;
+        }
+        let events =
+            if had_stream { format!("{}, ", counted(sent.events, "event")) } else { String::new() };
         log::info!(
-            "{} {} {}: {}, {} events, {} bytes, {:.3} s",
+            "{} {} {}: {}, {events}{}, {:.3} s",
             self.wire.peer,
             if request.is_empty() { "(no request)" } else { &request },
             self.wire.status().map_or("-".into(), |status| status.as_u16().to_string()),
             closed.reason,
-            sent.events,
-            sent.bytes,
+            counted(sent.body_bytes, "byte"),
             self.start.elapsed().as_secs_f64()
         );
     }

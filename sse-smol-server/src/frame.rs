@@ -25,6 +25,8 @@ pub struct Frame(Arc<Inner>);
 struct Inner {
     /// A chunk of HTTP/1.1: size, `encoded`, line end. Or bytes outside of any framing.
     bytes: Box<[u8]>,
+    /// The length of the part at the start that does not belong to a body, such as a head.
+    head: usize,
     /// How much of the bytes stands around `encoded`.
     before: usize,
     after: usize,
@@ -59,13 +61,20 @@ impl Frame {
         let before = bytes.len();
         encode(&mut bytes);
         bytes.extend_from_slice(b"\r\n");
-        Self(Arc::new(Inner { bytes: bytes.into(), before, after: 2, is_event, id }))
+        Self(Arc::new(Inner { bytes: bytes.into(), head: 0, before, after: 2, is_event, id }))
     }
 
-    /// Bytes outside of any framing.
-    pub(crate) fn raw(bytes: Vec<u8>) -> Self {
-        let inner = Inner { bytes: bytes.into(), before: 0, after: 0, is_event: false, id: None };
-        Self(Arc::new(inner))
+    /// Creates a frame of bytes outside of any framing: `head` bytes that do not belong to a body,
+    /// and then bytes of a body.
+    pub(crate) fn raw(bytes: Vec<u8>, head: usize) -> Self {
+        let bytes = bytes.into();
+        Self(Arc::new(Inner { bytes, head, before: 0, after: 0, is_event: false, id: None }))
+    }
+
+    /// Creates a frame of bytes outside of any framing that do not belong to a body.
+    pub(crate) fn head(bytes: Vec<u8>) -> Self {
+        let head = bytes.len();
+        Self::raw(bytes, head)
     }
 
     pub(crate) fn keep_alive() -> Self {
@@ -96,6 +105,16 @@ impl Frame {
             Framing::Chunked => &self.0.bytes,
             Framing::Close => self.encoded(),
         }
+    }
+
+    /// Returns how many of the first `len` bytes, framed, belong to the body.
+    pub(crate) fn body_len(&self, len: usize, framing: Framing) -> usize {
+        let Inner { bytes, head, before, after, .. } = &*self.0;
+        let start = match framing {
+            Framing::Chunked => head + before,
+            Framing::Close => *head,
+        };
+        len.saturating_sub(start).min(bytes.len() - head - before - after)
     }
 }
 

@@ -7,6 +7,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{StatusCode, Version};
 
+use crate::Frame;
+
 /// More headers than any client sends.
 const MAX_HEADERS: usize = 64;
 
@@ -253,7 +255,7 @@ pub(crate) fn replace(all: &mut HeaderMap, others: &HeaderMap) {
 
 /// A whole response, or its head alone. `close` says that the connection serves no
 /// other request.
-pub(crate) fn whole(response: Response, head_only: bool, close: bool) -> Vec<u8> {
+pub(crate) fn whole(response: Response, head_only: bool, close: bool) -> Frame {
     let (parts, mut body) = response.into_parts();
     let mut headers = parts.headers;
     headers.remove(header::TRANSFER_ENCODING);
@@ -265,10 +267,11 @@ pub(crate) fn whole(response: Response, head_only: bool, close: bool) -> Vec<u8>
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     }
     let mut bytes = head(parts.status, headers, close);
+    let head = bytes.len();
     if !head_only {
         bytes.extend(body);
     }
-    bytes
+    Frame::raw(bytes, head)
 }
 
 fn head(status: StatusCode, mut headers: HeaderMap, close: bool) -> Vec<u8> {

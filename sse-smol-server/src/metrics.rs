@@ -89,7 +89,7 @@ impl Metrics {
         }
         self.requests.get_or_create(&reason).inc();
         self.events_sent.inc_by(sent.events);
-        self.bytes_sent.inc_by(sent.bytes as u64);
+        self.bytes_sent.inc_by(sent.event_bytes);
     }
 }
 

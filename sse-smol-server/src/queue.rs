@@ -25,21 +25,25 @@ struct Backlog {
     since: Moment,
 }
 
-/// What the kernel has taken of a stream, in whole events.
+/// What the kernel has taken of an answer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sent {
+    /// The number of whole events.
     pub(crate) events: u64,
-    pub(crate) bytes: usize,
-    /// The last frame that had an id.
+    /// The bytes of those events.
+    pub(crate) event_bytes: u64,
+    /// The bytes of the body, without its framing. Includes comments and parts of events.
+    pub(crate) body_bytes: u64,
+    /// The last whole frame that has an id.
     pub(crate) last_with_id: Option<Frame>,
 }
 
 impl Sent {
-    /// The kernel has taken all of a frame.
+    /// Counts a whole frame, apart from its bytes.
     fn count(&mut self, frame: Frame) {
         if frame.is_event() {
             self.events += 1;
-            self.bytes += frame.encoded().len();
+            self.event_bytes += frame.encoded().len() as u64;
         }
         if frame.id().is_some() {
             self.last_with_id = Some(frame);
@@ -99,19 +103,25 @@ impl Queue {
         Ok(())
     }
 
-    /// Notes that frames were written that were never queued.
+    /// Counts frames of events that were written without being queued.
     pub(crate) fn passed<'f>(&mut self, frames: impl Iterator<Item = &'f Frame>) {
-        frames.for_each(|frame| self.sent.count(frame.clone()));
+        for frame in frames {
+            self.sent.body_bytes += frame.encoded().len() as u64;
+            self.sent.count(frame.clone());
+        }
     }
 
-    /// The kernel has taken so many bytes.
+    /// Removes `count` bytes, which the kernel has taken.
     pub(crate) fn advance(&mut self, mut count: usize, framing: Framing) {
         let Some(backlog) = &mut self.backlog else {
             return;
         };
         backlog.since = Moment::now();
         loop {
-            let left = backlog.first.framed(framing).len() - backlog.taken;
+            let Backlog { first, taken, .. } = &**backlog;
+            let left = first.framed(framing).len() - taken;
+            let body = |len| first.body_len(len, framing) as u64;
+            self.sent.body_bytes += body(taken + count.min(left)) - body(*taken);
             if count < left {
                 backlog.taken += count;
                 return;

@@ -109,7 +109,7 @@ impl Request {
             && head.parts.version == Version::HTTP_11
             && !wire.has_input()
         {
-            wire.push_raw(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec());
+            wire.push_raw(Frame::head(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()));
             wire.flush().await?;
         }
         match read_body(wire, head.body).await {
@@ -184,7 +184,7 @@ impl Request {
         let framing = if old { Framing::Close } else { Framing::Chunked };
         let bytes = stream_head(framing, &response_headers);
         if head.parts.method == Method::HEAD {
-            wire.answer(StatusCode::OK, bytes);
+            wire.answer(StatusCode::OK, Frame::head(bytes));
             wire.make_last();
             return (wire, Err(StatusCode::OK));
         }

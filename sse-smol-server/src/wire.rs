@@ -229,21 +229,21 @@ impl Wire {
         state.seldom().body = Some(reservation);
     }
 
-    /// Queues bytes outside of any framing.
-    pub(crate) fn push_raw(&self, bytes: Vec<u8>) {
-        self.state().push([Frame::raw(bytes)]);
+    /// Queues a frame that is outside of any framing.
+    pub(crate) fn push_raw(&self, frame: Frame) {
+        self.state().push([frame]);
     }
 
-    /// Answers with these bytes: all of a response.
-    pub(crate) fn answer(&self, status: StatusCode, bytes: Vec<u8>) {
+    /// Answers with a frame that holds a response, or the head of one.
+    pub(crate) fn answer(&self, status: StatusCode, frame: Frame) {
         let mut state = self.state();
         state.status = Some(status);
-        state.push([Frame::raw(bytes)]);
+        state.push([frame]);
     }
 
     /// Answers with the head of an event stream.
     pub(crate) fn begin_stream(&self, head: Vec<u8>, framing: Framing) {
-        self.answer(StatusCode::OK, head);
+        self.answer(StatusCode::OK, Frame::head(head));
         let mut state = self.state();
         state.stream = Some(framing);
         state.last = true;
@@ -274,7 +274,7 @@ impl Wire {
         let mut state = self.state();
         state.last_sent = None;
         if state.is_open() && state.stream == Some(Framing::Chunked) {
-            state.push([Frame::raw(b"0\r\n\r\n".to_vec())]);
+            state.push([Frame::head(b"0\r\n\r\n".to_vec())]);
         }
         state.finished = true;
     }

@@ -241,6 +241,6 @@ fn a_client_behind_nginx_sees_the_end_when_the_server_stops() {
         assert_eq!(subscriber.end, Some(StreamEnd::Whole));
         assert!(subscriber.retry().is_some_and(|retry| retry < 10_000), "{:?}", subscriber.retry());
         let (_, clean, log) = server.wait();
-        assert!(clean && log.contains("GET /topics/news 200: drained, 1 events, "), "{log}");
+        assert!(clean && log.contains("GET /topics/news 200: drained, 1 event, "), "{log}");
     }
 }
