@@ -58,8 +58,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "COUNT")]
     max_connections_per_peer: Option<usize>,
 
-    /// When told to stop, end streams one after the other over so many seconds [default: 5; with
-    /// --watch 0, for a server that is to be back at once]
+    /// Maximum time to stop, over which open streams end one after the other; few end sooner
+    /// [default: 5; with --watch 0, so that a successor can start at once]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     drain: Option<Duration>,
 

@@ -28,8 +28,9 @@ struct Inner {
 }
 
 impl Drain {
-    /// Begins: no connection is accepted any more, idle ones are closed, streams are told to come
-    /// back at a time of their own and end one after the other.
+    /// Begins to drain: no connection is accepted any more, idle ones are closed, and each stream is
+    /// sent a reconnection time of its own and ended. The more streams are open, the longer the
+    /// period over which they end, within [`Config::drain`](crate::Config::drain).
     pub fn begin(&self) {
         self.0.begun.store(true, Ordering::SeqCst);
         self.0.event.notify(usize::MAX);

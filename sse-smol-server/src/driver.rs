@@ -68,11 +68,17 @@ pub(crate) async fn flush(wire: &Wire) -> Result<(), End> {
     Driver::new(wire, pin!(wire.flush())).await?
 }
 
-/// Tells a stream's peer to come back at a time of its own, and tells when the stream is to end:
-/// all within the window, one after the other.
-fn send_away(wire: &Wire, window: Duration) -> Duration {
+/// The time between the ends of two streams on average, if the time for draining allows it.
+const BETWEEN_ENDS: Duration = Duration::from_millis(50);
+
+/// Sends a stream's peer a reconnection time of its own, and returns how long the stream goes on:
+/// a random part of the period over which all open streams end, which grows with their number. A
+/// lone stream ends at once.
+fn send_away(wire: &Wire, drain: Duration) -> Duration {
     let retry = 500 + fastrand::u64(..1500);
     wire.push([Frame::from(Event::without_data().with_retry(retry))]);
-    // The last fifth is for those that are slow to take it.
-    window.mul_f64(0.8 * fastrand::f64())
+    let others = u32::try_from(wire.shared.metrics.streams() - 1).unwrap_or(0);
+    // The last fifth of the time is for peers that are slow to take the end.
+    let period = drain.mul_f64(0.8).min(BETWEEN_ENDS.saturating_mul(others));
+    period.mul_f64(fastrand::f64())
 }
