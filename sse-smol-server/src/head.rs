@@ -5,12 +5,13 @@ use std::time::SystemTime;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{StatusCode, Version};
+use http::uri::Scheme;
+use http::{Method, StatusCode, Uri, Version};
 
-use crate::Frame;
+use crate::{Authority, Frame};
 
-/// More headers than any client sends.
-const MAX_HEADERS: usize = 64;
+/// The maximum number of header fields, far more than any client sends.
+const MAX_HEADERS: usize = 100;
 
 /// Why a request is refused before a handler has answered it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,18 @@ impl Refusal {
     pub(crate) const HEAD_TOO_LARGE: Self = Self {
         status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         why: "The request head is larger than this server takes (see --max-head).",
+    };
+    const TOO_MANY_HEADERS: Self = Self {
+        status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        why: "The request has more than 100 header fields.",
+    };
+    const UNSUPPORTED_VERSION: Self = Self {
+        status: StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+        why: "This server speaks HTTP/1.1 and HTTP/1.0.",
+    };
+    const EXPECTATION_FAILED: Self = Self {
+        status: StatusCode::EXPECTATION_FAILED,
+        why: "The only expectation that this server meets is 100-continue.",
     };
     pub(crate) const BODY_TOO_LARGE: Self = Self {
         status: StatusCode::PAYLOAD_TOO_LARGE,
@@ -101,6 +114,17 @@ impl Head {
         self.body != Body::Length(0)
     }
 
+    /// Returns the host and port that the request is for. An absolute request target takes
+    /// precedence over the `Host` header.
+    pub(crate) fn authority(&self) -> Option<Authority<'_>> {
+        let Parts { uri, headers, .. } = &self.parts;
+        let text = match uri.authority() {
+            Some(authority) => authority.as_str(),
+            None => headers.get(header::HOST)?.to_str().ok()?,
+        };
+        Authority::parse(text)
+    }
+
     /// Whether the client would send another request on the same connection.
     pub(crate) fn keeps_connection(&self) -> bool {
         let connection = self.parts.headers.get_all(header::CONNECTION).iter();
@@ -126,10 +150,8 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
     let len = match parsed.parse(bytes) {
         Ok(httparse::Status::Partial) => return Ok(None),
         Ok(httparse::Status::Complete(len)) => len,
-        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HEAD_TOO_LARGE),
-        Err(httparse::Error::Version) => {
-            return Err(Refusal::bad("This server speaks HTTP/1.1 and HTTP/1.0."));
-        }
+        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TOO_MANY_HEADERS),
+        Err(httparse::Error::Version) => return refuse_version(bytes).map(|()| None),
         Err(_) => return Err(Refusal::bad("The request head is not HTTP.")),
     };
     let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version)
@@ -145,12 +167,10 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
         return Err(Refusal::bad("The request line or a header has an invalid value."));
     };
     let (parts, ()) = request.into_parts();
-    if parts.uri.path().is_empty() {
-        return Err(Refusal::bad("The request target has no path."));
-    }
-    let hosts = parts.headers.get_all(header::HOST).iter().count();
-    if hosts > 1 || (hosts == 0 && version == Version::HTTP_11) {
-        return Err(Refusal::bad("A request has one Host header."));
+    check_target(target, &parts.method, &parts.uri)?;
+    check_host(version, &parts.headers)?;
+    if expectations(&parts.headers).any(|one| !one.eq_ignore_ascii_case(b"100-continue")) {
+        return Err(Refusal::EXPECTATION_FAILED);
     }
     let body = body_length(&parts.headers)?;
     if body == Body::Chunked && version == Version::HTTP_10 {
@@ -165,6 +185,81 @@ pub(crate) fn is_header_line(line: &[u8]) -> bool {
     let mut headers = [httparse::EMPTY_HEADER; 1];
     let parsed = httparse::parse_headers(&lines, &mut headers);
     matches!(parsed, Ok(httparse::Status::Complete((len, [_]))) if len == lines.len())
+}
+
+/// Returns the refusal of a request line whose version is neither HTTP/1.1 nor HTTP/1.0, or
+/// nothing while the rest of the version may still arrive.
+fn refuse_version(bytes: &[u8]) -> Result<(), Refusal> {
+    let bytes = bytes.trim_ascii_start();
+    let end = bytes.iter().position(|byte| *byte == b'\n');
+    let line = &bytes[..end.unwrap_or(bytes.len())];
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let version = line.splitn(3, |byte| *byte == b' ').nth(2).unwrap_or_default();
+    let form = b"HTTP/d.d";
+    let fits = version.len() <= form.len()
+        && version.iter().zip(form).all(|(byte, form)| match form {
+            b'd' => byte.is_ascii_digit(),
+            form => byte == form,
+        });
+    match (fits, end) {
+        (true, None) => Ok(()),
+        (true, Some(_)) if version.len() == form.len() => Err(Refusal::UNSUPPORTED_VERSION),
+        _ => Err(Refusal::bad("The request line does not end with an HTTP version.")),
+    }
+}
+
+/// Checks that a request target is a path, `*` for `OPTIONS`, or an absolute `http` URL.
+fn check_target(target: &str, method: &Method, uri: &Uri) -> Result<(), Refusal> {
+    // `Uri` drops a fragment.
+    if target.contains('#') {
+        return Err(Refusal::bad("The request target has a fragment."));
+    }
+    if target.starts_with('/') {
+        return Ok(());
+    }
+    if target == "*" {
+        let why = "The request target * is for OPTIONS alone.";
+        return if method == Method::OPTIONS { Ok(()) } else { Err(Refusal::bad(why)) };
+    }
+    match (uri.scheme(), uri.authority()) {
+        (Some(scheme), Some(authority)) if *scheme == Scheme::HTTP => {
+            let why = "The request target has no valid host, or has user information.";
+            Authority::parse(authority.as_str()).map(drop).ok_or(Refusal::bad(why))
+        }
+        (Some(_), _) => {
+            Err(Refusal::bad("The request target is a URL of another scheme than http."))
+        }
+        (None, _) => Err(Refusal::bad("The request target is neither a path nor an http URL.")),
+    }
+}
+
+/// Checks that there is one `Host` header (HTTP/1.0: at most one), and that it is empty or names a
+/// host. RFC 9112, section 3.2, requires 400 for any other.
+fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Refusal> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if version == Version::HTTP_10 => Ok(()),
+        (Some(host), None) => host
+            .to_str()
+            .ok()
+            .filter(|host| host.is_empty() || Authority::parse(host).is_some())
+            .map(drop)
+            .ok_or(Refusal::bad("The Host header is not a host with an optional port.")),
+        _ => Err(Refusal::bad("A request has one Host header.")),
+    }
+}
+
+/// Returns the members of all `Expect` headers.
+fn expectations(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let values = headers.get_all(header::EXPECT).iter();
+    let members = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+}
+
+/// Whether the client waits for `100 Continue` before it sends the body. Heads with any other
+/// expectation are refused by [`parse`].
+pub(crate) fn expects_continue(headers: &HeaderMap) -> bool {
+    expectations(headers).next().is_some()
 }
 
 /// Anything that two readers could understand differently is refused.
@@ -344,22 +439,123 @@ mod tests {
         }
     }
 
+    fn status(head: &str) -> u16 {
+        parse(head.as_bytes()).unwrap_err().status.as_u16()
+    }
+
     #[test]
     fn heads_that_are_refused() {
-        let status = |head: &str| parse(head.as_bytes()).unwrap_err().status.as_u16();
         assert_eq!(status("GET / HTTP/1.1\r\n\r\n"), 400, "no host");
         assert_eq!(status("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"), 400);
-        assert_eq!(status("GET / HTTP/2.0\r\n"), 400);
         assert_eq!(status("GET / HTTP/1.1\r\nHost : a\r\n\r\n"), 400);
-        assert_eq!(status("GET nowhere HTTP/1.1\r\nHost: a\r\n\r\n"), 400);
         assert_eq!(status("\x16\x03\x01"), 400, "TLS");
-        assert_eq!(status(&format!("GET / HTTP/1.1\r\n{}", "a: b\r\n".repeat(65))), 431);
+        let fields = |count: usize| {
+            format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "b: c\r\n".repeat(count - 1))
+        };
+        assert!(parse(fields(100).as_bytes()).unwrap().is_some());
+        assert_eq!(parse(fields(101).as_bytes()).unwrap_err(), Refusal::TOO_MANY_HEADERS);
         assert!(parse(b"GET / HTTP/1.1\r\nHost: a\r\n").unwrap().is_none());
         assert!(parse(b"GET / HTTP/1.0\r\n\r\n").unwrap().is_some());
+    }
+
+    #[test]
+    fn versions_that_are_refused() {
+        for (version, expected) in [
+            ("HTTP/1.2", 505),
+            ("HTTP/1.9", 505),
+            ("HTTP/2.0", 505),
+            ("HTTP/3.0", 505),
+            ("HTTP/0.9", 505),
+            ("HTTP/2", 400),
+            ("HTTP/1.10", 400),
+            ("HTTP/2.0 ", 400),
+            ("HTTP/x.y", 400),
+            ("http/1.1", 400),
+            ("HTTPS/1.1", 400),
+            ("x", 400),
+        ] {
+            let head = format!("GET / {version}\r\nHost: a\r\n\r\n");
+            assert_eq!(status(&head), expected, "{version}");
+            // However the line is cut, it is not refused for being cut.
+            for cut in 0..head.find('\n').unwrap() {
+                match parse(&head.as_bytes()[..cut]) {
+                    Ok(head) => assert!(head.is_none()),
+                    Err(refusal) => assert_eq!(refusal.status, expected, "{version} cut at {cut}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn targets_are_paths_or_http_urls() {
+        let head = |line: &str, host: &str| {
+            let bytes = format!("{line} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            parse(bytes.as_bytes()).map(|parsed| parsed.unwrap().0).map_err(|error| error.status)
+        };
+        for (line, path, query, authority) in [
+            ("GET /b?c", "/b", Some("c"), Some(("h", Some(1)))),
+            ("GET //a/b", "//a/b", None, Some(("h", Some(1)))),
+            ("GET http://a/b?c", "/b", Some("c"), Some(("a", None))),
+            ("GET HTTP://A:80/b", "/b", None, Some(("A", Some(80)))),
+            ("GET http://a", "/", None, Some(("a", None))),
+            ("GET http://a?c", "/", Some("c"), Some(("a", None))),
+            ("GET http://[::1]:2/", "/", None, Some(("::1", Some(2)))),
+            ("OPTIONS *", "*", None, Some(("h", Some(1)))),
+        ] {
+            let head = head(line, "h:1").unwrap();
+            assert_eq!((head.parts.uri.path(), head.parts.uri.query()), (path, query), "{line}");
+            let found = head.authority().map(|found| (found.host(), found.port()));
+            assert_eq!(found, authority, "{line}");
+        }
+        assert_eq!(head("GET /", "").unwrap().authority(), None, "an empty host is legal");
+        for line in [
+            "GET nowhere",
+            "GET *",
+            "GET a:80",
+            "CONNECT a:80",
+            "GET https://a/",
+            "GET ftp://a/",
+            "GET foo://a/",
+            "GET http:///b",
+            "GET http://:80/",
+            "GET http://user@a/",
+            "GET http://user:password@a/",
+            "GET http://a:99999/",
+            "GET http://[a]/",
+            "GET /b#c",
+            "GET #c",
+            "GET http://a/b#c",
+        ] {
+            assert_eq!(head(line, "a").unwrap_err(), StatusCode::BAD_REQUEST, "{line}");
+        }
+        // A target that names the host does not excuse a bad Host header.
+        for host in ["[[[localhost]]]", "localhost:99999", "a b", "a@b", "a/b", "::1", "\u{e9}"] {
+            assert_eq!(head("GET http://a/", host).unwrap_err(), StatusCode::BAD_REQUEST, "{host}");
+            assert_eq!(head("GET /", host).unwrap_err(), StatusCode::BAD_REQUEST, "{host}");
+        }
+        assert_eq!(status("GET http://a/ HTTP/1.1\r\n\r\n"), 400, "no Host header");
+        assert_eq!(status("GET / HTTP/1.0\r\nHost: a:b\r\n\r\n"), 400);
+        let (head, _) = parse(b"GET http://a/ HTTP/1.0\r\n\r\n").unwrap().unwrap();
+        assert_eq!(head.authority().map(|found| found.host()), Some("a"));
         let request = b"GET http://a/b?c HTTP/1.1\r\nHost: a\r\n\r\nrest";
-        let (absolute, len) = parse(request).unwrap().unwrap();
-        let uri = absolute.parts.uri;
-        assert_eq!((uri.path(), uri.query(), &request[len..]), ("/b", Some("c"), &b"rest"[..]));
+        let (_, len) = parse(request).unwrap().unwrap();
+        assert_eq!(&request[len..], b"rest");
+    }
+
+    #[test]
+    fn the_only_expectation_is_100_continue() {
+        let head = |headers: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
+        let expects = |headers: &str| {
+            let head = head(headers);
+            expects_continue(&parse(head.as_bytes()).unwrap().unwrap().0.parts.headers)
+        };
+        assert!(!expects("") && !expects("Expect:\r\n") && !expects("Expect: ,\r\n"));
+        assert!(expects("Expect: 100-Continue\r\n") && expects("Expect: , 100-continue\r\n"));
+        for other in
+            ["200-ok", "100-continue, x", "100-continue\r\nExpect: x", "100-continue=1", "\u{e9}"]
+        {
+            assert_eq!(status(&head(&format!("Expect: {other}\r\n"))), 417, "{other}");
+        }
     }
 
     #[test]

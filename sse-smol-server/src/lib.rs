@@ -48,6 +48,7 @@
 
 #![forbid(unsafe_code)]
 
+mod authority;
 mod body;
 mod budget;
 mod clock;
@@ -73,6 +74,7 @@ mod subscription;
 mod topics;
 mod wire;
 
+pub use authority::Authority;
 pub use drain::Drain;
 pub use end::End;
 pub use frame::Frame;

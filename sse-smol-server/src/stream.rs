@@ -15,12 +15,13 @@ use smol::stream::{Stream, StreamExt as _};
 use crate::body::{max_size, read_body};
 use crate::courier::Rest;
 use crate::head::{
-    Body, Framing, Head, Response, accepts_event_stream, replace, stream_head, text, whole,
+    Body, Framing, Head, Response, accepts_event_stream, expects_continue, replace, stream_head,
+    text, whole,
 };
 use crate::history::{BATCH_BYTES, BATCH_EVENTS};
 use crate::input::NoInput;
 use crate::wire::Wire;
-use crate::{End, Frame, Lagged, Subscription};
+use crate::{Authority, End, Frame, Lagged, Subscription};
 
 /// A request, to be answered by an event stream or by a response.
 // In a box: a future holds what is passed on to another one twice, and a handler is made of several.
@@ -52,6 +53,26 @@ impl Request {
     /// The query of the request target, as it was sent, without the question mark.
     pub fn query(&self) -> Option<&str> {
         self.0.head.parts.uri.query()
+    }
+
+    /// Returns the host and port that the request is for: those of an absolute request target, or
+    /// else those of the `Host` header (RFC 9112, section 3.3). `None` if the header is empty, or
+    /// absent as HTTP/1.0 allows; a malformed one is answered with 400 before the handler runs.
+    ///
+    /// ```
+    /// # use http::StatusCode;
+    /// # use sse_smol_server::{End, Request, text};
+    /// async fn for_this_machine_only(request: Request) -> Result<(), End> {
+    ///     let host = request.authority().map(|authority| authority.host());
+    ///     if !host.is_some_and(|host| host.eq_ignore_ascii_case("localhost")) {
+    ///         let line = "This server answers for localhost only.";
+    ///         return request.respond(text(StatusCode::MISDIRECTED_REQUEST, line)).await;
+    ///     }
+    ///     request.open().await.map(drop)
+    /// }
+    /// ```
+    pub fn authority(&self) -> Option<Authority<'_>> {
+        self.0.head.authority()
     }
 
     /// The headers.
@@ -104,8 +125,8 @@ impl Request {
         }
         let max = max_size(&wire.shared.config);
         let too_large = matches!(head.body, Body::Length(len) if len > max as u64);
-        let expects = head.parts.headers.get(header::EXPECT).filter(|_| !too_large);
-        if expects.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+        if !too_large
+            && expects_continue(&head.parts.headers)
             && head.parts.version == Version::HTTP_11
             && !wire.has_input()
         {

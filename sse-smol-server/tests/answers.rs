@@ -82,11 +82,19 @@ fn malformed_heads_get_400_at_once() {
     for head in [
         "nonsense\r\n\r\n",
         "GET /stream\r\n\r\n",
-        "GET /stream HTTP/3.0\r\n\r\n",
+        "GET /stream HTTP/1.x\r\n\r\n",
         "GET /stream HTTP/1.1\r\n\r\n",
         "GET /stream HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
         "GET /stream HTTP/1.1\r\nHost: a\r\nX Y: z\r\n\r\n",
         "GET stream HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET * HTTP/1.1\r\nHost: a\r\n\r\n",
+        "CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /stream#x HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET https://a/stream HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET http://user@a/stream HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /stream HTTP/1.1\r\nHost: [[[localhost]]]\r\n\r\n",
+        "GET /stream HTTP/1.1\r\nHost: localhost:99999\r\n\r\n",
+        "GET http://a/stream HTTP/1.1\r\nHost: a@b\r\n\r\n",
         // The client speaks TLS and waits for an answer.
         "\x16\x03\x01\x02",
     ] {
@@ -108,8 +116,60 @@ fn heads_that_are_too_large_get_431() {
     assert_eq!(answer(&server, &head(2001 - overhead)).0, 431);
     let (status, _) = answer(&server, &head(1 << 20));
     assert_eq!(status, 431, "a client that is still sending gets its answer, too");
-    let fields = "a: b\r\n".repeat(65);
-    assert_eq!(answer(&server, &format!("GET / HTTP/1.1\r\nHost: a\r\n{fields}\r\n")).0, 431);
+}
+
+#[test]
+fn a_hundred_header_fields_are_taken_and_one_more_is_refused_as_such() {
+    let server = server(Config { max_head: 1_000_000, ..Config::default() });
+    let head = |count: usize| {
+        let fields = "a: b\r\n".repeat(count - "Host, Connection".split(',').count());
+        format!("GET /stream HTTP/1.1\r\nHost: a\r\n{fields}\r\n")
+    };
+    assert_eq!(answer(&server, &head(100)).0, 200);
+    let (status, body) = answer(&server, &head(101));
+    assert!(status == 431 && body.contains("more than 100 header fields"), "{body}");
+    assert!(!body.contains("--"), "no flag changes that: {body}");
+}
+
+#[test]
+fn other_versions_of_http_get_505() {
+    let server = server(Config::default());
+    for version in ["1.2", "1.9", "2.0", "3.0"] {
+        let (status, body) =
+            answer(&server, &format!("GET /stream HTTP/{version}\r\nHost: a\r\n\r\n"));
+        assert!(status == 505 && body.contains("HTTP/1.1 and HTTP/1.0"), "{version}: {body}");
+    }
+}
+
+#[test]
+fn expectations_other_than_100_continue_get_417() {
+    let server = server(Config::default());
+    for expect in ["200-ok", "100-continue, x"] {
+        let head = format!("POST /echo HTTP/1.1\r\nHost: a\r\nExpect: {expect}\r\n");
+        let (status, body) = answer(&server, &format!("{head}Content-Length: 2\r\n\r\nok"));
+        assert!(status == 417 && body.contains("100-continue"), "{expect}: {body}");
+    }
+}
+
+#[test]
+fn the_authority_is_that_of_the_target_or_else_of_the_host_header() {
+    let server = serve(Config::default(), |request| async move {
+        let authority =
+            request.authority().map(|authority| (authority.host().to_owned(), authority.port()));
+        request.respond(text(http::StatusCode::OK, &format!("{authority:?}"))).await
+    });
+    for (target, version, host, expected) in [
+        ("/", "1.1", "Host: a:1\r\n", "Some((\"a\", Some(1)))"),
+        ("/", "1.1", "Host: [::1]\r\n", "Some((\"::1\", None))"),
+        ("http://b:2/", "1.1", "Host: a:1\r\n", "Some((\"b\", Some(2)))"),
+        ("http://b", "1.0", "", "Some((\"b\", None))"),
+        ("/", "1.1", "Host:\r\n", "None"),
+        ("/", "1.0", "", "None"),
+    ] {
+        let head = format!("GET {target} HTTP/{version}\r\n{host}Connection: close\r\n\r\n");
+        let answer = read_to_end(&mut send(server.address, &head));
+        assert!(answer.ends_with(&format!("200 OK\n\n{expected}\n")), "{head}{answer}");
+    }
 }
 
 #[test]
