@@ -9,6 +9,11 @@ use clap::{Parser, ValueEnum};
 use sse_proto::EventType;
 use sse_smol_server::{Config, History, TopicsConfig};
 
+use crate::host::{AllowedOrigin, Host, allowed_host, allowed_origin};
+
+/// The length of `GET / HTTP/1.0` with its line ends, the shortest request there is.
+const SHORTEST_HEAD: usize = 18;
+
 /// A small server for server-sent events: topics with publish, subscribe and replay.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -17,24 +22,29 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
 
+    /// Allow a --listen address that other machines can reach: anyone there may subscribe, list the
+    /// topics and read the metrics
+    #[arg(long)]
+    pub(crate) public: bool,
+
     /// Send a comment after so many seconds without traffic on a stream; 0 for never
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = keep_alive)]
     keep_alive: Duration,
 
     /// Answer 408 to a request head that takes longer to arrive, or to a body that stalls for longer
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = timeout)]
     head_timeout: Duration,
 
     /// Answer 408 to a request body that takes longer to arrive as a whole
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = timeout)]
     body_timeout: Duration,
 
     /// Close a connection that is idle for longer between two requests
-    #[arg(long, value_name = "SECONDS", default_value = "75", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "75", value_parser = timeout)]
     idle_timeout: Duration,
 
     /// Answer 431 to a request head that is larger
-    #[arg(long, value_name = "BYTES", default_value = "16384")]
+    #[arg(long, value_name = "BYTES", default_value = "16384", value_parser = at_least(SHORTEST_HEAD, "no request is shorter"))]
     max_head: usize,
 
     /// Answer 413 to a request body that is larger, and so to larger events
@@ -43,19 +53,19 @@ pub(crate) struct Args {
 
     /// Answer 503 to a request body if all bodies that are being received or handled would occupy
     /// more bytes together
-    #[arg(long, value_name = "BYTES", default_value = "67108864")]
+    #[arg(long, value_name = "BYTES", default_value = "67108864", value_parser = at_least(1, "with 0 no body could be received"))]
     max_pending_body_bytes: usize,
 
     /// Reset the connection of a client that takes nothing for this long; a slow client is waited for
-    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = timeout)]
     write_timeout: Duration,
 
     /// Answer 503 to more connections
-    #[arg(long, value_name = "COUNT", default_value = "20000")]
+    #[arg(long, value_name = "COUNT", default_value = "20000", value_parser = at_least(1, "with 0 no connection would be served"))]
     max_connections: usize,
 
     /// Answer 503 to more connections from one address [default: 256, loopback addresses unlimited]
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = at_least(1, "with 0 no connection would be served"))]
     max_connections_per_peer: Option<usize>,
 
     /// Maximum time to stop, over which open streams end one after the other; few end sooner
@@ -64,51 +74,56 @@ pub(crate) struct Args {
     drain: Option<Duration>,
 
     /// Hold so many events of each topic for those who come back
-    #[arg(long, value_name = "EVENTS", default_value = "1000")]
+    #[arg(long, value_name = "EVENTS", default_value = "1000", value_parser = at_least(1, "the newest event of a topic is always held"))]
     history: usize,
 
     /// Hold so many bytes of each topic
-    #[arg(long, value_name = "BYTES", default_value = "1048576")]
+    #[arg(long, value_name = "BYTES", default_value = "1048576", value_parser = at_least(1, "the newest event of a topic is always held"))]
     history_bytes: usize,
 
     /// Hold events for so long
-    #[arg(long, value_name = "SECONDS", default_value = "3600", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "3600", value_parser = timeout)]
     history_age: Duration,
 
     /// Hold so many bytes of all topics together
-    #[arg(long, value_name = "BYTES", default_value = "268435456")]
+    #[arg(long, value_name = "BYTES", default_value = "268435456", value_parser = at_least(1, "with 0 no event could be held"))]
     max_bytes: usize,
 
     /// Answer 429 to what would need more topics
-    #[arg(long, value_name = "COUNT", default_value = "1000")]
+    #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = at_least(1, "with 0 there could be no topic"))]
     max_topics: usize,
 
-    /// Type of the event that tells a subscriber that events are missing
-    #[arg(long, value_name = "TYPE", default_value = "gap", value_parser = event_type)]
+    /// Type of the event that is sent to a subscriber that has missed events; neither open nor error,
+    /// which an `EventSource` fires itself
+    #[arg(long, value_name = "TYPE", default_value = "gap", value_parser = gap_type)]
     gap_type: String,
 
     /// What happens to a subscriber that falls behind the history while connected
     #[arg(long, value_enum, default_value_t = OnLag::End)]
     on_lag: OnLag,
 
-    /// File that holds the bearer token for publishing; without a token, publishing is open on a
-    /// loopback address and closed on all others
+    /// File that holds the bearer token for publishing, in one line. Without a token from a file or
+    /// the environment the server makes one and prints it
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
 
-    /// Environment variable that holds the token
-    #[arg(long, value_name = "NAME", default_value = "SSE_TOKEN")]
-    pub(crate) token_env: String,
+    /// Environment variable that holds the token, and has to be set [default: `SSE_TOKEN`, if set]
+    #[arg(long, value_name = "NAME", conflicts_with = "token_file")]
+    pub(crate) token_env: Option<String>,
 
-    /// Web origin that may subscribe and publish from its pages, such as `https://example.org`;
-    /// repeatable; * for all
-    #[arg(long, value_name = "ORIGIN")]
-    pub(crate) allow_origin: Vec<String>,
+    /// Let everyone publish who can connect, without a token
+    #[arg(long, conflicts_with_all = ["token_file", "token_env"])]
+    pub(crate) open_publishing: bool,
 
-    /// Host name that requests may come for, beside those of this machine; repeatable. If given, or
-    /// on a loopback address, requests for other hosts are refused
-    #[arg(long, value_name = "HOST")]
-    pub(crate) allow_host: Vec<String>,
+    /// Web origin whose pages may subscribe and, with the token, publish, such as
+    /// `https://example.org`; repeatable; * for all
+    #[arg(long, value_name = "ORIGIN", value_parser = allowed_origin)]
+    pub(crate) allow_origin: Vec<AllowedOrigin>,
+
+    /// Host name that requests may come for, whatever the port, beside those of this machine;
+    /// repeatable. If given, or on a loopback address, requests for other hosts are refused
+    #[arg(long, value_name = "HOST", value_parser = allowed_host)]
+    pub(crate) allow_host: Vec<Host>,
 
     /// Serve the files below a directory, without hidden ones; the page of streams moves to /__sse
     #[arg(long, value_name = "DIRECTORY", value_parser = directory)]
@@ -129,6 +144,11 @@ enum OnLag {
 }
 
 impl Args {
+    /// Whether other machines cannot reach the server.
+    pub(crate) fn listens_on_loopback(&self) -> bool {
+        self.listen.ip().to_canonical().is_loopback()
+    }
+
     pub(crate) fn server_config(&self) -> Config {
         Config {
             keep_alive: (!self.keep_alive.is_zero()).then_some(self.keep_alive),
@@ -173,6 +193,27 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "must be between 0 and the seconds of a year".to_owned())
 }
 
+/// Parses a time after which something is given up. Without any time everything would be.
+fn timeout(text: &str) -> Result<Duration, String> {
+    let timeout = seconds(text)?;
+    if timeout < Duration::from_millis(1) {
+        return Err("must be at least 0.001: with less, nothing could be done in time".to_owned());
+    }
+    Ok(timeout)
+}
+
+/// Returns a parser of numbers from `least` on, which gives `why` as the reason for that limit.
+fn at_least(
+    least: usize,
+    why: &'static str,
+) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync {
+    move |text| match text.parse::<usize>() {
+        Ok(number) if number >= least => Ok(number),
+        Ok(_) => Err(format!("must be at least {least}: {why}")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 fn keep_alive(text: &str) -> Result<Duration, String> {
     let interval = seconds(text)?;
     if !interval.is_zero() && interval < Duration::from_millis(50) {
@@ -187,6 +228,14 @@ fn directory(text: &str) -> io::Result<PathBuf> {
     if path.is_dir() { Ok(path) } else { Err(ErrorKind::NotADirectory.into()) }
 }
 
-fn event_type(text: &str) -> Result<String, String> {
-    EventType::new(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+/// Parses the type of gap events. `EventSource` fires events of the types `open` and `error` itself:
+/// a page would take a gap for a change of the connection.
+fn gap_type(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("must not be empty: an event without a type is a message".to_owned()),
+        "open" | "error" => {
+            Err(format!("must not be {text}: an EventSource fires that type itself"))
+        }
+        _ => EventType::new(text).map(|_| text.to_owned()).map_err(|error| error.to_string()),
+    }
 }

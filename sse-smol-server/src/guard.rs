@@ -1,139 +1,217 @@
-//! Who may do what: closed by default.
-
-use std::env;
-use std::ffi::OsString;
-use std::fs;
-use std::net::{IpAddr, SocketAddr};
+//! Which requests are answered: rules for hosts, origins of pages, and publishers.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use sse_smol_server::{Request, Response, text};
-use subtle::ConstantTimeEq as _;
+use sse_smol_server::{Authority, Request, Response, text};
 
 use crate::args::Args;
+use crate::host::{AllowedOrigin, Host, Origin};
+use crate::publishing::Publishing;
 
 /// The rules.
 #[derive(Debug)]
 pub(crate) struct Guard {
-    token: Option<Vec<u8>>,
+    publishing: Publishing,
     on_loopback: bool,
-    origins: Vec<String>,
-    hosts: Vec<String>,
+    origins: Vec<AllowedOrigin>,
+    hosts: Vec<Host>,
 }
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");
-const HEADERS: HeaderValue = HeaderValue::from_static(
-    "Authorization, Content-Type, Event-Id, Event-Retry, Event-Type, Idempotency-Key, Last-Event-ID",
+const HEADERS: &str = "Authorization, Content-Type, Event-Id, Event-Retry, Event-Type, \
+                       Idempotency-Key, Last-Event-ID";
+
+/// What the answer to a preflight depends on.
+const PREFLIGHT_VARY: HeaderValue = HeaderValue::from_static(
+    "Origin, Access-Control-Request-Headers, Access-Control-Request-Private-Network",
 );
 
+/// The page that a request came from, if a browser sent it.
+struct Page {
+    /// The `Origin` header, unless there is none or more than one.
+    header: Option<HeaderValue>,
+    several: bool,
+    /// Whether `--allow-origin` lists the origin.
+    by_name: bool,
+    /// Whether `--allow-origin` is `*`.
+    by_any: bool,
+    is_origin: bool,
+    is_same: bool,
+}
+
 impl Guard {
-    pub(crate) fn new(args: &Args, address: SocketAddr) -> Result<Self, String> {
-        let from_file = args.token_file.as_ref().map(|path| {
-            let why = |error| format!("cannot read the token from {}: {error}", path.display());
-            fs::read(path).map_err(why)
-        });
-        let token = match from_file.transpose()? {
-            Some(token) => Some(token),
-            None => env::var_os(&args.token_env).map(OsString::into_encoded_bytes),
-        };
-        let token = token.map(|token| token.trim_ascii().to_vec());
-        if token.as_ref().is_some_and(Vec::is_empty) {
-            return Err("the token for publishing is empty".to_owned());
+    pub(crate) fn new(args: &Args, publishing: Publishing) -> Self {
+        let on_loopback = args.listens_on_loopback();
+        if matches!(publishing, Publishing::Open) {
+            log::warn!("publishing needs no token (--open-publishing)");
         }
-        if token.as_ref().is_some_and(|token| !token.iter().all(u8::is_ascii_graphic)) {
-            let why = "the token for publishing holds what no header can: use visible ASCII";
-            return Err(why.to_owned());
+        if !on_loopback && args.allow_host.is_empty() {
+            log::warn!(
+                "requests for any host name are answered, so a web page whose name resolves to this \
+                 address (DNS rebinding) can read everything: list the names of this server with \
+                 --allow-host"
+            );
         }
-        Ok(Self {
-            token,
-            on_loopback: address.ip().to_canonical().is_loopback(),
+        Self {
+            publishing,
+            on_loopback,
             origins: args.allow_origin.clone(),
             hosts: args.allow_host.clone(),
-        })
+        }
     }
 
-    /// Checks a request before anything else sees it, and sets what its answer has to say of the
-    /// page that it came from. Gives the answer if that is all.
+    /// Checks a request before it is routed, and sets the response headers that depend on the page
+    /// it came from. Returns the response if the request ends here.
     pub(crate) fn check(&self, request: &mut Request) -> Option<Response> {
-        let host = request.headers().get(header::HOST).map(|host| host.to_str().map(str::to_owned));
-        // Without a host there is only HTTP/1.0, which no browser speaks.
-        let host = host.unwrap_or(Ok(String::new())).unwrap_or_else(|_| "?".to_owned());
-        if !self.is_host(&host) {
+        // Load balancers probe by address, and learn nothing from the answer.
+        let is_probe = !self.on_loopback && request.path() == "/healthz";
+        if !is_probe && !request.authority().is_none_or(|authority| self.answers_for(authority)) {
             let line = "This server does not answer for this host (see --allow-host).";
             return Some(text(StatusCode::MISDIRECTED_REQUEST, line));
         }
+        let page = self.page(request);
+        let is_preflight = *request.method() == Method::OPTIONS
+            && page.header.is_some()
+            && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
         // Also without an origin, or a cache would give one page the answer for another.
-        request.response_headers_mut().insert(header::VARY, HeaderValue::from_static("Origin"));
-        let origin = request.headers().get(header::ORIGIN)?.clone();
-        let allowed = self.is_origin(origin.to_str().unwrap_or_default(), &host);
-        if allowed {
+        let vary = if is_preflight { PREFLIGHT_VARY } else { HeaderValue::from_static("Origin") };
+        request.response_headers_mut().insert(header::VARY, vary);
+        if let Some(origin) = page.header.clone().filter(|_| page.may_read()) {
             request.response_headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         }
-        let changes_nothing = matches!(*request.method(), Method::GET | Method::HEAD);
-        // What a browser may read of the answer is its business; the headers say it.
-        if changes_nothing {
-            return None;
-        }
+        let allowed = match *request.method() {
+            // The browser withholds the answer from pages that may not read it.
+            Method::GET | Method::HEAD => return None,
+            _ if is_preflight => page.may_read(),
+            _ => page.may_change(request.headers()),
+        };
         if !allowed {
             let line = "Pages of this origin may not do that (see --allow-origin).";
             return Some(text(StatusCode::FORBIDDEN, line));
         }
-        let preflight = request.method() == Method::OPTIONS
-            && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-        preflight.then(|| {
-            let mut response = Response::new(Vec::new());
-            *response.status_mut() = StatusCode::NO_CONTENT;
-            let headers = response.headers_mut();
-            headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-            headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HEADERS);
-            headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
-            response
-        })
+        is_preflight.then(|| preflight(&page, request.headers()))
     }
 
-    /// Whether a request may publish. Gives the answer if not.
+    /// Whether a request may publish. Returns the refusal if not.
     pub(crate) fn check_publisher(&self, request: &Request) -> Option<Response> {
-        let Some(token) = &self.token else {
-            let line = "Publishing is closed: start the server with a token (see --token-file).";
-            return (!self.on_loopback).then(|| text(StatusCode::FORBIDDEN, line));
+        let (token, advice) = match &self.publishing {
+            Publishing::Open => return None,
+            Publishing::Configured(token) => {
+                (token, "it is the one that the server is configured with")
+            }
+            Publishing::Generated(token) => {
+                (token, "the server printed it when it started, with a link to the page")
+            }
         };
-        let given = text_of(request.headers(), &header::AUTHORIZATION);
-        let given = match given.split_once(' ') {
-            Some((scheme, given)) if scheme.eq_ignore_ascii_case("bearer") => given.trim(),
-            _ => "",
+        let given = request.headers().get(header::AUTHORIZATION);
+        let given = given.map_or(Ok(""), HeaderValue::to_str).unwrap_or("?");
+        let line = match given.split_once(' ') {
+            Some((scheme, given)) if scheme.eq_ignore_ascii_case("bearer") => {
+                if token.is(given.trim()) {
+                    return None;
+                }
+                format!("This is not the token for publishing: {advice}.")
+            }
+            _ => format!("Publishing needs a bearer token: {advice}."),
         };
-        // Lengths are no secret, contents are: how long this takes does not tell where they differ.
-        if given.as_bytes().ct_eq(token).into() {
-            return None;
-        }
-        let mut response = text(StatusCode::UNAUTHORIZED, "Publishing needs the bearer token.");
+        let mut response = text(StatusCode::UNAUTHORIZED, &line);
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         Some(response)
     }
 
-    /// A page elsewhere can have its name lead here, and would be of the same origin then. So, on
-    /// a loopback address, the name has to be one of this machine's.
-    fn is_host(&self, host: &str) -> bool {
-        let name = match host.rsplit_once(':') {
-            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-            _ => host,
-        };
-        let name = name.trim_start_matches('[').trim_end_matches(']');
-        let local = name.eq_ignore_ascii_case("localhost")
-            || name.to_ascii_lowercase().ends_with(".localhost")
-            || name.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
-        let listed = self.hosts.iter().any(|host| host.eq_ignore_ascii_case(name));
-        // HTTP/1.0 need not name a host; browsers do.
-        let free = !self.on_loopback && self.hosts.is_empty();
-        local || listed || free || host.is_empty()
+    /// Whether requests for this host are answered.
+    ///
+    /// A page elsewhere can have its name resolve to this machine, and is then of the same origin.
+    /// So, on a loopback address, the host has to be this machine by name, or an address, which
+    /// cannot be made to lead elsewhere.
+    fn answers_for(&self, authority: Authority<'_>) -> bool {
+        let host = Host::new(authority.host());
+        let unlisted = if self.on_loopback { host.is_address() } else { self.hosts.is_empty() };
+        unlisted || host.is_local() || self.hosts.contains(&host)
     }
 
-    fn is_origin(&self, origin: &str, host: &str) -> bool {
-        let same = origin.split_once("://").is_some_and(|(_, origin_host)| origin_host == host);
-        same || self.origins.iter().any(|listed| listed == "*" || listed == origin)
+    fn page(&self, request: &Request) -> Page {
+        let mut origins = request.headers().get_all(header::ORIGIN).iter();
+        let (first, several) = (origins.next(), origins.next().is_some());
+        let header = first.filter(|_| !several);
+        let origin = header.and_then(|value| value.to_str().ok()).and_then(Origin::parse);
+        let is = |rule: fn(&AllowedOrigin, &Origin) -> bool| {
+            origin.as_ref().is_some_and(|origin| self.origins.iter().any(|one| rule(one, origin)))
+        };
+        Page {
+            header: header.cloned(),
+            several,
+            by_name: is(|rule, origin| matches!(rule, AllowedOrigin::Only(only) if only == origin)),
+            by_any: self.origins.contains(&AllowedOrigin::Any),
+            is_origin: origin.is_some(),
+            is_same: origin.as_ref().is_some_and(|origin| {
+                request.authority().is_some_and(|authority| origin.is_of(authority))
+            }),
+        }
     }
 }
 
-fn text_of<'h>(headers: &'h HeaderMap, name: &HeaderName) -> &'h str {
-    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+impl Page {
+    /// Whether the page may read answers. That includes pages of the origin `null`, if all may.
+    fn may_read(&self) -> bool {
+        self.is_same || self.by_name || self.by_any
+    }
+
+    /// Whether `--allow-origin` covers the origin.
+    fn is_listed(&self) -> bool {
+        self.by_name || (self.by_any && self.is_origin)
+    }
+
+    /// Whether the request may change something. Programs that are no browsers send neither header;
+    /// pages can set neither.
+    fn may_change(&self, headers: &HeaderMap) -> bool {
+        if self.is_listed() {
+            return true;
+        }
+        if self.several {
+            return false;
+        }
+        let mut sites = headers.get_all("sec-fetch-site").iter().peekable();
+        if sites.peek().is_some() {
+            return sites.all(|site| site == "same-origin" || site == "none");
+        }
+        self.header.is_none() || self.is_same
+    }
+}
+
+/// Answers a preflight of a page that may make requests. Pages whose origin is listed may send any
+/// header that they ask for.
+fn preflight(page: &Page, asked: &HeaderMap) -> Response {
+    let mut allowed = HEADERS.to_owned();
+    if page.is_listed() {
+        let values = asked.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS).iter();
+        for name in values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
+            let name = name.trim_ascii();
+            if name.is_empty() {
+                continue;
+            }
+            let Ok(name) = HeaderName::from_bytes(name) else {
+                let line = "Access-Control-Request-Headers is no list of header names.";
+                return text(StatusCode::BAD_REQUEST, line);
+            };
+            if !allowed.split(", ").any(|known| known.eq_ignore_ascii_case(name.as_str())) {
+                allowed.push_str(", ");
+                allowed.push_str(name.as_str());
+            }
+        }
+    }
+    let mut response = Response::new(Vec::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+    let allowed = HeaderValue::try_from(allowed).expect("header names are header values");
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+    // A public page may reach into a private network only if the operator named it.
+    let private = asked.get("access-control-request-private-network");
+    if page.by_name && private.is_some_and(|value| value == "true") {
+        let name = HeaderName::from_static("access-control-allow-private-network");
+        headers.insert(name, HeaderValue::from_static("true"));
+    }
+    response
 }

@@ -2,12 +2,15 @@
 
 mod args;
 mod guard;
+mod host;
 mod log_writer;
+mod publishing;
 mod routes;
 mod watch;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, ErrorKind, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,6 +26,7 @@ use sse_smol_server::Server;
 
 use crate::args::Args;
 use crate::log_writer::LogWriter;
+use crate::publishing::Publishing;
 use crate::routes::App;
 
 /// The time that the last lines of the log may take to be written.
@@ -64,6 +68,14 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<(), String> {
+    if !args.listens_on_loopback() && !args.public {
+        return Err(format!(
+            "other machines can reach --listen {}, and anyone there could subscribe, list the topics \
+             and read the metrics; --public allows that",
+            args.listen
+        ));
+    }
+    let publishing = Publishing::new(args)?;
     raise_descriptor_limit();
     let in_use = |error: io::Error| {
         use ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
@@ -77,11 +89,9 @@ fn run(args: &Args) -> Result<(), String> {
     let mut signals =
         Signals::new(signals()).map_err(|error| format!("cannot listen to signals: {error}"))?;
     let address = server.local_addr().map_err(in_use)?;
-    let app = Arc::new(App::new(args, address, &server)?);
-    print(format!(
-        "Listening on http://{address}/\n\
-         Open the page in a browser, or: curl -N http://{address}/counter\n"
-    ));
+    let start_up_text = start_up_text(address, args, &publishing);
+    let app = Arc::new(App::new(args, publishing, &server)?);
+    print(start_up_text);
 
     let executor = Executor::new();
     let (running, stopped) = channel::bounded::<()>(1);
@@ -127,6 +137,33 @@ fn signals() -> Vec<Signal> {
         signals.push(Signal::Hup);
     }
     signals
+}
+
+/// Returns what is printed when the server listens: its address, commands that work as they stand, and
+/// a link to the page. A token that was made at start is in them, and is printed nowhere else.
+fn start_up_text(address: SocketAddr, args: &Args, publishing: &Publishing) -> String {
+    // To connect to, an address that stands for all is not.
+    let mut local = address;
+    match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => local.set_ip(Ipv4Addr::LOCALHOST.into()),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => local.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    let (header, fragment) = match publishing {
+        Publishing::Open => (String::new(), String::new()),
+        Publishing::Configured(_) => ("-H 'Authorization: Bearer ...' ".to_owned(), String::new()),
+        Publishing::Generated(token) => {
+            let token = token.reveal();
+            (format!("-H 'Authorization: Bearer {token}' "), format!("#token={token}"))
+        }
+    };
+    let page = routes::page_path(args);
+    format!(
+        "Listening on http://{address}/\n\
+         The page:  http://{local}{page}{fragment}\n\
+         Subscribe: curl -N http://{local}/topics/news\n\
+         Publish:   curl {header}-d hello http://{local}/topics/news\n"
+    )
 }
 
 /// A connection is a descriptor, and the usual limit is for programs that open files.

@@ -157,7 +157,8 @@ fn the_keep_alive_flag_is_obeyed() {
 #[test]
 fn help_names_every_flag_and_mistakes_are_explained() {
     let help = utf8(server(&["--help"]).stdout);
-    for flag in ["--listen", "--keep-alive", "--head-timeout", "--max-head", "--version"] {
+    let flags = ["--listen", "--keep-alive", "--head-timeout", "--max-head", "--version"];
+    for flag in flags.iter().chain(&["--public", "--open-publishing", "--token-env"]) {
         assert!(help.contains(flag), "{flag} in {help}");
     }
     for (arguments, says) in [
@@ -194,4 +195,34 @@ fn an_address_in_use_is_said_clearly() {
     assert_eq!(output.status.code(), Some(1));
     let errors = utf8(output.stderr);
     assert!(errors.contains(&address) && errors.contains("--listen"), "{errors}");
+}
+
+/// Each command of the README that publishes or subscribes works as it stands there.
+#[test]
+fn the_commands_of_the_readme_work() {
+    let readme = include_str!("../../README.md");
+    let start = readme.lines().find_map(|line| {
+        line.strip_prefix("SSE_TOKEN=")?.split_once(" cargo run --release").map(|(token, _)| token)
+    });
+    let server = Binary::start_with_variable("SSE_TOKEN", start.unwrap(), &[]);
+    let address = server.address.to_string();
+    let commands = readme.lines().filter_map(|line| {
+        let command =
+            line.strip_prefix("curl ").or(line.split_once("`curl ").map(|(_, rest)| rest))?;
+        let command = command.split(['#', '`']).next().unwrap();
+        command.contains(":8080/").then(|| format!("curl {command}"))
+    });
+    let mut published = 0;
+    for command in commands {
+        let is_publication = command.contains(" -d ");
+        let limits = "curl -sS --max-time 2 -o /dev/null -w '%{http_code}'";
+        let command = command
+            .replacen("curl", limits, 1)
+            .replace("127.0.0.1:8080", &address)
+            .replace("localhost:8080", &address);
+        let status = utf8(Command::new("sh").args(["-c", &command]).output().unwrap().stdout);
+        assert_eq!(status, if is_publication { "201" } else { "200" }, "{command}");
+        published += usize::from(is_publication);
+    }
+    assert!(published >= 2, "the README publishes");
 }

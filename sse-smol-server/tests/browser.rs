@@ -148,11 +148,11 @@ fn a_restart_of_the_server_shows_as_a_gap_and_nothing_comes_twice() {
 fn what_the_page_publishes_comes_back_to_it() {
     let token = concat!(env!("CARGO_TARGET_TMPDIR"), "/token-of-browser-tests");
     fs::write(token, "open-sesame").unwrap();
-    let server = Binary::start(&["--token-file", token]);
+    let server = Binary::start_guarded(&["--token-file", token]);
     let mut page = open(&server);
     page.subscribe("chat");
     let answer = page.publish("chat", "", "hello");
-    assert!(answer.starts_with("401 "), "{answer}");
+    assert!(answer.starts_with("401 ") && answer.contains("enter its token above"), "{answer}");
     page.fill("token", "open-sesame");
     let answer = page.publish("no topic", "", "hello");
     assert!(answer.contains("names are 1 to 128"), "{answer}");
@@ -183,6 +183,37 @@ fn what_the_page_publishes_comes_back_to_it() {
     page.evaluate("document.querySelector('[name=earliest]').checked = true");
     page.click("#start");
     page.wait_for(&format!("{EVENTS}.length === 2 && {EVENTS}[1][2] === 'before'"), PATIENCE);
+}
+
+#[test]
+fn the_printed_link_lets_its_page_publish_and_hides_the_token() {
+    let dir = std::env::temp_dir();
+    for flags in [&[][..], &["--serve", dir.to_str().unwrap()]] {
+        let server = Binary::start_guarded(flags);
+        let link = server.start_up_text.lines().find_map(|line| line.strip_prefix("The page:"));
+        let mut page = Browser::open(link.unwrap().trim());
+        let href = page.evaluate("location.href");
+        assert!(!href.as_str().unwrap().contains(['#', '=']), "{href}");
+        assert!(page.publish("chat", "", "hello").starts_with("Published as "));
+        // It is kept for the tab, and nowhere else.
+        page.evaluate("location.reload()");
+        page.wait_for("document.readyState === 'complete' && !!draft.token.value", PATIENCE);
+        assert!(page.publish("chat", "", "hello").starts_with("Published as "));
+        assert_eq!(page.evaluate("localStorage.length + document.cookie.length"), 0);
+
+        // A link that is followed in the open page counts as well, such as one of the next start.
+        page.evaluate("location.hash = 'token=other'");
+        page.wait_for("draft.token.value === 'other' && location.hash === ''", PATIENCE);
+        let answer = page.publish("chat", "", "hello");
+        assert!(
+            answer.starts_with("401 ") && answer.contains("printed when it started"),
+            "{answer}"
+        );
+
+        let token = server.token().to_owned();
+        let (_, _, log) = server.stop("-TERM");
+        assert!(!log.contains(&token), "{log}");
+    }
 }
 
 #[test]

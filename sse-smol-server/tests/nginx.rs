@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::subscriber::{Publisher, StreamEnd, Subscriber, subscribers, wait_until};
-use support::{Binary, PATIENCE, get, read_response};
+use support::{Binary, PATIENCE, get, read_response, send};
 
 /// What nginx does by itself: HTTP/1.0 to the server, a connection for each request.
 const DEFAULT: &str = "";
@@ -168,6 +168,27 @@ fn publishing_works_through_nginx() {
             assert_eq!(subscriber.data(), ["first", &long]);
             assert_eq!(ids, [0, 1].map(|n: usize| subscriber.events[n].id.clone()));
         }
+    }
+}
+
+/// To the server every client of a proxy on the same machine has a loopback address.
+#[test]
+fn publishing_through_nginx_needs_the_token() {
+    for settings in [DEFAULT, HTTP_11] {
+        let server = Binary::start_guarded(&[]);
+        let nginx = Nginx::start(server.address, settings);
+        let mut publisher = Publisher::open(nginx.address);
+        publisher.ask("news", "x");
+        let (status, body) = publisher.answer();
+        assert_eq!(status, 401, "{body}");
+        let (address, token) = (nginx.address, server.token());
+        let head =
+            format!("POST /topics/news HTTP/1.1\r\nHost: {address}\r\nContent-Length: 1\r\n");
+        let authorization = format!("Authorization: Bearer {token}\r\n");
+        assert_eq!(read_response(&mut send(address, &format!("{head}\r\nx"))).0, 401);
+        let (status, ..) =
+            read_response(&mut send(address, &format!("{head}{authorization}\r\nx")));
+        assert_eq!(status, 201);
     }
 }
 

@@ -45,7 +45,9 @@ impl Process {
         let child = Command::new(own)
             .args(["--launch".to_owned(), cores.unwrap_or(0).to_string()])
             .args(command(port))
-            .env("RUST_LOG", "warn")
+            // Publishing is open, which our server warns of.
+            .env("RUST_LOG", "error")
+            .env_remove("SSE_TOKEN")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()

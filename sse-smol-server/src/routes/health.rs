@@ -1,7 +1,8 @@
-//! `/healthz` and `/metrics`, for those who watch the server.
+//! `/healthz` and `/metrics`, for monitoring.
 
 use std::sync::Arc;
 
+use http::header::{self, HeaderMap, HeaderValue};
 use sse_smol_server::{End, Request};
 
 use super::App;
@@ -10,7 +11,108 @@ pub(super) async fn healthz(request: Request) -> Result<(), End> {
     super::show(request, "text/plain; charset=utf-8", b"ok\n".to_vec()).await
 }
 
-pub(super) async fn metrics(app: Arc<App>, request: Request) -> Result<(), End> {
+/// Answers in the `OpenMetrics` format if the client asks for it, and else in the classic text format,
+/// which every collector of metrics reads.
+pub(super) async fn metrics(app: Arc<App>, mut request: Request) -> Result<(), End> {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    super::show(request, OPEN_METRICS, app.metrics.to_string().into_bytes()).await
+    const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
+    request.response_headers_mut().append(header::VARY, HeaderValue::from_static("Accept"));
+    let metrics = app.metrics.to_string();
+    if prefers_open_metrics(request.headers()) {
+        return super::show(request, OPEN_METRICS, metrics.into_bytes()).await;
+    }
+    super::show(request, CLASSIC, classic(&metrics).into_bytes()).await
+}
+
+/// Whether `Accept` names `OpenMetrics`, and gives it at least the weight of plain text.
+fn prefers_open_metrics(headers: &HeaderMap) -> bool {
+    let weight = |media_type: &str| {
+        let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let weights = values.flat_map(|value| value.split(',')).filter_map(|range| {
+            let mut parts = range.split(';').map(str::trim);
+            parts.next().filter(|name| name.eq_ignore_ascii_case(media_type))?;
+            let weight = parts.filter_map(|part| part.split_once('=')).find_map(|(name, value)| {
+                name.trim().eq_ignore_ascii_case("q").then(|| value.trim().parse().unwrap_or(0.0))
+            });
+            Some(weight.unwrap_or(1.0))
+        });
+        weights.fold(0.0_f32, f32::max)
+    };
+    let open_metrics = weight("application/openmetrics-text");
+    open_metrics > 0.0 && open_metrics >= weight("text/plain")
+}
+
+/// Converts counters and gauges from the `OpenMetrics` format to the classic one: there, the metadata of
+/// a counter carry the name of its samples, which ends in `_total`, and there is no end mark.
+fn classic(open_metrics: &str) -> String {
+    let is_counter = |name: &str| {
+        let line = format!("# TYPE {name} counter");
+        open_metrics.lines().any(|other| other == line)
+    };
+    let mut classic = String::with_capacity(open_metrics.len());
+    for line in open_metrics.lines().filter(|line| *line != "# EOF") {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some(keyword @ ("HELP" | "TYPE")), Some(name), rest) => {
+                let total = if is_counter(name) { "_total" } else { "" };
+                let rest = rest.unwrap_or_default();
+                classic.extend(["# ", keyword, " ", name, total, " ", rest, "\n"]);
+            }
+            _ => classic.extend([line, "\n"]),
+        }
+    }
+    classic
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_classic_format_names_counters_as_their_samples() {
+        let open_metrics = "# HELP a_requests Requests, by reason.\n\
+            # TYPE a_requests counter\n\
+            a_requests_total{reason=\"x y\"} 1\n\
+            # HELP a_requests_open Open requests.\n\
+            # TYPE a_requests_open gauge\n\
+            a_requests_open 2\n\
+            # EOF\n";
+        let expected = "# HELP a_requests_total Requests, by reason.\n\
+            # TYPE a_requests_total counter\n\
+            a_requests_total{reason=\"x y\"} 1\n\
+            # HELP a_requests_open Open requests.\n\
+            # TYPE a_requests_open gauge\n\
+            a_requests_open 2\n";
+        assert_eq!(classic(open_metrics), expected);
+    }
+
+    #[test]
+    fn open_metrics_are_for_clients_that_ask_for_them() {
+        let prefers = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(header::ACCEPT, HeaderValue::from_static(value));
+            }
+            prefers_open_metrics(&headers)
+        };
+        let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,\
+            application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
+        for yes in [
+            &[prometheus][..],
+            &["application/openmetrics-text"],
+            &["text/plain", "Application/OpenMetrics-Text; Q=1"],
+        ] {
+            assert!(prefers(yes), "{yes:?}");
+        }
+        for no in [
+            &[][..],
+            &["*/*"],
+            &["text/plain;version=0.0.4;q=1, */*;q=0.1"],
+            &["application/openmetrics-text;q=0"],
+            &["application/openmetrics-text;q=x"],
+            &["application/openmetrics-text;q=0.1, text/plain"],
+        ] {
+            assert!(!prefers(no), "{no:?}");
+        }
+    }
 }

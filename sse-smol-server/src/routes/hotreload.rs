@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use event_listener::Event as Wake;
+use http::StatusCode;
 use http::header::{CACHE_CONTROL, HeaderValue};
 use smol::future::FutureExt as _;
 use sse_proto::{Event, EventId, EventType};
-use sse_smol_server::{Drain, End, Frame, Request};
+use sse_smol_server::{Drain, End, Frame, Request, text};
 
 use super::query;
 use crate::args::Args;
@@ -61,7 +62,10 @@ impl HotReload {
 
     /// The stream. A page that is not of the current version is told so at once.
     pub(super) async fn serve(&self, request: Request) -> Result<(), End> {
-        let seen = query::last_event_id(&request);
+        let seen = match query::last_event_id(&request) {
+            Ok(seen) => seen,
+            Err(why) => return request.respond(text(StatusCode::BAD_REQUEST, &why)).await,
+        };
         let mut stream = request.open().await?;
         let retry = || Frame::from(Event::without_data().with_retry(RETRY));
 

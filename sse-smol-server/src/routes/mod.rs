@@ -13,7 +13,6 @@ mod system;
 mod topics;
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -23,6 +22,7 @@ use sse_smol_server::{End, Metrics, Polled, Request, Response, Server, Topics, n
 
 use crate::args::Args;
 use crate::guard::Guard;
+use crate::publishing::Publishing;
 
 use self::files::Files;
 use self::hotreload::HotReload;
@@ -35,6 +35,7 @@ pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<(), End>> + Send>>;
 #[derive(Debug)]
 pub(crate) struct App {
     guard: Guard,
+    page: &'static str,
     topics: Topics,
     metrics: Arc<Metrics>,
     score: Polled,
@@ -44,11 +45,16 @@ pub(crate) struct App {
 }
 
 impl App {
-    pub(crate) fn new(args: &Args, address: SocketAddr, server: &Server) -> Result<Self, String> {
+    pub(crate) fn new(
+        args: &Args,
+        publishing: Publishing,
+        server: &Server,
+    ) -> Result<Self, String> {
         let (topics, metrics) = (Topics::new(args.topics_config()), server.metrics());
         metrics.watch(&topics);
         Ok(Self {
-            guard: Guard::new(args, address)?,
+            guard: Guard::new(args, publishing),
+            page: page_path(args),
             score: score::source(),
             system: system::source(Arc::clone(&metrics), topics.clone()),
             files: args.serve.clone().map(Files::new),
@@ -64,7 +70,7 @@ impl App {
             return Box::pin(request.respond(answer));
         }
         match request.path() {
-            path if path == self.page() => Box::pin(page::serve(request)),
+            path if path == self.page => Box::pin(page::serve(request)),
             "/counter" => Box::pin(counter::serve(request)),
             "/async" => Box::pin(once::serve(request)),
             "/clock" => Box::pin(clock::serve(request)),
@@ -85,11 +91,11 @@ impl App {
             }),
         }
     }
+}
 
-    /// Where the page of streams is: out of the way of a page among the files.
-    const fn page(&self) -> &'static str {
-        if self.files.is_some() { "/__sse" } else { "/" }
-    }
+/// Returns the path of the page of streams: out of the way of a page among the files.
+pub(crate) const fn page_path(args: &Args) -> &'static str {
+    if args.serve.is_some() { "/__sse" } else { "/" }
 }
 
 /// Answers `GET` and `HEAD` with a body of this type.

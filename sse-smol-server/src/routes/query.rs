@@ -1,34 +1,69 @@
-//! What requests say beside their path.
+//! The query of a request, and the event ID to resume from.
 
 use http::HeaderValue;
+use percent_encoding::percent_decode_str;
 use sse_smol_server::Request;
 
-/// The parameters of a request.
+/// The parameters of a request, in order.
 pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
-    pub(super) fn of(request: &Request) -> Self {
-        let query = request.query().unwrap_or_default();
-        Self(form_urlencoded::parse(query.as_bytes()).into_owned().collect())
+    /// Decodes the query of a request, as a form encodes it. A `%` that begins no escape stands for
+    /// itself, as in the URL Standard.
+    ///
+    /// # Errors
+    ///
+    /// A description of a name or value that is not UTF-8. A lossy decoding would make different
+    /// values equal.
+    pub(super) fn of(request: &Request) -> Result<Self, String> {
+        let pairs = request.query().unwrap_or_default().split('&');
+        let decoded = pairs.filter(|pair| !pair.is_empty()).map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = decode(name).ok_or("The name of a query parameter is not UTF-8.")?;
+            let value = decode(value)
+                .ok_or_else(|| format!("The query parameter {name:?} is not UTF-8."))?;
+            Ok((name, value))
+        });
+        decoded.collect::<Result<_, String>>().map(Self)
     }
 
-    pub(super) fn all<'q>(&'q self, name: &'q str) -> impl Iterator<Item = &'q str> {
+    /// Returns all values of a parameter.
+    pub(super) fn all<'q>(&'q self, name: &'q str) -> impl DoubleEndedIterator<Item = &'q str> {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    pub(super) fn first<'q>(&'q self, name: &'q str) -> Option<&'q str> {
-        self.all(name).next()
+    /// Returns the value of a parameter that makes no sense twice.
+    ///
+    /// # Errors
+    ///
+    /// A description of the parameter if it is there twice.
+    pub(super) fn only<'q>(&'q self, name: &'q str) -> Result<Option<&'q str>, String> {
+        let mut values = self.all(name);
+        match (values.next(), values.next()) {
+            (_, Some(_)) => Err(format!("The query has more than one parameter {name:?}.")),
+            (value, None) => Ok(value),
+        }
     }
 }
 
-/// The id of the last event that the client has seen; empty if there is none. A reconnecting
-/// client's header is newer than what its URL says.
-pub(super) fn last_event_id(request: &Request) -> String {
-    let header = request.headers().get("last-event-id").map(HeaderValue::as_bytes);
-    match String::from_utf8_lossy(header.unwrap_or_default()) {
-        header if header.is_empty() => {
-            Query::of(request).first("lastEventId").unwrap_or_default().to_owned()
-        }
-        header => header.into_owned(),
+fn decode(text: &str) -> Option<String> {
+    let text = text.replace('+', " ");
+    percent_decode_str(&text).decode_utf8().ok().map(Into::into)
+}
+
+/// Returns the ID of the last event that the client has seen, or an empty string. The header of a
+/// client that reconnects is newer than its URL. Of several parameters the last one counts: clients
+/// append another each time they reconnect.
+///
+/// # Errors
+///
+/// A description of the header or parameter that is not UTF-8.
+pub(super) fn last_event_id(request: &Request) -> Result<String, String> {
+    let query = Query::of(request)?;
+    let header = request.headers().get("last-event-id").map_or(&b""[..], HeaderValue::as_bytes);
+    match std::str::from_utf8(header) {
+        Ok("") => Ok(query.all("lastEventId").next_back().unwrap_or_default().to_owned()),
+        Ok(id) => Ok(id.to_owned()),
+        Err(_) => Err("The header Last-Event-ID is not UTF-8.".to_owned()),
     }
 }

@@ -1,9 +1,8 @@
 //! `/topics` and `/topics/{name}`: publish and subscribe.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::{HeaderName, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -24,7 +23,10 @@ pub(super) const BELOW: &str = "/topics/";
 
 /// `GET /topics?topic=a&topic=b` subscribes to several; without topics, the list of all.
 pub(super) fn serve_all(app: &App, request: Request) -> Answer {
-    let query = Query::of(&request);
+    let query = match Query::of(&request) {
+        Ok(query) => query,
+        Err(why) => return bad(request, &why),
+    };
     let names: Vec<&str> = query.all("topic").collect();
     if !names.is_empty() {
         return subscribe(app, &names, request);
@@ -46,24 +48,36 @@ pub(super) fn serve_all(app: &App, request: Request) -> Answer {
 pub(super) fn serve(app: Arc<App>, request: Request) -> Answer {
     match *request.method() {
         Method::POST => Box::pin(publish(app, request)),
-        Method::GET | Method::HEAD => subscribe(&app, &[&*name(&request).into_owned()], request),
+        Method::GET | Method::HEAD => match name(&request) {
+            Ok(name) => subscribe(&app, &[&name], request),
+            Err(why) => bad(request, why),
+        },
         _ => Box::pin(request.respond(not_allowed("GET, HEAD, POST"))),
     }
 }
 
-/// The name in a topic's path. Some clients encode more than they have to; what is no name is
-/// refused with the reason.
-fn name(request: &Request) -> Cow<'_, str> {
+/// Returns the topic name in the path. Some clients encode more than they have to; other names that
+/// are no names are refused when they are used.
+fn name(request: &Request) -> Result<String, &'static str> {
     let name = request.path().strip_prefix(BELOW).unwrap_or_default();
-    percent_decode_str(name).decode_utf8_lossy()
+    percent_decode_str(name).decode_utf8().map(Into::into).map_err(|_| {
+        "The topic in the path is not UTF-8: names are 1 to 128 of the characters A-Z a-z 0-9 . _ ~ -."
+    })
+}
+
+fn bad(request: Request, why: &str) -> Answer {
+    Box::pin(request.respond(text(StatusCode::BAD_REQUEST, why)))
 }
 
 fn subscribe(app: &App, names: &[&str], request: Request) -> Answer {
     if names.len() > MOST_TOPICS {
         let line = format!("One stream follows at most {MOST_TOPICS} topics.");
-        return Box::pin(request.respond(text(StatusCode::BAD_REQUEST, &line)));
+        return bad(request, &line);
     }
-    let id = query::last_event_id(&request);
+    let id = match query::last_event_id(&request) {
+        Ok(id) => id,
+        Err(why) => return bad(request, &why),
+    };
     let start = match id.as_str() {
         "" | "latest" => Start::Latest,
         "earliest" => Start::Earliest,
@@ -112,13 +126,24 @@ async fn publish(app: Arc<App>, mut request: Request) -> Result<(), End> {
     if let Some(answer) = app.guard.check_publisher(&request) {
         return request.respond(answer).await;
     }
+    if is_encoded(request.headers()) {
+        let line = "A Content-Encoding is not decoded here: send the body as it is.";
+        let mut response = text(StatusCode::UNSUPPORTED_MEDIA_TYPE, line);
+        let identity = HeaderValue::from_static("identity");
+        response.headers_mut().insert(header::ACCEPT_ENCODING, identity);
+        return request.respond(response).await;
+    }
+    let name = match name(&request) {
+        Ok(name) => name,
+        Err(why) => return bad(request, why).await,
+    };
     let body = request.body().await?;
     let envelope = match envelope(&request, body) {
         Ok(envelope) => envelope,
-        Err(why) => return request.respond(text(StatusCode::BAD_REQUEST, &why)).await,
+        Err(why) => return bad(request, &why).await,
     };
     let published = app.topics.publish(
-        &name(&request),
+        &name,
         Publication {
             event_type: envelope.r#type.as_deref(),
             data: &envelope.data,
@@ -142,6 +167,16 @@ async fn publish(app: Arc<App>, mut request: Request) -> Result<(), End> {
     }
 }
 
+/// Whether the body is in another form than it says by its type, such as compressed.
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings.any(|coding| {
+        let coding = coding.trim_ascii();
+        !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
+    })
+}
+
 /// What a request publishes: its body is a JSON envelope if it says that it is JSON, and else the
 /// data; headers, or the query, say the rest.
 fn envelope(request: &Request, body: Vec<u8>) -> Result<Envelope, String> {
@@ -151,6 +186,10 @@ fn envelope(request: &Request, body: Vec<u8>) -> Result<Envelope, String> {
         essence.eq_ignore_ascii_case("application/json")
     });
     let mut envelope = if is_json {
+        // Fields of an array would be taken by their position.
+        if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
+            return Err("The body is no object {data, type, id, retry, key} in JSON.".to_owned());
+        }
         serde_json::from_slice(&body).map_err(|error| {
             format!("The body is no {{data, type, id, retry, key}} in JSON: {error}.")
         })?
@@ -161,13 +200,17 @@ fn envelope(request: &Request, body: Vec<u8>) -> Result<Envelope, String> {
         })?;
         Envelope { data, ..Envelope::default() }
     };
-    let query = Query::of(request);
-    let says = |name: &'static str, parameter: &str| {
-        let header = request.headers().get(HeaderName::from_static(name));
-        match header.map(|value| std::str::from_utf8(value.as_bytes())) {
+    let query = Query::of(request)?;
+    let says = |name: &'static str, parameter: &'static str| {
+        let mut values = request.headers().get_all(HeaderName::from_static(name)).iter();
+        let value = values.next();
+        if values.next().is_some() {
+            return Err(format!("The request has more than one header {name}."));
+        }
+        match value.map(|value| std::str::from_utf8(value.as_bytes())) {
             Some(Ok(value)) => Ok(Some(value.to_owned())),
             Some(Err(_)) => Err(format!("The header {name} is not UTF-8.")),
-            None => Ok(query.first(parameter).map(str::to_owned)),
+            None => query.only(parameter).map(|value| value.map(str::to_owned)),
         }
     };
     envelope.r#type = envelope.r#type.or(says("event-type", "type")?);

@@ -60,18 +60,37 @@ impl Drop for Running {
 /// The binary, on a free port.
 pub(crate) struct Binary {
     pub(crate) address: SocketAddr,
+    /// What it printed when it was ready.
+    pub(crate) start_up_text: String,
     child: Child,
     log: Option<JoinHandle<String>>,
 }
 
 impl Binary {
+    /// Starts it with publishing open to the test.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         Self::start_on("127.0.0.1:0", arguments)
     }
 
     pub(crate) fn start_on(listen: &str, arguments: &[&str]) -> Self {
+        Self::start_guarded_on(listen, &[&["--open-publishing"], arguments].concat())
+    }
+
+    /// Starts it with publishing as closed as these arguments leave it.
+    pub(crate) fn start_guarded(arguments: &[&str]) -> Self {
+        Self::start_guarded_on("127.0.0.1:0", arguments)
+    }
+
+    pub(crate) fn start_guarded_on(listen: &str, arguments: &[&str]) -> Self {
         let server = Command::new(env!("CARGO_BIN_EXE_sse-smol-server"));
         Self::spawn(server, listen, arguments)
+    }
+
+    /// Starts it with an environment variable, and publishing as closed as that leaves it.
+    pub(crate) fn start_with_variable(name: &str, value: &str, arguments: &[&str]) -> Self {
+        let mut server = Command::new("env");
+        server.arg(format!("{name}={value}")).arg(env!("CARGO_BIN_EXE_sse-smol-server"));
+        Self::spawn(server, "127.0.0.1:0", arguments)
     }
 
     /// The same with no more than so many file descriptors, which it cannot raise.
@@ -79,7 +98,7 @@ impl Binary {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\"")]);
         shell.arg(env!("CARGO_BIN_EXE_sse-smol-server"));
-        Self::spawn(shell, "127.0.0.1:0", arguments)
+        Self::spawn(shell, "127.0.0.1:0", &[&["--open-publishing"], arguments].concat())
     }
 
     /// The same with all memory in one place: how much of it is in use does not depend on which
@@ -87,7 +106,7 @@ impl Binary {
     pub(crate) fn start_with_one_heap(arguments: &[&str]) -> Self {
         let mut server = Command::new(env!("CARGO_BIN_EXE_sse-smol-server"));
         server.env("MALLOC_ARENA_MAX", "1");
-        Self::spawn(server, "127.0.0.1:0", arguments)
+        Self::spawn(server, "127.0.0.1:0", &[&["--open-publishing"], arguments].concat())
     }
 
     /// The same by a command that runs the binary with further arguments.
@@ -100,13 +119,19 @@ impl Binary {
             .args(["--listen", listen])
             .args(arguments)
             .env_remove("RUST_LOG")
+            .env_remove("SSE_TOKEN")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("Listening on http://").unwrap();
+        let mut start_up_text = String::new();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        while !start_up_text.contains("Publish:") {
+            let count = stdout.read_line(&mut start_up_text).unwrap();
+            assert!(count > 0, "it did not start: {start_up_text}");
+        }
+        let line = start_up_text.lines().next().unwrap();
+        let address = line.strip_prefix("Listening on http://").unwrap();
         let mut address: SocketAddr = address.trim_end_matches('/').parse().unwrap();
         if address.ip().is_unspecified() {
             address.set_ip(Ipv4Addr::LOCALHOST.into());
@@ -117,7 +142,13 @@ impl Binary {
             stderr.read_to_string(&mut log).unwrap();
             log
         });
-        Self { address, child, log: Some(log) }
+        Self { address, start_up_text, child, log: Some(log) }
+    }
+
+    /// Returns the token that it made and printed.
+    pub(crate) fn token(&self) -> &str {
+        let (_, rest) = self.start_up_text.split_once("#token=").expect("a token was generated");
+        rest.lines().next().unwrap()
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -1,0 +1,126 @@
+//! Who may publish: the holders of a bearer token, or everyone.
+
+use std::env;
+use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use subtle::ConstantTimeEq as _;
+
+use crate::args::Args;
+
+/// The environment variable that is read if no flag names another source of the token.
+const DEFAULT_VARIABLE: &str = "SSE_TOKEN";
+
+/// The maximum length of a token in bytes. Longer ones would not fit into a request head.
+const MAX_TOKEN: usize = 4096;
+
+/// What a request needs to publish.
+#[derive(Debug)]
+pub(crate) enum Publishing {
+    /// Nothing.
+    Open,
+    /// The token from a file or the environment.
+    Configured(Token),
+    /// The token that was made at start, since none was configured.
+    Generated(Token),
+}
+
+impl Publishing {
+    /// Reads the token from where the flags say that it is, or generates one.
+    ///
+    /// # Errors
+    ///
+    /// A token that is configured, and cannot be read or used. It would be wrong to start with
+    /// another rule than the one that was asked for.
+    pub(crate) fn new(args: &Args) -> Result<Self, String> {
+        let configured = if let Some(path) = &args.token_file {
+            let error =
+                |why| format!("cannot use the token in {} (--token-file): {why}", path.display());
+            Some(read(path).and_then(|bytes| Token::new(&bytes)).map_err(error)?)
+        } else {
+            let name = args.token_env.as_deref();
+            let variable = name.unwrap_or(DEFAULT_VARIABLE);
+            let error =
+                |why| format!("cannot use the token in the environment variable {variable}: {why}");
+            match env::var_os(variable) {
+                Some(value) => Some(Token::new(value.as_encoded_bytes()).map_err(error)?),
+                None if name.is_some() => return Err(error("it is not set (--token-env)".into())),
+                None => None,
+            }
+        };
+        match configured {
+            // The flags exclude each other; the default variable may be set nevertheless.
+            Some(_) if args.open_publishing => Err(format!(
+                "--open-publishing and a token exclude each other: unset {DEFAULT_VARIABLE}"
+            )),
+            Some(token) => Ok(Self::Configured(token)),
+            None if args.open_publishing => Ok(Self::Open),
+            None => Token::generate().map(Self::Generated),
+        }
+    }
+}
+
+/// A bearer token: visible ASCII.
+pub(crate) struct Token(String);
+
+impl Token {
+    fn new(bytes: &[u8]) -> Result<Self, String> {
+        let bytes = bytes.trim_ascii();
+        if bytes.is_empty() {
+            return Err("it is empty".into());
+        }
+        if bytes.len() > MAX_TOKEN {
+            return Err(format!("it is longer than {MAX_TOKEN} bytes"));
+        }
+        if bytes.contains(&b'\n') {
+            return Err("it has several lines, and a token has one".into());
+        }
+        match std::str::from_utf8(bytes) {
+            Ok(token) if bytes.iter().all(u8::is_ascii_graphic) => Ok(Self(token.to_owned())),
+            _ => {
+                Err("it holds white space or other than visible ASCII, which no header can".into())
+            }
+        }
+    }
+
+    /// Returns 128 bits from the system's random number generator, in hexadecimal.
+    fn generate() -> Result<Self, String> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes)
+            .map_err(|error| format!("the system has no random numbers for a token: {error}"))?;
+        Ok(Self(format!("{:032x}", u128::from_ne_bytes(bytes))))
+    }
+
+    /// Compares in a time that depends on the lengths alone.
+    pub(crate) fn is(&self, given: &str) -> bool {
+        given.as_bytes().ct_eq(self.0.as_bytes()).into()
+    }
+
+    /// Returns the token, to be shown to the operator and to nobody else.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Token {
+    /// Without the token, which has no place in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    // White space around the token does not count.
+    let limit = 2 * MAX_TOKEN as u64;
+    let read = File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
+    match read {
+        Err(error) => Err(error.to_string()),
+        Ok(_) if bytes.len() as u64 > limit => {
+            Err(format!("the file is larger than {limit} bytes"))
+        }
+        Ok(_) => Ok(bytes),
+    }
+}
