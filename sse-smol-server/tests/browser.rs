@@ -152,7 +152,7 @@ fn what_the_page_publishes_comes_back_to_it() {
     let mut page = open(&server);
     page.subscribe("chat");
     let answer = page.publish("chat", "", "hello");
-    assert!(answer.starts_with("401 ") && answer.contains("enter its token above"), "{answer}");
+    assert!(answer.starts_with("401 ") && answer.contains("Enter the token above"), "{answer}");
     page.fill("token", "open-sesame");
     let answer = page.publish("no topic", "", "hello");
     assert!(answer.contains("names are 1 to 128"), "{answer}");
@@ -196,8 +196,10 @@ fn the_printed_link_lets_its_page_publish_and_hides_the_token() {
         assert!(!href.as_str().unwrap().contains(['#', '=']), "{href}");
         assert!(page.publish("chat", "", "hello").starts_with("Published as "));
         // It is kept for the tab, and nowhere else.
-        page.evaluate("location.reload()");
-        page.wait_for("document.readyState === 'complete' && !!draft.token.value", PATIENCE);
+        page.evaluate("window.isOld = true; location.reload()");
+        // The page before the reload answers until it is gone.
+        let reloaded = "!window.isOld && document.readyState === 'complete'";
+        page.wait_for(&format!("{reloaded} && !!draft.token.value"), PATIENCE);
         assert!(page.publish("chat", "", "hello").starts_with("Published as "));
         assert_eq!(page.evaluate("localStorage.length + document.cookie.length"), 0);
 
@@ -206,7 +208,7 @@ fn the_printed_link_lets_its_page_publish_and_hides_the_token() {
         page.wait_for("draft.token.value === 'other' && location.hash === ''", PATIENCE);
         let answer = page.publish("chat", "", "hello");
         assert!(
-            answer.starts_with("401 ") && answer.contains("printed when it started"),
+            answer.starts_with("401 ") && answer.contains("printed it when it started"),
             "{answer}"
         );
 
