@@ -98,7 +98,7 @@ impl Token {
         given.as_bytes().ct_eq(self.0.as_bytes()).into()
     }
 
-    /// Returns the token, to be shown to the operator and to nobody else.
+    /// Returns the token itself, for the operator only: never for a log or an answer.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }

@@ -157,7 +157,7 @@ fn pages_of_other_origins_get_what_they_are_allowed() {
     // A browser keeps the answer from this page.
     assert!(!get(&bad).contains("Access-Control-Allow-Origin"));
     assert!(!get(&format!("{good}{good}")).contains("Access-Control-Allow-Origin"));
-    assert!(get("").contains("\r\nVary: Origin\r\n"), "caches are told");
+    assert!(get("").contains("\r\nVary: Origin\r\n"), "caches keep the answers apart");
 }
 
 #[test]

@@ -167,7 +167,7 @@ async fn publish(app: Arc<App>, mut request: Request) -> Result<(), End> {
     }
 }
 
-/// Whether the body is in another form than it says by its type, such as compressed.
+/// Whether the body has a content coding, such as compression.
 fn is_encoded(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::CONTENT_ENCODING).iter();
     let mut codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
@@ -177,8 +177,12 @@ fn is_encoded(headers: &HeaderMap) -> bool {
     })
 }
 
-/// What a request publishes: its body is a JSON envelope if it says that it is JSON, and else the
-/// data; headers, or the query, say the rest.
+/// Returns what a request publishes. With `Content-Type: application/json` the body is an envelope,
+/// otherwise the data; headers, or else the query, add what is missing.
+///
+/// # Errors
+///
+/// A description of the header, parameter or field that is invalid.
 fn envelope(request: &Request, body: Vec<u8>) -> Result<Envelope, String> {
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let is_json = content_type.and_then(|value| value.to_str().ok()).is_some_and(|value| {
@@ -201,7 +205,7 @@ fn envelope(request: &Request, body: Vec<u8>) -> Result<Envelope, String> {
         Envelope { data, ..Envelope::default() }
     };
     let query = Query::of(request)?;
-    let says = |name: &'static str, parameter: &'static str| {
+    let field = |name: &'static str, parameter: &'static str| {
         let mut values = request.headers().get_all(HeaderName::from_static(name)).iter();
         let value = values.next();
         if values.next().is_some() {
@@ -213,12 +217,12 @@ fn envelope(request: &Request, body: Vec<u8>) -> Result<Envelope, String> {
             None => query.only(parameter).map(|value| value.map(str::to_owned)),
         }
     };
-    envelope.r#type = envelope.r#type.or(says("event-type", "type")?);
-    envelope.id = envelope.id.or(says("event-id", "id")?);
+    envelope.r#type = envelope.r#type.or(field("event-type", "type")?);
+    envelope.id = envelope.id.or(field("event-id", "id")?);
     // An empty key would make all publications one.
-    envelope.key = envelope.key.or(says("idempotency-key", "key")?).filter(|key| !key.is_empty());
+    envelope.key = envelope.key.or(field("idempotency-key", "key")?).filter(|key| !key.is_empty());
     if envelope.retry.is_none() {
-        if let Some(retry) = says("event-retry", "retry")? {
+        if let Some(retry) = field("event-retry", "retry")? {
             let number = retry.parse().map_err(|_| {
                 format!("The reconnection time {retry:?} is no whole number of milliseconds.")
             });
