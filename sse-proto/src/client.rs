@@ -11,16 +11,27 @@ use crate::{Buffer, Decoder, Event, EventTooLarge, Growing, Text};
 /// How a [`Client`] behaves where the standard leaves it open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
-    /// The reconnection time until the stream sets one. Default: 3 s, as Chromium has it.
+    /// The reconnection time until the stream sets one. Default: 3 s, as in Chromium.
     pub reconnection_time: Duration,
-    /// Doubles the wait with each attempt in a row that brought not a byte of a body, up to this.
-    /// `None`, the default: the wait is the reconnection time, always.
+    /// The minimum wait before a reconnection, which bounds the rate of requests: a shorter
+    /// reconnection time, `retry` field, `Retry-After` or [`backoff_cap`](Self::backoff_cap) is
+    /// raised to this. Default: 500 ms, as in Firefox.
+    ///
+    /// After a failed attempt, which is one without a single byte of a body, the minimum is measured
+    /// from its end. After a connection with a body it is measured from the *request*: the server of
+    /// a stream that was open for longer than this can have its client back at once, as live reload
+    /// does with `retry: 25`, but one that closes each connection right away cannot.
+    pub min_reconnection_time: Duration,
+    /// Doubles the wait with each failed attempt in a row after the first, up to this. `None`, the
+    /// default: the wait is always the reconnection time.
     pub backoff_cap: Option<Duration>,
-    /// Shortens each wait by up to half of it, by the random number that the caller gives, so that
-    /// clients that were cut off together do not come back together. What `Retry-After` asks for is
-    /// lengthened instead. Default: no.
+    /// Shortens each wait by up to half of it, by the random number that the caller passes, so that
+    /// clients that were disconnected together do not reconnect together. The waits of `Retry-After`
+    /// and [`min_reconnection_time`](Self::min_reconnection_time) are lengthened instead, by up to
+    /// half. Default: no.
     pub jitter: bool,
-    /// Gives up when so many attempts in a row brought not a byte of a body. Default: never.
+    /// Gives up after this number of failed attempts in a row; with zero there is no reconnection at
+    /// all. Default: never.
     pub max_attempts: Option<u32>,
     /// Takes a connection that has been silent for so long for dead, from the request on; any byte
     /// counts, those of comments too. Default: never.
@@ -36,6 +47,7 @@ impl Default for ClientConfig {
     fn default() -> Self {
         Self {
             reconnection_time: Duration::from_secs(3),
+            min_reconnection_time: Duration::from_millis(500),
             backoff_cap: None,
             jitter: false,
             max_attempts: None,
@@ -172,24 +184,30 @@ pub struct Client<I, B = Growing> {
     config: ClientConfig,
     decoder: Decoder<B>,
     state: State<I>,
-    /// Attempts in a row that brought nothing.
-    attempts: u32,
+    /// Attempts in a row that ended without a byte of a body.
+    failures: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum State<I> {
-    /// To connect then.
+    /// The next request is due at this time.
     Waiting(I),
-    /// To connect now.
+    /// The next request is due now.
     Due,
-    /// The request is out; when the last byte came, or it was sent.
+    /// No response yet to the request made at this time.
     Requested(I),
-    /// The body comes; when the last byte did.
-    Open(I),
+    Open {
+        requested: I,
+        /// When the head or the last byte of the body arrived.
+        active: I,
+        /// Whether a byte of the body has arrived.
+        has_body: bool,
+    },
     Closed,
 }
 
-/// Longer waits than this are this long, so that every deadline is in the range of clocks.
+/// The maximum of each configured or received duration, so that every deadline is in the range of
+/// clocks.
 const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 #[cfg(feature = "alloc")]
@@ -204,7 +222,7 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: Buffer> Client<I, B> {
     /// A client with a decoder of your own: with limits, over lent memory, or with a last event ID
     /// to begin with.
     pub const fn with_decoder(config: ClientConfig, decoder: Decoder<B>) -> Self {
-        Self { config, decoder, state: State::Due, attempts: 0 }
+        Self { config, decoder, state: State::Due, failures: 0 }
     }
 
     /// The request to be made now, if there is one. It counts as made.
@@ -222,37 +240,37 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: Buffer> Client<I, B> {
         Some(Request { last_event_id: self.decoder.last_event_id() })
     }
 
-    /// The head of the response is there. When this is `Ok`, the source is open, unless it was
+    /// Judges the head of the response. When this is `Ok`, the source is open, unless it was
     /// closed meanwhile.
     ///
     /// `random` is any number, for [`jitter`](ClientConfig::jitter).
     ///
     /// # Errors
     ///
-    /// [`Rejected`] if it is no event stream; drop the connection. The client is
-    /// [closed](ReadyState::Closed) then, or waits as `Retry-After` says.
+    /// [`Rejected`] if it is no event stream; drop the connection. The client is then
+    /// [closed](ReadyState::Closed), or waits for as long as `Retry-After` requires.
     pub fn handle_response(
         &mut self,
         response: Response<'_>,
         now: I,
         random: u32,
     ) -> Result<(), Rejected> {
-        if !matches!(self.state, State::Requested(_)) {
+        let State::Requested(requested) = self.state else {
             return Ok(());
-        }
+        };
         let rejected = if response.status != 200 {
             Rejected::Status(response.status)
         } else if !is_event_stream(response.content_type.iter().copied()) {
             Rejected::ContentType
         } else {
-            self.state = State::Open(now);
+            self.state = State::Open { requested, active: now, has_body: false };
             return Ok(());
         };
-        self.attempts = self.attempts.saturating_add(1);
+        self.failures = self.failures.saturating_add(1);
         self.state = match (response.status, response.retry_after) {
             (429 | 503, Some(wait)) if self.config.honour_retry_after && self.may_repeat() => {
-                let wait = wait.min(LONGEST_WAIT);
-                State::Waiting(now + wait + self.jitter(wait, random))
+                let wait = wait.max(self.config.min_reconnection_time);
+                State::Waiting(now + self.lengthened(wait, random))
             }
             _ => State::Closed,
         };
@@ -285,35 +303,43 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: Buffer> Client<I, B> {
         now: I,
         on_comment: impl FnMut(&'i [u8], bool),
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
-        if !matches!(self.state, State::Open(_)) {
+        let State::Open { requested, .. } = self.state else {
             *input = &[];
             return Ok(None);
-        }
+        };
         if !input.is_empty() {
-            self.state = State::Open(now);
-            self.attempts = 0;
+            self.state = State::Open { requested, active: now, has_body: true };
+            self.failures = 0;
         }
         self.decoder.next_event_with_comments(input, on_comment)
     }
 
-    /// The connection is over: the body has ended or broke off, or there was no response at all.
-    /// The client waits, and connects again, unless it may not.
+    /// Records the end of a connection: the body has ended or broke off, or there was no response
+    /// at all. Starts the wait for the next request, or closes the client if it must not reconnect.
     ///
     /// `random` is any number, for [`jitter`](ClientConfig::jitter).
     pub fn handle_end(&mut self, now: I, random: u32) {
-        if !matches!(self.state, State::Requested(_) | State::Open(_)) {
-            return;
-        }
-        self.attempts = self.attempts.saturating_add(1);
-        self.state =
-            if self.may_repeat() { State::Waiting(now + self.wait(random)) } else { State::Closed };
+        let minimum_from = match self.state {
+            State::Open { requested, has_body: true, .. } => requested,
+            State::Requested(_) | State::Open { .. } => {
+                self.failures = self.failures.saturating_add(1);
+                now
+            }
+            State::Waiting(_) | State::Due | State::Closed => return,
+        };
+        self.state = if self.may_repeat() {
+            let minimum = self.lengthened(self.config.min_reconnection_time, random);
+            State::Waiting((now + self.wait(random)).max(minimum_from + minimum))
+        } else {
+            State::Closed
+        };
     }
 
     /// Time has come to [`poll_timeout`](Self::poll_timeout). True if the connection has been silent
     /// for too long, and is to be dropped; it counts as [ended](Self::handle_end).
     #[must_use = "a connection that is dead is to be dropped"]
     pub fn handle_timeout(&mut self, now: I, random: u32) -> bool {
-        let silent = matches!(self.state, State::Requested(_) | State::Open(_))
+        let silent = matches!(self.state, State::Requested(_) | State::Open { .. })
             && self.poll_timeout().is_some_and(|deadline| deadline <= now);
         if silent {
             self.handle_end(now, random);
@@ -327,7 +353,7 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: Buffer> Client<I, B> {
     pub fn poll_timeout(&self) -> Option<I> {
         match self.state {
             State::Waiting(until) => Some(until),
-            State::Requested(since) | State::Open(since) => {
+            State::Requested(since) | State::Open { active: since, .. } => {
                 self.config.read_timeout.map(|timeout| since + timeout.min(LONGEST_WAIT))
             }
             State::Due | State::Closed => None,
@@ -339,7 +365,8 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: Buffer> Client<I, B> {
         self.state = State::Closed;
     }
 
-    /// Drops the connection and connects again at once, as if it had never been.
+    /// Drops the connection and makes the next request due at once, without a minimum wait: the
+    /// caller decides how often to restart.
     pub fn restart(&mut self) {
         if !matches!(self.state, State::Closed) {
             self.state = State::Due;
@@ -350,7 +377,7 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: Buffer> Client<I, B> {
     pub const fn ready_state(&self) -> ReadyState {
         match self.state {
             State::Waiting(_) | State::Due | State::Requested(_) => ReadyState::Connecting,
-            State::Open(_) => ReadyState::Open,
+            State::Open { .. } => ReadyState::Open,
             State::Closed => ReadyState::Closed,
         }
     }
@@ -362,7 +389,7 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: Buffer> Client<I, B> {
     }
 
     fn may_repeat(&self) -> bool {
-        if self.config.max_attempts.is_some_and(|most| self.attempts >= most) {
+        if self.config.max_attempts.is_some_and(|most| self.failures >= most) {
             return false;
         }
         match self.config.repeat {
@@ -372,22 +399,29 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: Buffer> Client<I, B> {
         }
     }
 
-    /// How long to wait after an attempt.
+    /// Returns the wait after a connection or attempt, apart from the minimum.
     fn wait(&self, random: u32) -> Duration {
         let retry = self.decoder.retry().map(Duration::from_millis);
         let mut wait = retry.unwrap_or(self.config.reconnection_time);
         if let Some(cap) = self.config.backoff_cap {
-            let doublings = self.attempts.saturating_sub(1).min(31);
-            // A reconnection time beyond the cap is the server's wish, and so is none at all; but
-            // that one would never grow.
-            let first = if doublings == 0 { wait } else { wait.max(Duration::from_millis(1)) };
+            let doublings = self.failures.saturating_sub(1).min(31);
+            // A reconnection time above the cap is what the server asked for, so the cap does not
+            // shorten it. Doubling starts at the minimum: zero would never grow.
+            let least = self.config.min_reconnection_time.max(Duration::from_millis(1));
+            let first = if doublings == 0 { wait } else { wait.max(least) };
             wait = first.saturating_mul(1 << doublings).min(cap.max(wait));
         }
         let wait = wait.min(LONGEST_WAIT);
         wait.saturating_sub(self.jitter(wait, random))
     }
 
-    /// Up to half of a wait.
+    /// Returns a wait that jitter must not shorten.
+    fn lengthened(&self, wait: Duration, random: u32) -> Duration {
+        let wait = wait.min(LONGEST_WAIT);
+        wait + self.jitter(wait, random)
+    }
+
+    /// Returns up to half of a wait.
     fn jitter(&self, wait: Duration, random: u32) -> Duration {
         let part = if self.config.jitter { f64::from(random) / f64::from(u32::MAX) } else { 0.0 };
         (wait / 2).mul_f64(part)

@@ -83,25 +83,6 @@ fn no_response_at_all_is_an_end_like_any_other() {
 }
 
 #[test]
-fn retry_sets_the_wait_without_an_event_and_for_good() {
-    let mut client = open(ClientConfig::default());
-    assert!(feed(&mut client, b"retry: 20\n", ms(0)).is_empty());
-    for n in 0..3 {
-        client.handle_end(ms(n * 20), 0);
-        assert_eq!(client.poll_timeout(), Some(ms(n * 20 + 20)));
-        assert!(client.poll_request(ms(n * 20 + 20)).is_some());
-    }
-    let mut client = open(ClientConfig::default());
-    feed(&mut client, b"retry: 0\n", ms(0));
-    client.handle_end(ms(5), 0);
-    assert!(client.poll_request(ms(5)).is_some(), "at once");
-    let mut client = open(ClientConfig::default());
-    feed(&mut client, b"retry: 18446744073709551615\n", ms(0));
-    client.handle_end(ms(5), 0);
-    assert!(client.poll_timeout().is_some(), "far away, and in the range of clocks");
-}
-
-#[test]
 fn the_id_is_sent_again_and_that_of_a_block_that_broke_off_is_not() {
     let mut client = open(ClientConfig::default());
     assert_eq!(
@@ -200,33 +181,6 @@ fn content_types_are_judged_as_fetch_does() {
 }
 
 #[test]
-fn retry_after_is_honoured_when_asked_for() {
-    let config = ClientConfig { honour_retry_after: true, ..ClientConfig::default() };
-    let answer = |status, retry_after, config| {
-        let mut client = Client::new(config);
-        client.poll_request(ms(0));
-        assert!(client.handle_response(Response { status, retry_after, ..OK }, ms(10), 0).is_err());
-        client.poll_timeout()
-    };
-    assert_eq!(answer(503, Some(ms(700)), config), Some(ms(710)));
-    assert_eq!(answer(429, Some(ms(700)), config), Some(ms(710)));
-    assert_eq!(answer(503, None, config), None);
-    assert_eq!(answer(404, Some(ms(700)), config), None);
-    assert_eq!(answer(500, Some(ms(700)), config), None);
-    assert_eq!(answer(204, Some(ms(700)), config), None);
-    assert_eq!(answer(503, Some(ms(700)), ClientConfig { repeat: Repeat::Never, ..config }), None);
-
-    // It is an attempt that brought no event, like any other.
-    let mut client: Client<At> = Client::new(ClientConfig { max_attempts: Some(3), ..config });
-    for n in 1..=3 {
-        assert!(client.poll_request(ms(n * 1000)).is_some());
-        let response = Response { status: 503, retry_after: Some(ms(10)), ..OK };
-        assert!(client.handle_response(response, ms(n * 1000), 0).is_err());
-        assert_eq!(client.ready_state() == ReadyState::Closed, n == 3);
-    }
-}
-
-#[test]
 fn requests_that_must_not_be_repeated_are_not() {
     let config = |repeat| ClientConfig { repeat, ..ClientConfig::default() };
     let mut never = open(config(Repeat::Never));
@@ -243,107 +197,6 @@ fn requests_that_must_not_be_repeated_are_not() {
     feed(&mut with, b"id: 1\ndata: a\n\n", ms(0));
     with.handle_end(ms(0), 0);
     assert_eq!(last_event_id(&mut with, ms(3000)).as_deref(), Some("1"));
-}
-
-#[test]
-fn attempts_that_bring_nothing_are_counted_and_backed_off() {
-    let config = ClientConfig {
-        reconnection_time: ms(100),
-        backoff_cap: Some(ms(1000)),
-        max_attempts: Some(8),
-        ..ClientConfig::default()
-    };
-    let mut client = open(config);
-    let mut now = ms(0);
-    for wait in [100, 200, 400, 800, 1000, 1000, 1000] {
-        client.handle_end(now, 0);
-        now += ms(wait);
-        assert_eq!(client.poll_timeout(), Some(now));
-        client.poll_request(now);
-    }
-    client.handle_end(now, 0);
-    assert_eq!(client.ready_state(), ReadyState::Closed, "that was the eighth");
-
-    // A connection that opens and ends brings nothing; one with a comment does.
-    let mut client = open(config);
-    for wait in [100, 200, 100, 200] {
-        client.handle_end(ms(0), 0);
-        assert_eq!(client.poll_timeout(), Some(ms(wait)));
-        client.poll_request(ms(5000));
-        client.handle_response(OK, ms(5000), 0).unwrap();
-        if wait == 200 {
-            feed(&mut client, b":", ms(5000));
-        }
-    }
-}
-
-#[test]
-fn backing_off_respects_and_outlives_what_the_server_wished() {
-    let config = ClientConfig { backoff_cap: Some(ms(1000)), ..ClientConfig::default() };
-    let waits = |retry: &[u8]| {
-        let mut client = open(config);
-        feed(&mut client, retry, ms(0));
-        [(); 4].map(|()| {
-            client.handle_end(ms(0), 0);
-            let wait = client.poll_timeout().unwrap();
-            client.poll_request(ms(9000));
-            wait
-        })
-    };
-    assert_eq!(waits(b"retry: 0\n"), [0, 2, 4, 8].map(ms), "at once is for the first time");
-    assert_eq!(waits(b"retry: 400\n"), [400, 800, 1000, 1000].map(ms));
-    assert_eq!(waits(b"retry: 4000\n"), [4000; 4].map(ms), "beyond the cap");
-}
-
-#[test]
-fn a_restart_says_nothing_about_the_connection() {
-    let config = ClientConfig { max_attempts: Some(2), ..ClientConfig::default() };
-    let mut client = open(config);
-    client.handle_end(ms(0), 0);
-    client.restart();
-    client.poll_request(ms(0));
-    client.handle_end(ms(0), 0);
-    assert_eq!(client.ready_state(), ReadyState::Closed, "that was the second");
-}
-
-#[test]
-fn no_wait_is_beyond_the_range_of_clocks() {
-    let config = ClientConfig {
-        read_timeout: Some(Duration::MAX),
-        honour_retry_after: true,
-        jitter: true,
-        ..ClientConfig::default()
-    };
-    let now = std::time::Instant::now();
-    let mut client = Client::new(config);
-    client.poll_request(now);
-    let silence = client.poll_timeout().unwrap();
-    let response = Response { status: 503, retry_after: Some(Duration::MAX), ..OK };
-    client.handle_response(response, now, u32::MAX).unwrap_err();
-    let year = Duration::from_secs(365 * 24 * 3600);
-    assert!(silence >= now + year && client.poll_timeout().unwrap() >= now + year);
-}
-
-#[test]
-fn jitter_is_up_to_half_of_the_wait() {
-    let config = ClientConfig { jitter: true, reconnection_time: ms(1000), ..Default::default() };
-    let wait = |random| {
-        let mut client = open(config);
-        client.handle_end(ms(0), random);
-        client.poll_timeout().unwrap()
-    };
-    assert_eq!((wait(0), wait(u32::MAX)), (ms(1000), ms(500)));
-    assert!(wait(u32::MAX / 2) > ms(740) && wait(u32::MAX / 2) < ms(760));
-
-    let retry_after = |random| {
-        let config = ClientConfig { honour_retry_after: true, ..config };
-        let mut client = Client::new(config);
-        client.poll_request(ms(0));
-        let response = Response { status: 429, retry_after: Some(ms(100)), ..OK };
-        client.handle_response(response, ms(0), random).unwrap_err();
-        client.poll_timeout().unwrap()
-    };
-    assert_eq!((retry_after(0), retry_after(u32::MAX)), (ms(100), ms(150)), "never sooner");
 }
 
 #[test]
@@ -451,7 +304,7 @@ fn fact() -> impl Strategy<Value = Fact> {
     ]
 }
 
-/// What the standard's text says, as plainly as it can be written.
+/// The standard's text and the minimum wait, as plainly as they can be written.
 #[derive(Debug)]
 struct Model {
     ready: ReadyState,
@@ -459,6 +312,8 @@ struct Model {
     due: Option<u64>,
     requested: bool,
     last_byte: u64,
+    requested_at: u64,
+    has_body: bool,
     retry: u64,
     id: &'static str,
     id_of_block: Option<&'static str>,
@@ -468,12 +323,15 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn any_order_of_facts_is_what_the_standard_says(facts in vec(fact(), 0..60), timeout in any::<bool>()) {
+    fn any_order_of_facts_is_what_the_standard_says(
+        facts in vec(fact(), 0..60), timeout in any::<bool>(), minimum in prop::sample::select(&[0_u64, 500, 5000][..])
+    ) {
         let read_timeout = timeout.then_some(ms(2000));
-        let mut client: Client<At> = Client::new(ClientConfig { read_timeout, ..Default::default() });
+        let config = ClientConfig { read_timeout, min_reconnection_time: ms(minimum), ..Default::default() };
+        let mut client: Client<At> = Client::new(config);
         let mut model = Model {
-            ready: ReadyState::Connecting, due: Some(0), requested: false, last_byte: 0, retry: 3000,
-            id: "", id_of_block: None,
+            ready: ReadyState::Connecting, due: Some(0), requested: false, last_byte: 0,
+            requested_at: 0, has_body: false, retry: 3000, id: "", id_of_block: None,
         };
         let mut now = 0;
         for fact in facts {
@@ -490,6 +348,7 @@ proptest! {
                     if due {
                         (model.due, model.requested) = (None, true);
                         (model.last_byte, model.id_of_block) = (now, None);
+                        (model.requested_at, model.has_body) = (now, false);
                     }
                 }
                 Fact::Head(status) => {
@@ -507,7 +366,7 @@ proptest! {
                     let has_event = chunk.starts_with(b"data") || chunk.ends_with(b"data: a\n\n");
                     prop_assert_eq!(events, usize::from(open && has_event));
                     if open {
-                        model.last_byte = now;
+                        (model.last_byte, model.has_body) = (now, true);
                         match chunk {
                             b"id: 7\ndata: a\n\n" => model.id_of_block = Some("7"),
                             b"id: 8\n" => model.id_of_block = Some("8"),
@@ -544,7 +403,9 @@ proptest! {
             }
             if ended {
                 (model.ready, model.requested) = (ReadyState::Connecting, false);
-                model.due = Some(now + model.retry);
+                let minimum_from = if model.has_body { model.requested_at } else { now };
+                model.due = Some((now + model.retry).max(minimum_from + minimum));
+                prop_assert_eq!(client.poll_timeout(), model.due.map(ms));
             }
             prop_assert_eq!(client.ready_state(), model.ready, "after {:?}: {:?}", fact, model);
             prop_assert_eq!(client.decoder().last_event_id(), model.id);

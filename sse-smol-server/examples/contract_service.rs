@@ -181,6 +181,8 @@ impl Parameters {
         let body = self.body.unwrap_or_default().into_bytes();
         let mut config = ClientConfig {
             read_timeout: self.read_timeout_ms.map(Duration::from_millis),
+            // The harness chooses the delays and measures them.
+            min_reconnection_time: Duration::ZERO,
             ..ClientConfig::default()
         };
         if let Some(delay) = self.initial_delay_ms {

@@ -1,0 +1,360 @@
+//! How long a client waits before each request, in virtual time.
+
+#![cfg(feature = "alloc")]
+
+use std::time::Duration;
+
+use sse_proto::{Client, ClientConfig, ReadyState, Repeat, Response};
+
+type At = Duration;
+
+const OK: Response<'static> =
+    Response { status: 200, content_type: &[b"text/event-stream"], retry_after: None };
+
+const fn ms(milliseconds: u64) -> At {
+    Duration::from_millis(milliseconds)
+}
+
+/// Without a minimum, the other rules are seen alone.
+fn no_minimum() -> ClientConfig {
+    ClientConfig { min_reconnection_time: Duration::ZERO, ..ClientConfig::default() }
+}
+
+/// Returns a client that is open, after a request at time 0.
+fn open(config: ClientConfig) -> Client<At> {
+    let mut client = Client::new(config);
+    connect(&mut client, ms(0));
+    client
+}
+
+fn connect(client: &mut Client<At>, now: At) {
+    assert!(client.poll_request(now).is_some(), "no request is due at {now:?}");
+    client.handle_response(OK, now, 0).unwrap();
+}
+
+/// Passes a chunk of the body without events.
+fn feed(client: &mut Client<At>, mut chunk: &[u8], now: At) {
+    assert!(client.next_event(&mut chunk, now).unwrap().is_none());
+}
+
+#[test]
+fn retry_sets_the_wait_without_an_event_and_for_good() {
+    let mut client = open(no_minimum());
+    feed(&mut client, b"retry: 20\n", ms(0));
+    for n in 0..3 {
+        client.handle_end(ms(n * 20), 0);
+        assert_eq!(client.poll_timeout(), Some(ms(n * 20 + 20)));
+        assert!(client.poll_request(ms(n * 20 + 20)).is_some());
+    }
+    let mut client = open(ClientConfig::default());
+    feed(&mut client, b"retry: 0\n", ms(0));
+    client.handle_end(ms(500), 0);
+    assert!(client.poll_request(ms(500)).is_some(), "at once");
+    let mut client = open(ClientConfig::default());
+    feed(&mut client, b"retry: 18446744073709551615\n", ms(0));
+    client.handle_end(ms(5), 0);
+    assert!(client.poll_timeout().is_some(), "far away, and in the range of clocks");
+}
+
+#[test]
+fn retry_after_is_honoured_when_asked_for() {
+    let config = ClientConfig { honour_retry_after: true, ..ClientConfig::default() };
+    let answer = |status, retry_after, config| {
+        let mut client = Client::new(config);
+        client.poll_request(ms(0));
+        assert!(client.handle_response(Response { status, retry_after, ..OK }, ms(10), 0).is_err());
+        client.poll_timeout()
+    };
+    assert_eq!(answer(503, Some(ms(700)), config), Some(ms(710)));
+    assert_eq!(answer(429, Some(ms(700)), config), Some(ms(710)));
+    assert_eq!(answer(503, None, config), None);
+    assert_eq!(answer(404, Some(ms(700)), config), None);
+    assert_eq!(answer(500, Some(ms(700)), config), None);
+    assert_eq!(answer(204, Some(ms(700)), config), None);
+    assert_eq!(answer(503, Some(ms(700)), ClientConfig { repeat: Repeat::Never, ..config }), None);
+
+    // It is an attempt that brought no event, like any other.
+    let mut client: Client<At> = Client::new(ClientConfig { max_attempts: Some(3), ..config });
+    for n in 1..=3 {
+        assert!(client.poll_request(ms(n * 1000)).is_some());
+        let response = Response { status: 503, retry_after: Some(ms(10)), ..OK };
+        assert!(client.handle_response(response, ms(n * 1000), 0).is_err());
+        assert_eq!(client.ready_state() == ReadyState::Closed, n == 3);
+    }
+}
+
+#[test]
+fn attempts_that_bring_nothing_are_counted_and_backed_off() {
+    let config = ClientConfig {
+        reconnection_time: ms(100),
+        backoff_cap: Some(ms(1000)),
+        max_attempts: Some(8),
+        ..no_minimum()
+    };
+    let mut client = open(config);
+    let mut now = ms(0);
+    for wait in [100, 200, 400, 800, 1000, 1000, 1000] {
+        client.handle_end(now, 0);
+        now += ms(wait);
+        assert_eq!(client.poll_timeout(), Some(now));
+        client.poll_request(now);
+    }
+    client.handle_end(now, 0);
+    assert_eq!(client.ready_state(), ReadyState::Closed, "that was the eighth");
+
+    // A connection that opens and ends without a body has failed; one with a comment has not.
+    let (mut client, mut now) = (open(config), ms(0));
+    for (body, wait) in [("", 100), ("", 200), (":", 100), ("", 100), ("", 200), ("", 400)] {
+        feed(&mut client, body.as_bytes(), now);
+        client.handle_end(now, 0);
+        now += ms(wait);
+        assert_eq!(client.poll_timeout(), Some(now), "{body:?}");
+        connect(&mut client, now);
+    }
+}
+
+#[test]
+fn backing_off_respects_and_outlives_what_the_server_wished() {
+    let config = ClientConfig { backoff_cap: Some(ms(1000)), ..no_minimum() };
+    let waits = |retry: &[u8]| {
+        let mut client = open(config);
+        feed(&mut client, retry, ms(0));
+        [(); 4].map(|()| {
+            client.handle_end(ms(0), 0);
+            let wait = client.poll_timeout().unwrap();
+            client.poll_request(ms(9000));
+            wait
+        })
+    };
+    assert_eq!(waits(b"retry: 0\n"), [0, 0, 2, 4].map(ms), "zero grows after two failures");
+    assert_eq!(waits(b"retry: 400\n"), [400, 400, 800, 1000].map(ms));
+    assert_eq!(waits(b"retry: 4000\n"), [4000; 4].map(ms), "beyond the cap");
+}
+
+#[test]
+fn a_restart_says_nothing_about_the_connection() {
+    let config = ClientConfig { max_attempts: Some(2), ..ClientConfig::default() };
+    let mut client = open(config);
+    client.handle_end(ms(0), 0);
+    client.restart();
+    client.poll_request(ms(0));
+    client.handle_end(ms(0), 0);
+    assert_eq!(client.ready_state(), ReadyState::Closed, "that was the second");
+}
+
+#[test]
+fn no_wait_is_beyond_the_range_of_clocks() {
+    let config = ClientConfig {
+        read_timeout: Some(Duration::MAX),
+        honour_retry_after: true,
+        jitter: true,
+        ..ClientConfig::default()
+    };
+    let now = std::time::Instant::now();
+    let mut client = Client::new(config);
+    client.poll_request(now);
+    let silence = client.poll_timeout().unwrap();
+    let response = Response { status: 503, retry_after: Some(Duration::MAX), ..OK };
+    client.handle_response(response, now, u32::MAX).unwrap_err();
+    let year = Duration::from_secs(365 * 24 * 3600);
+    assert!(silence >= now + year && client.poll_timeout().unwrap() >= now + year);
+}
+
+#[test]
+fn jitter_is_up_to_half_of_the_wait() {
+    let config = ClientConfig { jitter: true, reconnection_time: ms(1000), ..no_minimum() };
+    let wait = |random| {
+        let mut client = open(config);
+        client.handle_end(ms(0), random);
+        client.poll_timeout().unwrap()
+    };
+    assert_eq!((wait(0), wait(u32::MAX)), (ms(1000), ms(500)));
+    assert!(wait(u32::MAX / 2) > ms(740) && wait(u32::MAX / 2) < ms(760));
+
+    let retry_after = |wait, random| {
+        let config = ClientConfig { honour_retry_after: true, jitter: true, ..Default::default() };
+        let mut client = Client::new(config);
+        client.poll_request(ms(0));
+        let response = Response { status: 429, retry_after: Some(wait), ..OK };
+        client.handle_response(response, ms(0), random).unwrap_err();
+        client.poll_timeout().unwrap()
+    };
+    assert_eq!(retry_after(ms(800), 0), ms(800));
+    assert_eq!(retry_after(ms(800), u32::MAX), ms(1200), "never sooner");
+    assert_eq!(retry_after(ms(0), 0), ms(500));
+    assert_eq!(retry_after(ms(0), u32::MAX), ms(750), "never sooner than the minimum");
+}
+
+#[test]
+fn max_attempts_counts_failed_attempts_only() {
+    let config = |most| ClientConfig { max_attempts: Some(most), ..ClientConfig::default() };
+    for most in 1..=3 {
+        let mut client = open(config(most));
+        feed(&mut client, b":", ms(0));
+        client.handle_end(ms(0), 0);
+        for n in 1..=most {
+            assert_eq!(client.ready_state(), ReadyState::Connecting, "failure {n} of {most}");
+            assert!(client.poll_request(ms(10_000) * n).is_some());
+            client.handle_end(ms(10_000) * n, 0);
+        }
+        assert_eq!(client.ready_state(), ReadyState::Closed);
+    }
+    let mut client = open(config(0));
+    feed(&mut client, b":", ms(0));
+    client.handle_end(ms(0), 0);
+    assert_eq!(client.ready_state(), ReadyState::Closed, "zero: no reconnection");
+}
+
+/// How a server treats each request.
+#[derive(Clone, Copy, Debug)]
+enum Server {
+    Dead,
+    NoBody,
+    OneByte,
+    RetryZero,
+    Busy(u16),
+}
+
+/// Returns the times of requests in the first ten seconds, when each connection ends at once.
+fn requests(server: Server, config: ClientConfig, random: u32) -> Vec<At> {
+    let mut client = open(config);
+    feed(&mut client, b"retry: 0\n", ms(0));
+    client.handle_end(ms(0), random);
+    let (mut now, mut made) = (ms(0), vec![ms(0)]);
+    while now <= ms(10_000) && made.len() < 1000 {
+        now = now.max(client.poll_timeout().unwrap());
+        if client.handle_timeout(now, random) {
+            continue;
+        }
+        assert!(client.poll_request(now).is_some());
+        made.push(now);
+        let head = match server {
+            Server::Dead => None,
+            Server::Busy(status) => Some(Response { status, retry_after: Some(ms(0)), ..OK }),
+            _ => Some(OK),
+        };
+        if let Some(head) = head {
+            let _ = client.handle_response(head, now, random);
+        }
+        match server {
+            Server::OneByte => feed(&mut client, b":", now),
+            Server::RetryZero => feed(&mut client, b"retry: 0\n\n", now),
+            _ => {}
+        }
+        if client.handle_timeout(now, random) {
+            continue;
+        }
+        client.handle_end(now, random);
+    }
+    made
+}
+
+#[test]
+fn no_server_makes_a_client_spin() {
+    let servers = [
+        Server::Dead,
+        Server::NoBody,
+        Server::OneByte,
+        Server::RetryZero,
+        Server::Busy(429),
+        Server::Busy(503),
+    ];
+    for server in servers {
+        for backoff_cap in [None, Some(ms(0)), Some(ms(100)), Some(ms(2000))] {
+            for (jitter, random) in [(false, 0), (true, 0), (true, u32::MAX / 3), (true, u32::MAX)]
+            {
+                for read_timeout in [None, Some(ms(0))] {
+                    let config = ClientConfig {
+                        reconnection_time: ms(0),
+                        backoff_cap,
+                        jitter,
+                        read_timeout,
+                        honour_retry_after: true,
+                        ..ClientConfig::default()
+                    };
+                    let made = requests(server, config, random);
+                    let gaps = made.windows(2).map(|pair| pair[1] - pair[0]);
+                    let least = gaps.min().unwrap();
+                    assert!(least >= ms(500), "{least:?} to {server:?} with {config:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_minimum_can_be_chosen_and_holds_against_every_other_wish() {
+    let config = ClientConfig { min_reconnection_time: ms(2000), ..ClientConfig::default() };
+    assert_eq!(
+        requests(Server::Dead, config, 0),
+        (0..=6).map(|n| ms(n * 2000)).collect::<Vec<_>>()
+    );
+    let made = requests(Server::Dead, no_minimum(), 0);
+    assert_eq!(made.len(), 1000, "zero permits what the caller must not want");
+    // One that is longer than any clock is bounded like every other wait.
+    let now = std::time::Instant::now();
+    let config = ClientConfig { min_reconnection_time: Duration::MAX, jitter: true, ..config };
+    let mut client = Client::new(config);
+    client.poll_request(now);
+    client.handle_end(now, u32::MAX);
+    assert!(client.poll_timeout().is_some());
+}
+
+#[test]
+fn a_reconnection_time_of_zero_in_the_configuration_is_raised_to_the_minimum() {
+    let config = ClientConfig { reconnection_time: ms(0), ..ClientConfig::default() };
+    let mut client: Client<At> = Client::new(config);
+    for n in 0..5 {
+        assert!(client.poll_request(ms(n * 600)).is_some());
+        client.handle_end(ms(n * 600 + 100), 0);
+        assert_eq!(client.poll_timeout(), Some(ms(n * 600 + 600)), "from the end of the attempt");
+    }
+}
+
+#[test]
+fn backing_off_from_zero_starts_at_the_minimum() {
+    let config = ClientConfig { backoff_cap: Some(ms(5000)), ..ClientConfig::default() };
+    let seconds: Vec<_> = requests(Server::Dead, config, 0).iter().map(At::as_millis).collect();
+    assert_eq!(seconds, [0, 500, 1000, 2000, 4000, 8000, 13_000]);
+}
+
+#[test]
+fn a_stream_that_was_open_for_the_minimum_has_its_client_back_when_it_asks() {
+    let config = ClientConfig { jitter: true, ..ClientConfig::default() };
+    let next_request = |end: u64, random| {
+        let mut client = open(config);
+        feed(&mut client, b"retry: 25\n", ms(0));
+        feed(&mut client, b": more\n", ms(end));
+        client.handle_end(ms(end), random);
+        client.poll_timeout().unwrap()
+    };
+    assert_eq!(next_request(0, 0), ms(500), "from the request");
+    assert_eq!(next_request(470, 0), ms(500));
+    assert_eq!(next_request(480, 0), ms(505));
+    assert_eq!(next_request(10_000, 0), ms(10_025));
+    assert_eq!(next_request(0, u32::MAX), ms(750));
+    assert_eq!(next_request(10_000, u32::MAX), ms(10_012) + Duration::from_micros(500));
+
+    // If the server is not back by then, the attempts that fail are kept apart.
+    let mut client = open(ClientConfig::default());
+    feed(&mut client, b"retry: 25\n", ms(0));
+    client.handle_end(ms(10_000), 0);
+    assert!(client.poll_request(ms(10_025)).is_some());
+    client.handle_end(ms(10_026), 0);
+    assert_eq!(client.poll_timeout(), Some(ms(10_526)));
+    connect(&mut client, ms(10_526));
+    feed(&mut client, b":", ms(10_526));
+    client.handle_end(ms(20_000), 0);
+    assert_eq!(client.poll_timeout(), Some(ms(20_025)), "as soon as before");
+}
+
+#[test]
+fn a_restart_does_not_wait() {
+    let mut client = open(ClientConfig::default());
+    feed(&mut client, b"retry: 0\n", ms(0));
+    client.restart();
+    assert!(client.poll_request(ms(0)).is_some());
+    client.handle_end(ms(0), 0);
+    client.restart();
+    assert!(client.poll_request(ms(0)).is_some());
+}
