@@ -1,27 +1,35 @@
-//! `tail -f` for event streams: prints what comes, and connects again when the stream breaks off.
+//! `tail -f` for event streams: prints events as they arrive, and reconnects when the stream breaks off.
 //!
 //! ```text
 //! cargo run -p sse-smol-server --example tail -- http://127.0.0.1:8080/topics/news
 //! cargo run -p sse-smol-server --example tail -- --json --last-event-id earliest URL
 //! ```
+//!
+//! Exit codes: 0 if the server ended the stream with status 204, or the reader of the output closed
+//! it; 1 if the server rejected the request or sent something other than an event stream, or the
+//! output could not be written; 2 for an invalid command line.
 
 #![forbid(unsafe_code)]
 
 mod client;
 
-use std::io::{self, Write as _};
+use std::fmt;
+use std::io::{self, ErrorKind, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser, error, value_parser};
 use http::{HeaderMap, Method};
 use smol::block_on;
-use sse_proto::ClientConfig;
+use sse_proto::{ClientConfig, Rejected};
 use url::Url;
 
 use crate::client::{EventSource, News, Request, Result};
 
-/// Prints the events of a stream as they come.
+/// Prints the events of a stream as they arrive.
+///
+/// Reconnects until the server answers with status 204 (exit code 0) or rejects the request (exit
+/// code 1).
 #[derive(Parser)]
 struct Args {
     /// Where the stream is; `http` only
@@ -32,22 +40,27 @@ struct Args {
     /// Begin behind this event
     #[arg(long, value_name = "ID", default_value = "")]
     last_event_id: String,
-    /// Connect again after so many seconds without a byte
-    #[arg(long, value_name = "SECONDS", default_value = "60")]
+    /// Reconnect after this number of seconds without a byte
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = value_parser!(u64).range(1..))]
     read_timeout: u64,
 }
 
 fn main() -> ExitCode {
-    match run(Args::parse()) {
+    let args = Args::parse();
+    let (url, json) = (args.url.clone(), args.json);
+    let source = source(args).unwrap_or_else(|error| {
+        Args::command().error(error::ErrorKind::ValueValidation, error).exit()
+    });
+    match block_on(follow(source, json)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            report(format_args!("error: {url}: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(args: Args) -> Result<()> {
+fn source(args: Args) -> Result<EventSource> {
     let config = ClientConfig {
         read_timeout: Some(Duration::from_secs(args.read_timeout)),
         backoff_cap: Some(Duration::from_secs(30)),
@@ -56,30 +69,49 @@ fn run(args: Args) -> Result<()> {
         ..ClientConfig::default()
     };
     let request = Request::new(args.url, Method::GET, HeaderMap::new(), Vec::new())?;
-    let source = EventSource::new(request, config, &args.last_event_id)?;
-    Ok(block_on(follow(source, args.json))?)
+    Ok(EventSource::new(request, config, &args.last_event_id)?)
 }
 
-async fn follow(mut source: EventSource, json: bool) -> io::Result<()> {
+/// Prints events until the server ends the stream, or the reader of the output closes it.
+async fn follow(mut source: EventSource, json: bool) -> Result<()> {
     while let Some(news) = source.next().await {
         match news {
-            News::Open => eprintln!("open"),
-            News::Error(error) => eprintln!("{error}"),
-            News::Comment(_) => {}
-            News::Event { event_type, data, last_event_id: id } => {
-                let time = httpdate::fmt_http_date(SystemTime::now());
-                let mut out = io::stdout().lock();
-                if json {
-                    let line = serde_json::json!({
-                        "time": time, "type": event_type, "id": id, "data": data,
-                    });
-                    writeln!(out, "{line}")?;
-                } else {
-                    writeln!(out, "{time} {event_type} [{id}] {data}")?;
+            News::Open => report(format_args!("open")),
+            News::Error(error) if source.is_closed() => {
+                if !matches!(error.downcast_ref(), Some(Rejected::Status(204))) {
+                    return Err(error);
                 }
-                out.flush()?;
+                report(format_args!("the stream has ended: {error}"));
+            }
+            News::Error(error) => report(format_args!("{error}")),
+            News::Comment(_) => {}
+            News::Event { event_type, data, last_event_id } => {
+                match print(json, &event_type, &data, &last_event_id) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+                    Err(error) => return Err(format!("cannot write the output: {error}").into()),
+                }
             }
         }
     }
     Ok(())
+}
+
+fn print(json: bool, event_type: &str, data: &str, id: &str) -> io::Result<()> {
+    let time = httpdate::fmt_http_date(SystemTime::now());
+    let mut out = io::stdout().lock();
+    if json {
+        let line = serde_json::json!({
+            "time": time, "type": event_type, "id": id, "data": data,
+        });
+        writeln!(out, "{line}")?;
+    } else {
+        writeln!(out, "{time} {event_type} [{id}] {data}")?;
+    }
+    out.flush()
+}
+
+/// Writes a line to standard error. If that is closed, there is no other place for it.
+fn report(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
 }

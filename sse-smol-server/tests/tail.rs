@@ -2,9 +2,11 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::contract::Origin;
@@ -12,7 +14,7 @@ use support::{Binary, read_response, send};
 
 struct Tail {
     child: Child,
-    lines: BufReader<ChildStdout>,
+    lines: BufReader<Box<dyn Read>>,
 }
 
 impl Tail {
@@ -26,8 +28,16 @@ impl Tail {
             .stderr(Stdio::piped())
             .spawn()
             .expect("the example is built");
-        let lines = BufReader::new(child.stdout.take().unwrap());
+        let lines: Box<dyn Read> = Box::new(child.stdout.take().unwrap());
+        let lines = BufReader::new(lines);
         Self { child, lines }
+    }
+
+    /// Waits for the end. Returns the exit code, and what was printed to standard error.
+    fn end(&mut self) -> (i32, String) {
+        let mut errors = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        (self.child.wait().unwrap().code().expect("no signal"), errors)
     }
 
     /// Type, id and data of the next event, with `--json`.
@@ -94,10 +104,10 @@ fn it_ends_when_the_server_says_that_there_is_no_more() {
     let mut printed = String::new();
     tail.lines.read_to_string(&mut printed).unwrap();
     assert!(printed.ends_with(" counter [9] 9\n") && printed.lines().count() == 1, "{printed}");
-    let mut errors = String::new();
-    tail.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
-    assert!(errors.contains("the status is 204"), "{errors}");
-    assert!(tail.child.wait().unwrap().success());
+    let (code, errors) = tail.end();
+    assert_eq!(code, 0, "{errors}");
+    assert!(errors.contains("the stream has ended: the status is 204"), "{errors}");
+    assert!(!errors.contains("error:"), "{errors}");
 }
 
 #[test]
@@ -112,8 +122,110 @@ fn it_comes_back_when_a_busy_server_told_it_to() {
 }
 
 #[test]
-fn it_refuses_what_it_cannot_follow() {
-    for arguments in [&["https://127.0.0.1/"][..], &["a"], &["--last-event-id=\n", "http://a/"]] {
-        assert!(!Tail::start(arguments).child.wait().unwrap().success(), "{arguments:?}");
+fn it_fails_when_the_response_is_rejected() {
+    let origin = Origin::start();
+    let html = "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n";
+    let untyped = "HTTP/1.1 200 OK\r\n\r\n";
+    let mut answers = vec![
+        (html.to_owned(), "the content type is not text/event-stream".to_owned()),
+        (untyped.to_owned(), "the content type is not text/event-stream".to_owned()),
+    ];
+    // A 503 without `Retry-After` is one like any other, and so is a redirect to nowhere.
+    for status in [201, 205, 206, 302, 304, 400, 401, 403, 404, 410, 429, 500, 502, 503] {
+        let type_of_stream = "Content-Type: text/event-stream\r\n";
+        let answer = format!("HTTP/1.1 {status} X\r\n{type_of_stream}Content-Length: 0\r\n\r\n");
+        answers.push((answer, format!("the status is {status}, not 200")));
     }
+    for (answer, reason) in answers {
+        let url = origin.url("/a");
+        let mut tail = Tail::start(&[&url]);
+        origin.accept().write(&answer);
+        let (code, errors) = tail.end();
+        assert_eq!((code, errors), (1, format!("error: {url}: {reason}\n")));
+    }
+}
+
+#[test]
+fn it_fails_when_a_later_response_is_rejected() {
+    let origin = Origin::start();
+    let mut tail = Tail::start(&["--json", &origin.url("/")]);
+    let mut visit = origin.accept();
+    visit.open();
+    visit.write("retry: 1\ndata: a\n\n");
+    assert_eq!(tail.next().2, "a");
+    drop(visit);
+    origin.accept().write("HTTP/1.1 404 Not Found\r\n\r\n");
+    let (code, errors) = tail.end();
+    assert_eq!(code, 1, "{errors}");
+    assert!(errors.starts_with("open\nthe stream has ended\nerror: "), "{errors}");
+}
+
+#[test]
+fn it_fails_against_a_server_that_refuses_it() {
+    let server = Binary::start(&[]);
+    let url = format!("http://{}/no/such/route", server.address);
+    let (code, errors) = Tail::start(&[&url]).end();
+    assert_eq!((code, errors), (1, format!("error: {url}: the status is 404, not 200\n")));
+}
+
+#[test]
+fn it_does_not_spin_when_the_server_asks_for_no_pause() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nretry: 0\n\n",
+        "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\n\r\n",
+    ] {
+        let origin = Origin::start();
+        let _tail = Tail::start(&[&origin.url("/")]);
+        origin.accept().write(answer);
+        let begun = Instant::now();
+        for _ in 0..3 {
+            origin.accept().write(answer);
+        }
+        assert!(begun.elapsed() >= Duration::from_millis(1200), "{:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn it_ends_when_its_output_is_closed() {
+    let origin = Origin::start();
+    let mut tail = Tail::start(&[&origin.url("/")]);
+    let mut visit = origin.accept();
+    visit.open();
+    visit.write("data: a\n\n");
+    let mut line = String::new();
+    tail.lines.read_line(&mut line).unwrap();
+    // As `head -1` does.
+    let child = &mut tail.child;
+    drop(std::mem::replace(&mut tail.lines, BufReader::new(Box::new(io::empty()))));
+    while child.try_wait().unwrap().is_none() {
+        if visit.socket.write_all(b"data: b\n\n").is_err() {
+            break;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(tail.end(), (0, "open\n".to_owned()));
+}
+
+#[test]
+fn it_refuses_what_it_cannot_follow() {
+    for (arguments, reason) in [
+        (&["https://127.0.0.1/"][..], "https://127.0.0.1/ is not http"),
+        (&["file:///a"], "file:///a is not http"),
+        (&["a"], "relative URL without a base"),
+        (&[], "<URL>"),
+        (&["http://a/", "b"], "unexpected argument 'b'"),
+        (&["--no-such", "http://a/"], "--no-such"),
+        (&["--last-event-id=\n", "http://a/"], "event id holds a line feed at byte 0"),
+        (&["--last-event-id", &"x".repeat(9000), "http://a/"], "8192 bytes"),
+        (&["--read-timeout=0", "http://a/"], "--read-timeout"),
+        (&["--read-timeout=-1", "http://a/"], "--read-timeout"),
+    ] {
+        let (code, errors) = Tail::start(arguments).end();
+        assert_eq!(code, 2, "{arguments:?}: {errors}");
+        assert!(
+            errors.starts_with("error: ") && errors.contains(reason),
+            "{arguments:?}: {errors}"
+        );
+    }
+    assert_eq!(Tail::start(&["--help"]).end(), (0, String::new()));
 }

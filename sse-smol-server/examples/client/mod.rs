@@ -81,7 +81,7 @@ impl EventSource {
             if let Some(news) = self.news.pop_front() {
                 return Some(news);
             }
-            if self.client.ready_state() == ReadyState::Closed {
+            if self.is_closed() {
                 return None;
             }
             if let Err(error) = self.prepare() {
@@ -112,6 +112,11 @@ impl EventSource {
             // A stream that never pauses leaves others their turn.
             yield_now().await;
         }
+    }
+
+    /// Returns whether there will be no further connection. The last [`News::Error`] is the reason.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.client.ready_state() == ReadyState::Closed
     }
 
     /// Drops the connection, and connects again at once.
