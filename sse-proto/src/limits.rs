@@ -1,10 +1,25 @@
-//! How much a decoder takes, and what it says beyond.
+//! The size limits of a decoder, and the errors for what exceeds them.
 
 use core::fmt;
 
 use crate::{Field, InvalidValue};
 
-/// How large events may be, whether they fit into one chunk or not.
+/// The maximum size of events, whether they lie in one chunk or not.
+///
+/// A publisher whose events have to get through a decoder with the default limits compares them
+/// with [`Limits::DEFAULT`]:
+///
+/// ```
+/// use sse_proto::{EventId, EventType, Limits};
+///
+/// fn fits(event_type: EventType<'_>, id: EventId<'_>, last_event_id: EventId<'_>) -> bool {
+///     let fields = [event_type.as_ref(), id.as_ref(), last_event_id.as_ref()];
+///     fields.iter().map(|field| field.len()).sum::<usize>() <= Limits::DEFAULT.fields
+/// }
+/// # assert!(fits(EventType::from_static("a"), EventId::from_static("1"), EventId::from_static("")));
+/// ```
+///
+/// A decoder with limits of its own:
 ///
 /// ```
 /// use sse_proto::{Decoder, Limits};
@@ -17,26 +32,37 @@ use crate::{Field, InvalidValue};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of an event's data, the line feeds between its lines included. Default: 16 MiB, which
-    /// holds the images and documents that come as one event from language models and tools.
+    /// The maximum number of bytes of an event's data, including the line feeds between its lines.
+    /// Default: 16 MiB, which holds the images and documents that language models and tools send as
+    /// one event.
     pub data: usize,
-    /// Bytes that the event type and the ids take: at any time the sum of the last event ID in
-    /// force, the id and the type of the block at hand, and the `id` or `event` line being read. So
-    /// an id may take half of it if the next one is to be as long. Default: 8 KiB. The last event
-    /// ID comes back in a request header, and servers refuse heads much larger than that.
+    /// The maximum number of bytes of the event type and the ids together. Default: 8 KiB. The last
+    /// event ID is sent back in a request header, and servers refuse heads much larger than that.
+    ///
+    /// It limits, at each moment, the sum of the last event ID, which is that of an earlier event,
+    /// the id and the type of the current event, and the value of the `id` or `event` line being
+    /// read. An event with at most one line of each is therefore received if its type, its id and
+    /// the id before it take no more than this together; a stream whose longest type and id take
+    /// `t` and `i` bytes is received if `t + 2 * i` is no more than this. A further `id` or `event`
+    /// line for the same event replaces the value of the one before, but counts together with it.
     pub fields: usize,
+}
+
+impl Limits {
+    /// The limits of [`Decoder::new`](crate::Decoder::new).
+    pub const DEFAULT: Self = Self { data: 16 << 20, fields: 8 << 10 };
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { data: 16 << 20, fields: 8 << 10 }
+        Self::DEFAULT
     }
 }
 
 /// An event is larger than the decoder's [`Limits`] allow.
 ///
-/// It is dropped with its type and id: the last event ID still names the event before it. The
-/// decoder goes on at the next one.
+/// It is dropped with its type and id: the last event ID is still that of the event before it.
+/// The decoder continues with the next event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventTooLarge {
     field: Field,
@@ -48,7 +74,7 @@ impl EventTooLarge {
         Self { field, limit }
     }
 
-    /// The field that was too much: [`Field::Data`], or [`Field::EventType`] or [`Field::Id`],
+    /// The field that exceeded its limit: [`Field::Data`], or [`Field::EventType`] or [`Field::Id`],
     /// which share a limit.
     pub const fn field(self) -> Field {
         self.field
@@ -67,16 +93,16 @@ impl fmt::Display for EventTooLarge {
             Field::Data => write!(f, "event dropped: more than {limit} bytes of data"),
             _ => write!(f, "event dropped: its type and ids take more than {limit} bytes"),
         }?;
-        f.write_str("; if it is to be received, raise the decoder's limit")
+        f.write_str("; to receive such events, raise the decoder's limit")
     }
 }
 
 impl core::error::Error for EventTooLarge {}
 
-/// A last event ID that a decoder cannot be given.
+/// A last event ID that a decoder rejects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidLastEventId {
-    /// No event stream can have set it.
+    /// It cannot come from an event stream: it holds CR, LF or NUL.
     Value(InvalidValue),
     /// It takes more room than [`Limits::fields`] leaves.
     TooLong {
@@ -90,7 +116,8 @@ impl fmt::Display for InvalidLastEventId {
         match self {
             Self::Value(error) => error.fmt(f),
             Self::TooLong { limit } => {
-                write!(f, "last event ID takes more than the {limit} bytes for type and ids")
+                write!(f, "the last event ID exceeds the decoder's limit of {limit} bytes for ")?;
+                f.write_str("type and ids")
             }
         }
     }
