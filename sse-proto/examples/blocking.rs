@@ -1,10 +1,11 @@
-//! Follows an event stream with nothing but `std`, and connects again when it breaks off.
+//! Follows an event stream with nothing but `std`, and reconnects when it breaks off.
 //!
 //! ```text
 //! cargo run -p sse-proto --example blocking -- http://127.0.0.1:8080/clock
 //! ```
 //!
-//! The port is part of the URL.
+//! The URL has to name the port. Exit codes: 0 if the server ended the stream with status 204, 1 if it
+//! rejected the request or sent something other than an event stream, 2 for an invalid command line.
 //!
 //! The request is HTTP/1.0: its response has no framing that would have to be taken off. For
 //! redirects, HTTP/1.1 and TLS, take an HTTP library; the loop stays the same.
@@ -12,35 +13,59 @@
 use std::error::Error;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
-use sse_proto::{Client, ClientConfig, ReadyState, Response};
+use sse_proto::{Client, ClientConfig, ReadyState, Rejected, Response};
 
 /// A connection that is silent for longer is taken for dead.
 const SILENCE: Duration = Duration::from_secs(60);
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let url = env::args().nth(1).ok_or("which URL?")?;
-    let url = url.strip_prefix("http://").ok_or("the URL has to begin with http://")?;
-    let (host, path) = url.split_once('/').unwrap_or((url, ""));
+fn main() -> ExitCode {
+    let url = env::args().nth(1).unwrap_or_default();
+    let Some((host, path)) = parse(&url) else {
+        eprintln!("error: {url:?} is not a URL of the form http://HOST:PORT/PATH");
+        return ExitCode::from(2);
+    };
+    match follow(host, path) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {url}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Splits a URL into host, with the port, and path, without the slash.
+fn parse(url: &str) -> Option<(&str, &str)> {
+    let rest = url.strip_prefix("http://")?;
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (name, port) = host.rsplit_once(':')?;
+    (!name.is_empty() && port.parse::<u16>().is_ok()).then_some((host, path))
+}
+
+/// Reconnects until the client is closed. An error is the reason for that.
+fn follow(host: &str, path: &str) -> Result<(), Box<dyn Error>> {
     let mut client = Client::new(ClientConfig::default());
-    while client.ready_state() != ReadyState::Closed {
+    loop {
         if let Some(request) = client.poll_request(Instant::now()) {
             let mut head = format!("GET /{path} HTTP/1.0\r\nHost: {host}\r\n").into_bytes();
             for (name, value) in request.headers() {
                 head.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());
             }
             head.extend(b"\r\n");
-            if let Err(error) = attempt(host, &head, &mut client) {
-                eprintln!("{error}");
-            }
+            let result = attempt(host, &head, &mut client);
             client.handle_end(Instant::now(), 0);
+            match result {
+                Err(error) if client.ready_state() != ReadyState::Closed => eprintln!("{error}"),
+                Err(error) if error.downcast_ref() == Some(&Rejected::Status(204)) => return Ok(()),
+                result => return result,
+            }
         } else if let Some(deadline) = client.poll_timeout() {
             thread::sleep(deadline.saturating_duration_since(Instant::now()));
         }
     }
-    Ok(())
 }
 
 /// One connection, from the request to its end.

@@ -8,7 +8,9 @@
 //! What a relay of bytes could not do happens on the way: an event is passed on whole or not at
 //! all, keep-alive comments are the relay's own, and each event could be looked at or left out.
 
+use std::convert::Infallible;
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::Duration;
 use std::{env, io};
 
@@ -22,20 +24,25 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use sse_proto::{EventBody, Events, is_event_stream};
+use sse_proto::{EventBody, Events, Rejected, is_event_stream};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
-type Body = UnsyncBoxBody<Bytes, std::convert::Infallible>;
+type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 #[tokio::main]
-async fn main() -> io::Result<()> {
+async fn main() -> ExitCode {
     let mut arguments = env::args().skip(1);
     let (Some(listen), Some(upstream)) = (arguments.next(), arguments.next()) else {
-        return Err(io::Error::other(
-            "arguments: the address to listen on, and that of the server",
-        ));
+        eprintln!("usage: relay ADDRESS-TO-LISTEN-ON ADDRESS-OF-THE-SERVER");
+        return ExitCode::from(2);
     };
+    let Err(error) = serve(&listen, upstream).await;
+    eprintln!("error: {listen}: {error}");
+    ExitCode::FAILURE
+}
+
+async fn serve(listen: &str, upstream: String) -> io::Result<Infallible> {
     let listener = TcpListener::bind(listen).await?;
     println!("http://{}", listener.local_addr()?);
     loop {
@@ -44,7 +51,7 @@ async fn main() -> io::Result<()> {
         tokio::spawn(async move {
             let service = service_fn(async |request| {
                 Ok::<_, io::Error>(relay(request, &upstream).await.unwrap_or_else(|error| {
-                    eprintln!("{error}");
+                    eprintln!("{upstream}: {error}");
                     status(StatusCode::BAD_GATEWAY)
                 }))
             });
@@ -69,13 +76,19 @@ async fn relay(
     }
     let response = sender.send_request(asked.body(Empty::<Bytes>::new())?).await?;
     if response.status() != 200 {
+        // 204 is the end of a stream. Any other status is the client's to judge, and worth a line.
+        if response.status() != 204 {
+            let rejected = Rejected::Status(response.status().as_u16());
+            eprintln!("{upstream}: {rejected}");
+        }
         return Ok(status(response.status()));
     }
     let content_type = response.headers().get_all(CONTENT_TYPE);
-    if !is_event_stream(content_type.iter().map(HeaderValue::as_bytes))
-        || response.headers().contains_key(CONTENT_ENCODING)
-    {
-        return Err("the server's answer is no plain event stream".into());
+    if !is_event_stream(content_type.iter().map(HeaderValue::as_bytes)) {
+        return Err(Rejected::ContentType.into());
+    }
+    if let Some(coding) = response.headers().get(CONTENT_ENCODING) {
+        return Err(format!("the content coding {coding:?} is not supported").into());
     }
     let events = Events::from_body(response.into_body()).filter_map(|event| {
         // What is too large is left out; what broke off was the last.

@@ -1,24 +1,46 @@
-//! Follows an event stream with reqwest, and connects again when it breaks off.
+//! Follows an event stream with reqwest, and reconnects when it breaks off.
 //!
 //! ```text
 //! cargo run -p sse-proto --example reqwest -- http://127.0.0.1:8080/clock
 //! ```
 //!
+//! Exit codes: 0 if the server ended the stream with status 204, 1 if it rejected the request or sent
+//! something other than an event stream, 2 for an invalid command line.
+//!
 //! Redirects, proxies, TLS and compression are reqwest's; when to connect, with what, and what a
 //! response means, is the client's.
 
+use std::env;
 use std::error::Error;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use reqwest::Url;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use sse_proto::{Client, ClientConfig, ReadyState, Response};
+use sse_proto::{Client, ClientConfig, ReadyState, Rejected, Response};
 use tokio::time::{sleep_until, timeout_at};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<()> {
-    let url = std::env::args().nth(1).ok_or("which URL?")?;
+async fn main() -> ExitCode {
+    let url = env::args().nth(1).unwrap_or_default();
+    let is_http = |url: &Url| matches!(url.scheme(), "http" | "https");
+    let Some(url) = Url::parse(&url).ok().filter(is_http) else {
+        eprintln!("error: {url:?} is not a URL of the form http://HOST/PATH or https://HOST/PATH");
+        return ExitCode::from(2);
+    };
+    match follow(&url).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {url}: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reconnects until the client is closed. An error is the reason for that.
+async fn follow(url: &Url) -> Result<()> {
     let config = ClientConfig {
         read_timeout: Some(Duration::from_secs(60)),
         backoff_cap: Some(Duration::from_secs(30)),
@@ -27,21 +49,23 @@ async fn main() -> Result<()> {
         ..ClientConfig::default()
     };
     let (http, mut client) = (reqwest::Client::new(), Client::new(config));
-    while client.ready_state() != ReadyState::Closed {
+    loop {
         if let Some(request) = client.poll_request(Instant::now()) {
             let mut headers = HeaderMap::new();
             for (name, value) in request.headers() {
                 headers.insert(name, HeaderValue::from_bytes(value)?);
             }
-            if let Err(error) = attempt(http.get(&url).headers(headers), &mut client).await {
-                eprintln!("{error}");
-            }
+            let result = attempt(http.get(url.clone()).headers(headers), &mut client).await;
             client.handle_end(Instant::now(), fastrand::u32(..));
+            match result {
+                Err(error) if client.ready_state() != ReadyState::Closed => eprintln!("{error}"),
+                Err(error) if error.downcast_ref() == Some(&Rejected::Status(204)) => return Ok(()),
+                result => return result,
+            }
         } else if let Some(deadline) = client.poll_timeout() {
             sleep_until(deadline.into()).await;
         }
     }
-    Ok(())
 }
 
 /// One connection, from the request to its end.

@@ -19,25 +19,29 @@
 #![cfg(target_family = "wasm")]
 
 use js_sys::{Function, Uint8Array};
-use sse_proto::{Decoder, Text, is_event_stream};
+use sse_proto::{Decoder, Rejected, Text, is_event_stream};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{ReadableStreamDefaultReader, ReadableStreamReadResult, Request, Response};
 
 /// Makes the request, and calls `on_event` with type, data and last event ID of each event of
-/// the response, until it ends.
+/// the response, until it ends. A response with status 204 has no events.
 ///
 /// # Errors
 ///
-/// What the browser or the callback threw, or a string that says why there are no events.
+/// What the browser or the callback threw, or a string with the reason why the response was
+/// rejected.
 #[wasm_bindgen]
 pub async fn follow(request: Request, on_event: Function) -> Result<(), JsValue> {
     let window = web_sys::window().ok_or("there is no window")?;
     let response = JsFuture::from(window.fetch_with_request(&request)).await?;
     let response: Response = response.unchecked_into();
     let content_type = response.headers().get("content-type")?;
-    if response.status() != 200 || !is_event_stream(content_type.iter().map(String::as_bytes)) {
-        return Err("the response is no event stream".into());
+    match response.status() {
+        200 if is_event_stream(content_type.iter().map(String::as_bytes)) => {}
+        200 => return Err(Rejected::ContentType.to_string().into()),
+        204 => return Ok(()),
+        status => return Err(Rejected::Status(status).to_string().into()),
     }
     let body = response.body().ok_or("the response has no body")?;
     let reader: ReadableStreamDefaultReader = body.get_reader().unchecked_into();

@@ -28,6 +28,7 @@ impl Example {
         let mut child = Command::new(path.join("examples").join(name))
             .args(arguments)
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("`cargo test` without filters builds the examples");
         let output = BufReader::new(child.stdout.take().unwrap());
@@ -48,11 +49,30 @@ impl Example {
     }
 
     /// The rest of what it prints, once it has ended well.
-    fn finish(mut self) -> String {
-        let mut rest = String::new();
-        self.output.read_to_string(&mut rest).unwrap();
-        assert!(self.child.wait().unwrap().success());
+    fn finish(self) -> String {
+        let (code, rest, errors) = self.end();
+        assert_eq!(code, 0, "{errors}");
         rest
+    }
+
+    /// Waits for the end. Returns the exit code, and what was printed to standard output and error.
+    fn end(mut self) -> (i32, String, String) {
+        let (mut rest, mut errors) = (String::new(), String::new());
+        self.output.read_to_string(&mut rest).unwrap();
+        self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        (self.child.wait().unwrap().code().expect("no signal"), rest, errors)
+    }
+
+    /// The next line that it prints to standard error.
+    fn error_line(&mut self) -> String {
+        let mut line = Vec::new();
+        let errors = self.child.stderr.as_mut().unwrap();
+        while line.last() != Some(&b'\n') {
+            let mut byte = [0];
+            errors.read_exact(&mut byte).unwrap();
+            line.push(byte[0]);
+        }
+        String::from_utf8(line).unwrap()
     }
 }
 
@@ -159,6 +179,95 @@ fn reqwest_resumes_and_stops_when_told() {
     resumes_and_stops_when_told("reqwest");
 }
 
+/// Responses that end a client, and what it prints.
+fn rejections() -> Vec<(String, String)> {
+    let end = "Content-Length: 0\r\n\r\n";
+    let content_type = "the content type is not text/event-stream";
+    let mut rejections = vec![
+        (format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n{end}"), content_type.to_owned()),
+        (format!("HTTP/1.1 200 OK\r\n{end}"), content_type.to_owned()),
+    ];
+    for status in [201, 206, 304, 400, 401, 404, 429, 500, 503] {
+        let head = format!("HTTP/1.1 {status} X\r\nContent-Type: text/event-stream\r\n{end}");
+        rejections.push((head, format!("the status is {status}, not 200")));
+    }
+    rejections
+}
+
+/// What both examples do that reconnect.
+fn fails_when_it_is_rejected(name: &str) {
+    let (server, address) = listen();
+    let url = format!("http://{address}/a");
+    for (answer, reason) in rejections() {
+        let example = Example::start(name, &[&url]);
+        accept(&server).0.write_all(answer.as_bytes()).unwrap();
+        let (code, output, errors) = example.end();
+        assert_eq!((code, &*output), (1, ""), "{errors}");
+        assert_eq!(errors, format!("error: {url}: {reason}\n"));
+    }
+    // After a connection that was open, too.
+    let example = Example::start(name, &[&url]);
+    let (mut socket, _) = accept(&server);
+    socket.write_all(OK).unwrap();
+    socket.write_all(b"retry: 5\ndata: a\n\n").unwrap();
+    drop(socket);
+    accept(&server).0.write_all(rejections()[0].0.as_bytes()).unwrap();
+    let (code, output, errors) = example.end();
+    assert_eq!((code, &*output), (1, "message [] a\n"), "{errors}");
+    assert!(errors.contains("connecting again\nerror: "), "{errors}");
+}
+
+/// Command lines that the example rejects.
+fn rejects_arguments(name: &str, bad: &[&[&str]]) {
+    for arguments in bad {
+        let (code, output, errors) = Example::start(name, arguments).end();
+        assert_eq!((code, &*output), (2, ""), "{arguments:?}: {errors}");
+        assert_eq!(errors.lines().count(), 1, "{arguments:?}: {errors}");
+    }
+}
+
+#[test]
+fn blocking_fails_when_it_is_rejected() {
+    fails_when_it_is_rejected("blocking");
+    let bad: [&[&str]; 7] = [
+        &[],
+        &["a"],
+        &["https://127.0.0.1:1/"],
+        &["http://127.0.0.1/"],
+        &["http://:80/"],
+        &["http://127.0.0.1:port/"],
+        &["http://127.0.0.1:65536/"],
+    ];
+    rejects_arguments("blocking", &bad);
+}
+
+#[test]
+fn reqwest_fails_when_it_is_rejected() {
+    fails_when_it_is_rejected("reqwest");
+    let bad: [&[&str]; 4] = [&[], &["a"], &["ftp://127.0.0.1/"], &["http://"]];
+    rejects_arguments("reqwest", &bad);
+}
+
+#[test]
+fn llm_fails_when_it_is_rejected() {
+    let (server, address) = listen();
+    let base = format!("http://{address}");
+    let mut cases = rejections();
+    let no_content = "HTTP/1.1 204 No Content\r\n\r\n";
+    cases.push((no_content.to_owned(), "the status is 204, not 200".to_owned()));
+    let body = "HTTP/1.1 401 X\r\nContent-Length: 7\r\n\r\nbad key";
+    cases.push((body.to_owned(), "the status is 401, not 200: bad key".to_owned()));
+    let cut = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 2\r\n\r\n:\n";
+    cases.push((cut.to_owned(), "the answer broke off".to_owned()));
+    for (answer, reason) in cases {
+        let example = Example::start("llm", &[&base]);
+        accept(&server).0.write_all(answer.as_bytes()).unwrap();
+        let (code, _, errors) = example.end();
+        assert_eq!(code, 1, "{errors}");
+        assert!(errors.starts_with("error: ") && errors.contains(&reason), "{reason}: {errors}");
+    }
+}
+
 #[test]
 fn llm_understands_both_vendors() {
     let said = "Hello, wörld: 世界 🦀\n“done”\n";
@@ -201,13 +310,44 @@ fn relay_passes_events_on_and_nothing_else() {
     (&client).read_exact(&mut rest).unwrap();
     assert_eq!(&rest, b"0\r\n\r\n", "what was cut off is not passed on");
 
-    for (answer, status) in [
-        ("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", "404"),
-        ("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 0\r\n\r\n", "502"),
+    for (answer, status, reason) in [
+        ("404 X\r\n", "404", "the status is 404, not 200"),
+        ("503 X\r\n", "503", "the status is 503, not 200"),
+        (
+            "200 OK\r\nContent-Type: text/html\r\n",
+            "502",
+            "the content type is not text/event-stream",
+        ),
+        (
+            "200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: br\r\n",
+            "502",
+            "the content coding \"br\" is not supported",
+        ),
     ] {
         let client = std::thread::spawn(move || get(relay, "/x", ""));
+        let answer = format!("HTTP/1.1 {answer}Content-Length: 0\r\n\r\n");
         accept(&server).0.write_all(answer.as_bytes()).unwrap();
         let (_, head) = client.join().unwrap();
         assert!(head.starts_with(&format!("http/1.1 {status} ")), "{head}");
+        assert_eq!(example.error_line(), format!("{upstream}: {reason}\n"));
     }
+
+    let client = std::thread::spawn(move || get(relay, "/x", ""));
+    accept(&server).0.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+    let (_, head) = client.join().unwrap();
+    assert!(head.starts_with("http/1.1 204 "), "the end of a stream: {head}");
+
+    drop(server);
+    let (_, head) = get(relay, "/x", "");
+    assert!(head.starts_with("http/1.1 502 "), "{head}");
+    assert!(example.error_line().starts_with(&format!("{upstream}: ")));
+}
+
+#[test]
+fn relay_fails_when_it_cannot_listen() {
+    rejects_arguments("relay", &[&[], &["127.0.0.1:0"]]);
+    let (_server, address) = listen();
+    let (code, _, errors) = Example::start("relay", &[&address, &address]).end();
+    assert_eq!(code, 1, "{errors}");
+    assert!(errors.starts_with(&format!("error: {address}: ")), "{errors}");
 }

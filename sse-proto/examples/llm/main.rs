@@ -5,35 +5,60 @@
 //! ```
 //!
 //! Two vendors' ways to stream are understood. Both are played by a server of the example's own
-//! (see `vendors.rs`), so that it needs no key; against the real ones, the URL and an
-//! `Authorization` header change.
+//! (see `vendors.rs`), so that it needs no key; another server's base URL can be given as the
+//! argument. The real ones require an `Authorization` header as well.
 //!
-//! There is no reconnecting here: to ask again would be to pay again.
+//! There is no reconnecting here: each request costs money. Whatever the server does wrong ends the
+//! example with exit code 1.
 
 mod vendors;
 
+use std::env;
 use std::error::Error;
 use std::io::{self, Write as _};
+use std::process::ExitCode;
 
 use futures_lite::StreamExt as _;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use sse_proto::{Events, OwnedEvent};
+use sse_proto::{Events, OwnedEvent, Rejected, is_event_stream};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<()> {
-    let address = vendors::serve().await?;
+async fn main() -> ExitCode {
+    match ask(env::args().nth(1)).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Sends each vendor's request to a server, and prints the answers.
+async fn ask(base: Option<String>) -> Result<()> {
+    let base = match base {
+        Some(base) => base,
+        None => format!("http://{}", vendors::serve().await?),
+    };
     for path in ["v1/chat/completions", "v1/messages"] {
         let response = reqwest::Client::new()
-            .post(format!("http://{address}/{path}"))
+            .post(format!("{base}/{path}"))
             .header("Content-Type", "application/json")
             .header("Accept", "text/event-stream")
             .body(r#"{"stream":true,"messages":[{"role":"user","content":"Say hello"}]}"#)
             .send()
-            .await?
-            .error_for_status()?;
+            .await?;
+        let content_type = response.headers().get_all(CONTENT_TYPE);
+        if response.status() != 200 {
+            // What went wrong is in the body, most of the time.
+            let status = Rejected::Status(response.status().as_u16());
+            return Err(format!("{path}: {status}: {}", response.text().await?).into());
+        } else if !is_event_stream(content_type.iter().map(HeaderValue::as_bytes)) {
+            return Err(format!("{path}: {}", Rejected::ContentType).into());
+        }
         print!("{path}: ");
         let mut events = Events::from_body(reqwest::Body::from(response));
         loop {
