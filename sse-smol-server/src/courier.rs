@@ -23,7 +23,7 @@ use smol::future::yield_now;
 
 use crate::history::{BATCH_BYTES, BATCH_EVENTS};
 use crate::moment::Moment;
-use crate::topics::Topic;
+use crate::registry::Topic;
 use crate::wire::Wire;
 use crate::{End, Frame};
 

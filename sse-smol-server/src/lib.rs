@@ -67,6 +67,7 @@ mod moment;
 mod peers;
 mod polled;
 mod queue;
+mod registry;
 mod server;
 mod socket;
 mod stream;

@@ -12,7 +12,7 @@ use event_listener::EventListener;
 use sse_proto::{Event, EventId, EventType};
 
 use crate::history::{BATCH_BYTES, BATCH_EVENTS, Entry};
-use crate::topics::Topic;
+use crate::registry::Topic;
 use crate::{Frame, Topics};
 
 /// A cursor into the logs of one or more topics.

@@ -4,18 +4,16 @@
 //! order of positions is the order of logs, also over several topics, and a cursor is one number
 //! whatever it is subscribed to.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use event_listener::Event as Wake;
 use prometheus_client::metrics::counter::Counter;
 use sse_proto::{Event, EventId, EventType, InvalidValue};
 
-use crate::courier::Round;
-use crate::history::{Entry, History, Log};
+use crate::history::{Entry, History};
+use crate::registry::{Registry, Topic};
 use crate::{Frame, Subscription};
 
 /// How topics are kept.
@@ -160,28 +158,6 @@ pub(crate) struct Counts {
     pub(crate) gaps: Counter,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Registry {
-    topics: BTreeMap<String, Arc<Topic>>,
-    last_position: u64,
-    /// In all logs.
-    bytes: usize,
-    events: usize,
-    /// Every event in any log, oldest first, and some that are gone by now.
-    order: VecDeque<(u64, Arc<Topic>)>,
-    /// The last position that was dropped from a topic that is gone.
-    forgotten: u64,
-}
-
-#[derive(Debug)]
-pub(crate) struct Topic {
-    log: Mutex<Log>,
-    pub(crate) wake: Wake,
-    /// The streams that follow this topic alone, and have sent all there is.
-    rounds: Mutex<Vec<Arc<Round>>>,
-    pub(crate) subscribers: AtomicUsize,
-}
-
 /// One row of the list of topics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicInfo {
@@ -195,27 +171,6 @@ pub struct TopicInfo {
     pub bytes: usize,
     /// The id of the last event, if one is held.
     pub last_id: Option<String>,
-}
-
-impl Topic {
-    pub(crate) fn log(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().expect("nobody panics while holding this lock")
-    }
-
-    pub(crate) fn rounds(&self) -> MutexGuard<'_, Vec<Arc<Round>>> {
-        self.rounds.lock().expect("nobody panics while holding this lock")
-    }
-
-    /// Whether the log has, or had, something after a position.
-    pub(crate) fn has_more(&self, position: u64) -> bool {
-        self.log().last_position() > position
-    }
-
-    /// Tells everyone that something was published.
-    fn tell(self: &Arc<Self>) {
-        self.wake.notify(usize::MAX);
-        self.rounds().iter().for_each(|round| round.call(self));
-    }
 }
 
 impl Topics {
@@ -350,12 +305,7 @@ impl Topics {
         if registry.topics.len() >= most {
             return Err(TopicError::TooManyTopics(most));
         }
-        let topic = Arc::new(Topic {
-            log: Mutex::new(Log::new(self.0.config.history, registry.forgotten)),
-            wake: Wake::new(),
-            rounds: Mutex::default(),
-            subscribers: AtomicUsize::new(0),
-        });
+        let topic = Topic::new(self.0.config.history, registry.forgotten);
         registry.topics.insert(name.to_owned(), Arc::clone(&topic));
         Ok(topic)
     }
@@ -437,59 +387,5 @@ impl Topics {
 
     pub(crate) fn counts(&self) -> &Counts {
         &self.0.counts
-    }
-}
-
-impl Registry {
-    /// Changes a log, and keeps account of it.
-    fn change<R>(&mut self, topic: &Topic, change: impl FnOnce(&mut Log, &mut u64) -> R) -> R {
-        let mut log = topic.log();
-        let (bytes, events) = (log.bytes(), log.len());
-        let result = change(&mut log, &mut self.last_position);
-        self.bytes = self.bytes - bytes + log.bytes();
-        self.events = self.events - events + log.len();
-        result
-    }
-
-    /// An event was appended: drops the oldest ones of all while there are too many bytes.
-    fn appended(&mut self, topic: &Arc<Topic>, max_bytes: usize) {
-        self.order.push_back((self.last_position, Arc::clone(topic)));
-        // The newest event stays, as in a log.
-        while self.bytes > max_bytes && self.order.len() > 1 {
-            let Some((position, topic)) = self.order.pop_front() else {
-                return;
-            };
-            self.change(&topic, |log, _| {
-                if log.evicted() < position {
-                    log.evict();
-                }
-            });
-        }
-        // Topics drop events of their own, whose places here are taken back now and then.
-        if self.order.len() > 2 * self.events + 1000 {
-            self.order.retain(|(position, topic)| topic.log().evicted() < *position);
-        }
-    }
-
-    /// Drops what is too old, in all logs.
-    fn expire(&mut self, now: Instant) {
-        let topics: Vec<Arc<Topic>> = self.topics.values().map(Arc::clone).collect();
-        for topic in topics {
-            self.change(&topic, |log, _| log.expire(now));
-        }
-    }
-
-    /// Forgets topics that hold nothing and that nobody listens to. What they once held is
-    /// remembered as far as it matters: a cursor from then has a gap.
-    fn forget_unused(&mut self) {
-        let forgotten = &mut self.forgotten;
-        self.topics.retain(|_, topic| {
-            let log = topic.log();
-            let used = log.len() > 0 || topic.subscribers.load(Ordering::Relaxed) > 0;
-            if !used {
-                *forgotten = log.evicted().max(*forgotten);
-            }
-            used
-        });
     }
 }
