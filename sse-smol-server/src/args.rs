@@ -77,7 +77,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "EVENTS", default_value = "1000", value_parser = at_least(1, "the newest event of a topic is always held"))]
     history: usize,
 
-    /// Hold so many bytes of each topic
+    /// Hold events of each topic that take up to this many bytes of memory
     #[arg(long, value_name = "BYTES", default_value = "1048576", value_parser = at_least(1, "the newest event of a topic is always held"))]
     history_bytes: usize,
 
@@ -85,11 +85,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value = "3600", value_parser = timeout)]
     history_age: Duration,
 
-    /// Hold so many bytes of all topics together
+    /// Hold events of all topics that take up to this many bytes of memory together
     #[arg(long, value_name = "BYTES", default_value = "268435456", value_parser = at_least(1, "with 0 no event could be held"))]
     max_bytes: usize,
 
-    /// Answer 429 to what would need more topics
+    /// Answer 429 to a publication that needs one more topic with events; subscribers need no place
     #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = at_least(1, "with 0 there could be no topic"))]
     max_topics: usize,
 

@@ -13,9 +13,9 @@ use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll};
-use std::{iter, thread};
+use std::{iter, mem, thread};
 
 use slab::Slab;
 use smol::channel::{self, Receiver, Sender, WeakSender};
@@ -30,8 +30,16 @@ use crate::{End, Frame};
 /// The couriers of a server.
 #[derive(Debug)]
 pub(crate) struct Couriers {
-    errands: Vec<Sender<Errand>>,
+    all: Vec<Courier>,
     next: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Courier {
+    errands: Sender<Errand>,
+    /// The courier's identity, by which its rounds are found. Unlike a sender it can be looked at
+    /// under a lock: a sender that is dropped as the last one wakes the receiver.
+    identity: Arc<()>,
 }
 
 /// Something was published to a topic.
@@ -45,6 +53,8 @@ pub(crate) struct Errand {
 #[derive(Debug)]
 pub(crate) struct Round {
     courier: WeakSender<Errand>,
+    /// Of the courier.
+    identity: Weak<()>,
     /// The courier has been called, and has not looked into the log since.
     called: AtomicBool,
     resting: Mutex<Resting>,
@@ -65,27 +75,34 @@ impl Couriers {
     pub(crate) fn new() -> (Self, Vec<Desk>) {
         let count = thread::available_parallelism().map_or(1, usize::from);
         let channels = iter::repeat_with(channel::unbounded).take(count);
-        let (errands, desks) = channels.map(|(errands, desk)| (errands, Desk(desk))).unzip();
-        (Self { errands, next: AtomicUsize::new(0) }, desks)
+        let courier = |(errands, desk)| (Courier { errands, identity: Arc::default() }, Desk(desk));
+        let (all, desks) = channels.map(courier).unzip();
+        (Self { all, next: AtomicUsize::new(0) }, desks)
     }
 
-    /// The streams that rest with the courier whose turn it is.
+    /// Returns the streams of a topic that rest with the next courier in turn.
     fn round(&self, topic: &Topic) -> Arc<Round> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.errands.len();
-        let courier = &self.errands[turn];
-        let is_its = |round: &&Arc<Round>| {
-            round.courier.upgrade().is_some_and(|other| other.same_channel(courier))
-        };
-        let mut rounds = topic.rounds();
-        if let Some(round) = rounds.iter().find(is_its) {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.all.len();
+        let Courier { errands, identity } = &self.all[turn];
+        let mut followers = topic.followers();
+        let is_its = |round: &&Arc<Round>| round.identity.as_ptr() == Arc::as_ptr(identity);
+        if let Some(round) = followers.rounds.iter().find(is_its) {
             return Arc::clone(round);
         }
-        // Those of servers that are gone.
-        rounds.retain(|round| round.courier.upgrade().is_some());
-        let (called, resting) = (AtomicBool::new(false), Mutex::default());
-        let courier = courier.downgrade();
-        let round = Arc::new(Round { courier, called, resting });
-        rounds.push(Arc::clone(&round));
+        let round = Arc::new(Round {
+            courier: errands.downgrade(),
+            identity: Arc::downgrade(identity),
+            called: AtomicBool::new(false),
+            resting: Mutex::default(),
+        });
+        // Without the rounds of servers that are gone.
+        let is_there = |round: &&Arc<Round>| round.identity.strong_count() > 0;
+        let others = followers.rounds.iter().filter(is_there);
+        let rounds = others.chain([&round]).map(Arc::clone).collect();
+        let replaced = mem::replace(&mut followers.rounds, rounds);
+        // A round that is dropped may drop streams, and with them what their handlers left.
+        drop(followers);
+        drop(replaced);
         round
     }
 }
@@ -127,7 +144,7 @@ pub(crate) async fn work(desk: Desk) {
 
 impl Round {
     fn resting(&self) -> MutexGuard<'_, Resting> {
-        self.resting.lock().expect("nobody panics while holding this lock")
+        self.resting.lock().expect("no panic while this lock is held")
     }
 
     /// Has the courier look for something to carry.
@@ -146,7 +163,7 @@ impl Round {
         NonNull::from(self).addr()
     }
 
-    /// What is to be carried now.
+    /// Takes the next events to carry from the log.
     fn next_batch(&self, topic: &Topic) -> Option<Batch> {
         let mut resting = self.resting();
         if resting.streams.is_empty() {
@@ -154,11 +171,15 @@ impl Round {
         }
         let log = topic.log();
         let Ok(entries) = log.after(resting.position) else {
-            // Each of them has a place of its own in the log, or has lost it. Those who come back
-            // come back to the end.
+            // Each stream has a position of its own in the log, or has lost it. A stream that rests
+            // again has read to the end.
             resting.position = log.last_position();
             drop(log);
-            for (_, stream) in &resting.streams {
+            let streams: Vec<_> =
+                resting.streams.iter().map(|(_, stream)| Arc::clone(stream)).collect();
+            // A waker may drop its task, and with it a stream at rest here.
+            drop(resting);
+            for stream in streams {
                 stream.hand_back();
             }
             return None;
@@ -182,7 +203,13 @@ impl Round {
         Some(batch)
     }
 
-    /// Some of the streams, from a place on which is moved behind them.
+    /// Returns some of the streams, from a place on, and moves the place behind them.
+    ///
+    /// Between two calls streams leave and come, so one may come to rest at a place that was passed
+    /// already, and does not get the batch. No event is lost by that: `resting.position` is the end
+    /// of the batch by then, and a stream that has not read up to there itself is refused in
+    /// [`Rest::begin`], since its log has more. One that gets a batch twice, at two places, takes from
+    /// it what follows its own position.
     fn some_of(&self, first: &mut usize) -> Option<Vec<Arc<Wire>>> {
         let resting = self.resting();
         let (start, end) = (*first, resting.streams.capacity());
@@ -306,7 +333,7 @@ mod tests {
     #[test]
     fn errands_that_nobody_does_any_more_hold_nothing() {
         let (couriers, desks) = Couriers::new();
-        let topics = Topics::new(TopicsConfig::default());
+        let topics = Topics::new(TopicsConfig::default()).unwrap();
         let subscription = topics.subscribe(&["news"], Start::Latest).unwrap();
         let (topic, _) = subscription.only_topic().unwrap();
         let (topic, left) = (Arc::clone(topic), Arc::downgrade(topic));

@@ -34,6 +34,12 @@ struct Inner {
     id: Option<Box<[u8]>>,
 }
 
+/// Returns the bytes of memory that an allocation takes, as common allocators round it.
+pub(crate) const fn allocated(len: usize) -> usize {
+    let rounded = (len + 8).next_multiple_of(16);
+    if rounded < 32 { 32 } else { rounded }
+}
+
 impl From<Event<'_>> for Frame {
     fn from(event: Event<'_>) -> Self {
         let id = event.id().map(|id| id.as_ref().into());
@@ -89,6 +95,12 @@ impl Frame {
     /// The id that the event sets, if it does.
     pub fn id(&self) -> Option<&[u8]> {
         self.0.id.as_deref()
+    }
+
+    /// Returns the bytes of memory that the frame takes.
+    pub(crate) fn memory(&self) -> usize {
+        let id = self.0.id.as_ref().map_or(0, |id| allocated(id.len()));
+        allocated(self.0.bytes.len()) + allocated(size_of::<Inner>() + 16) + id
     }
 
     pub(crate) fn is_event(&self) -> bool {

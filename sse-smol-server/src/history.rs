@@ -3,19 +3,26 @@
 //! Positions are numbers that only grow, over all topics of a server; a log holds some of them. To
 //! have read up to a position is to have seen every event up to and with it.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::Frame;
+use crate::frame::allocated;
+use crate::moment::Moment;
 
-/// How much a log holds.
+/// The bounds of a topic's log. The newest event is held whatever they are, so 0 events or bytes
+/// mean that one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct History {
-    /// Events. Default: 1000.
+    /// The maximum number of events. Default: 1000.
     pub events: usize,
-    /// Bytes, with what an event costs beside its text. Default: 1 MiB.
+    /// The maximum number of bytes of memory that the topic's events take, including their ids,
+    /// keys and indexes. Default: 1 MiB.
     pub bytes: usize,
-    /// Age. Default: an hour.
+    /// The maximum age of an event, more than 0. Default: an hour.
     pub age: Duration,
 }
 
@@ -25,29 +32,35 @@ impl Default for History {
     }
 }
 
-/// So many events, or about so many bytes, are read at once.
+/// The maximum number of events, and about the maximum number of bytes, in one batch.
 pub(crate) const BATCH_EVENTS: usize = 512;
 pub(crate) const BATCH_BYTES: usize = 64 << 10;
 
-/// An event in the log.
+/// An event in the log. Its frame has an id.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) position: u64,
     pub(crate) frame: Frame,
-    pub(crate) at: Instant,
-    /// An id that the publisher chose, which has to be looked up.
-    pub(crate) own_id: Option<Box<str>>,
-    /// What tells that an event is published again.
-    pub(crate) key: Option<Box<str>>,
+    pub(crate) at: Moment,
+    /// The key by which a repeated publication is recognized.
+    pub(crate) key: Option<Arc<str>>,
 }
 
 impl Entry {
-    /// What an entry costs beside its text: itself, the frame's parts, rows of the indexes.
-    const OVERHEAD: usize = 256;
+    /// Returns the event's id.
+    pub(crate) fn id(&self) -> String {
+        String::from_utf8_lossy(self.frame.id().unwrap_or_default()).into_owned()
+    }
 
-    pub(crate) fn cost(&self) -> usize {
-        let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| 2 * text.len());
-        self.frame.encoded().len() + text(&self.own_id) + text(&self.key) + Self::OVERHEAD
+    /// Returns the bytes of memory that the entry takes. What grows by doubling counts as if it had
+    /// just grown: the log's buffer, and the tables of the index, which are 7/16 full then.
+    fn cost(&self, has_own_id: bool) -> usize {
+        const fn row<K>() -> usize {
+            (size_of::<(K, u64)>() + 1) * 16 / 7
+        }
+        let own_id = if has_own_id { row::<ById>() } else { 0 };
+        let key = self.key.as_ref().map_or(0, |key| row::<Arc<str>>() + allocated(key.len() + 16));
+        2 * size_of::<Self>() + self.frame.memory() + own_id + key
     }
 }
 
@@ -58,34 +71,80 @@ pub(crate) struct Evicted;
 /// A bounded log of events.
 #[derive(Debug)]
 pub(crate) struct Log {
-    history: History,
     entries: VecDeque<Entry>,
+    /// The memory that the entries take.
     bytes: usize,
-    /// The last position that was dropped. Everything after it that ever was is there.
+    /// The memory that the topic takes besides.
+    fixed: usize,
+    /// The last position that was dropped. Each event after it is in the log.
     evicted: u64,
-    own_ids: HashMap<Box<str>, u64>,
-    keys: HashMap<Box<str>, u64>,
+    /// Absent while no event needs it.
+    index: Option<Box<Index>>,
 }
 
-impl Log {
-    /// An empty log, which knows nothing of what was at or before a position.
-    pub(crate) fn new(history: History, evicted: u64) -> Self {
-        Self {
-            history,
-            entries: VecDeque::new(),
-            bytes: 0,
-            evicted,
-            own_ids: HashMap::new(),
-            keys: HashMap::new(),
+/// The positions of events that can be looked up.
+#[derive(Debug, Default)]
+struct Index {
+    /// By ids that publishers chose.
+    own_ids: HashMap<ById, u64>,
+    keys: HashMap<Arc<str>, u64>,
+}
+
+impl Index {
+    /// The memory of an index with its smallest tables.
+    const FIXED: usize = 256;
+
+    /// Gives back the room of events that are gone.
+    fn shrink(&mut self) {
+        let (ids, keys) = (self.own_ids.len(), self.keys.len());
+        if self.own_ids.capacity() > 4 * ids.max(4) {
+            self.own_ids.shrink_to(2 * ids);
         }
+        if self.keys.capacity() > 4 * keys.max(4) {
+            self.keys.shrink_to(2 * keys);
+        }
+    }
+}
+
+/// A frame, found by its id: the index shares the frame instead of copying the id.
+#[derive(Debug)]
+struct ById(Frame);
+
+impl Borrow<[u8]> for ById {
+    fn borrow(&self) -> &[u8] {
+        self.0.id().unwrap_or_default()
+    }
+}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Borrow::<[u8]>::borrow(self).hash(state);
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id() == other.0.id()
+    }
+}
+
+impl Eq for ById {}
+
+impl Log {
+    /// Creates an empty log. Events at or before a position are missing from it; the topic takes
+    /// `fixed` bytes besides its events.
+    pub(crate) fn new(evicted: u64, fixed: usize) -> Self {
+        Self { entries: VecDeque::new(), bytes: 0, fixed, evicted, index: None }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 
+    /// Returns the bytes of memory that the log takes; 0 without events.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        let index = if self.index.is_some() { Index::FIXED } else { 0 };
+        if self.entries.is_empty() { 0 } else { self.fixed + self.bytes + index }
     }
 
     pub(crate) fn evicted(&self) -> u64 {
@@ -100,51 +159,53 @@ impl Log {
         self.entries.back()
     }
 
-    /// The position of the last event that it has, or had.
+    /// Returns the position of the last event that the log has, or had.
     pub(crate) fn last_position(&self) -> u64 {
         self.last().map_or(self.evicted, |last| last.position)
     }
 
-    /// Where an event with this id, chosen by its publisher, stands.
+    /// Returns the position of the event with this id, which its publisher chose.
     pub(crate) fn position_of(&self, own_id: &str) -> Option<u64> {
-        self.own_ids.get(own_id).copied()
+        self.index.as_ref()?.own_ids.get(own_id.as_bytes()).copied()
     }
 
-    /// The event that was published with this key.
+    /// Returns the event that was published with this key.
     pub(crate) fn published(&self, key: &str) -> Option<&Entry> {
-        let position = *self.keys.get(key)?;
+        let position = *self.index.as_ref()?.keys.get(key)?;
         let index = self.entries.partition_point(|entry| entry.position < position);
         self.entries.get(index)
     }
 
-    /// Appends an event whose position is above all others, and drops what is too much. The newest
-    /// event stays, however large it is.
-    pub(crate) fn append(&mut self, entry: Entry) {
+    /// Appends an event whose position is above all others, and drops the oldest events beyond the
+    /// bounds. The newest event stays, however large it is.
+    pub(crate) fn append(&mut self, entry: Entry, has_own_id: bool, history: &History) {
         debug_assert!(self.entries.back().is_none_or(|last| last.position < entry.position));
-        let now = entry.at;
-        if let Some(id) = &entry.own_id {
-            self.own_ids.insert(id.clone(), entry.position);
+        self.bytes += entry.cost(has_own_id);
+        if has_own_id || entry.key.is_some() {
+            let index = self.index.get_or_insert_default();
+            if has_own_id {
+                index.own_ids.insert(ById(entry.frame.clone()), entry.position);
+            }
+            if let Some(key) = &entry.key {
+                index.keys.insert(Arc::clone(key), entry.position);
+            }
         }
-        if let Some(key) = &entry.key {
-            self.keys.insert(key.clone(), entry.position);
-        }
-        self.bytes += entry.cost();
         self.entries.push_back(entry);
         while self.entries.len() > 1
-            && (self.entries.len() > self.history.events || self.bytes > self.history.bytes)
+            && (self.entries.len() > history.events || self.bytes() > history.bytes)
         {
             self.evict();
         }
-        self.expire(now);
     }
 
-    /// Drops what is too old.
-    pub(crate) fn expire(&mut self, now: Instant) {
-        let age = self.history.age;
-        let too_old = |entry: &Entry| now.saturating_duration_since(entry.at) > age;
-        while self.entries.front().is_some_and(too_old) {
+    /// Drops at most `limit` events that are too old, and returns their number.
+    pub(crate) fn expire(&mut self, age: Duration, now: Moment, limit: usize) -> usize {
+        let mut count = 0;
+        while count < limit && self.first().is_some_and(|entry| entry.at + age < now) {
             self.evict();
+            count += 1;
         }
+        count
     }
 
     /// Drops the oldest event.
@@ -152,17 +213,30 @@ impl Log {
         let Some(entry) = self.entries.pop_front() else {
             return;
         };
-        self.bytes -= entry.cost();
         self.evicted = entry.position;
-        if let Some(id) = &entry.own_id {
-            self.own_ids.remove(id);
+        let mut has_own_id = false;
+        if let Some(index) = &mut self.index {
+            // An assigned id is never in there.
+            let id = entry.frame.id().unwrap_or_default();
+            has_own_id = index.own_ids.remove(id).is_some();
+            if let Some(key) = &entry.key {
+                index.keys.remove(key);
+            }
+            index.shrink();
+            if index.own_ids.is_empty() && index.keys.is_empty() {
+                self.index = None;
+            }
         }
-        if let Some(key) = &entry.key {
-            self.keys.remove(key);
+        self.bytes -= entry.cost(has_own_id);
+        // Room for a few more entries is kept, and twice the entries' otherwise.
+        if self.entries.is_empty() {
+            self.entries = VecDeque::new();
+        } else if self.entries.capacity() > 4 * self.entries.len().max(4) {
+            self.entries.shrink_to(2 * self.entries.len());
         }
     }
 
-    /// What comes after a position, oldest first.
+    /// Returns the events after a position, oldest first.
     pub(crate) fn after(&self, position: u64) -> Result<impl Iterator<Item = &Entry>, Evicted> {
         if position < self.evicted {
             return Err(Evicted);

@@ -72,6 +72,7 @@ mod server;
 mod socket;
 mod stream;
 mod subscription;
+mod topic_error;
 mod topics;
 mod wire;
 
@@ -91,4 +92,7 @@ pub use head::{Response, text};
 pub use server::{Config, Server};
 pub use stream::{CancelToken, Closed, EventStream, Request, not_allowed};
 pub use subscription::{Lagged, Subscription};
-pub use topics::{Publication, Published, Start, TopicError, TopicInfo, Topics, TopicsConfig};
+pub use topic_error::TopicError;
+pub use topics::{
+    Publication, Published, Start, TopicInfo, TopicPage, TopicTotals, Topics, TopicsConfig,
+};

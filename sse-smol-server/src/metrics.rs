@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::queue::Sent;
-use crate::{End, TopicInfo, Topics};
+use crate::{End, Topics};
 
 /// What a server counts.
 #[derive(Debug, Default)]
@@ -50,7 +50,7 @@ impl Metrics {
         registry.register("events_sent", "Events that were sent", self.events_sent.clone());
         registry.register("event_bytes_sent", "Bytes of those events", self.bytes_sent.clone());
         if let Some(topics) = self.topics.get() {
-            let (counts, list) = (topics.counts(), topics.list());
+            let (counts, totals) = (topics.counts(), topics.totals());
             registry.register("events_published", "Events published", counts.published.clone());
             registry.register("gaps", "Gaps that subscribers were told of", counts.gaps.clone());
             let gauge = |count: usize| {
@@ -58,11 +58,14 @@ impl Metrics {
                 gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
                 gauge
             };
-            let sum = |what: fn(&TopicInfo) -> usize| gauge(list.iter().map(what).sum());
-            registry.register("topics", "Topics", gauge(list.len()));
-            registry.register("subscriptions", "Subscriptions", sum(|topic| topic.subscribers));
-            registry.register("events_held", "Events in all logs", sum(|topic| topic.events));
-            registry.register("bytes_held", "Bytes in all logs", sum(|topic| topic.bytes));
+            registry.register(
+                "topics",
+                "Topics that hold events or have subscribers",
+                gauge(totals.topics),
+            );
+            registry.register("subscriptions", "Subscriptions", gauge(totals.subscriptions));
+            registry.register("events_held", "Events in all logs", gauge(totals.events));
+            registry.register("bytes_held", "Bytes in all logs", gauge(totals.bytes));
         }
         registry
     }

@@ -1,54 +1,98 @@
-//! The registry of topics: logs by name, the order of their events, and the bounds over all of them.
+//! The registry of topics: logs by name, which of them holds the oldest event, and the bounds over
+//! all of them.
+//!
+//! # Locks
+//!
+//! - The registry comes before any log: positions are given out and events appended under both.
+//! - A round's streams (`courier.rs`) come before the topic's log and before a connection's state
+//!   (`wire.rs`).
+//! - No other two locks of the crate are held at once, and none across a wait.
+//!
+//! No waker is woken or dropped, no hook called, and no other value of the library's user dropped
+//! while a lock is held. Each may run code that takes any of the locks: a waker, for instance, may
+//! drop its task at once, and with it a stream at rest or a subscription.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+use std::mem;
+use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
-
-use event_listener::Event as Wake;
+use std::task::Waker;
+use std::time::Duration;
 
 use crate::courier::Round;
-use crate::history::{History, Log};
+use crate::frame::allocated;
+use crate::history::Log;
+use crate::moment::Moment;
+
+/// The maximum number of expired events that are dropped in one go: each publication, subscription
+/// and listing drops some, so none of them waits for a long backlog.
+const EXPIRED_AT_ONCE: usize = 1000;
 
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
-    pub(crate) topics: BTreeMap<String, Arc<Topic>>,
+    /// The topics that hold events or have subscribers.
+    topics: BTreeMap<Arc<str>, Arc<Topic>>,
+    /// The topics that hold events, by the position of the oldest one, and the time of that one.
+    /// Positions are in the order of time, so expiry and eviction start with the first topic here.
+    oldest: BTreeMap<u64, (Moment, Arc<Topic>)>,
     pub(crate) last_position: u64,
-    /// In all logs.
+    /// The bytes in all logs.
     bytes: usize,
+    /// The events in all logs.
     events: usize,
-    /// Every event in any log, oldest first, and some that are gone by now.
-    order: VecDeque<(u64, Arc<Topic>)>,
-    /// The last position that was dropped from a topic that is gone.
-    pub(crate) forgotten: u64,
+    /// The last position that was dropped from a topic that was removed. A new topic may be that
+    /// one, so its log starts here.
+    forgotten: u64,
 }
 
 #[derive(Debug)]
 pub(crate) struct Topic {
+    pub(crate) name: Arc<str>,
     log: Mutex<Log>,
-    pub(crate) wake: Wake,
-    /// The streams that follow this topic alone, and have sent all there is.
-    rounds: Mutex<Vec<Arc<Round>>>,
-    pub(crate) subscribers: AtomicUsize,
+    followers: Mutex<Followers>,
+    /// The number of subscriptions. It grows under the registry's lock alone, so a topic that is
+    /// found unused under that lock is unused.
+    subscribers: AtomicUsize,
+}
+
+/// The parties to notify of new events.
+#[derive(Debug, Default)]
+pub(crate) struct Followers {
+    /// The streams that follow this topic alone and have sent all events. Copied on write, so a
+    /// publisher can call them without the lock and without a copy.
+    pub(crate) rounds: Arc<[Arc<Round>]>,
+    /// The wakers of subscriptions that wait for events, by the number of the wait.
+    pub(crate) waiting: BTreeMap<u64, Waker>,
 }
 
 impl Topic {
-    /// Creates an empty topic, whose log starts after a position.
-    pub(crate) fn new(history: History, forgotten: u64) -> Arc<Self> {
+    /// The memory of two map rows in the registry, and of the entries that even the smallest log
+    /// has room for.
+    const ROWS: usize = 144;
+
+    /// Creates an empty topic whose log starts after a position.
+    fn new(name: &str, after: u64) -> Arc<Self> {
+        let fixed = allocated(size_of::<Self>() + 16) + allocated(name.len() + 16) + Self::ROWS;
         Arc::new(Self {
-            log: Mutex::new(Log::new(history, forgotten)),
-            wake: Wake::new(),
-            rounds: Mutex::default(),
+            name: name.into(),
+            log: Mutex::new(Log::new(after, fixed)),
+            followers: Mutex::default(),
             subscribers: AtomicUsize::new(0),
         })
     }
 
     pub(crate) fn log(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().expect("nobody panics while holding this lock")
+        self.log.lock().expect("no panic while this lock is held")
     }
 
-    pub(crate) fn rounds(&self) -> MutexGuard<'_, Vec<Arc<Round>>> {
-        self.rounds.lock().expect("nobody panics while holding this lock")
+    pub(crate) fn followers(&self) -> MutexGuard<'_, Followers> {
+        self.followers.lock().expect("no panic while this lock is held")
+    }
+
+    /// Returns the number of subscriptions.
+    pub(crate) fn subscribers(&self) -> usize {
+        self.subscribers.load(Ordering::Relaxed)
     }
 
     /// Whether the log has, or had, something after a position.
@@ -56,67 +100,134 @@ impl Topic {
         self.log().last_position() > position
     }
 
-    /// Tells everyone that something was published.
-    pub(crate) fn tell(self: &Arc<Self>) {
-        self.wake.notify(usize::MAX);
-        self.rounds().iter().for_each(|round| round.call(self));
+    /// Wakes the subscribers after an event was published.
+    pub(crate) fn notify(self: &Arc<Self>) {
+        let mut followers = self.followers();
+        let rounds = Arc::clone(&followers.rounds);
+        let waiting = mem::take(&mut followers.waiting);
+        drop(followers);
+        waiting.into_values().for_each(Waker::wake);
+        rounds.iter().for_each(|round| round.call(self));
     }
 }
 
 impl Registry {
-    /// Changes a log, and keeps account of it.
+    pub(crate) fn get(&self, name: &str) -> Option<&Arc<Topic>> {
+        self.topics.get(name)
+    }
+
+    /// Creates a topic whose name is not in use.
+    pub(crate) fn create(&mut self, name: &str) -> Arc<Topic> {
+        let topic = Topic::new(name, self.forgotten);
+        self.topics.insert(Arc::clone(&topic.name), Arc::clone(&topic));
+        topic
+    }
+
+    /// Returns the topic with this name, which exists for as long as it is subscribed to.
+    pub(crate) fn subscribe(&mut self, name: &str) -> Arc<Topic> {
+        let topic = match self.topics.get(name) {
+            Some(topic) => Arc::clone(topic),
+            None => self.create(name),
+        };
+        topic.subscribers.fetch_add(1, Ordering::Relaxed);
+        topic
+    }
+
+    /// Returns the topics after a name, in the order of names.
+    pub(crate) fn page(&self, after: Option<&str>, limit: usize) -> Vec<Arc<Topic>> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = self.topics.range::<str, _>((start, Bound::Unbounded));
+        range.take(limit).map(|(_, topic)| Arc::clone(topic)).collect()
+    }
+
+    /// Returns the number of topics that hold events or have subscribers.
+    pub(crate) fn len(&self) -> usize {
+        self.topics.len()
+    }
+
+    /// Returns the number of topics that hold events.
+    pub(crate) fn holding(&self) -> usize {
+        self.oldest.len()
+    }
+
+    pub(crate) fn events(&self) -> usize {
+        self.events
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Changes a log and updates the totals, the order, and whether the topic exists.
     pub(crate) fn change<R>(
         &mut self,
-        topic: &Topic,
+        topic: &Arc<Topic>,
         change: impl FnOnce(&mut Log, &mut u64) -> R,
     ) -> R {
         let mut log = topic.log();
-        let (bytes, events) = (log.bytes(), log.len());
+        let first = |log: &Log| log.first().map(|entry| (entry.position, entry.at));
+        let (bytes, events, old) = (log.bytes(), log.len(), first(&log));
         let result = change(&mut log, &mut self.last_position);
         self.bytes = self.bytes - bytes + log.bytes();
         self.events = self.events - events + log.len();
+        let new = first(&log);
+        drop(log);
+        if old != new {
+            let known = old.and_then(|(position, _)| self.oldest.remove(&position));
+            match new {
+                Some((position, at)) => {
+                    let topic = known.map_or_else(|| Arc::clone(topic), |(_, topic)| topic);
+                    self.oldest.insert(position, (at, topic));
+                }
+                None => self.remove_unused(topic),
+            }
+        }
         result
     }
 
-    /// An event was appended: drops the oldest ones of all while there are too many bytes.
-    pub(crate) fn appended(&mut self, topic: &Arc<Topic>, max_bytes: usize) {
-        self.order.push_back((self.last_position, Arc::clone(topic)));
-        // The newest event stays, as in a log.
-        while self.bytes > max_bytes && self.order.len() > 1 {
-            let Some((position, topic)) = self.order.pop_front() else {
+    /// Removes a topic that holds no event and has no subscriber.
+    fn remove_unused(&mut self, topic: &Arc<Topic>) {
+        let log = topic.log();
+        // Another topic may have got the name since.
+        let is_known = self.topics.get(&topic.name).is_some_and(|known| Arc::ptr_eq(known, topic));
+        if is_known && log.len() == 0 && topic.subscribers() == 0 {
+            self.forgotten = log.evicted().max(self.forgotten);
+            self.topics.remove(&topic.name);
+        }
+    }
+
+    /// Drops the oldest events of all topics while they take more than `max_bytes`. The newest
+    /// event stays, as in a log.
+    pub(crate) fn evict(&mut self, max_bytes: usize) {
+        while self.bytes > max_bytes && self.events > 1 {
+            let Some((_, topic)) = self.oldest.values().next() else {
                 return;
             };
-            self.change(&topic, |log, _| {
-                if log.evicted() < position {
-                    log.evict();
-                }
-            });
-        }
-        // Topics drop events of their own, whose places here are taken back now and then.
-        if self.order.len() > 2 * self.events + 1000 {
-            self.order.retain(|(position, topic)| topic.log().evicted() < *position);
+            let topic = Arc::clone(topic);
+            self.change(&topic, |log, _| log.evict());
         }
     }
 
-    /// Drops what is too old, in all logs.
-    pub(crate) fn expire(&mut self, now: Instant) {
-        let topics: Vec<Arc<Topic>> = self.topics.values().map(Arc::clone).collect();
-        for topic in topics {
-            self.change(&topic, |log, _| log.expire(now));
+    /// Drops events that are too old, of the topics with the oldest ones first and at most
+    /// [`EXPIRED_AT_ONCE`] in all.
+    pub(crate) fn expire(&mut self, age: Duration, now: Moment) {
+        let mut left = EXPIRED_AT_ONCE;
+        while left > 0 {
+            let topic = match self.oldest.values().next() {
+                Some((at, topic)) if *at + age < now => Arc::clone(topic),
+                _ => return,
+            };
+            left -= self.change(&topic, |log, _| log.expire(age, now, left));
         }
     }
+}
 
-    /// Forgets topics that hold nothing and that nobody listens to. What they once held is
-    /// remembered as far as it matters: a cursor from then has a gap.
-    pub(crate) fn forget_unused(&mut self) {
-        let forgotten = &mut self.forgotten;
-        self.topics.retain(|_, topic| {
-            let log = topic.log();
-            let used = log.len() > 0 || topic.subscribers.load(Ordering::Relaxed) > 0;
-            if !used {
-                *forgotten = log.evicted().max(*forgotten);
-            }
-            used
-        });
+/// Ends a subscription to a topic.
+pub(crate) fn unsubscribe<'r>(
+    topic: &Arc<Topic>,
+    registry: impl FnOnce() -> MutexGuard<'r, Registry>,
+) {
+    if topic.subscribers.fetch_sub(1, Ordering::Relaxed) == 1 {
+        registry().remove_unused(topic);
     }
 }

@@ -1,18 +1,17 @@
 //! A subscriber: a cursor into the logs of topics.
 
-use std::future::{self, Future as _};
+use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::slice;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::task::Poll;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
-use event_listener::EventListener;
 use sse_proto::{Event, EventId, EventType};
 
 use crate::history::{BATCH_BYTES, BATCH_EVENTS, Entry};
-use crate::registry::Topic;
+use crate::registry::{Topic, unsubscribe};
 use crate::{Frame, Topics};
 
 /// A cursor into the logs of one or more topics.
@@ -62,6 +61,7 @@ impl Subscription {
                 Cursors::Several(cursors)
             }
         };
+        all.counts().subscriptions.fetch_add(topics.len(), Ordering::Relaxed);
         Self(Box::new(Inner { topics, position, all, first: None }))
     }
 
@@ -84,23 +84,9 @@ impl Subscription {
     }
 
     /// Waits until there may be something to read.
-    pub(crate) async fn news(&mut self) {
-        let listen = |cursor: &Cursor| cursor.topic.wake.listen();
-        let mut listeners: Vec<EventListener> = self.0.topics.iter().map(listen).collect();
-        // Nothing is to be published unseen between looking and waiting.
-        if self
-            .0
-            .topics
-            .iter()
-            .any(|cursor| cursor.topic.has_more(self.0.position.max(cursor.told)))
-        {
-            return;
-        }
-        future::poll_fn(|cx| {
-            let mut woken = listeners.iter_mut().map(|one| Pin::new(one).poll(cx));
-            if woken.any(|poll| poll.is_ready()) { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+    pub(crate) fn news(&self) -> impl Future<Output = ()> + Send {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
+        News { subscription: &self.0, number: NUMBERS.fetch_add(1, Ordering::Relaxed) }
     }
 
     /// The one topic whose log is read, if it is one, and everything up to where was read.
@@ -218,7 +204,7 @@ impl Subscription {
         let (mut earliest, mut latest) = (None, None);
         for cursor in self.0.topics.iter() {
             let log = cursor.topic.log();
-            let id = |entry: &Entry| (entry.position, self.0.all.id_of(entry));
+            let id = |entry: &Entry| (entry.position, entry.id());
             earliest = earliest.into_iter().chain(log.first().map(id)).min();
             latest = latest.into_iter().chain(log.last().map(id)).max();
         }
@@ -238,6 +224,40 @@ impl Subscription {
         }
         self.0.first = Some(event.into());
         self.0.all.counts().gaps.inc();
+    }
+}
+
+/// A wait for events of any of the topics.
+#[derive(Debug)]
+struct News<'s> {
+    subscription: &'s Inner,
+    /// The number under which the topics know the waker.
+    number: u64,
+}
+
+impl Future for News<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let Inner { topics, position, .. } = self.subscription;
+        for cursor in topics.iter() {
+            let waker = cx.waker().clone();
+            let replaced = cursor.topic.followers().waiting.insert(self.number, waker);
+            // The lock is released by now: to drop a waker may be to drop a task.
+            drop(replaced);
+        }
+        // After the wakers are in place, so no event is published unseen in between.
+        let has_more = |cursor: &Cursor| cursor.topic.has_more((*position).max(cursor.told));
+        if topics.iter().any(has_more) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Drop for News<'_> {
+    fn drop(&mut self) {
+        for cursor in self.subscription.topics.iter() {
+            let waker = cursor.topic.followers().waiting.remove(&self.number);
+            drop(waker);
+        }
     }
 }
 
@@ -264,7 +284,8 @@ impl DerefMut for Cursors {
 impl Drop for Subscription {
     fn drop(&mut self) {
         for cursor in self.0.topics.iter() {
-            cursor.topic.subscribers.fetch_sub(1, Ordering::Relaxed);
+            unsubscribe(&cursor.topic, || self.0.all.registry());
         }
+        self.0.all.counts().subscriptions.fetch_sub(self.0.topics.len(), Ordering::Relaxed);
     }
 }

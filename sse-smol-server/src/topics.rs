@@ -4,31 +4,37 @@
 //! order of positions is the order of logs, also over several topics, and a cursor is one number
 //! whatever it is subscribed to.
 
-use std::fmt;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::metrics::counter::Counter;
-use sse_proto::{Event, EventId, EventType, InvalidValue};
+use sse_proto::{Event, EventId, EventType, Limits};
 
 use crate::history::{Entry, History};
+use crate::moment::Moment;
 use crate::registry::{Registry, Topic};
-use crate::{Frame, Subscription};
+use crate::topic_error::{MAX_ID, MAX_TYPE};
+use crate::{Frame, Subscription, TopicError};
 
-/// How topics are kept.
+/// The maximum number of topics on a page of the list.
+const MAX_PAGE: usize = 1000;
+
+/// The configuration of topics.
 #[derive(Clone, Debug)]
 pub struct TopicsConfig {
-    /// What each topic holds.
+    /// The bounds of each topic.
     pub history: History,
-    /// So many topics there may be. Default: 1000.
+    /// The maximum number of topics that hold events, at least 1. Topics without events, which exist
+    /// while they have subscribers, do not count. Default: 1000.
     pub max_topics: usize,
-    /// So many bytes all topics together hold; beyond, the oldest events of all are dropped.
-    /// Default: 256 MiB.
+    /// The maximum number of bytes of memory that all topics take; beyond, the oldest events of all
+    /// are dropped. The newest event is held in any case. Default: 256 MiB.
     pub max_bytes: usize,
-    /// The type of the event that tells a subscriber of a gap. Default: `gap`.
+    /// The type of the event that reports a gap to a subscriber: 1 to 4096 bytes without line ends.
+    /// Default: `gap`.
     pub gap_type: String,
-    /// Whether a subscriber that falls behind the log while connected is told so by a gap event and
+    /// Whether a subscriber that falls behind the log while it is connected gets a gap event and
     /// goes on. By default its stream ends, so that it resumes.
     pub gap_on_lag: bool,
 }
@@ -45,27 +51,30 @@ impl Default for TopicsConfig {
     }
 }
 
-/// What is published.
+/// An event to publish.
+///
+/// Each event fits the default [`Limits`] of a decoder, whichever event of the topic came before.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Publication<'a> {
-    /// The event type, if any.
+    /// The event type, if any: at most 4096 bytes without line ends.
     pub event_type: Option<&'a str>,
-    /// The data.
+    /// The data: at most 16 MiB, the default of [`Limits::data`].
     pub data: &'a str,
-    /// An id of the publisher's own; without one the server assigns an id.
+    /// The id, if the publisher chooses it: 1 to 256 bytes. Otherwise the server assigns one.
     pub id: Option<&'a str>,
-    /// The reconnection time in milliseconds, if it is to be set.
+    /// The reconnection time in milliseconds, if the event sets it.
     pub retry: Option<u64>,
-    /// A second publication with the same key, while the first is in the log, is none.
+    /// The idempotency key. A second publication with the same key and content is not published
+    /// while the first event is in the log.
     pub key: Option<&'a str>,
 }
 
-/// What became of a publication.
+/// The result of a publication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
     /// The event's id.
     pub id: String,
-    /// The event had been published before, with the same key.
+    /// Whether the event was published before, with the same key.
     pub duplicate: bool,
 }
 
@@ -80,45 +89,6 @@ pub enum Start<'a> {
     After(&'a str),
 }
 
-/// Why topics cannot be used as asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TopicError {
-    /// The name has a character that names do not have, or none, or too many.
-    Name(String),
-    /// The event type would break the stream.
-    Type(InvalidValue),
-    /// The id would break the stream.
-    Id(InvalidValue),
-    /// The id could not come back in a `Last-Event-ID` header, or has a meaning of its own.
-    ReservedId(String),
-    /// An event with this id is in the log already.
-    IdInUse(String),
-    /// There are as many topics as there may be.
-    TooManyTopics(usize),
-}
-
-impl fmt::Display for TopicError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Name(name) => write!(
-                f,
-                "topic {name:?}: names are 1 to 128 of the characters A-Z a-z 0-9 . _ ~ -"
-            ),
-            Self::Type(error) | Self::Id(error) => error.fmt(f),
-            Self::ReservedId(id) => write!(
-                f,
-                "id {id:?}: ids are 1 to 256 visible characters, and neither earliest, latest nor \
-                 of the form that the server assigns"
-            ),
-            Self::IdInUse(id) => write!(f, "id {id:?}: an event with this id is in the log"),
-            Self::TooManyTopics(most) => write!(f, "there are {most} topics, and no more may be"),
-        }
-    }
-}
-
-impl std::error::Error for TopicError {}
-
 /// All topics of a server.
 ///
 /// ```
@@ -131,10 +101,10 @@ impl std::error::Error for TopicError {}
 ///     request.open().await?.follow(subscription).await
 /// }
 ///
-/// let topics = Topics::new(TopicsConfig::default());
+/// let topics = Topics::new(TopicsConfig::default())?;
 /// let new = Publication { data: "hello", event_type: Some("greeting"), ..Publication::default() };
 /// let published = topics.publish("news", new)?;
-/// assert_eq!(topics.list()[0].last_id, Some(published.id));
+/// assert_eq!(topics.list(None, 100).topics[0].last_id, Some(published.id));
 /// # Ok::<(), sse_smol_server::TopicError>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -143,19 +113,31 @@ pub struct Topics(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     config: TopicsConfig,
-    /// Sets ids of this run apart from those of all others, so that an old cursor is known as such.
+    /// The part of assigned ids that no other run has, so that a cursor of another run is
+    /// recognized.
     run: String,
     registry: Mutex<Registry>,
     counts: Counts,
-    /// What was told last of where a subscription begins. Many begin where another one did.
+    /// The last frame that marked the start of a subscription, with its position. Many
+    /// subscriptions start at the same position.
     start: Mutex<Option<(u64, Frame)>>,
 }
 
-/// What topics count.
+/// The counts of topics that are kept as they change, for metrics.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) published: Counter,
     pub(crate) gaps: Counter,
+    pub(crate) subscriptions: AtomicUsize,
+}
+
+/// One page of the list of topics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicPage {
+    /// The topics, in the order of their names.
+    pub topics: Vec<TopicInfo>,
+    /// The name after which the next page starts, if there is one.
+    pub next: Option<String>,
 }
 
 /// One row of the list of topics.
@@ -163,34 +145,55 @@ pub(crate) struct Counts {
 pub struct TopicInfo {
     /// The name.
     pub name: String,
-    /// Subscriptions.
+    /// The number of subscriptions.
     pub subscribers: usize,
-    /// Events held.
+    /// The number of events held.
     pub events: usize,
-    /// Bytes that they take.
+    /// The bytes of memory that they take.
     pub bytes: usize,
     /// The id of the last event, if one is held.
     pub last_id: Option<String>,
 }
 
+/// The totals of all topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopicTotals {
+    /// The number of topics that hold events or have subscribers.
+    pub topics: usize,
+    /// The number of subscriptions; one to several topics counts for each.
+    pub subscriptions: usize,
+    /// The number of events held.
+    pub events: usize,
+    /// The bytes of memory that they take.
+    pub bytes: usize,
+}
+
 impl Topics {
-    /// No topics yet.
-    pub fn new(config: TopicsConfig) -> Self {
+    /// Creates an empty set of topics.
+    ///
+    /// # Errors
+    ///
+    /// [`TopicError::Config`] if [`gap_type`](TopicsConfig::gap_type) is no event type, is empty or
+    /// longer than 4096 bytes, or if [`max_topics`](TopicsConfig::max_topics) or
+    /// [`History::age`] is 0.
+    pub fn new(config: TopicsConfig) -> Result<Self, TopicError> {
+        check_config(&config)?;
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // The time orders the ids of one run after those of the run before; the random part is for
         // a clock that was set back.
         let run = format!("{:x}{:05x}", since_1970.as_millis(), fastrand::u32(..1 << 20));
-        Self(Arc::new(Shared {
+        Ok(Self(Arc::new(Shared {
             config,
             run,
             registry: Mutex::default(),
             counts: Counts::default(),
             start: Mutex::default(),
-        }))
+        })))
     }
 
     pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.0.registry.lock().expect("nobody panics while holding this lock")
+        self.0.registry.lock().expect("no panic while this lock is held")
     }
 
     pub(crate) fn assigned_id(&self, position: u64) -> String {
@@ -198,9 +201,9 @@ impl Topics {
         format!("{}-{position:012}", self.0.run)
     }
 
-    /// An id without data, for subscribers to come back with.
+    /// Returns an id without data, from which a subscriber resumes at a position.
     pub(crate) fn start(&self, position: u64) -> Frame {
-        let mut start = self.0.start.lock().expect("nobody panics while holding this lock");
+        let mut start = self.0.start.lock().expect("no panic while this lock is held");
         match &*start {
             Some((known, frame)) if *known == position => frame.clone(),
             _ => {
@@ -219,19 +222,64 @@ impl Topics {
         digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
     }
 
-    /// The id of an entry.
-    pub(crate) fn id_of(&self, entry: &Entry) -> String {
-        entry.own_id.as_ref().map_or_else(|| self.assigned_id(entry.position), ToString::to_string)
-    }
-
-    /// Publishes an event: when this returns, it is in the log, and subscribers are woken.
+    /// Publishes an event. When this returns, the event is in the log and subscribers are woken.
     ///
     /// # Errors
     ///
-    /// [`TopicError`] says which value is wrong and why.
+    /// A [`TopicError`] that names the value and the problem.
     pub fn publish(&self, name: &str, new: Publication<'_>) -> Result<Published, TopicError> {
+        check_name(name)?;
+        let event = self.event(new)?;
+        let TopicsConfig { history, max_topics, max_bytes, .. } = &self.0.config;
+        let mut registry = self.registry();
+        // Under the lock, so that positions are in the order of time.
+        let now = Moment::now();
+        registry.expire(history.age, now);
+        let is_full = registry.holding() >= *max_topics;
+        let topic = match registry.get(name) {
+            Some(topic) => Arc::clone(topic),
+            None if is_full => return Err(TopicError::TooManyTopics(*max_topics)),
+            None => registry.create(name),
+        };
+        let published = registry.change(&topic, |log, last_position| {
+            let needs_place = log.len() == 0;
+            log.expire(history.age, now, usize::MAX);
+            if let Some(entry) = new.key.and_then(|key| log.published(key)) {
+                return self.repeated(entry, event, new.id);
+            }
+            if let Some(id) = new.id.filter(|id| log.position_of(id).is_some()) {
+                return Err(TopicError::IdInUse(id.to_owned()));
+            }
+            if needs_place && is_full {
+                return Err(TopicError::TooManyTopics(*max_topics));
+            }
+            let position = *last_position + 1;
+            let id = new.id.map_or_else(|| self.assigned_id(position), str::to_owned);
+            let frame = event.with_id(EventId::new(&id).map_err(TopicError::Id)?).into();
+            let entry = Entry { position, frame, at: now, key: new.key.map(Into::into) };
+            log.append(entry, new.id.is_some(), history);
+            *last_position = position;
+            Ok(Published { id, duplicate: false })
+        })?;
+        if !published.duplicate {
+            registry.evict(*max_bytes);
+            self.0.counts.published.inc();
+            drop(registry);
+            topic.notify();
+        }
+        Ok(published)
+    }
+
+    /// Returns a publication as an event without its id, if all of it is valid.
+    fn event<'a>(&self, new: Publication<'a>) -> Result<Event<'a>, TopicError> {
+        if new.data.len() > Limits::default().data {
+            return Err(TopicError::DataTooLarge(new.data.len()));
+        }
         let mut event = Event::new(new.data);
         if let Some(event_type) = new.event_type {
+            if event_type.len() > MAX_TYPE {
+                return Err(TopicError::TypeTooLong(event_type.len()));
+            }
             event = event.with_type(EventType::new(event_type).map_err(TopicError::Type)?);
         }
         if let Some(retry) = new.retry {
@@ -240,38 +288,28 @@ impl Topics {
         if let Some(id) = new.id {
             self.check_own_id(id)?;
         }
+        Ok(event)
+    }
 
-        let now = Instant::now();
-        let mut registry = self.registry();
-        let topic = self.topic(&mut registry, name, now)?;
-        let id = registry.change(&topic, |log, last_position| {
-            log.expire(now);
-            if let Some(entry) = new.key.and_then(|key| log.published(key)) {
-                return Ok(Published { id: self.id_of(entry), duplicate: true });
-            }
-            if let Some(id) = new.id.filter(|id| log.position_of(id).is_some()) {
-                return Err(TopicError::IdInUse(id.to_owned()));
-            }
-            let position = *last_position + 1;
-            let id = new.id.map_or_else(|| self.assigned_id(position), str::to_owned);
-            let frame = event.with_id(EventId::new(&id).map_err(TopicError::Id)?).into();
-            let (own_id, key) = (new.id.map(Into::into), new.key.map(Into::into));
-            log.append(Entry { position, frame, at: now, own_id, key });
-            *last_position = position;
-            Ok(Published { id, duplicate: false })
-        })?;
-        if !id.duplicate {
-            registry.appended(&topic, self.0.config.max_bytes);
-            self.0.counts.published.inc();
-            drop(registry);
-            topic.tell();
+    /// Returns the result of a publication whose key is in the log, with this entry: the entry
+    /// again, if the event is the same.
+    fn repeated(
+        &self,
+        entry: &Entry,
+        event: Event<'_>,
+        own_id: Option<&str>,
+    ) -> Result<Published, TopicError> {
+        let id = own_id.map_or_else(|| self.assigned_id(entry.position), str::to_owned);
+        let again = Frame::from(event.with_id(EventId::new(&id).map_err(TopicError::Id)?));
+        if again.encoded() != entry.frame.encoded() {
+            return Err(TopicError::KeyInUse { id: entry.id() });
         }
-        Ok(id)
+        Ok(Published { id, duplicate: true })
     }
 
     fn check_own_id(&self, id: &str) -> Result<(), TopicError> {
         EventId::new(id).map_err(TopicError::Id)?;
-        let fits = (1..=256).contains(&id.len());
+        let fits = (1..=MAX_ID).contains(&id.len());
         // As a header value it would lose spaces at its ends, and other characters may be refused.
         let visible =
             id.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ' || byte >= 0x80);
@@ -283,69 +321,34 @@ impl Topics {
         Ok(())
     }
 
-    /// The topic of this name, which is made if there is none.
-    fn topic(
-        &self,
-        registry: &mut Registry,
-        name: &str,
-        now: Instant,
-    ) -> Result<Arc<Topic>, TopicError> {
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
-        if !(1..=128).contains(&name.len()) || !name.bytes().all(legal) {
-            return Err(TopicError::Name(name.to_owned()));
-        }
-        if let Some(topic) = registry.topics.get(name) {
-            return Ok(Arc::clone(topic));
-        }
-        let most = self.0.config.max_topics;
-        if registry.topics.len() >= most {
-            registry.expire(now);
-            registry.forget_unused();
-        }
-        if registry.topics.len() >= most {
-            return Err(TopicError::TooManyTopics(most));
-        }
-        let topic = Topic::new(self.0.config.history, registry.forgotten);
-        registry.topics.insert(name.to_owned(), Arc::clone(&topic));
-        Ok(topic)
-    }
-
-    /// Subscribes to topics: what is missed since `start` first, then what comes, with no gap, no
-    /// duplicate, in order.
+    /// Subscribes to topics: to what is missed since `start` first, then to what comes, with no gap,
+    /// no duplicate, in order. A topic without events needs no place among
+    /// [`max_topics`](TopicsConfig::max_topics), and is gone with its last subscription.
     ///
     /// A subscription that does not begin behind an id is first given one, by a block without data.
-    /// One that cannot begin behind its id is first told so by an event, and then given all that is
+    /// One that cannot begin behind its id first gets an event that says so, and then all that is
     /// held: of several topics, that may be more than it missed.
     ///
     /// # Errors
     ///
-    /// [`TopicError`] says which value is wrong and why.
+    /// [`TopicError::Name`] if a name is invalid.
     pub fn subscribe(&self, names: &[&str], start: Start<'_>) -> Result<Subscription, TopicError> {
-        let now = Instant::now();
+        names.iter().try_for_each(|name| check_name(name))?;
+        let age = self.0.config.history.age;
+        let mut names = names.to_vec();
+        names.sort_unstable();
+        names.dedup();
         let mut registry = self.registry();
-        let mut topics: Vec<Arc<Topic>> = Vec::new();
-        for name in names {
-            match self.topic(&mut registry, name, now) {
-                Ok(topic) if topics.iter().any(|other| Arc::ptr_eq(other, &topic)) => {}
-                Ok(topic) => {
-                    // Now, or the next name may take its place among the topics there may be.
-                    topic.subscribers.fetch_add(1, Ordering::Relaxed);
-                    topics.push(topic);
-                }
-                Err(error) => {
-                    for topic in topics {
-                        topic.subscribers.fetch_sub(1, Ordering::Relaxed);
-                    }
-                    return Err(error);
-                }
-            }
+        let now = Moment::now();
+        // A topic that has a subscriber stays when its last event expires.
+        let topics: Vec<Arc<Topic>> = names.iter().map(|name| registry.subscribe(name)).collect();
+        registry.expire(age, now);
+        for topic in &topics {
+            registry.change(topic, |log, _| log.expire(age, now, usize::MAX));
         }
         let last_position = registry.last_position;
-        for topic in &topics {
-            registry.change(topic, |log, _| log.expire(now));
-        }
         let mut subscription = Subscription::new(self.clone(), topics, last_position);
-        // What is published from here on comes after `last_position`.
+        // Events after `last_position` are published from here on.
         drop(registry);
         match start {
             Start::Latest => subscription.tell_start(),
@@ -364,21 +367,45 @@ impl Topics {
         Ok(subscription)
     }
 
-    /// The topics there are, in the order of their names.
-    pub fn list(&self) -> Vec<TopicInfo> {
+    /// Returns the topics that hold events or have subscribers, in the order of their names: those
+    /// after a name, and at most `limit` of them.
+    ///
+    /// A page holds at least one topic, if there is one, and at most 1000, whatever the limit.
+    /// [`TopicPage::next`] leads to the next page.
+    pub fn list(&self, after: Option<&str>, limit: usize) -> TopicPage {
+        let limit = limit.clamp(1, MAX_PAGE);
         let mut registry = self.registry();
-        registry.expire(Instant::now());
-        let rows = registry.topics.iter().map(|(name, topic)| {
+        registry.expire(self.0.config.history.age, Moment::now());
+        let mut topics = registry.page(after, limit + 1);
+        drop(registry);
+        let is_last = topics.len() <= limit;
+        topics.truncate(limit);
+        let row = |topic: &Arc<Topic>| {
             let log = topic.log();
             TopicInfo {
-                name: name.clone(),
-                subscribers: topic.subscribers.load(Ordering::Relaxed),
+                name: topic.name.to_string(),
+                subscribers: topic.subscribers(),
                 events: log.len(),
                 bytes: log.bytes(),
-                last_id: log.last().map(|entry| self.id_of(entry)),
+                last_id: log.last().map(Entry::id),
             }
-        });
-        rows.collect()
+        };
+        TopicPage {
+            topics: topics.iter().map(row).collect(),
+            next: topics.last().filter(|_| !is_last).map(|topic| topic.name.to_string()),
+        }
+    }
+
+    /// Returns the totals of all topics, which takes the same time whatever their number.
+    pub fn totals(&self) -> TopicTotals {
+        let mut registry = self.registry();
+        registry.expire(self.0.config.history.age, Moment::now());
+        TopicTotals {
+            topics: registry.len(),
+            subscriptions: self.0.counts.subscriptions.load(Ordering::Relaxed),
+            events: registry.events(),
+            bytes: registry.bytes(),
+        }
     }
 
     pub(crate) fn config(&self) -> &TopicsConfig {
@@ -388,4 +415,32 @@ impl Topics {
     pub(crate) fn counts(&self) -> &Counts {
         &self.0.counts
     }
+}
+
+fn check_name(name: &str) -> Result<(), TopicError> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
+    if !(1..=128).contains(&name.len()) || !name.bytes().all(legal) {
+        return Err(TopicError::Name(name.to_owned()));
+    }
+    Ok(())
+}
+
+fn check_config(config: &TopicsConfig) -> Result<(), TopicError> {
+    let error = |field, problem: String| Err(TopicError::Config { field, problem });
+    let gap_type = &config.gap_type;
+    if let Err(problem) = EventType::new(gap_type) {
+        return error("gap_type", problem.to_string());
+    }
+    if !(1..=MAX_TYPE).contains(&gap_type.len()) {
+        let len = gap_type.len();
+        return error("gap_type", format!("{len} bytes; it needs 1 to {MAX_TYPE}"));
+    }
+    if config.max_topics == 0 {
+        return error("max_topics", "0 would refuse each publication; it is at least 1".into());
+    }
+    if config.history.age.is_zero() {
+        let problem = "0 would drop events before subscribers get them; it is more than 0";
+        return error("history.age", problem.into());
+    }
+    Ok(())
 }

@@ -92,12 +92,22 @@ fn publishing_by_body_headers_query_and_json() {
 fn a_publication_that_comes_again_is_none() {
     let server = Binary::start(&[]);
     let id = publish(server.address, "/topics/a", "Idempotency-Key: k1\r\n", "once");
-    let post = |headers| request(server.address, "POST /topics/a?key=k1", headers, "twice");
+    let post = |headers| request(server.address, "POST /topics/a?key=k1", headers, "once");
     for headers in ["", "Idempotency-Key: k1\r\n"] {
         let (status, _, answer) = post(headers);
         assert_eq!(status, 200);
         let answer: Value = serde_json::from_str(&answer).unwrap();
         assert_eq!((answer["id"].as_str(), &answer["duplicate"]), (Some(&*id), &Value::Bool(true)));
+    }
+    // The key of another event is refused, with the event that it was used for.
+    for (target, body) in [
+        ("POST /topics/a?key=k1", "twice"),
+        ("POST /topics/a?key=k1&type=t", "once"),
+        ("POST /topics/a?key=k1&retry=1", "once"),
+        ("POST /topics/a?key=k1&id=own", "once"),
+    ] {
+        let (status, _, answer) = request(server.address, target, "", body);
+        assert!(status == 422 && answer.contains(&id), "{target}: {status} {answer}");
     }
     for _ in 0..2 {
         publish(server.address, "/topics/b?key=", "", "without a key");
@@ -205,6 +215,7 @@ fn what_cannot_be_published_is_refused_with_the_reason() {
         ("/topics/a?id=a%00b", "", "x", 400, "event id holds a NUL"),
         ("/topics/a?id=latest", "", "x", 400, "neither earliest, latest"),
         ("/topics/a?id=taken", "", "x", 409, "in the log"),
+        (&format!("/topics/a?type={}", "t".repeat(4097)), "", "x", 400, "4097 bytes"),
         ("/topics/a?retry=soon", "", "x", 400, "no whole number of milliseconds"),
         ("/topics/a?retry=-1", "", "x", 400, "no whole number of milliseconds"),
         ("/topics/a", json, "nonsense", 400, "in JSON"),
@@ -236,7 +247,8 @@ fn what_cannot_be_published_is_refused_with_the_reason() {
 
     publish(address, "/topics/b", "Content-Encoding: Identity\r\n", "x");
     assert_eq!(request(address, "POST /topics/c", "", "x").0, 429);
-    assert_eq!(request(address, "GET /topics/c", "", "").0, 429);
+    // Subscribers need no place.
+    subscribe(address, "/topics/c", "");
     assert_eq!(request(address, "DELETE /topics/a", "", "").0, 405);
     assert_eq!(request(address, "DELETE /score", "", "").0, 405);
     let many = "topic=a&".repeat(33);
@@ -392,4 +404,79 @@ fn five_streams_of_one_address_are_mentioned() {
     drop(sockets);
     let (_, _, log) = server.stop("-TERM");
     assert_eq!(log.matches("127.0.0.1 holds 5 streams over HTTP/1.1").count(), 1, "{log}");
+}
+
+#[test]
+fn the_list_of_topics_comes_in_pages() {
+    let server = Binary::start(&[]);
+    let address = server.address;
+    let names: Vec<String> = (0..7).map(|n| format!("topic-{n}")).collect();
+    for name in &names {
+        publish(address, &format!("/topics/{name}"), "", "x");
+    }
+    let page = |query: &str| {
+        let (status, _, body) = request(address, &format!("GET /topics{query}"), "", "");
+        assert_eq!(status, 200, "{query}: {body}");
+        let list: Value = serde_json::from_str(&body).unwrap();
+        let rows = list["topics"].as_array().unwrap().iter();
+        let names: Vec<String> = rows.map(|row| row["name"].as_str().unwrap().to_owned()).collect();
+        (names, list["next"].as_str().map(str::to_owned))
+    };
+    assert_eq!(page(""), (names.clone(), None));
+    assert_eq!(page("?limit=3"), (names[..3].to_vec(), Some(names[2].clone())));
+    assert_eq!(page("?limit=3&after=topic-2"), (names[3..6].to_vec(), Some(names[5].clone())));
+    assert_eq!(page("?limit=3&after=topic-5"), (names[6..].to_vec(), None));
+    assert_eq!(page("?limit=7"), (names.clone(), None));
+    for bad in ["0", "1001", "-1", "x", "", "99999999999999999999"] {
+        let (status, _, body) = request(address, &format!("GET /topics?limit={bad}"), "", "");
+        assert!(status == 400 && body.contains("from 1 to 1000"), "{bad}: {status} {body}");
+    }
+}
+
+/// Subscribers to topics that do not exist leave the places to publishers, and requests that are
+/// refused leave nothing.
+#[test]
+fn subscribers_take_no_places_from_publishers() {
+    let server = Binary::start(&["--max-topics", "3", "--history-age", "1"]);
+    let address = server.address;
+    let sockets: Vec<_> = (0..10)
+        .map(|n| {
+            let names: Vec<String> = (0..32).map(|m| format!("topic=stray-{n}-{m}")).collect();
+            subscribe(address, &format!("/topics?{}", names.join("&")), "")
+        })
+        .collect();
+    for _ in 0..2 {
+        for name in ["a", "b", "c"] {
+            publish(address, &format!("/topics/{name}"), "", "x");
+        }
+        assert_eq!(request(address, "POST /topics/d", "", "x").0, 429);
+        std::thread::sleep(std::time::Duration::from_millis(1200));
+    }
+    let total = |count: usize| settles(address, &[&format!("sse_topics {count}")]);
+    total(320);
+    for (line, headers, status) in [
+        ("HEAD /topics/refused", "", 200),
+        ("GET /topics/refused", "Accept: image/png\r\n", 406),
+        ("PUT /topics/refused", "", 405),
+        ("POST /topics?topic=refused", "", 405),
+    ] {
+        let socket = &mut send(
+            address,
+            &format!("{line} HTTP/1.1\r\nHost: {address}\r\n{headers}Content-Length: 0\r\n\r\n"),
+        );
+        let head = read_head(socket);
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {head}");
+    }
+    total(320);
+    drop(sockets);
+    total(0);
+}
+
+#[test]
+fn data_that_no_client_takes_is_refused() {
+    let server = Binary::start(&["--max-body", "20000000", "--history-bytes", "100000000"]);
+    let most = 16 << 20;
+    let (status, _, answer) = request(server.address, "POST /topics/a", "", &"x".repeat(most + 1));
+    assert!(status == 413 && answer.contains("16777216"), "{status} {answer}");
+    publish(server.address, "/topics/a", "", &"x".repeat(most));
 }

@@ -10,7 +10,8 @@ use proptest::prelude::*;
 use smol::future::{self, block_on};
 use sse_proto::Decoder;
 use sse_smol_server::{
-    Frame, History, Lagged, Publication, Start, Subscription, TopicError, Topics, TopicsConfig,
+    Frame, History, Lagged, Publication, Published, Start, Subscription, TopicError, TopicPage,
+    Topics, TopicsConfig,
 };
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
@@ -118,7 +119,8 @@ fn run(events: usize, gap_on_lag: bool, operations: &[Operation]) {
         history: History { events, ..History::default() },
         gap_on_lag,
         ..TopicsConfig::default()
-    });
+    })
+    .unwrap();
     let mut all: Vec<Event> = Vec::new();
     let mut subscribers: Vec<Subscriber> = Vec::new();
     for operation in operations {
@@ -140,10 +142,10 @@ fn run(events: usize, gap_on_lag: bool, operations: &[Operation]) {
             }
             Operation::Read { .. } | Operation::Leave { .. } => {}
         }
-        let counted: usize = topics.list().iter().map(|topic| topic.events).sum();
+        let counted: usize = topics.list(None, 1000).topics.iter().map(|topic| topic.events).sum();
         assert_eq!(counted, all.iter().filter(|event| event.held).count());
     }
-    for topic in topics.list() {
+    for topic in topics.list(None, 1000).topics {
         let mine = |subscriber: &&Subscriber| {
             subscriber.topics.iter().any(|index| NAMES[*index] == topic.name)
         };
@@ -174,8 +176,17 @@ fn publish(
     );
     let held = || all.iter().filter(|event| event.topic == topic && event.held);
     if let Some(same) = held().find(|event| key.is_some() && event.key == key) {
-        let published = result.expect("a duplicate is fine");
-        assert_eq!((published.id, published.duplicate), (same.id.clone(), true));
+        let id = same.id.clone();
+        assert_eq!(result, Err(TopicError::KeyInUse { id: id.clone() }), "the data are new");
+        // The same event again is none.
+        let again = Publication {
+            event_type: Some("n"),
+            data: &all.iter().position(|event| std::ptr::eq(event, same)).unwrap().to_string(),
+            id: same.own.then_some(&id),
+            key: key_text.as_deref(),
+            retry: None,
+        };
+        assert_eq!(topics.publish(NAMES[topic], again), Ok(Published { id, duplicate: true }));
     } else if held().any(|event| Some(&event.id) == own_id.as_ref()) {
         assert!(matches!(result, Err(TopicError::IdInUse(_))), "{result:?}");
     } else {
@@ -287,7 +298,8 @@ fn nothing_is_lost_doubled_or_out_of_order_under_real_concurrency() {
     let topics = Topics::new(TopicsConfig {
         history: History { events: 10 * EACH, bytes: usize::MAX, ..History::default() },
         ..TopicsConfig::default()
-    });
+    })
+    .unwrap();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let readers: Vec<_> = (0..6)
@@ -363,7 +375,7 @@ fn nothing_is_lost_doubled_or_out_of_order_under_real_concurrency() {
 /// A subscriber that waits is woken, whichever of its topics has news.
 #[test]
 fn waiting_subscribers_are_woken() {
-    let topics = Topics::new(TopicsConfig::default());
+    let topics = Topics::new(TopicsConfig::default()).unwrap();
     let mut subscription = topics.subscribe(&["a", "b"], Start::Latest).unwrap();
     assert!(is_start(&block_on(subscription.next()).unwrap()[0]));
     for name in ["a", "b", "a"] {
@@ -387,51 +399,56 @@ fn histories_are_bounded_in_bytes_and_age_and_over_all_topics() {
     let bytes = Topics::new(TopicsConfig {
         history: History { bytes: 10_000, ..History::default() },
         ..TopicsConfig::default()
-    });
+    })
+    .unwrap();
     for _ in 0..50 {
         publish(&bytes, "a", 1000);
-        assert!(bytes.list()[0].bytes <= 10_000);
+        assert!(bytes.list(None, 1000).topics[0].bytes <= 10_000);
     }
-    assert!(bytes.list()[0].events >= 5);
+    assert!(bytes.list(None, 1000).topics[0].events >= 5);
     publish(&bytes, "a", 100_000);
-    assert_eq!(bytes.list()[0].events, 1, "the newest event stays, whatever its size");
+    assert_eq!(
+        bytes.list(None, 1000).topics[0].events,
+        1,
+        "the newest event stays, whatever its size"
+    );
 
     let age = Topics::new(TopicsConfig {
         history: History { age: std::time::Duration::from_millis(50), ..History::default() },
         ..TopicsConfig::default()
-    });
+    })
+    .unwrap();
     let old = publish(&age, "a", 1).id;
     thread::sleep(std::time::Duration::from_millis(100));
     let mut subscription = age.subscribe(&["a"], Start::Earliest).unwrap();
     assert!(read_now(&mut subscription).is_none(), "too old");
-    assert_eq!(age.list()[0].events, 0);
+    assert_eq!(age.list(None, 1000).topics[0].events, 0);
     let mut subscription = age.subscribe(&["a"], Start::After(&old)).unwrap();
     assert!(read_now(&mut subscription).is_none(), "nothing is missing after the last event");
 
-    let all = Topics::new(TopicsConfig { max_bytes: 50_000, ..TopicsConfig::default() });
+    let all = Topics::new(TopicsConfig { max_bytes: 50_000, ..TopicsConfig::default() }).unwrap();
     for n in 0..500 {
         publish(&all, &format!("topic-{}", n % 100), 1000);
-        let sum: usize = all.list().iter().map(|topic| topic.bytes).sum();
+        let sum: usize = all.list(None, 1000).topics.iter().map(|topic| topic.bytes).sum();
         assert!(sum <= 50_000, "{sum}");
     }
-    let held: usize = all.list().iter().map(|topic| topic.events).sum();
+    let held: usize = all.list(None, 1000).topics.iter().map(|topic| topic.events).sum();
     assert!(held >= 30, "{held} events are held");
 }
 
 #[test]
 fn names_and_numbers_of_topics_are_checked() {
-    let topics = Topics::new(TopicsConfig { max_topics: 2, ..TopicsConfig::default() });
+    let topics = Topics::new(TopicsConfig { max_topics: 2, ..TopicsConfig::default() }).unwrap();
     let new = Publication { data: "x", ..Publication::default() };
     for bad in ["", "a/b", "a b", "ä", "a%20", &"x".repeat(129)] {
         assert!(matches!(topics.publish(bad, new), Err(TopicError::Name(_))), "{bad:?}");
         assert!(matches!(topics.subscribe(&[bad], Start::Latest), Err(TopicError::Name(_))));
     }
     topics.publish("a", new).unwrap();
-    let subscription = topics.subscribe(&["b"], Start::Latest).unwrap();
-    assert_eq!(topics.publish("c", new), Err(TopicError::TooManyTopics(2)));
-    // One that holds nothing and that nobody listens to makes room.
-    drop(subscription);
+    // Topics without events take no place.
+    let _subscription = topics.subscribe(&["b", "c", "d"], Start::Latest).unwrap();
     topics.publish("c", new).unwrap();
+    assert_eq!(topics.publish("b", new), Err(TopicError::TooManyTopics(2)));
     assert_eq!(topics.publish("d", new), Err(TopicError::TooManyTopics(2)));
     for id in ["earliest", "latest", "", " a", "a ", "a\tb", &"x".repeat(257)] {
         let result = topics.publish("a", Publication { id: Some(id), ..new });
@@ -449,13 +466,15 @@ fn ids_are_unique_over_restarts() {
     let new = Publication { data: "x", ..Publication::default() };
     let ids: HashSet<String> = (0..100)
         .flat_map(|_| {
-            let topics = Topics::new(TopicsConfig::default());
+            let topics = Topics::new(TopicsConfig::default()).unwrap();
             (0..3).map(|_| topics.publish("a", new).unwrap().id).collect::<Vec<_>>()
         })
         .collect();
     assert_eq!(ids.len(), 300);
-    let (before, after) =
-        (Topics::new(TopicsConfig::default()), Topics::new(TopicsConfig::default()));
+    let (before, after) = (
+        Topics::new(TopicsConfig::default()).unwrap(),
+        Topics::new(TopicsConfig::default()).unwrap(),
+    );
     let old = before.publish("a", new).unwrap().id;
     for _ in 0..3 {
         after.publish("a", new).unwrap();
@@ -480,7 +499,7 @@ fn subscribers_without_an_id_are_given_one() {
     for (start, expected) in
         [(Start::Latest, &["after"][..]), (Start::Earliest, &["before", "after"])]
     {
-        let topics = Topics::new(TopicsConfig::default());
+        let topics = Topics::new(TopicsConfig::default()).unwrap();
         let publish = |data| {
             topics.publish("a", Publication { data, ..Publication::default() }).unwrap();
         };
@@ -498,21 +517,44 @@ fn subscribers_without_an_id_are_given_one() {
     }
 }
 
-/// The second name must not take the place of the first among the topics there may be.
+/// Subscribers take no places, and get what is published to their topics once those have one.
 #[test]
-fn subscribing_at_the_limit_of_topics_loses_none() {
-    let topics = Topics::new(TopicsConfig { max_topics: 2, ..TopicsConfig::default() });
-    drop(topics.subscribe(&["unused"], Start::Latest).unwrap());
-    let mut subscription = topics.subscribe(&["a", "b"], Start::Latest).unwrap();
-    for name in ["a", "b"] {
-        topics.publish(name, Publication { data: name, ..Publication::default() }).unwrap();
-        let frames = read_now(&mut subscription).expect("it is delivered").unwrap();
+fn subscribing_at_the_limit_of_topics_takes_no_place() {
+    let history = History { age: std::time::Duration::from_millis(300), ..History::default() };
+    let config = TopicsConfig { history, max_topics: 2, ..TopicsConfig::default() };
+    let topics = Topics::new(config).unwrap();
+    let publish = |name| topics.publish(name, Publication { data: name, ..Publication::default() });
+    let names: Vec<String> = (0..100).map(|n| format!("topic-{n}")).collect();
+    let mut subscriptions: Vec<Subscription> = names
+        .iter()
+        .map(|name| topics.subscribe(&[name, name, "own"], Start::Latest).unwrap())
+        .collect();
+    assert_eq!(topics.totals().topics, 101);
+    assert_eq!(topics.totals().subscriptions, 200);
+    for name in ["own", "topic-7"] {
+        publish(name).unwrap();
+        let frames = read_now(&mut subscriptions[7]).expect("it is delivered").unwrap();
         assert_eq!(parse(&frames[0]).1, name);
     }
-    let refused = topics.subscribe(&["a", "c"], Start::Latest);
-    assert_eq!(refused.err(), Some(TopicError::TooManyTopics(2)));
-    let subscribers: Vec<usize> = topics.list().iter().map(|topic| topic.subscribers).collect();
-    assert_eq!(subscribers, [1, 1]);
+    assert_eq!(parse(&read_now(&mut subscriptions[8]).unwrap().unwrap()[0]).1, "own");
+    for name in ["topic-8", "unknown"] {
+        assert_eq!(publish(name), Err(TopicError::TooManyTopics(2)));
+    }
+    // Others may have the places of events that have expired, and so may their own topics.
+    thread::sleep(std::time::Duration::from_millis(400));
+    for name in ["topic-8", "own"] {
+        publish(name).unwrap();
+        let frames = read_now(&mut subscriptions[8]).expect("it is delivered").unwrap();
+        assert_eq!(parse(&frames[0]).1, name);
+    }
+    assert_eq!(publish("topic-7"), Err(TopicError::TooManyTopics(2)));
+    drop(subscriptions);
+    let left: Vec<String> =
+        topics.list(None, 1000).topics.into_iter().map(|topic| topic.name).collect();
+    assert_eq!(left, ["own", "topic-8"], "topics without events go with their last subscription");
+    thread::sleep(std::time::Duration::from_millis(400));
+    let totals = topics.totals();
+    assert_eq!((totals.topics, totals.events, totals.bytes, totals.subscriptions), (0, 0, 0, 0));
 }
 
 /// What a topic held before it was forgotten is gone, and a cursor from then is told so.
@@ -522,7 +564,8 @@ fn a_topic_that_was_forgotten_is_not_taken_for_one_that_never_was() {
         history: History { age: std::time::Duration::from_millis(20), ..History::default() },
         max_topics: 1,
         ..TopicsConfig::default()
-    });
+    })
+    .unwrap();
     let new = Publication { data: "x", ..Publication::default() };
     let first = topics.publish("a", new).unwrap().id;
     topics.publish("a", new).unwrap();
@@ -535,8 +578,162 @@ fn a_topic_that_was_forgotten_is_not_taken_for_one_that_never_was() {
 
 #[test]
 fn ids_are_in_order_as_texts() {
-    let topics = Topics::new(TopicsConfig::default());
+    let topics = Topics::new(TopicsConfig::default()).unwrap();
     let new = Publication { data: "x", ..Publication::default() };
     let ids: Vec<String> = (0..1100).map(|_| topics.publish("a", new).unwrap().id).collect();
     assert!(ids.is_sorted());
+}
+
+#[test]
+fn the_list_comes_in_pages() {
+    let topics = Topics::new(TopicsConfig { max_topics: 5000, ..TopicsConfig::default() }).unwrap();
+    let names: Vec<String> = (0..2500).map(|n| format!("{n:04}")).collect();
+    for name in &names {
+        topics.publish(name, Publication { data: "x", ..Publication::default() }).unwrap();
+    }
+    for (limit, sizes) in [
+        (1000, &[1000, 1000, 500][..]),
+        (usize::MAX, &[1000, 1000, 500]),
+        (2499 / 4, &[624, 624, 624, 624, 4]),
+        (500, &[500; 5]),
+    ] {
+        let (mut after, mut seen, mut pages) = (None, Vec::new(), Vec::new());
+        loop {
+            let page = topics.list(after.as_deref(), limit);
+            pages.push(page.topics.len());
+            seen.extend(page.topics.into_iter().map(|topic| topic.name));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+            assert_eq!(after.as_ref(), seen.last());
+        }
+        assert_eq!(pages, sizes, "{limit}");
+        assert_eq!(seen, names);
+    }
+    // The name need not exist any more.
+    assert_eq!(topics.list(Some("0001x"), 1).topics[0].name, "0002");
+    assert_eq!(topics.list(Some("x"), 1), TopicPage { topics: Vec::new(), next: None });
+    assert_eq!(topics.list(None, 0).topics.len(), 1);
+}
+
+/// Expired events go, a bounded number at a time, whichever topic is used.
+#[test]
+fn events_of_topics_that_get_no_more_expire() {
+    const TOPICS: usize = 30;
+    const EACH: usize = 100;
+    let history = History { age: std::time::Duration::from_millis(500), ..History::default() };
+    let topics = Topics::new(TopicsConfig { history, ..TopicsConfig::default() }).unwrap();
+    let new = Publication { data: "x", ..Publication::default() };
+    let start = std::time::Instant::now();
+    for n in 0..TOPICS * EACH {
+        topics.publish(&format!("topic-{}", n % TOPICS), new).unwrap();
+    }
+    assert!(start.elapsed() < history.age, "this machine is too slow for this test");
+    assert_eq!(topics.totals().events, TOPICS * EACH);
+    thread::sleep(history.age);
+    let mut left = vec![TOPICS * EACH];
+    for _ in 0..5 {
+        topics.publish("other", new).unwrap();
+        left.push(topics.list(None, 1000).topics.iter().map(|topic| topic.events).sum());
+    }
+    assert!(left.windows(2).all(|pair| pair[0] - pair[1].min(pair[0]) <= 2100), "{left:?}");
+    assert!(left[1] > 0 && left[5] == 5, "{left:?}");
+    let totals = topics.totals();
+    assert_eq!((totals.topics, totals.events), (1, 5));
+}
+
+#[test]
+fn a_key_is_for_one_event() {
+    let topics = Topics::new(TopicsConfig::default()).unwrap();
+    let first = Publication {
+        event_type: Some("t"),
+        data: "x",
+        retry: Some(5),
+        key: Some("k"),
+        ..Publication::default()
+    };
+    let assigned = topics.publish("a", first).unwrap().id;
+    let own = Publication { id: Some("own"), key: Some("k2"), ..first };
+    topics.publish("a", own).unwrap();
+    for (same, id) in [(first, &*assigned), (own, "own")] {
+        let duplicate = Published { id: id.to_owned(), duplicate: true };
+        assert_eq!(topics.publish("a", same), Ok(duplicate));
+        for other in [
+            Publication { event_type: None, ..same },
+            Publication { event_type: Some("u"), ..same },
+            Publication { data: "y", ..same },
+            Publication { data: "", ..same },
+            Publication { retry: None, ..same },
+            Publication { retry: Some(6), ..same },
+            Publication { id: Some("other"), ..same },
+            Publication { id: if same.id.is_some() { None } else { Some("own") }, ..same },
+        ] {
+            let refused = Err(TopicError::KeyInUse { id: id.to_owned() });
+            assert_eq!(topics.publish("a", other), refused, "{other:?}");
+        }
+        assert!(!topics.publish("b", Publication { data: "y", ..same }).unwrap().duplicate);
+    }
+    assert_eq!(topics.totals().events, 4);
+}
+
+/// A decoder with the default limits takes each event that may be published, after any other.
+#[test]
+fn events_at_the_bounds_pass_through_a_decoder() {
+    let history = History { bytes: usize::MAX, ..History::default() };
+    let topics = Topics::new(TopicsConfig { history, ..TopicsConfig::default() }).unwrap();
+    let mut subscription = topics.subscribe(&["a"], Start::Latest).unwrap();
+    let data = "x".repeat(sse_proto::Limits::default().data);
+    let event_type = "t".repeat(4096);
+    let ids: Vec<String> = ["a", "b", "c"].iter().map(|id| id.repeat(256)).collect();
+    let mut expected = Vec::new();
+    for id in [Some(&*ids[0]), Some(&ids[1]), None, Some(&ids[2])] {
+        let new = Publication {
+            event_type: Some(&event_type),
+            data: &data,
+            id,
+            ..Publication::default()
+        };
+        expected.push(topics.publish("a", new).unwrap().id);
+    }
+    let mut stream = Vec::new();
+    while let Some(frames) = read_now(&mut subscription) {
+        frames.unwrap().iter().for_each(|frame| stream.extend_from_slice(frame.encoded()));
+    }
+    for piece in [usize::MAX, 1000] {
+        let (mut decoder, mut seen) = (Decoder::new(), Vec::new());
+        for mut chunk in stream.chunks(piece.min(stream.len())) {
+            while let Some(event) = decoder.next_event(&mut chunk).expect("it fits") {
+                assert_eq!(event.event_type().to_string(), event_type);
+                assert_eq!(event.data().as_bytes().len(), data.len());
+                seen.push(event.last_event_id().to_string());
+            }
+        }
+        assert_eq!(seen, expected);
+    }
+    let refused = |new| topics.publish("a", new).unwrap_err();
+    let long = event_type + "t";
+    let new = Publication { event_type: Some(&long), ..Publication::default() };
+    assert_eq!(refused(new), TopicError::TypeTooLong(4097));
+    let large = data + "x";
+    let new = Publication { data: &large, ..Publication::default() };
+    assert_eq!(refused(new), TopicError::DataTooLarge(large.len()));
+}
+
+#[test]
+fn configurations_that_cannot_work_are_refused() {
+    let long = "t".repeat(4097);
+    for gap_type in ["", "a\nb", "a\rb", "\n", &long] {
+        let config = TopicsConfig { gap_type: gap_type.to_owned(), ..TopicsConfig::default() };
+        let error = Topics::new(config).expect_err(gap_type);
+        assert!(matches!(error, TopicError::Config { field: "gap_type", .. }), "{error:?}");
+        assert!(error.to_string().starts_with("gap_type: "), "{error}");
+    }
+    let gap_type = "t".repeat(4096);
+    Topics::new(TopicsConfig { gap_type, ..TopicsConfig::default() }).unwrap();
+    let config = TopicsConfig { max_topics: 0, ..TopicsConfig::default() };
+    assert!(Topics::new(config).unwrap_err().to_string().starts_with("max_topics: "));
+    let history = History { age: std::time::Duration::ZERO, ..History::default() };
+    let config = TopicsConfig { history, ..TopicsConfig::default() };
+    assert!(Topics::new(config).unwrap_err().to_string().starts_with("history.age: "));
 }

@@ -50,7 +50,8 @@ impl App {
         publishing: Publishing,
         server: &Server,
     ) -> Result<Self, String> {
-        let (topics, metrics) = (Topics::new(args.topics_config()), server.metrics());
+        let topics = Topics::new(args.topics_config()).map_err(|error| error.to_string())?;
+        let metrics = server.metrics();
         metrics.watch(&topics);
         Ok(Self {
             guard: Guard::new(args, publishing),

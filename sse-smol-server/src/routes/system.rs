@@ -7,12 +7,12 @@ use sse_smol_server::{Metrics, Polled, PolledConfig, Topics};
 
 pub(super) fn source(metrics: Arc<Metrics>, topics: Topics) -> Polled {
     Polled::new(PolledConfig::default(), move || {
-        let list = topics.list();
+        let totals = topics.totals();
         let body = json!({
             "connections": metrics.connections(),
             "streams": metrics.streams(),
-            "topics": list.len(),
-            "events": list.iter().map(|topic| topic.events).sum::<usize>(),
+            "topics": totals.topics,
+            "events": totals.events,
         });
         async move { Ok(super::typed("application/json", body.to_string().into_bytes())) }
     })

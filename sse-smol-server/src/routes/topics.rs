@@ -18,10 +18,13 @@ use super::{Answer, App, typed};
 /// More would make one request cost what many do.
 const MOST_TOPICS: usize = 32;
 
+/// The default and the maximum number of topics on one page of the list.
+const MAX_PAGE: usize = 1000;
+
 /// What a topic's path begins with; its name follows.
 pub(super) const BELOW: &str = "/topics/";
 
-/// `GET /topics?topic=a&topic=b` subscribes to several; without topics, the list of all.
+/// `GET /topics?topic=a&topic=b` subscribes to several; without topics, a page of the list of all.
 pub(super) fn serve_all(app: &App, request: Request) -> Answer {
     let query = match Query::of(&request) {
         Ok(query) => query,
@@ -31,7 +34,12 @@ pub(super) fn serve_all(app: &App, request: Request) -> Answer {
     if !names.is_empty() {
         return subscribe(app, &names, request);
     }
-    let topics = app.topics.list().into_iter().map(|topic| {
+    let (after, limit) = match page_of(&query) {
+        Ok(page) => page,
+        Err(why) => return bad(request, &why),
+    };
+    let page = app.topics.list(after, limit);
+    let topics = page.topics.into_iter().map(|topic| {
         json!({
             "name": topic.name,
             "subscribers": topic.subscribers,
@@ -40,8 +48,20 @@ pub(super) fn serve_all(app: &App, request: Request) -> Answer {
             "last_id": topic.last_id,
         })
     });
-    let list = json!({ "topics": topics.collect::<Vec<_>>() });
+    let list = json!({ "topics": topics.collect::<Vec<_>>(), "next": page.next });
     Box::pin(super::show(request, "application/json", format!("{list}\n").into_bytes()))
+}
+
+/// Returns which page of the list a query is for: the name before it, and its length.
+fn page_of(query: &Query) -> Result<(Option<&str>, usize), String> {
+    let limit = match query.only("limit")?.map(str::parse) {
+        None => MAX_PAGE,
+        Some(Ok(limit)) if (1..=MAX_PAGE).contains(&limit) => limit,
+        Some(_) => {
+            return Err(format!("The query parameter limit is a number from 1 to {MAX_PAGE}."));
+        }
+    };
+    Ok((query.only("after")?, limit))
 }
 
 /// `GET /topics/{name}` subscribes, `POST /topics/{name}` publishes.
@@ -236,6 +256,8 @@ fn refusal(error: &TopicError) -> Response {
     let status = match error {
         TopicError::IdInUse(_) => StatusCode::CONFLICT,
         TopicError::TooManyTopics(_) => StatusCode::TOO_MANY_REQUESTS,
+        TopicError::KeyInUse { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        TopicError::DataTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         _ => StatusCode::BAD_REQUEST,
     };
     text(status, &format!("{error}."))

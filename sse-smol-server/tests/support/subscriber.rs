@@ -213,13 +213,22 @@ impl Publisher {
     }
 }
 
-/// The rows of `GET /topics`.
+/// The rows of `GET /topics`, of all pages.
 pub(crate) fn topics(address: SocketAddr) -> Vec<serde_json::Value> {
-    let head = format!("GET /topics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    let answer = read_to_end(&mut send(address, &head));
-    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-    let mut list: serde_json::Value = serde_json::from_str(body).unwrap();
-    serde_json::from_value(list["topics"].take()).unwrap()
+    let (mut rows, mut after) = (Vec::new(), String::new());
+    loop {
+        let head = format!(
+            "GET /topics?after={after} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+        );
+        let answer = read_to_end(&mut send(address, &head));
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let mut list: serde_json::Value = serde_json::from_str(body).unwrap();
+        rows.extend(serde_json::from_value::<Vec<_>>(list["topics"].take()).unwrap());
+        match list["next"].as_str() {
+            Some(next) => next.clone_into(&mut after),
+            None => return rows,
+        }
+    }
 }
 
 /// How many subscribers a topic has.
