@@ -100,7 +100,7 @@ impl Polled {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().expect("nobody panics while holding this lock")
+        self.state.lock().expect("no panic while this lock is held")
     }
 
     /// Answers a request.
@@ -160,21 +160,36 @@ impl Polled {
         let next = self.state().next.unwrap_or_else(Instant::now);
         Timer::at(next).await;
         let polled = (self.source)().await;
-        let mut state = self.state();
-        state.next = Some((next + self.config.interval).max(Instant::now()));
-        match polled {
+        let frame = match &polled {
             Ok(response) if response.status().is_success() => {
                 let body = String::from_utf8_lossy(response.body());
-                let frame = Frame::from(Event::new(&*body));
-                let same = |latest: &Frame| latest.encoded() == frame.encoded();
-                if self.config.repeat_unchanged || !state.latest.as_ref().is_some_and(same) {
-                    state.latest = Some(frame);
-                    state.version += 1;
-                    self.wake.notify(usize::MAX);
-                }
+                Some(Frame::from(Event::new(&*body)))
             }
-            Ok(response) => log::warn!("a polled source answered {}", response.status()),
-            Err(end) => log::warn!("a polled source: {end}"),
+            Ok(response) => {
+                log::warn!("a polled source answered {}", response.status());
+                None
+            }
+            Err(end) => {
+                log::warn!("a polled source: {end}");
+                None
+            }
+        };
+        let is_new = {
+            let mut state = self.state();
+            state.next = Some((next + self.config.interval).max(Instant::now()));
+            let same = |frame: &Frame| {
+                state.latest.as_ref().is_some_and(|latest| latest.encoded() == frame.encoded())
+            };
+            let new = frame.filter(|frame| self.config.repeat_unchanged || !same(frame));
+            let is_new = new.is_some();
+            if is_new {
+                state.latest = new;
+                state.version += 1;
+            }
+            is_new
+        };
+        if is_new {
+            self.wake.notify(usize::MAX);
         }
     }
 }

@@ -209,6 +209,8 @@ impl Request {
             wire.make_last();
             return (wire, Err(StatusCode::OK));
         }
+        // The iterator is the caller's: it does not run under the lock of the connection.
+        let first: Vec<Frame> = first.into_iter().collect();
         wire.begin_stream(bytes, framing);
         wire.push(first);
         let stream = EventStream::new(Arc::clone(&wire));
@@ -286,7 +288,13 @@ impl EventStream {
     ///
     /// An [`End`] if the peer is gone.
     pub async fn send(&mut self, frame: impl Into<Frame>) -> Result<(), End> {
-        self.send_all([frame.into()]).await
+        let frame = frame.into();
+        // What an earlier send that was dropped has left over.
+        self.wire.flush().await?;
+        if !self.wire.push([frame]) {
+            return Err(End::Finished);
+        }
+        self.wire.flush().await
     }
 
     /// Sends several at once, in few writes.
@@ -297,6 +305,8 @@ impl EventStream {
     pub async fn send_all(&mut self, frames: impl IntoIterator<Item = Frame>) -> Result<(), End> {
         // What an earlier send that was dropped has left over.
         self.wire.flush().await?;
+        // The iterator is the caller's: it does not run under the lock of the connection.
+        let frames: Vec<Frame> = frames.into_iter().collect();
         if !self.wire.push(frames) {
             return Err(End::Finished);
         }

@@ -7,8 +7,8 @@
 //! up inside an event.
 //!
 //! The driver alone waits for the socket: a socket wakes one task, and the handler may well wait on
-//! another, or have its futures polled by something with wakers of its own. Whoever else waits for
-//! the queue leaves a waker here.
+//! another, or have its futures polled by something with wakers of its own. Other tasks that wait
+//! for the queue register wakers here.
 
 mod peer;
 mod rest;
@@ -18,6 +18,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
@@ -113,20 +114,24 @@ impl Wire {
         })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Nobody panics while holding this lock; and if so, a drop must not panic for it again.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Locked<'_> {
+        // No panic is expected while this lock is held; after one, a drop must not panic again.
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Locked { state, wakers: Wakers::default() }
     }
 
     /// Begins the next request of the connection.
     pub(crate) fn begin_request(&self, has_body: bool, head_only: bool) {
         let mut state = self.state();
-        let (alarm, kept) = (state.alarm, mem::take(state.seldom()));
-        let Seldom { input, half_closed, .. } = kept;
-        let seldom = Box::new(Seldom { input, half_closed, ..Seldom::default() });
-        *state = State { alarm, body_unread: has_body, head_only, ..State::default() };
-        state.seldom = Some(seldom);
-        state.tidy();
+        let (alarm, half_closed) = (state.alarm, state.half_closed());
+        let input = mem::take(&mut state.seldom().input);
+        let seldom = Some(Box::new(Seldom { input, half_closed, ..Seldom::default() }));
+        let mut new = State { alarm, body_unread: has_body, head_only, seldom, ..State::default() };
+        new.tidy();
+        let old = mem::replace(&mut *state, new);
+        // It may hold hooks and wakers.
+        drop(state);
+        drop(old);
     }
 
     pub(crate) fn status(&self) -> Option<StatusCode> {
@@ -185,7 +190,7 @@ impl Wire {
         state.seldom().token.get_or_insert_with(|| channel::bounded(1)).1.clone()
     }
 
-    /// Tells everyone that the request is over.
+    /// Ends the request: wakes the tasks that wait for it, and calls the hooks.
     pub(crate) fn close(&self, closed: Closed) -> Arc<Closed> {
         let closed = Arc::new(closed);
         let mut state = self.state();
@@ -193,11 +198,12 @@ impl Wire {
         state.rest = None;
         state.wake_waiting();
         let seldom = state.seldom();
-        seldom.token = None;
         seldom.body = None;
-        let hooks = mem::take(&mut seldom.hooks);
+        let (token, hooks) = (seldom.token.take(), mem::take(&mut seldom.hooks));
         state.tidy();
         drop(state);
+        // This wakes the tasks that wait for the token.
+        drop(token);
         for hook in hooks {
             // One that panics does not keep the others from being called.
             let _ = catch_unwind(AssertUnwindSafe(|| hook(&closed)));
@@ -330,19 +336,21 @@ impl Wire {
 
     /// The driver's part: writes what is in the queue, and waits for the socket if it must.
     pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
-        let mut state = self.state();
         loop {
+            let mut state = self.state();
             self.write(&mut state)?;
             if state.queue.is_empty() {
                 return Poll::Ready(Ok(()));
             }
+            // The socket wakes a task that waited before, if it is another one.
+            drop(state);
             ready!(self.socket.poll_writable(cx)).map_err(End::from_socket)?;
         }
     }
 
-    /// Writes as much of the queue as the kernel takes. Whoever empties the queue wakes those who
-    /// wait for that.
-    fn write(&self, state: &mut State) -> Result<(), End> {
+    /// Writes as much of the queue as the kernel takes, and wakes the tasks that wait for the queue
+    /// to be empty once it is.
+    fn write(&self, state: &mut Locked<'_>) -> Result<(), End> {
         state.unbroken()?;
         // Outside of a stream all frames are raw, and any framing leaves them as they are.
         let framing = state.stream.unwrap_or(Framing::Chunked);
@@ -356,6 +364,82 @@ impl Wire {
     }
 }
 
+/// The locked state of a connection.
+///
+/// Wakers are woken and dropped when this is, once the lock is released: a waker may run or drop its
+/// task at once, which takes the same lock.
+struct Locked<'w> {
+    // Fields are dropped in this order.
+    state: MutexGuard<'w, State>,
+    wakers: Wakers,
+}
+
+#[derive(Default)]
+struct Wakers {
+    driver: Option<Waker>,
+    waiting: Vec<Waker>,
+    /// No task to wake, but a waker to drop.
+    replaced: Option<Waker>,
+}
+
+impl Drop for Wakers {
+    fn drop(&mut self) {
+        self.driver.take().into_iter().chain(self.waiting.drain(..)).for_each(Waker::wake);
+    }
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Locked<'_> {
+    fn drive(&mut self, cx: &Context<'_>) {
+        if !self.is_driver(cx) {
+            self.wakers.replaced = self.state.driver.replace(cx.waker().clone());
+        }
+    }
+
+    /// Wakes the driver to look at what has changed, unless it will anyway.
+    fn wake_driver(&mut self) {
+        if !self.driving {
+            self.wakers.driver.clone_from(&self.state.driver);
+        }
+    }
+
+    /// Wakes the tasks that wait for the queue to be empty or the stream to be handed back.
+    fn wake_waiting(&mut self) {
+        if let Some(seldom) = &mut self.state.seldom {
+            // Mostly the first, and then nothing is copied.
+            let waiting = mem::take(&mut seldom.waiting);
+            if self.wakers.waiting.is_empty() {
+                self.wakers.waiting = waiting;
+            } else {
+                self.wakers.waiting.extend(waiting);
+            }
+            self.state.tidy();
+        }
+    }
+
+    /// Hands a stream at rest back to its own task.
+    fn hand_back(&mut self) {
+        if self.rest.is_some() {
+            self.handed_back = true;
+            self.wakers.driver.clone_from(&self.state.driver);
+            self.wake_waiting();
+        }
+    }
+}
+
 impl State {
     fn is_open(&self) -> bool {
         self.stream.is_some() && !self.finished
@@ -366,19 +450,6 @@ impl State {
         for frame in frames {
             self.last_sent = self.last_sent.map(|_| now);
             self.queue.push(frame, now);
-        }
-    }
-
-    fn drive(&mut self, cx: &Context<'_>) {
-        if !self.is_driver(cx) {
-            self.driver = Some(cx.waker().clone());
-        }
-    }
-
-    /// Has the driver look at what has changed, unless it will anyway.
-    fn wake_driver(&self) {
-        if !self.driving {
-            self.driver.iter().for_each(Waker::wake_by_ref);
         }
     }
 
@@ -408,18 +479,11 @@ impl State {
         self.seldom.as_ref().map_or(&[], |seldom| &seldom.input)
     }
 
-    /// Has somebody woken when the queue is empty, or the stream handed back.
+    /// Registers a waker for when the queue is empty or the stream is handed back.
     fn wait(&mut self, cx: &Context<'_>) {
         let waiting = &mut self.seldom().waiting;
         if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
             waiting.push(cx.waker().clone());
-        }
-    }
-
-    fn wake_waiting(&mut self) {
-        if let Some(seldom) = &mut self.seldom {
-            seldom.waiting.drain(..).for_each(Waker::wake);
-            self.tidy();
         }
     }
 

@@ -98,6 +98,8 @@ impl Wire {
             if let Err(end) = state.unbroken() {
                 return Poll::Ready(end);
             }
+            // The socket wakes a task that waited before, if it is another one.
+            drop(state);
             // Asking for readiness costs no system call, where reading on every wake-up would.
             let readable = ready!(self.socket.poll_readable(cx));
             let mut piece = [0; READ_AHEAD];
@@ -105,6 +107,7 @@ impl Wire {
                 Ok(()) => ready!(self.poll_piece(cx, &mut piece)),
                 Err(error) => Err(End::from_socket(error)),
             };
+            let mut state = self.state();
             match read {
                 Ok(count) if state.stream.is_some() => {
                     state.ignored += u32::try_from(count).unwrap_or(MOST_IGNORED);

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write as _};
 use std::num::NonZeroUsize;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use super::{State, Wire};
 use crate::End;
@@ -109,18 +109,8 @@ impl Wire {
         Ok(())
     }
 
-    /// Has the stream's own task go on.
+    /// Hands the stream back to its own task.
     pub(crate) fn hand_back(&self) {
         self.state().hand_back();
-    }
-}
-
-impl State {
-    fn hand_back(&mut self) {
-        if self.rest.is_some() {
-            self.handed_back = true;
-            self.driver.iter().for_each(Waker::wake_by_ref);
-            self.wake_waiting();
-        }
     }
 }

@@ -19,7 +19,10 @@ impl Wire {
         }
         let mut state = self.state();
         if !state.alarm.is_some_and(|set| now < set && set <= at) {
-            self.shared.clock.set(self.number, state.alarm.replace(at), at);
+            let old = state.alarm.replace(at);
+            // The clock may have to be woken.
+            drop(state);
+            self.shared.clock.set(self.number, old, at);
         }
         Poll::Pending
     }
