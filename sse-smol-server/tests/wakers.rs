@@ -1,0 +1,264 @@
+//! Executors whose wakers drop the task at once, on the thread that wakes: the library calls and
+//! drops no waker, hook or value of a handler while it holds a lock.
+
+mod support;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::Duration;
+
+use smol::future::block_on;
+use sse_proto::Event;
+use sse_smol_server::{
+    Config, End, Frame, History, Publication, Request, Start, Subscription, Topics, TopicsConfig,
+};
+use support::subscriber::Subscriber;
+use support::{PATIENCE, get, read_head, serve};
+
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A task that is dropped by the thread that wakes it.
+struct DroppedWhenWoken {
+    task: Mutex<Option<Task>>,
+    dropped: Arc<AtomicUsize>,
+}
+
+impl DroppedWhenWoken {
+    /// Polls a task once; it is dropped when it is woken.
+    fn spawn(task: Task, dropped: &Arc<AtomicUsize>) -> Arc<Self> {
+        let new = Arc::new(Self { task: Mutex::new(None), dropped: Arc::clone(dropped) });
+        let mut task = task;
+        let waker = Waker::from(Arc::clone(&new));
+        if task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+            *new.task.lock().unwrap() = Some(task);
+        }
+        new
+    }
+}
+
+impl Wake for DroppedWhenWoken {
+    fn wake(self: Arc<Self>) {
+        let task = self.task.lock().unwrap().take();
+        if task.is_some() {
+            drop(task);
+            self.dropped.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+/// Runs a test on a thread, and fails if it does not end.
+fn in_time(test: impl FnOnce() + Send + 'static) {
+    let (done, on_done) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        test();
+        done.send(()).unwrap();
+    });
+    match on_done.recv_timeout(PATIENCE) {
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("a deadlock"),
+        _ => thread.join().unwrap(),
+    }
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    for _ in 0..PATIENCE.as_millis() / 5 {
+        if is_so() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    panic!("a deadlock, or {what} never happens");
+}
+
+fn publish(topics: &Topics, data: &str) {
+    topics.publish("news", Publication { data, ..Publication::default() }).unwrap();
+}
+
+fn few() -> Topics {
+    let history = History { events: 2, bytes: 64 << 20, ..History::default() };
+    Topics::new(TopicsConfig { history, max_bytes: 256 << 20, ..TopicsConfig::default() }).unwrap()
+}
+
+#[test]
+fn a_subscription_may_be_dropped_by_the_publisher_that_wakes_it() {
+    in_time(|| {
+        let (topics, dropped) = (few(), Arc::default());
+        let tasks: Vec<_> = [&["news"][..], &["news", "other"], &["a", "news"]]
+            .into_iter()
+            .map(|names| {
+                let mut subscription = topics.subscribe(names, Start::Latest).unwrap();
+                DroppedWhenWoken::spawn(
+                    Box::pin(async move {
+                        while let Ok(frames) = subscription.next().await {
+                            drop(frames);
+                        }
+                    }),
+                    &dropped,
+                )
+            })
+            .collect();
+        assert_eq!(topics.totals().subscriptions, 5);
+        publish(&topics, "x");
+        assert_eq!(dropped.load(Ordering::SeqCst), 3);
+        assert_eq!((topics.totals().subscriptions, topics.totals().topics), (0, 1));
+        drop(tasks);
+    });
+}
+
+/// Follows a topic on a task that is dropped when it is woken, while the handler of the request
+/// waits for ever. The tasks that exist are sent.
+async fn follow_elsewhere(
+    request: Request,
+    subscription: Subscription,
+    dropped: Arc<AtomicUsize>,
+) -> Result<(), End> {
+    let mut stream = request.open().await?;
+    let task = Box::pin(async move {
+        let _ = stream.follow(subscription).await;
+    });
+    let _task = DroppedWhenWoken::spawn(task, &dropped);
+    std::future::pending().await
+}
+
+fn followers(topics: &Topics, dropped: &Arc<AtomicUsize>) -> support::Running {
+    let (topics, dropped) = (topics.clone(), Arc::clone(dropped));
+    serve(Config::default(), move |request| {
+        let subscription = topics.subscribe(&["news"], Start::Latest).unwrap();
+        follow_elsewhere(request, subscription, Arc::clone(&dropped))
+    })
+}
+
+/// Streams at rest are handed back to tasks that are dropped by that: since the log has moved on,
+/// since the kernel takes no more, and since the client has left.
+#[test]
+fn a_stream_at_rest_may_be_dropped_by_what_wakes_it() {
+    const CLIENTS: usize = 8;
+    type Cause = fn(&Topics, Vec<Subscriber>) -> Vec<Subscriber>;
+    let lagged: Cause = |topics, clients| {
+        (0..100).for_each(|n| publish(topics, &n.to_string()));
+        clients
+    };
+    let too_much: Cause = |topics, clients| {
+        publish(topics, &"x".repeat(15 << 20));
+        clients
+    };
+    let left: Cause = |_, clients| {
+        drop(clients);
+        Vec::new()
+    };
+    for cause in [lagged, too_much, left] {
+        let (topics, dropped) = (few(), Arc::default());
+        let server = Box::leak(Box::new(followers(&topics, &dropped)));
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| {
+                let mut client = Subscriber::open(server.address, "/");
+                client.read_until("where it begins", |one| !one.text.is_empty());
+                client
+            })
+            .collect();
+        let publisher = topics.clone();
+        let (done, on_done) = mpsc::channel();
+        thread::spawn(move || done.send(cause(&publisher, clients)));
+        let clients = on_done.recv_timeout(PATIENCE).expect("a deadlock of the publisher");
+        // Each is dropped, and the server serves on.
+        wait_until("that all are dropped", || topics.totals().subscriptions == 0);
+        read_head(&mut get(server.address, "/"));
+        drop(clients);
+    }
+}
+
+/// A waiting send may be dropped by the driver that wakes it when the queue is empty.
+#[test]
+fn a_send_may_be_dropped_by_what_wakes_it() {
+    let dropped: Arc<AtomicUsize> = Arc::default();
+    let counter = Arc::clone(&dropped);
+    let server = Box::leak(Box::new(serve(Config::default(), move |request: Request| {
+        let counter = Arc::clone(&counter);
+        async move {
+            let mut stream = request.open().await?;
+            let data = "x".repeat(15 << 20);
+            let task = Box::pin(async move {
+                let _ = stream.send(Event::new(&data)).await;
+            });
+            let _task = DroppedWhenWoken::spawn(task, &counter);
+            std::future::pending().await
+        }
+    })));
+    for round in 1..3 {
+        let mut client = Subscriber::open(server.address, "/");
+        client.read_until("the event", |one| one.events.len() == 1);
+        wait_until("that the send is dropped", || dropped.load(Ordering::SeqCst) == round);
+    }
+}
+
+/// A task that waits for the end of a stream may be dropped by it, and a hook may use the stream's
+/// token while it is dropped.
+#[test]
+fn what_a_handler_leaves_may_use_the_stream_while_it_is_dropped() {
+    /// Uses what it holds when it is dropped.
+    struct OnDrop<F: FnMut()>(F);
+    impl<F: FnMut()> Drop for OnDrop<F> {
+        fn drop(&mut self) {
+            (self.0)();
+        }
+    }
+    let topics = few();
+    let ran = Arc::new(AtomicBool::new(false));
+    let (source, flag) = (topics.clone(), Arc::clone(&ran));
+    let server = Box::leak(Box::new(serve(Config::default(), move |request: Request| {
+        let (topics, flag) = (source.clone(), Arc::clone(&flag));
+        async move {
+            let mut stream = request.open().await?;
+            let token = stream.token();
+            let on_drop = OnDrop(move || {
+                let _ = token.is_cancelled();
+                publish(&topics, "from a drop");
+                flag.store(true, Ordering::SeqCst);
+            });
+            stream.on_close(move |_| drop(on_drop));
+            // The iterator of a handler may do anything, too.
+            let token = stream.token();
+            let frames = (0..3).map(move |n| {
+                assert!(!token.is_cancelled());
+                Frame::from(Event::new(&n.to_string()))
+            });
+            stream.send_all(frames).await
+        }
+    })));
+    let mut client = Subscriber::open(server.address, "/");
+    client.read_until("the end", |one| one.end.is_some());
+    assert_eq!(client.data(), ["0", "1", "2"]);
+    wait_until("that the hook is dropped", || ran.load(Ordering::SeqCst));
+    assert_eq!(block_on(async { topics.totals().events }), 1);
+}
+
+/// A waker that is no longer used is dropped without a lock, as the task that it holds may be.
+#[test]
+fn a_replaced_waker_may_drop_its_task() {
+    struct Holds(Mutex<Option<Subscription>>);
+    impl Wake for Holds {
+        fn wake(self: Arc<Self>) {}
+    }
+    impl Drop for Holds {
+        fn drop(&mut self) {
+            drop(self.0.lock().unwrap().take());
+        }
+    }
+    in_time(|| {
+        let topics = few();
+        let mut waiting = topics.subscribe(&["news", "other"], Start::Latest).unwrap();
+        drop(waiting.ready());
+        let mut next = Box::pin(waiting.next());
+        for _ in 0..3 {
+            let held = topics.subscribe(&["news"], Start::Latest).unwrap();
+            let waker = Waker::from(Arc::new(Holds(Mutex::new(Some(held)))));
+            assert!(matches!(next.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Pending));
+        }
+        drop(next);
+        drop(waiting);
+        assert_eq!(topics.totals().subscriptions, 0);
+    });
+}
