@@ -83,17 +83,20 @@ impl Peers {
     }
 
     pub(crate) fn opened_stream(&self, peer: SocketAddr) {
+        let mut streams = 0;
         self.counts().change(network(peer.ip()), |of_peer| {
             of_peer.streams += 1;
-            if of_peer.streams == STREAMS_TO_MENTION {
-                log::info!(
-                    "{} holds {STREAMS_TO_MENTION} streams over HTTP/1.1: a browser opens no more \
-                     than six connections to a host; share one stream between pages, or put a \
-                     proxy with HTTP/2 in front",
-                    peer.ip()
-                );
-            }
+            streams = of_peer.streams;
         });
+        // Without the lock: the logger is the program's.
+        if streams == STREAMS_TO_MENTION {
+            log::info!(
+                "{} holds {STREAMS_TO_MENTION} streams over HTTP/1.1: a browser opens no more than \
+                 six connections to a host; share one stream between pages, or put a proxy with \
+                 HTTP/2 in front",
+                peer.ip()
+            );
+        }
     }
 
     pub(crate) fn closed_stream(&self, peer: SocketAddr) {

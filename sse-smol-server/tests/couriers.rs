@@ -379,6 +379,52 @@ fn whoever_comes_and_goes_misses_nothing() {
     });
 }
 
+/// Streams come to rest and leave while a courier is on its way through a crowd, at places that it has
+/// passed and at places that it has not: each event comes once and in order, to each.
+#[test]
+fn streams_that_come_back_while_a_batch_is_carried_miss_nothing() {
+    const EVENTS: usize = 1000;
+    let topics = unbounded();
+    let (server, _on_end) = follows(silent(), &topics);
+    let address = server.address;
+    let first = publish(&topics, "news", "0");
+    // More than are served at a time, with each courier.
+    let mut crowd: Vec<_> =
+        (0..40 * some_for_each()).map(|_| Subscriber::resume(address, "/news", &first)).collect();
+    thread::scope(|scope| {
+        let restless: Vec<_> = (0..6)
+            .map(|number| {
+                let first = &first;
+                scope.spawn(move || {
+                    let (mut last, mut seen) = (first.clone(), vec!["0".to_owned()]);
+                    while seen.len() < EVENTS {
+                        let mut client = Subscriber::resume(address, "/news", &last);
+                        let enough = (1 + number * seen.len() % 7).min(EVENTS - seen.len());
+                        client.read_events(enough);
+                        last = client.events.last().unwrap().id.clone();
+                        seen.extend(client.events.into_iter().map(|event| event.data));
+                    }
+                    seen
+                })
+            })
+            .collect();
+        for n in 1..EVENTS {
+            publish(&topics, "news", &n.to_string());
+            if n % 10 == 0 {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        let expected: Vec<_> = (0..EVENTS).map(|n| n.to_string()).collect();
+        for one in restless {
+            assert!(one.join().unwrap() == expected, "every event once, and in order");
+        }
+        read_all_until(&mut crowd, "all events", |one| one.events.len() >= EVENTS - 1);
+        for one in &crowd {
+            assert!(one.data() == expected[1..], "every event once, and in order");
+        }
+    });
+}
+
 /// Subscribers, to whom so many events are published before any courier works.
 fn at_once(topics: &Topics, count: usize) -> (Running, Vec<Subscriber>) {
     let topics = topics.clone();

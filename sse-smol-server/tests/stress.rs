@@ -497,7 +497,9 @@ fn a_thousand_topics_do_not_exhaust_memory() {
         start.elapsed(),
         (most - before) >> 10
     );
-    assert_eq!(rows.len(), TOPICS);
+    // The topics whose events were dropped are gone.
+    assert!(rows.len() < TOPICS && rows.iter().all(|row| row["events"] == 1), "{rows:?}");
+    assert_eq!(metric(&server, "sse_topics"), rows.len() as u64);
     assert!((1..=MAX_BYTES as u64).contains(&bytes), "{bytes}");
     assert!(bytes > MAX_BYTES as u64 - 20_000, "room is used: {bytes}");
     assert!(most - before < 64 * MIB, "{} KiB", (most - before) >> 10);
@@ -514,4 +516,55 @@ fn a_thousand_topics_do_not_exhaust_memory() {
     let (status, body) = publisher.answer();
     assert_eq!(status, 429, "{body}");
     publisher.publish("topic-1", "those that are there go on");
+}
+
+/// Neither a page of the list nor the metrics keep a publisher waiting, however many topics there are.
+#[test]
+fn lists_and_metrics_of_many_topics_do_not_hold_up_publishers() {
+    const TOPICS: usize = 20_000;
+    const AT_ONCE: usize = 4;
+    let _turn = alone();
+    let server = Binary::start(&["--max-topics", &TOPICS.to_string()]);
+    let mut publishers: Vec<_> = (0..AT_ONCE).map(|_| Publisher::open(server.address)).collect();
+    for first in (0..TOPICS).step_by(AT_ONCE) {
+        for (n, publisher) in publishers.iter_mut().enumerate() {
+            publisher.ask(&format!("topic-{}", first + n), "x");
+        }
+        for publisher in &mut publishers {
+            assert_eq!(publisher.answer().0, 201);
+        }
+    }
+    assert_eq!(metric(&server, "sse_topics"), TOPICS as u64);
+    assert_eq!(topics(server.address).len(), TOPICS);
+    let [publisher, stranger, ..] = &mut publishers[..] else { unreachable!() };
+    let done = AtomicBool::new(false);
+    let (mut times, asked) = thread::scope(|scope| {
+        let asking = ["/topics", "/metrics", "/metrics.json"].map(|path| {
+            let (server, done) = (&server, &done);
+            scope.spawn(move || {
+                let mut count = 0;
+                while !done.load(Ordering::Relaxed) {
+                    assert_eq!(read_response(&mut get(server.address, path)).0, 200);
+                    count += 1;
+                }
+                count
+            })
+        });
+        let times: Vec<Duration> = (0..500)
+            .map(|n| {
+                let start = Instant::now();
+                publisher.publish(&format!("topic-{n}"), "y");
+                stranger.ask("one-more", "x");
+                assert_eq!(stranger.answer().0, 429);
+                start.elapsed()
+            })
+            .collect();
+        done.store(true, Ordering::Relaxed);
+        (times, asking.map(|one| one.join().unwrap()))
+    });
+    times.sort_unstable();
+    let (median, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
+    println!("a publication and a refusal: median {median:?}, p99 {p99:?}; asked {asked:?} times");
+    assert!(asked.iter().all(|count: &u32| *count > 0), "{asked:?}");
+    assert!(p99 < Duration::from_millis(250), "{p99:?}");
 }

@@ -5,16 +5,16 @@ mod support;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-use smol::future::block_on;
 use sse_proto::Event;
 use sse_smol_server::{
-    Config, End, Frame, History, Publication, Request, Start, Subscription, Topics, TopicsConfig,
+    Config, End, EventStream, History, Publication, Request, Start, Subscription, Topics,
+    TopicsConfig,
 };
 use support::subscriber::Subscriber;
 use support::{PATIENCE, get, read_head, serve};
@@ -170,6 +170,15 @@ fn a_stream_at_rest_may_be_dropped_by_what_wakes_it() {
     }
 }
 
+/// A stream that is used once more when its handler is dropped.
+struct UsesWhenDropped(EventStream);
+
+impl Drop for UsesWhenDropped {
+    fn drop(&mut self) {
+        self.0.token();
+    }
+}
+
 /// A waiting send may be dropped by the driver that wakes it when the queue is empty.
 #[test]
 fn a_send_may_be_dropped_by_what_wakes_it() {
@@ -178,10 +187,10 @@ fn a_send_may_be_dropped_by_what_wakes_it() {
     let server = Box::leak(Box::new(serve(Config::default(), move |request: Request| {
         let counter = Arc::clone(&counter);
         async move {
-            let mut stream = request.open().await?;
             let data = "x".repeat(15 << 20);
+            let mut stream = UsesWhenDropped(request.open().await?);
             let task = Box::pin(async move {
-                let _ = stream.send(Event::new(&data)).await;
+                let _ = stream.0.send(Event::new(&data)).await;
             });
             let _task = DroppedWhenWoken::spawn(task, &counter);
             std::future::pending().await
@@ -194,51 +203,10 @@ fn a_send_may_be_dropped_by_what_wakes_it() {
     }
 }
 
-/// A task that waits for the end of a stream may be dropped by it, and a hook may use the stream's
-/// token while it is dropped.
-#[test]
-fn what_a_handler_leaves_may_use_the_stream_while_it_is_dropped() {
-    /// Uses what it holds when it is dropped.
-    struct OnDrop<F: FnMut()>(F);
-    impl<F: FnMut()> Drop for OnDrop<F> {
-        fn drop(&mut self) {
-            (self.0)();
-        }
-    }
-    let topics = few();
-    let ran = Arc::new(AtomicBool::new(false));
-    let (source, flag) = (topics.clone(), Arc::clone(&ran));
-    let server = Box::leak(Box::new(serve(Config::default(), move |request: Request| {
-        let (topics, flag) = (source.clone(), Arc::clone(&flag));
-        async move {
-            let mut stream = request.open().await?;
-            let token = stream.token();
-            let on_drop = OnDrop(move || {
-                let _ = token.is_cancelled();
-                publish(&topics, "from a drop");
-                flag.store(true, Ordering::SeqCst);
-            });
-            stream.on_close(move |_| drop(on_drop));
-            // The iterator of a handler may do anything, too.
-            let token = stream.token();
-            let frames = (0..3).map(move |n| {
-                assert!(!token.is_cancelled());
-                Frame::from(Event::new(&n.to_string()))
-            });
-            stream.send_all(frames).await
-        }
-    })));
-    let mut client = Subscriber::open(server.address, "/");
-    client.read_until("the end", |one| one.end.is_some());
-    assert_eq!(client.data(), ["0", "1", "2"]);
-    wait_until("that the hook is dropped", || ran.load(Ordering::SeqCst));
-    assert_eq!(block_on(async { topics.totals().events }), 1);
-}
-
 /// A waker that is no longer used is dropped without a lock, as the task that it holds may be.
 #[test]
 fn a_replaced_waker_may_drop_its_task() {
-    struct Holds(Mutex<Option<Subscription>>);
+    struct Holds(Mutex<Option<Task>>);
     impl Wake for Holds {
         fn wake(self: Arc<Self>) {}
     }
@@ -247,18 +215,24 @@ fn a_replaced_waker_may_drop_its_task() {
             drop(self.0.lock().unwrap().take());
         }
     }
+    /// A task that waits for events of the same topics.
+    fn waiting(topics: &Topics) -> Task {
+        let mut subscription = topics.subscribe(&["news", "other"], Start::Latest).unwrap();
+        drop(subscription.ready());
+        let mut task: Task = Box::pin(async move {
+            let _ = subscription.next().await;
+        });
+        assert!(task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        task
+    }
     in_time(|| {
         let topics = few();
-        let mut waiting = topics.subscribe(&["news", "other"], Start::Latest).unwrap();
-        drop(waiting.ready());
-        let mut next = Box::pin(waiting.next());
+        let mut task = waiting(&topics);
         for _ in 0..3 {
-            let held = topics.subscribe(&["news"], Start::Latest).unwrap();
-            let waker = Waker::from(Arc::new(Holds(Mutex::new(Some(held)))));
-            assert!(matches!(next.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Pending));
+            let waker = Waker::from(Arc::new(Holds(Mutex::new(Some(waiting(&topics))))));
+            assert!(task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         }
-        drop(next);
-        drop(waiting);
+        drop(task);
         assert_eq!(topics.totals().subscriptions, 0);
     });
 }
