@@ -133,8 +133,13 @@ fn panicked() -> End {
     End::Failed("the handler panicked".into())
 }
 
-/// Queues what is still to be said when the handler is gone.
-fn conclude(wire: &Wire, end: End) -> End {
+/// Queues the rest of the answer when the handler has ended, and returns how the request ended.
+fn conclude(wire: &Wire, mut end: End) -> End {
+    // Without the rest of the body, the peer would take the next response for it.
+    let unsent = wire.unsent();
+    if unsent > 0 && end.is_orderly() {
+        end = End::Failed(format!("the response ended {unsent} bytes short of its length").into());
+    }
     match wire.status() {
         Some(_) if end.is_orderly() => wire.finish(),
         None if end.is_answerable() => {

@@ -288,25 +288,38 @@ pub(crate) fn replace(all: &mut HeaderMap, others: &HeaderMap) {
     }
 }
 
-/// A whole response, or its head alone. `close` says that the connection serves no
-/// other request.
+/// Encodes a response, or with `head_only` its head alone. `close` announces that the connection
+/// serves no other request.
 pub(crate) fn whole(response: Response, head_only: bool, close: bool) -> Frame {
-    let (parts, mut body) = response.into_parts();
-    let mut headers = parts.headers;
-    headers.remove(header::TRANSFER_ENCODING);
-    // A body after one of these would be taken for the next response.
-    if matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
-        headers.remove(header::CONTENT_LENGTH);
-        body.clear();
-    } else {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
-    }
-    let mut bytes = head(parts.status, headers, close);
+    let (parts, body) = response.into_parts();
+    let has_body = !head_only && may_have_body(parts.status);
+    let head = http::Response::from_parts(parts, ());
+    let mut bytes = head_of_length(head, body.len() as u64, close);
     let head = bytes.len();
-    if !head_only {
+    if has_body {
         bytes.extend(body);
     }
     Frame::raw(bytes, head)
+}
+
+/// Returns whether a response of this status has a body. The client would read one after any other
+/// status as the next response.
+pub(crate) fn may_have_body(status: StatusCode) -> bool {
+    !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// Encodes the head of a response with a body of `length` bytes. `close` announces that the
+/// connection serves no other request.
+pub(crate) fn head_of_length(response: http::Response<()>, length: u64, close: bool) -> Vec<u8> {
+    let (parts, ()) = response.into_parts();
+    let mut headers = parts.headers;
+    headers.remove(header::TRANSFER_ENCODING);
+    if may_have_body(parts.status) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    } else {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    head(parts.status, headers, close)
 }
 
 fn head(status: StatusCode, mut headers: HeaderMap, close: bool) -> Vec<u8> {

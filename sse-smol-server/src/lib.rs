@@ -90,7 +90,7 @@ struct Readme;
 
 pub use head::{Response, text};
 pub use server::{Config, Server};
-pub use stream::{CancelToken, Closed, EventStream, Request, not_allowed};
+pub use stream::{BodyWriter, CancelToken, Closed, EventStream, Request, not_allowed};
 pub use subscription::{Lagged, Subscription};
 pub use topic_error::TopicError;
 pub use topics::{

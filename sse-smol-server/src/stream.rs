@@ -15,8 +15,8 @@ use smol::stream::{Stream, StreamExt as _};
 use crate::body::{max_size, read_body};
 use crate::courier::Rest;
 use crate::head::{
-    Body, Framing, Head, Response, accepts_event_stream, expects_continue, replace, stream_head,
-    text, whole,
+    Body, Framing, Head, Response, accepts_event_stream, expects_continue, head_of_length,
+    may_have_body, replace, stream_head, text, whole,
 };
 use crate::history::{BATCH_BYTES, BATCH_EVENTS};
 use crate::input::NoInput;
@@ -227,6 +227,60 @@ impl Request {
         self.0.wire.flush().await
     }
 
+    /// Begins a response with a body of `length` bytes that the handler sends in pieces: for bodies
+    /// that are too large to be held in memory.
+    ///
+    /// The head is queued. It goes out with the first piece, or as soon as the handler waits or
+    /// returns. `Content-Length`, `Date` and `Connection` are added to it.
+    ///
+    /// ```
+    /// use http::StatusCode;
+    /// use sse_smol_server::{Config, End, Request, Server};
+    ///
+    /// async fn a_million(request: Request) -> Result<(), End> {
+    ///     let mut body = request.start_response(http::Response::new(()), 1_000_000);
+    ///     while body.remaining() > 0 {
+    ///         let len = body.remaining().min(64 << 10);
+    ///         body.send(vec![b'a'; len as usize]).await?; // the kernel has taken it
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// let server = Server::bind(([127, 0, 0, 1], 0).into(), Config::default())?;
+    /// let address = server.local_addr()?;
+    /// # let client = smol::unblock(move || {
+    /// #     use std::io::{Read, Write};
+    /// #     let mut socket = std::net::TcpStream::connect(address).unwrap();
+    /// #     socket.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    /// #     let mut answer = String::new();
+    /// #     socket.read_to_string(&mut answer).unwrap();
+    /// #     answer
+    /// # });
+    /// let executor = smol::Executor::new();
+    /// let serve = server.serve(&executor, a_million);
+    /// # let mut answer = String::new();
+    /// # let serve = smol::future::or(async { answer = client.await }, serve);
+    /// smol::block_on(executor.run(serve));
+    /// # let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    /// # assert!(head.contains("\r\nContent-Length: 1000000\r\n"));
+    /// # assert_eq!(body, "a".repeat(1_000_000));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// If the handler ends before it has sent the whole body, the connection is closed, so that the
+    /// peer sees a body that is too short, and the request counts as [failed](End::Failed).
+    pub fn start_response(self, mut head: http::Response<()>, length: u64) -> BodyWriter {
+        let Inner { head: request, response_headers, wire } = *self.0;
+        replace(head.headers_mut(), &response_headers);
+        let close = prepare_close(&request, &wire);
+        let status = head.status();
+        let has_body = !wire.head_only() && may_have_body(status);
+        let bytes = head_of_length(head, length, close);
+        let remaining = if has_body { length } else { 0 };
+        wire.begin_response(status, bytes, remaining);
+        BodyWriter { wire, has_body, remaining, begun: false }
+    }
+
     /// Answers 204: an `EventSource` that asked does not connect again.
     ///
     /// # Errors
@@ -246,11 +300,67 @@ impl Request {
             return;
         }
         replace(response.headers_mut(), response_headers);
-        let close = !head.keeps_connection() || wire.body_unread();
-        if close {
-            wire.make_last();
-        }
+        let close = prepare_close(head, wire);
         wire.answer(response.status(), whole(response, wire.head_only(), close));
+    }
+}
+
+/// Returns whether the connection closes after the response to this request, and has it do so.
+fn prepare_close(head: &Head, wire: &Wire) -> bool {
+    let close = !head.keeps_connection() || wire.body_unread();
+    if close {
+        wire.make_last();
+    }
+    close
+}
+
+/// The body of a response, sent in pieces: see [`Request::start_response`].
+#[derive(Debug)]
+pub struct BodyWriter {
+    wire: Arc<Wire>,
+    has_body: bool,
+    /// Not that of the connection, which may serve another request by the time this is dropped.
+    remaining: u64,
+    /// A piece has been queued.
+    begun: bool,
+}
+
+impl BodyWriter {
+    /// Returns how many bytes of the body have not been sent. 0 from the start if the response has
+    /// no body: if the method of the request is `HEAD`, or the status 204 or 304.
+    pub const fn remaining(&self) -> u64 {
+        self.remaining
+    }
+
+    /// Sends the next piece, and returns when the kernel has taken all of it: that is the
+    /// backpressure. Pieces of a response that has no body are discarded.
+    ///
+    /// If the future is dropped, the piece is sent whole or not at all, and counts in
+    /// [`remaining`](Self::remaining) accordingly.
+    ///
+    /// # Errors
+    ///
+    /// An [`End`] if the peer is gone, or if the piece is longer than what remains of the body: then
+    /// nothing of it is sent.
+    pub async fn send(&mut self, piece: impl Into<Vec<u8>>) -> Result<(), End> {
+        let piece = piece.into();
+        let length = piece.len() as u64;
+        if !self.has_body || length == 0 {
+            return Ok(());
+        }
+        if length > self.remaining {
+            let remaining = self.remaining;
+            let why = format!("a piece of {length} bytes, where {remaining} remain of the body");
+            return Err(End::Failed(why.into()));
+        }
+        if self.begun {
+            // A piece whose send was dropped may still wait. The head waits for the first piece.
+            self.wire.flush().await?;
+        }
+        self.begun = true;
+        self.remaining -= length;
+        self.wire.push_piece(piece);
+        self.wire.flush().await
     }
 }
 

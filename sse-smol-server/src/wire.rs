@@ -98,6 +98,8 @@ struct Seldom {
     broken: Option<io::Error>,
     /// When the peer was found to have shut down its sending side. It may still wait for an answer.
     half_closed: Option<Moment>,
+    /// The bytes that the response head announced and that have not been queued yet.
+    unsent: u64,
 }
 
 pub(crate) type Hook = Box<dyn FnOnce(&Closed) + Send>;
@@ -245,6 +247,29 @@ impl Wire {
         let mut state = self.state();
         state.status = Some(status);
         state.push([frame]);
+    }
+
+    /// Answers with the head of a response whose body of `length` bytes follows in pieces.
+    pub(crate) fn begin_response(&self, status: StatusCode, head: Vec<u8>, length: u64) {
+        self.answer(status, Frame::head(head));
+        let mut state = self.state();
+        state.seldom().unsent = length;
+        state.tidy();
+    }
+
+    /// Returns how many bytes of the announced body have not been queued yet.
+    pub(crate) fn unsent(&self) -> u64 {
+        self.state().seldom.as_ref().map_or(0, |seldom| seldom.unsent)
+    }
+
+    /// Queues the next piece of the body. The caller ensures that it is not longer than
+    /// [`unsent`](Self::unsent).
+    pub(crate) fn push_piece(&self, bytes: Vec<u8>) {
+        let mut state = self.state();
+        let seldom = state.seldom();
+        seldom.unsent = seldom.unsent.saturating_sub(bytes.len() as u64);
+        state.tidy();
+        state.push([Frame::raw(bytes, 0)]);
     }
 
     /// Answers with the head of an event stream.
@@ -464,9 +489,15 @@ impl State {
     /// Gives back what is not needed any more.
     fn tidy(&mut self) {
         let needless = self.seldom.take_if(|seldom| {
-            let Seldom { input, body, waiting, hooks, token, broken, half_closed } = &**seldom;
+            let Seldom { input, body, waiting, hooks, token, broken, half_closed, unsent } =
+                &**seldom;
             let at_all = input.is_empty() && waiting.is_empty() && hooks.is_empty();
-            at_all && body.is_none() && token.is_none() && broken.is_none() && half_closed.is_none()
+            at_all
+                && body.is_none()
+                && token.is_none()
+                && broken.is_none()
+                && half_closed.is_none()
+                && *unsent == 0
         });
         drop(needless);
     }
