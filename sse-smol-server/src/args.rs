@@ -1,8 +1,9 @@
 //! The command line.
 
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::{self, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -125,7 +126,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "HOST", value_parser = allowed_host)]
     pub(crate) allow_host: Vec<Host>,
 
-    /// Serve the files below a directory, without hidden ones; the page of streams moves to /__sse
+    /// Serve the files below a directory, without hidden ones and what links elsewhere; the page of
+    /// streams moves to /__sse. The directory may be a symbolic link that is switched
     #[arg(long, value_name = "DIRECTORY", value_parser = directory)]
     pub(crate) serve: Option<PathBuf>,
 
@@ -222,10 +224,11 @@ fn keep_alive(text: &str) -> Result<Duration, String> {
     Ok(interval)
 }
 
-/// The real path of a directory.
+/// The absolute path of a directory. Symbolic links stay in it, so that they can be switched to
+/// another directory later.
 fn directory(text: &str) -> io::Result<PathBuf> {
-    let path = Path::new(text).canonicalize()?;
-    if path.is_dir() { Ok(path) } else { Err(ErrorKind::NotADirectory.into()) }
+    let path = path::absolute(text)?;
+    if fs::metadata(&path)?.is_dir() { Ok(path) } else { Err(ErrorKind::NotADirectory.into()) }
 }
 
 /// Parses the type of gap events. `EventSource` fires events of the types `open` and `error` itself:

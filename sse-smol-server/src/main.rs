@@ -1,6 +1,7 @@
 //! The server that people run.
 
 mod args;
+mod beneath;
 mod guard;
 mod host;
 mod log_writer;

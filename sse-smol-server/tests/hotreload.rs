@@ -2,53 +2,25 @@
 
 #[path = "support/browser.rs"]
 mod browser;
+#[path = "support/dir.rs"]
+mod dir;
 mod support;
 
 use std::fs;
 use std::io::{ErrorKind, Read as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use browser::Browser;
+use dir::Dir;
 use serde_json::Value;
 use support::{Binary, PATIENCE, get, read_head, read_response, read_to_end, read_until, send};
 
 /// So long nothing comes where nothing is to come: longer than changes are collected for.
 const SILENCE: Duration = Duration::from_millis(800);
-
-/// A directory that is removed afterwards.
-struct Dir(PathBuf);
-
-impl Dir {
-    fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("sse-files-{}-{count}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-
-    fn write(&self, name: &str, content: &str) {
-        let path = self.0.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, content).unwrap();
-    }
-}
-
-impl Drop for Dir {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A stream of events, as a client without chunks gets it.
 struct Events(TcpStream);

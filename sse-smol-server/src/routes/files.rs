@@ -1,7 +1,7 @@
 //! `--serve`: the files below a directory.
 
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION};
@@ -9,27 +9,71 @@ use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use sse_smol_server::{End, Request, Response, not_allowed, text};
 
+use crate::beneath::{Found, open_beneath};
+
+/// The maximum number of bytes of a file that are held for a client.
+const PIECE: u64 = 64 << 10;
+
 #[derive(Debug)]
 pub(super) struct Files {
     root: PathBuf,
 }
 
-/// What there is at a path.
-enum Found {
-    File(HeaderValue, Vec<u8>),
-    /// A directory, and the path does not end as its path would: links in its page that are
-    /// relative would lead elsewhere.
+/// What to answer with.
+enum Answer {
+    File(Content),
+    /// A directory, and the path does not end in a slash: relative links in its page would lead
+    /// elsewhere.
     Directory,
 }
 
+/// A file that is being read.
+struct Content {
+    content_type: HeaderValue,
+    file: File,
+    length: u64,
+    /// The bytes that have been read last.
+    piece: Vec<u8>,
+}
+
+impl Content {
+    /// Reads the next piece, up to `remaining` bytes. Empty at the end of the file. Blocks.
+    fn read(&mut self, remaining: u64) -> io::Result<()> {
+        let length = remaining.min(PIECE);
+        // To the byte, or sending it would copy it.
+        self.piece = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
+        (&self.file).take(length).read_to_end(&mut self.piece)?;
+        Ok(())
+    }
+
+    /// Answers with the file. It is read no faster than the peer takes it.
+    async fn send(mut self, request: Request) -> Result<(), End> {
+        let mut head = http::Response::new(());
+        head.headers_mut().insert(CONTENT_TYPE, self.content_type.clone());
+        let mut body = request.start_response(head, self.length);
+        loop {
+            body.send(std::mem::take(&mut self.piece)).await?;
+            let remaining = body.remaining();
+            if remaining == 0 {
+                return Ok(());
+            }
+            self = smol::unblock(move || self.read(remaining).map(|()| self)).await?;
+            if self.piece.is_empty() {
+                return Err(End::Failed("the file became shorter while it was sent".into()));
+            }
+        }
+    }
+}
+
 impl Files {
-    /// Serves what is below the directory at this real path.
+    /// Serves the files below the directory at this path. The path is resolved for each request, so
+    /// that a symbolic link can be switched to another directory.
     pub(super) const fn new(root: PathBuf) -> Self {
         Self { root }
     }
 
     pub(super) async fn serve(&self, mut request: Request) -> Result<(), End> {
-        // Kept, but never shown before asking: a page that is reloaded is as new as its files.
+        // Clients may store a file, but have to revalidate it: a page that is reloaded is current.
         let no_cache = HeaderValue::from_static("no-cache");
         request.response_headers_mut().insert(CACHE_CONTROL, no_cache);
         if request.method() != Method::GET && request.method() != Method::HEAD {
@@ -39,20 +83,17 @@ impl Files {
             Some(path) => {
                 let root = self.root.clone();
                 let is_directory = request.path().ends_with('/');
-                smol::unblock(move || find(&root, &path, is_directory)).await
+                let with_content = request.method() == Method::GET;
+                smol::unblock(move || find(&root, path, is_directory, with_content)).await
             }
             None => Err(ErrorKind::NotFound.into()),
         };
         let response = match found {
-            Ok(Found::File(content_type, bytes)) => {
-                let mut response = Response::new(bytes);
-                response.headers_mut().insert(CONTENT_TYPE, content_type);
-                response
-            }
-            Ok(Found::Directory) => to_directory(&request),
+            Ok(Answer::File(content)) => return content.send(request).await,
+            Ok(Answer::Directory) => to_directory(&request),
             Err(error) => {
-                if error.kind() != ErrorKind::NotFound {
-                    log::warn!("{:?}: {error}", request.path());
+                if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
+                    log::warn!("cannot serve {:?}: {error}", request.path());
                 }
                 text(StatusCode::NOT_FOUND, "There is no such file.")
             }
@@ -80,29 +121,28 @@ fn names(path: &str) -> Option<PathBuf> {
     Some(names)
 }
 
-/// Looks for a file and reads it; blocks.
-fn find(root: &Path, path: &Path, is_directory: bool) -> io::Result<Found> {
-    // Links are followed as long as they stay inside.
-    let inside = |path: PathBuf| match path.canonicalize() {
-        Ok(path) if !path.starts_with(root) => Err(io::Error::from(ErrorKind::NotFound)),
-        other => other,
-    };
-    let mut path = path.to_owned();
-    let mut file = inside(root.join(&path))?;
-    if file.is_dir() {
-        if !is_directory {
-            return Ok(Found::Directory);
-        }
+/// Opens a file, and reads its first piece if its content is to be sent. Blocks.
+fn find(
+    root: &Path,
+    mut path: PathBuf,
+    is_directory: bool,
+    with_content: bool,
+) -> io::Result<Answer> {
+    if is_directory {
         path.push("index.html");
-        file = inside(root.join(&path))?;
-    } else if is_directory {
-        return Err(ErrorKind::NotFound.into());
     }
-    // Reading something else might never end.
-    if !file.is_file() {
-        return Err(ErrorKind::NotFound.into());
+    let file = match open_beneath(root, &path)? {
+        Found::File(file) => file,
+        Found::Directory if is_directory => return Err(ErrorKind::NotFound.into()),
+        Found::Directory => return Ok(Answer::Directory),
+    };
+    let length = file.metadata()?.len();
+    let content_type = content_type(&path);
+    let mut content = Content { content_type, file, length, piece: Vec::new() };
+    if with_content {
+        content.read(length)?;
     }
-    Ok(Found::File(content_type(&path), fs::read(file)?))
+    Ok(Answer::File(content))
 }
 
 fn content_type(path: &Path) -> HeaderValue {

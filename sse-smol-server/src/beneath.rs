@@ -1,0 +1,122 @@
+//! Opens files beneath a directory, whatever happens to the directory in the meantime.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags, fstat, open, openat, readlinkat};
+use rustix::io::Errno;
+
+/// The maximum number of symbolic links on the way to a file: that of Linux.
+const MAX_LINKS: u32 = 40;
+
+/// Symbolic links are resolved here, not by the system, and a FIFO is not waited for.
+const FLAGS: OFlags =
+    OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
+
+/// What a path leads to.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// A regular file, open for reading.
+    File(File),
+    Directory,
+}
+
+/// Opens the file at `path`, which is relative to the directory `root`. Blocks.
+///
+/// Symbolic links are followed as long as they stay beneath `root`; an absolute one stays there if
+/// its target begins with the path of `root`. Names that begin with a dot are not found, and neither
+/// is anything but regular files and directories.
+///
+/// Each name is opened in the directory that was opened before it, so that replacing one by a link
+/// between a check and its use leads nowhere else.
+///
+/// # Errors
+///
+/// `NotFound` for all paths that lead out of `root` or to hidden files; otherwise the system's.
+pub(crate) fn open_beneath(root: &Path, path: &Path) -> io::Result<Found> {
+    let directory =
+        open(root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(|error| {
+            io::Error::other(format!("cannot open {}: {}", root.display(), io::Error::from(error)))
+        })?;
+    let mut walk = Walk { root, directories: vec![directory], rest: Vec::new(), links: 0 };
+    walk.prepend(path);
+    walk.run()
+}
+
+struct Walk<'r> {
+    root: &'r Path,
+    /// The directories from the root to the one that has been reached.
+    directories: Vec<OwnedFd>,
+    /// The names that remain to be opened, the next one last.
+    rest: Vec<OsString>,
+    links: u32,
+}
+
+impl Walk<'_> {
+    fn run(mut self) -> io::Result<Found> {
+        while let Some(name) = self.rest.pop() {
+            if name == ".." && self.directories.len() > 1 {
+                self.directories.pop();
+                continue;
+            }
+            let directory = match self.directories.last() {
+                Some(directory) if !name.as_bytes().starts_with(b".") => directory,
+                _ => return Err(ErrorKind::NotFound.into()),
+            };
+            match openat(directory, &name, FLAGS, Mode::empty()) {
+                Ok(opened) => match FileType::from_raw_mode(fstat(&opened)?.st_mode) {
+                    FileType::Directory => self.directories.push(opened),
+                    FileType::RegularFile if self.rest.is_empty() => {
+                        return Ok(Found::File(opened.into()));
+                    }
+                    _ => return Err(ErrorKind::NotFound.into()),
+                },
+                Err(error) => match readlinkat(directory, &name, Vec::new()) {
+                    Ok(target) => {
+                        self.follow(Path::new(&OsString::from_vec(target.into_bytes())))?
+                    }
+                    // It was a link, and something else has taken its place since.
+                    Err(Errno::INVAL) if matches!(error, Errno::LOOP | Errno::MLINK) => {
+                        self.count_link()?;
+                        self.rest.push(name);
+                    }
+                    Err(_) => return Err(error.into()),
+                },
+            }
+        }
+        Ok(Found::Directory)
+    }
+
+    fn follow(&mut self, target: &Path) -> io::Result<()> {
+        self.count_link()?;
+        if !target.is_absolute() {
+            self.prepend(target);
+            return Ok(());
+        }
+        let below = self.below_root(target).ok_or(ErrorKind::NotFound)?;
+        self.directories.truncate(1);
+        self.prepend(&below);
+        Ok(())
+    }
+
+    fn count_link(&mut self) -> io::Result<()> {
+        self.links += 1;
+        if self.links > MAX_LINKS { Err(Errno::LOOP.into()) } else { Ok(()) }
+    }
+
+    /// Returns the part of an absolute path that is below the root, by its given or its real path.
+    fn below_root(&self, path: &Path) -> Option<PathBuf> {
+        let below = |root: &Path| path.strip_prefix(root).ok().map(Path::to_owned);
+        below(self.root).or_else(|| below(&self.root.canonicalize().ok()?))
+    }
+
+    /// Has these names opened before those that remain.
+    fn prepend(&mut self, path: &Path) {
+        let names = path.components().rev().filter(|name| *name != Component::CurDir);
+        self.rest.extend(names.map(|name| name.as_os_str().to_owned()));
+    }
+}

@@ -1,0 +1,337 @@
+//! `--serve`: how files are read, and where links lead.
+
+#[path = "support/dir.rs"]
+mod dir;
+mod support;
+
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::symlink;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dir::Dir;
+use support::subscriber::wait_until;
+use support::{Binary, get, read_head, read_response, read_to_end, send};
+
+const MIB: usize = 1 << 20;
+
+/// Makes a file of this length that occupies no space.
+fn sparse(dir: &Dir, name: &str, length: usize) -> File {
+    let file = File::create(dir.0.join(name)).unwrap();
+    file.set_len(length as u64).unwrap();
+    file
+}
+
+/// Status and body.
+fn file(address: SocketAddr, path: &str) -> (u16, String) {
+    let (status, _, body) = read_response(&mut get(address, path));
+    (status, body)
+}
+
+fn request(socket: &mut TcpStream, method: &str, path: &str) {
+    // In one packet: the kernel would hold back a second one until the first is acknowledged.
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    socket.write_all(head.as_bytes()).unwrap();
+}
+
+/// The resident memory of a server, in bytes.
+#[cfg(target_os = "linux")]
+fn memory(server: &Binary) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_large_file_takes_little_memory_however_slow_its_readers_are() {
+    let dir = Dir::new();
+    sparse(&dir, "large", 1 << 30);
+    let server = Binary::start_with_one_heap(&["--serve", dir.path()]);
+    let start = Instant::now();
+    let mut socket = send(server.address, "");
+    request(&mut socket, "HEAD", "/large");
+    let head = read_head(&mut socket);
+    assert!(head.contains("Content-Length: 1073741824\r\n"), "{head}");
+    // The connection goes on, since no body follows.
+    request(&mut socket, "HEAD", "/large");
+    assert_eq!(head.lines().next(), read_head(&mut socket).lines().next());
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+
+    let before = memory(&server);
+    let mut readers: Vec<_> = (0..3).map(|_| get(server.address, "/large")).collect();
+    for reader in &mut readers {
+        assert!(read_head(reader).contains("Content-Length: 1073741824\r\n"));
+    }
+    // They read no more. Meanwhile the server would read on, if it read ahead.
+    let until = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < until {
+        let grown = memory(&server).saturating_sub(before);
+        assert!(grown < 8 * MIB, "{} KiB for three readers", grown >> 10);
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_file_arrives_to_the_byte_at_any_pace_and_the_connection_goes_on() {
+    let dir = Dir::new();
+    let server = Binary::start(&["--serve", dir.path()]);
+    let mut socket = send(server.address, "");
+    // Around the size of a piece, and far beyond what the kernel buffers.
+    for length in [0, 1, 65_535, 65_536, 65_537, 131_072, 24 * MIB + 7] {
+        let content: Vec<u8> = (0..length).map(|n| (n % 251) as u8 ^ (n >> 16) as u8).collect();
+        fs::write(dir.0.join("file"), &content).unwrap();
+        request(&mut socket, "GET", "/file");
+        let head = read_head(&mut socket);
+        assert!(head.contains(&format!("Content-Length: {length}\r\n")), "{head}");
+        let mut body = vec![0; length];
+        for piece in body.chunks_mut(MIB) {
+            if length > MIB {
+                thread::sleep(Duration::from_millis(20));
+            }
+            socket.read_exact(piece).unwrap();
+        }
+        assert!(body == content, "{length} bytes");
+    }
+    let old = read_to_end(&mut send(server.address, "HEAD /file HTTP/1.0\r\n\r\n"));
+    assert!(old.contains("Content-Length: 25165831\r\n") && old.ends_with("\r\n\r\n"), "{old}");
+    dir.write("file", "content");
+    let old = read_to_end(&mut send(server.address, "GET /file HTTP/1.0\r\n\r\n"));
+    assert!(old.contains("Content-Length: 7\r\n") && old.ends_with("\r\n\r\ncontent"), "{old}");
+}
+
+#[test]
+fn a_file_that_changes_its_length_is_cut_off_or_sent_as_announced() {
+    const LENGTH: usize = 64 * MIB;
+    let dir = Dir::new();
+    let server = Binary::start(&["--serve", dir.path()]);
+    let changed = |to: usize| {
+        let file = sparse(&dir, "file", LENGTH);
+        let mut socket = get(server.address, "/file");
+        let head = read_head(&mut socket);
+        assert!(head.contains(&format!("Content-Length: {LENGTH}\r\n")), "{head}");
+        file.set_len(to as u64).unwrap();
+        request(&mut socket, "GET", "/empty");
+        socket
+    };
+    dir.write("empty", "");
+
+    let mut grown = changed(LENGTH + MIB);
+    let mut body = vec![1; LENGTH];
+    grown.read_exact(&mut body).unwrap();
+    assert!(body.iter().all(|byte| *byte == 0));
+    let head = read_head(&mut grown);
+    assert!(head.starts_with("HTTP/1.1 200") && head.contains("Content-Length: 0\r\n"), "{head}");
+
+    let mut body = Vec::new();
+    changed(1000).read_to_end(&mut body).unwrap();
+    assert!(body.len() < LENGTH && body.iter().all(|byte| *byte == 0), "{}", body.len());
+    let (_, _, log) = server.stop("-TERM");
+    assert!(log.contains("GET /file 200: failed: the file became shorter"), "{log}");
+}
+
+#[test]
+fn a_reader_that_takes_nothing_is_given_up() {
+    let dir = Dir::new();
+    sparse(&dir, "large", 1 << 30);
+    let server = Binary::start(&["--serve", dir.path(), "--write-timeout", "0.5"]);
+    let mut socket = get(server.address, "/large");
+    read_head(&mut socket);
+    wait_until("the reader is given up", || {
+        let (_, metrics) = file(server.address, "/metrics");
+        metrics.contains("sse_requests_total{reason=\"stuck\"} 1\n")
+    });
+}
+
+#[test]
+fn links_lead_to_what_is_visible_below_the_directory_and_nowhere_else() {
+    let parent = Dir::new();
+    for name in ["secret", "site/.env", "site/.git/config", "outside/page", "site-2/page"] {
+        parent.write(name, "secret");
+    }
+    for name in ["site/page", "site/a/page", "site/a/b/page", "site/a/index.html"] {
+        parent.write(name, "content");
+    }
+    let site = parent.0.join("site");
+    let link = |target: &str, name: &str| symlink(target, site.join(name)).unwrap();
+    let absolute = |below: &str| format!("{}/{below}", parent.path());
+
+    let mut found = vec!["/page".to_owned(), "/a/".to_owned()];
+    for (number, target) in [
+        "page",
+        "./page",
+        "a/page",
+        "a//page",
+        "a/../page",
+        "a/b/../../a/./page",
+        "to-b/page",
+        "to-b/../page",
+        "to-a/b/../page",
+        "to-root/page",
+        "link-0",
+        &absolute("site/page"),
+        &absolute("site/a/../page"),
+        &absolute("site/to-b/page"),
+        &absolute("current/page"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        link(target, &format!("link-{number}"));
+        found.push(format!("/link-{number}"));
+    }
+    link("a", "to-a");
+    link("to-a/b", "to-b");
+    link(".", "to-root");
+    link("../page", "a/up");
+    link(&absolute("site/a/b"), "a/b-again");
+    for path in ["/to-a/", "/to-a/page", "/to-b/page", "/to-root/a/page", "/a/up"] {
+        found.push(path.to_owned());
+    }
+    found.push("/a/b-again/page".to_owned());
+
+    let mut hidden = Vec::new();
+    for (number, target) in [
+        "../secret",
+        "../outside/page",
+        "a/../../secret",
+        "to-b/../../../secret",
+        "../site/page",
+        "../../../../../../../../etc/passwd",
+        ".env",
+        "./.env",
+        ".git/config",
+        "a/../.git/config",
+        "to-root/.env",
+        "/etc/passwd",
+        "/",
+        "..",
+        "nowhere",
+        "page/x",
+        "page/../page",
+        &absolute("secret"),
+        &absolute("site-2/page"),
+        &absolute("site/.env"),
+        &absolute("site/../secret"),
+        &absolute("site/a/../../secret"),
+        &absolute("outside"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        link(target, &format!("hidden-{number}"));
+        hidden.push(format!("/hidden-{number}"));
+        hidden.push(format!("/hidden-{number}/"));
+        hidden.push(format!("/hidden-{number}/page"));
+    }
+    link(".git", "git");
+    link("to-git", "to-git");
+    hidden.extend(["/git/config", "/to-git", "/to-git/x", "/a"].map(str::to_owned));
+    // 40 links are followed, as the system does.
+    link("page", "chain-1");
+    for number in 2..=41 {
+        link(&format!("chain-{}", number - 1), &format!("chain-{number}"));
+    }
+    found.push("/chain-40".to_owned());
+    hidden.push("/chain-41".to_owned());
+
+    // The root may be given as a link, too.
+    symlink("site", parent.0.join("current")).unwrap();
+    for root in [site.to_str().unwrap(), &absolute("current")] {
+        let server = Binary::start(&["--serve", root]);
+        for path in &found {
+            // An absolute target begins with the path of the root, as it was given or as it is.
+            if path == "/link-14" && !root.ends_with("current") {
+                continue;
+            }
+            assert_eq!(file(server.address, path), (200, "content".to_owned()), "{root}: {path}");
+        }
+        for path in &hidden {
+            let (status, body) = file(server.address, path);
+            let expected = if path == "/a" { 307 } else { 404 };
+            assert_eq!(status, expected, "{root}: {path}: {body}");
+        }
+    }
+}
+
+#[test]
+fn replacing_files_and_directories_by_links_leaks_nothing() {
+    let parent = Dir::new();
+    parent.write("secret", "secret");
+    parent.write("outside/page", "secret");
+    parent.write("site/page", "content");
+    parent.write("site/dir/page", "content");
+    parent.write("site/.hidden", "secret");
+    let site = parent.0.join("site");
+    let server = Binary::start(&["--serve", site.to_str().unwrap()]);
+
+    let (mut swaps, mut found) = (0_usize, 0);
+    thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            let mut found = 0;
+            let mut socket = send(server.address, "");
+            let until = Instant::now() + Duration::from_secs(4);
+            while Instant::now() < until {
+                for path in ["/page", "/dir/page"] {
+                    request(&mut socket, "GET", path);
+                    let (status, _, body) = read_response(&mut socket);
+                    match status {
+                        200 => assert_eq!(body, "content", "{path}"),
+                        _ => assert_eq!(status, 404, "{path}: {body}"),
+                    }
+                    found += u32::from(status == 200);
+                }
+            }
+            found
+        });
+        let rename = |from: &str, to: &str| fs::rename(site.join(from), site.join(to)).unwrap();
+        while !client.is_finished() {
+            let target = ["../secret", ".hidden"][swaps % 2];
+            symlink(target, site.join("new-link")).unwrap();
+            rename("new-link", "page");
+            fs::write(site.join("new-page"), "content").unwrap();
+            rename("new-page", "page");
+
+            symlink("../outside", site.join("new-link")).unwrap();
+            rename("dir", "old-dir");
+            rename("new-link", "dir");
+            fs::remove_file(site.join("dir")).unwrap();
+            rename("old-dir", "dir");
+            swaps += 1;
+        }
+        found = client.join().unwrap();
+    });
+    println!("{swaps} swaps, {found} files");
+    assert!(swaps > 200 && found > 100, "{swaps} swaps, {found} files");
+}
+
+#[test]
+fn the_directory_may_be_a_link_that_is_switched() {
+    let parent = Dir::new();
+    for version in ["v1", "v2"] {
+        parent.write(&format!("{version}/page"), version);
+        parent.write(&format!("{version}/public/page"), version);
+    }
+    let path = |name: &str| parent.0.join(name);
+    symlink("v1", path("current")).unwrap();
+    let direct = Binary::start(&["--serve", path("current").to_str().unwrap()]);
+    let below = Binary::start(&["--serve", path("current/public").to_str().unwrap()]);
+    let is = |version: &str| {
+        for server in [&direct, &below] {
+            assert_eq!(file(server.address, "/page"), (200, version.to_owned()));
+        }
+    };
+    is("v1");
+    symlink("v2", path("new")).unwrap();
+    fs::rename(path("new"), path("current")).unwrap();
+    is("v2");
+    // For a moment there is none, and the log has the reason.
+    fs::remove_file(path("current")).unwrap();
+    assert_eq!(file(direct.address, "/page").0, 404);
+    symlink("v1", path("current")).unwrap();
+    is("v1");
+    let (_, _, log) = direct.stop("-TERM");
+    assert!(log.contains(&format!("cannot open {}", path("current").display())), "{log}");
+}
