@@ -132,7 +132,7 @@ pub(crate) struct Args {
     pub(crate) serve: Option<PathBuf>,
 
     /// Watch a directory and all below it, and have pages that include /__hotreload.js reload when
-    /// something changes; repeatable
+    /// something changes, or a symbolic link in the path is switched; repeatable
     #[arg(long, value_name = "DIRECTORY", value_parser = directory)]
     pub(crate) watch: Vec<PathBuf>,
 }

@@ -77,7 +77,7 @@ impl Walk<'_> {
                 },
                 Err(error) => match readlinkat(directory, &name, Vec::new()) {
                     Ok(target) => {
-                        self.follow(Path::new(&OsString::from_vec(target.into_bytes())))?
+                        self.follow(Path::new(&OsString::from_vec(target.into_bytes())))?;
                     }
                     // It was a link, and something else has taken its place since.
                     Err(Errno::INVAL) if matches!(error, Errno::LOOP | Errno::MLINK) => {

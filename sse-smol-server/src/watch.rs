@@ -1,5 +1,8 @@
 //! Directories that are watched: a burst of changes in them is one change.
 
+mod way;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -8,17 +11,23 @@ use std::time::{Duration, Instant};
 use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
+use self::way::Way;
+
 /// Editors and build tools write in bursts: what comes closer together than this is one change.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// A change is told after so long at the latest, be it quiet or not.
+/// The maximum time from a change until it is reported, quiet or not.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// How often a directory that is gone is looked for.
+/// How often a directory that is gone is looked for, besides when a name on the way to it changes:
+/// not all directories can be watched.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Has `changed` called for each change in the directories at these real paths and all that is below
-/// them, from when this returns until the process ends.
+/// Has `changed` called for each change in the directories at these absolute paths and all that is
+/// below them, from when this returns until the process ends.
+///
+/// A path may contain symbolic links. If one of them is switched to another directory, that is a
+/// change, and the other directory is watched from then on.
 ///
 /// Hidden files and directories do not count: that is where editors and version control keep what
 /// is theirs.
@@ -30,14 +39,25 @@ pub(crate) fn watch(
         return Ok(());
     }
     let (sender, events) = mpsc::channel();
-    let mut watcher = notify::recommended_watcher(sender)
-        .map_err(|error| format!("cannot watch directories: {error}"))?;
-    for root in &roots {
-        watcher
-            .watch(root, RecursiveMode::Recursive)
-            .map_err(|error| format!("cannot watch {}: {error}", root.display()))?;
+    // Two watchers, since a directory may be watched for either reason, and with all below it or not.
+    let watcher = |make: fn(notify::Result<notify::Event>) -> Observed| {
+        let sender = sender.clone();
+        let send = move |event| drop(sender.send(make(event)));
+        notify::recommended_watcher(send)
+            .map_err(|error| format!("cannot watch directories: {error}"))
+    };
+    let mut watch = Watch {
+        watcher: watcher(Observed::Below)?,
+        way: Way::new(watcher(Observed::OnTheWay)?),
+        roots: roots.into_iter().map(Root::new).collect(),
+        burst: None,
+    };
+    drop(sender);
+    for index in 0..watch.roots.len() {
+        watch.find(index).map_err(|error| {
+            format!("cannot watch {}: {error}", watch.roots[index].path.display())
+        })?;
     }
-    let watch = Watch { watcher, roots, lost: Vec::new(), burst: None };
     thread::Builder::new()
         .name("watch".to_owned())
         .spawn(move || watch.run(&events, changed))
@@ -45,26 +65,52 @@ pub(crate) fn watch(
     Ok(())
 }
 
+/// An event, by the watcher that it comes from.
+enum Observed {
+    Below(notify::Result<notify::Event>),
+    OnTheWay(notify::Result<notify::Event>),
+}
+
 struct Watch {
+    /// Of the directories and all below them.
     watcher: RecommendedWatcher,
-    roots: Vec<PathBuf>,
-    /// The roots that were removed or moved away, as build tools do with what they make anew.
-    lost: Vec<PathBuf>,
-    /// When the changes that have not been told began, and when the last of them came.
+    way: Way,
+    roots: Vec<Root>,
+    /// When the changes that have not been reported began, and when the last of them came.
     burst: Option<(Instant, Instant)>,
 }
 
+struct Root {
+    path: PathBuf,
+    /// The real path of the directory that is watched.
+    real: Option<PathBuf>,
+    /// The names that lead to it.
+    names: BTreeSet<PathBuf>,
+    /// The directory was removed or moved away, as build tools do with what they make anew, or
+    /// the path may lead to another one.
+    lost: bool,
+}
+
+impl Root {
+    const fn new(path: PathBuf) -> Self {
+        Self { path, real: None, names: BTreeSet::new(), lost: false }
+    }
+}
+
 impl Watch {
-    fn run(mut self, events: &Receiver<notify::Result<notify::Event>>, changed: impl Fn()) {
+    fn run(mut self, events: &Receiver<Observed>, changed: impl Fn()) {
         loop {
-            let look = (!self.lost.is_empty()).then(|| Instant::now() + LOOK);
+            let look = self.is_any_lost().then(|| Instant::now() + LOOK);
             let event = match self.due().into_iter().chain(look).min() {
                 Some(at) => events.recv_timeout(at.saturating_duration_since(Instant::now())),
                 None => events.recv().map_err(RecvTimeoutError::from),
             };
             match &event {
-                Ok(Ok(event)) => self.handle(event),
-                Ok(Err(error)) => log::warn!("changes may go unnoticed: {error}"),
+                Ok(Observed::Below(Ok(event))) => self.handle(event),
+                Ok(Observed::OnTheWay(Ok(event))) => self.handle_way(event),
+                Ok(Observed::Below(Err(error)) | Observed::OnTheWay(Err(error))) => {
+                    log::warn!("changes may go unnoticed: {error}");
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
@@ -80,25 +126,63 @@ impl Watch {
         }
     }
 
-    /// When the burst is over. While a directory is gone, whoever removed it is not done.
+    /// When the burst is over. While a directory is gone, its replacement is still to come.
     fn due(&self) -> Option<Instant> {
         let (first, last) = self.burst?;
         let latest = first + LONGEST;
-        Some(if self.lost.is_empty() { latest.min(last + QUIET) } else { latest })
+        Some(if self.is_any_lost() { latest } else { latest.min(last + QUIET) })
     }
 
+    fn is_any_lost(&self) -> bool {
+        self.roots.iter().any(|root| root.lost)
+    }
+
+    /// Handles an event in a directory or below it.
     fn handle(&mut self, event: &notify::Event) {
         const MOVED: EventKind = EventKind::Modify(ModifyKind::Name(RenameMode::From));
         if event.need_rescan() {
-            // Events were lost, and who knows which.
-            self.lost.clone_from(&self.roots);
+            // Events were lost, and any directory may have changed.
+            self.roots.iter_mut().for_each(|root| root.lost = true);
         }
         if self.is_change(event) {
             self.changed();
+            self.watch_links(event);
         }
         if event.kind.is_remove() || event.kind == MOVED {
-            let lost = event.paths.iter().filter(|path| self.roots.contains(path));
-            self.lost.extend(lost.cloned());
+            for root in &mut self.roots {
+                root.lost |= root.real.as_ref().is_some_and(|real| event.paths.contains(real));
+            }
+        }
+    }
+
+    /// Watches directories that new symbolic links below a root lead to: the watcher follows links
+    /// only when it begins.
+    fn watch_links(&mut self, event: &notify::Event) {
+        const NAMED: EventKind = EventKind::Modify(ModifyKind::Name(RenameMode::To));
+        if !event.kind.is_create() && event.kind != NAMED {
+            return;
+        }
+        for path in event.paths.iter().filter(|path| path.is_symlink() && path.is_dir()) {
+            if let Err(error) = self.watcher.watch(path, RecursiveMode::Recursive) {
+                log::warn!("cannot watch {}: {error}", path.display());
+            }
+        }
+    }
+
+    /// Handles an event in a directory that leads to a root.
+    fn handle_way(&mut self, event: &notify::Event) {
+        if event.need_rescan() {
+            self.way.replaced(Path::new("/"));
+            self.roots.iter_mut().for_each(|root| root.lost = true);
+        }
+        if !Way::is_replacement(event) {
+            return;
+        }
+        for path in &event.paths {
+            for root in self.roots.iter_mut().filter(|root| root.names.contains(path)) {
+                root.lost = true;
+                self.way.replaced(path);
+            }
         }
     }
 
@@ -111,28 +195,57 @@ impl Watch {
         const WRITTEN: EventKind = EventKind::Access(AccessKind::Close(AccessMode::Write));
         // Files are also opened to be served.
         let is_read = event.kind.is_access() && event.kind != WRITTEN;
-        !is_read && event.paths.iter().any(|path| is_visible(path, &self.roots))
+        let roots = || self.roots.iter().filter_map(|root| root.real.as_deref());
+        !is_read && event.paths.iter().any(|path| is_visible(path, roots()))
     }
 
-    /// Watches those again that are back, and takes that for a change.
+    /// Watches the lost directories that are back, and takes that for a change.
     fn look_for_lost(&mut self) {
-        for root in std::mem::take(&mut self.lost) {
-            // The path may lead to another directory now.
-            let _ = self.watcher.unwatch(&root);
-            match self.watcher.watch(&root, RecursiveMode::Recursive) {
+        if !self.is_any_lost() {
+            return;
+        }
+        let lost: Vec<_> = (0..self.roots.len()).filter(|index| self.roots[*index].lost).collect();
+        let mut unwatched = false;
+        for index in &lost {
+            if let Some(real) = self.roots[*index].real.take() {
+                // An error says that it is not there any more.
+                let _ = self.watcher.unwatch(&real);
+                unwatched = true;
+            }
+        }
+        for index in lost {
+            match self.find(index) {
                 Ok(()) => self.changed(),
-                Err(error) => {
-                    log::debug!("{error}");
-                    self.lost.push(root);
+                Err(error) => log::debug!("{}: {error}", self.roots[index].path.display()),
+            }
+        }
+        if unwatched {
+            // Some of these may have been watched as a part of what was lost.
+            for real in self.roots.iter().filter_map(|root| root.real.as_ref()) {
+                if let Err(error) = self.watcher.watch(real, RecursiveMode::Recursive) {
+                    log::warn!("cannot watch {}: {error}", real.display());
                 }
             }
         }
+        self.way.retain(self.roots.iter().flat_map(|root| &root.names));
+    }
+
+    /// Watches the directory that the path of a root leads to.
+    fn find(&mut self, index: usize) -> notify::Result<()> {
+        let root = &mut self.roots[index];
+        root.names.clear();
+        root.lost = true;
+        let real = self.way.resolve(&root.path, &mut root.names)?;
+        self.watcher.watch(&real, RecursiveMode::Recursive)?;
+        root.real = Some(real);
+        root.lost = false;
+        Ok(())
     }
 }
 
-/// Whether a path has no hidden part below the directory that is watched.
-fn is_visible(path: &Path, roots: &[PathBuf]) -> bool {
-    let mut below = roots.iter().filter_map(|root| path.strip_prefix(root).ok());
+/// Returns whether a path has no hidden part below one of the directories that are watched.
+fn is_visible<'r>(path: &Path, roots: impl Iterator<Item = &'r Path>) -> bool {
+    let mut below = roots.filter_map(|root| path.strip_prefix(root).ok());
     below.any(|path| path.iter().all(|name| !name.as_encoded_bytes().starts_with(b".")))
 }
 
@@ -142,7 +255,7 @@ mod tests {
 
     #[test]
     fn hidden_is_what_is_hidden_below_the_directory() {
-        let roots = ["/home/.dev/site", "/home/.dev/site/.well-known"].map(PathBuf::from);
+        let roots = ["/home/.dev/site", "/home/.dev/site/.well-known"].map(Path::new);
         for (path, visible) in [
             ("/home/.dev/site", true),
             ("/home/.dev/site/a/index.html", true),
@@ -151,7 +264,8 @@ mod tests {
             ("/home/.dev/site/.well-known/x", true),
             ("/elsewhere", false),
         ] {
-            assert_eq!(is_visible(Path::new(path), &roots), visible, "{path}");
+            let is_visible = is_visible(Path::new(path), roots.into_iter());
+            assert_eq!(is_visible, visible, "{path}");
         }
     }
 }

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -81,7 +82,9 @@ fn a_file_arrives_to_the_byte_at_any_pace_and_the_connection_goes_on() {
     let mut socket = send(server.address, "");
     // Around the size of a piece, and far beyond what the kernel buffers.
     for length in [0, 1, 65_535, 65_536, 65_537, 131_072, 24 * MIB + 7] {
-        let content: Vec<u8> = (0..length).map(|n| (n % 251) as u8 ^ (n >> 16) as u8).collect();
+        // The index of each word, so that no two pieces are alike.
+        let words = (0..=u32::try_from(length / 4).unwrap()).flat_map(u32::to_be_bytes);
+        let content: Vec<u8> = words.take(length).collect();
         fs::write(dir.0.join("file"), &content).unwrap();
         request(&mut socket, "GET", "/file");
         let head = read_head(&mut socket);
@@ -187,10 +190,8 @@ fn links_lead_to_what_is_visible_below_the_directory_and_nowhere_else() {
     link(".", "to-root");
     link("../page", "a/up");
     link(&absolute("site/a/b"), "a/b-again");
-    for path in ["/to-a/", "/to-a/page", "/to-b/page", "/to-root/a/page", "/a/up"] {
-        found.push(path.to_owned());
-    }
-    found.push("/a/b-again/page".to_owned());
+    let others = ["/to-a/", "/to-b/page", "/to-root/a/page", "/a/up", "/a/b-again/page"];
+    found.extend(others.map(str::to_owned));
 
     let mut hidden = Vec::new();
     for (number, target) in [
@@ -334,4 +335,132 @@ fn the_directory_may_be_a_link_that_is_switched() {
     is("v1");
     let (_, _, log) = direct.stop("-TERM");
     assert!(log.contains(&format!("cannot open {}", path("current").display())), "{log}");
+}
+
+/// Status, head and body.
+fn whole_file(address: SocketAddr, path: &str) -> (u16, String, String) {
+    read_response(&mut get(address, path))
+}
+
+#[test]
+fn files_have_their_types() {
+    let dir = Dir::new();
+    let server = Binary::start(&["--serve", dir.path()]);
+    for (name, content_type) in [
+        ("index.html", "text/html; charset=utf-8"),
+        ("style.css", "text/css; charset=utf-8"),
+        ("app.js", "text/javascript; charset=utf-8"),
+        ("data.json", "application/json"),
+        ("logo.svg", "image/svg+xml"),
+        ("app.wasm", "application/wasm"),
+        ("LICENSE", "application/octet-stream"),
+        ("two words/ü.txt", "text/plain; charset=utf-8"),
+        ("sub/index.html", "text/html; charset=utf-8"),
+    ] {
+        dir.write(name, name);
+        let path = format!("/{}", name.replace(' ', "%20").replace('ü', "%c3%bc"));
+        let (status, head, body) = whole_file(server.address, &path);
+        assert_eq!((status, body.as_str()), (200, name), "{head}");
+        assert!(head.contains(&format!("Content-Type: {content_type}\r\n")), "{head}");
+        assert!(head.contains("Cache-Control: no-cache\r\n"), "{head}");
+    }
+    assert_eq!(whole_file(server.address, "/").2, "index.html");
+    assert_eq!(whole_file(server.address, "/?query").2, "index.html");
+    assert_eq!(whole_file(server.address, "/sub/").2, "sub/index.html");
+    let (status, head, _) = whole_file(server.address, "/sub?query");
+    assert_eq!(status, 307);
+    assert!(head.contains("Location: /sub/?query\r\n"), "{head}");
+
+    let host = format!("Host: {}\r\nConnection: close\r\n\r\n", server.address);
+    let mut socket = send(server.address, &format!("HEAD /sub/ HTTP/1.1\r\n{host}"));
+    let head = read_to_end(&mut socket);
+    assert!(head.contains("Content-Length: 14\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+    let mut socket = send(server.address, &format!("DELETE /app.js HTTP/1.1\r\n{host}"));
+    let answer = read_to_end(&mut socket);
+    assert!(answer.starts_with("HTTP/1.1 405") && answer.contains("Allow: GET, HEAD\r\n"));
+
+    // The page of streams makes room, all else stays.
+    assert!(whole_file(server.address, "/__sse").2.contains("EventSource"));
+    assert_eq!(whole_file(server.address, "/healthz").2, "ok\n");
+}
+
+#[test]
+fn there_is_no_way_out() {
+    let parent = Dir::new();
+    for name in [
+        "secret",
+        "site-secret",
+        "outside/index.html",
+        "site/seen",
+        "site/a/seen",
+        "site/empty/x",
+        "site/.hidden",
+        "site/.git/config",
+    ] {
+        parent.write(name, "content");
+    }
+    let site = parent.0.join("site");
+    symlink(parent.0.join("secret"), site.join("link-out")).unwrap();
+    symlink("../outside", site.join("dir-out")).unwrap();
+    symlink("../../secret", site.join("a/index.html")).unwrap();
+    symlink("seen", site.join("link-in")).unwrap();
+    symlink("loop", site.join("loop")).unwrap();
+    assert!(Command::new("mkfifo").arg(site.join("pipe")).status().unwrap().success());
+    let server = Binary::start(&["--serve", site.to_str().unwrap()]);
+
+    let secret = parent.0.join("secret");
+    let absolute = secret.to_str().unwrap();
+    for path in [
+        "/nowhere",
+        "/seen/",
+        "/seen/x",
+        "/empty/",
+        "/../secret",
+        "/a/../seen",
+        "/./seen",
+        "/%2e%2e/secret",
+        "/%2E%2e%2Fsecret",
+        "/..%2fsecret",
+        "/a%2fseen",
+        "/..%5csecret",
+        "/a%5cseen",
+        "/..%c0%afsecret",
+        "/%252e%252e/secret",
+        "/../site-secret",
+        "/seen%00",
+        "/%00",
+        "/seen%00.html",
+        "/%ff",
+        "//seen",
+        "/a//seen",
+        "//127.0.0.1/..",
+        "/.hidden",
+        "/%2ehidden",
+        "/.git/config",
+        "/link-out",
+        "/dir-out/",
+        "/dir-out/index.html",
+        "/a/",
+        "/a/index.html",
+        "/loop",
+        "/pipe",
+        absolute,
+        &format!("/{absolute}"),
+        &format!("/{}", absolute.replace('/', "%2f")),
+        &format!("/{}", "x".repeat(5000)),
+    ] {
+        let (status, _, body) = whole_file(server.address, path);
+        assert_eq!(status, 404, "{path}: {body}");
+    }
+    for path in ["/seen", "/%73een", "/a/seen", "/link-in"] {
+        let (status, _, body) = whole_file(server.address, path);
+        assert_eq!((status, body.as_str()), (200, "content"), "{path}");
+    }
+    // Nor by what no URL is.
+    let host = format!("Host: {}\r\n\r\n", server.address);
+    for path in ["\\..\\secret", "/\\..\\secret", "/\0", "*", "http://127.0.0.1/../secret"] {
+        let mut socket = send(server.address, &format!("GET {path} HTTP/1.1\r\n{host}"));
+        let (status, _, body) = read_response(&mut socket);
+        assert!(status == 400 || status == 404, "{path:?}: {status} {body}");
+    }
 }

@@ -175,6 +175,142 @@ fn a_directory_that_is_made_anew_is_watched_again() {
     events.updated();
 }
 
+/// Points a symbolic link somewhere else, in one step.
+fn switch(dir: &Dir, link: &str, target: &str) {
+    symlink(target, dir.0.join("new-link")).unwrap();
+    fs::rename(dir.0.join("new-link"), dir.0.join(link)).unwrap();
+}
+
+#[test]
+fn a_link_that_is_switched_is_a_change_wherever_it_is_in_the_path() {
+    // What is watched, and the link that is switched, from where to where.
+    for (watched, link, before, after) in [
+        ("current", "current", "v1", "v2"),
+        ("current", "current", "./nested/../v1/", "v2"),
+        ("current/public", "current", "v1", "v2"),
+        ("current/public/docs", "current", "v1", "v2"),
+        ("deploy/current/public", "deploy/current", "../v1", "../v2"),
+        ("first/public", "second", "v1", "v2"),
+        ("third", "second", "v1", "v2"),
+        ("absolute", "second", "v1", "v2"),
+        ("nested/../current", "current", "v1", "v2"),
+    ] {
+        let dir = Dir::new();
+        for version in ["v1", "v2"] {
+            for page in ["page", "public/page", "public/docs/page"] {
+                dir.write(&format!("{version}/{page}"), version);
+            }
+        }
+        dir.write("deploy/page", "");
+        dir.write("nested/page", "");
+        symlink(before, dir.0.join(link)).unwrap();
+        symlink("second", dir.0.join("first")).unwrap();
+        symlink("first/public/docs", dir.0.join("third")).unwrap();
+        symlink(dir.0.join("second"), dir.0.join("absolute")).unwrap();
+        let root = dir.0.join(watched);
+        let root = root.to_str().unwrap();
+        let server = Binary::start(&["--watch", root, "--serve", root]);
+        let mut events = Events::of(server.address, "");
+        events.connected();
+        let is = |version: &str| {
+            assert_eq!(file(server.address, "/page").2, version, "{watched}");
+        };
+        for (version, other, target) in [("v2", "v1", after), ("v1", "v2", before)] {
+            switch(&dir, link, target);
+            events.updated();
+            is(version);
+            // Only the directory that it leads to now is watched.
+            dir.write(&format!("{other}/public/docs/page"), other);
+            events.is_silent();
+            dir.write(&format!("{version}/public/docs/new"), "");
+            events.updated();
+        }
+    }
+}
+
+#[test]
+fn a_link_that_is_gone_for_a_moment_is_a_change_when_it_is_back() {
+    let dir = Dir::new();
+    dir.write("v1/public/page", "v1");
+    symlink("v1", dir.0.join("current")).unwrap();
+    let root = dir.0.join("current/public");
+    let root = root.to_str().unwrap();
+    let server = Binary::start(&["--watch", root, "--serve", root]);
+    let mut events = Events::of(server.address, "");
+    events.connected();
+    fs::remove_file(dir.0.join("current")).unwrap();
+    events.is_silent();
+    symlink("v1", dir.0.join("current")).unwrap();
+    events.updated();
+
+    // It leads to nothing, and then that comes.
+    switch(&dir, "current", "v2");
+    events.is_silent();
+    assert_eq!(file(server.address, "/page").0, 404);
+    dir.write("v2/public/page", "v2");
+    events.updated();
+    assert_eq!(file(server.address, "/page").2, "v2");
+    dir.write("v2/public/page", "v2, again");
+    events.updated();
+    events.is_silent();
+}
+
+#[test]
+fn a_directory_on_the_way_may_be_replaced() {
+    let dir = Dir::new();
+    dir.write("site/public/page", "1");
+    dir.write("next/public/page", "2");
+    let root = dir.0.join("site/public");
+    let server = Binary::start(&["--watch", root.to_str().unwrap()]);
+    let mut events = Events::of(server.address, "");
+    events.connected();
+    fs::rename(dir.0.join("site"), dir.0.join("before")).unwrap();
+    fs::rename(dir.0.join("next"), dir.0.join("site")).unwrap();
+    events.updated();
+    dir.write("before/public/page", "3");
+    events.is_silent();
+    dir.write("site/public/page", "4");
+    events.updated();
+}
+
+#[test]
+fn a_directory_that_is_watched_for_two_reasons_is_still_watched_for_one() {
+    let dir = Dir::new();
+    dir.write("v1/page", "1");
+    dir.write("v2/page", "1");
+    symlink("v1", dir.0.join("current")).unwrap();
+    let [current, v1] = ["current", "v1"].map(|name| dir.0.join(name));
+    let roots = ["--watch", current.to_str().unwrap(), "--watch", v1.to_str().unwrap()];
+    let server = Binary::start(&roots);
+    let mut events = Events::of(server.address, "");
+    events.connected();
+    switch(&dir, "current", "v2");
+    events.updated();
+    for version in ["v1", "v2"] {
+        dir.write(&format!("{version}/page"), "2");
+        events.updated();
+    }
+    events.is_silent();
+}
+
+#[test]
+fn a_link_below_the_directory_may_be_switched() {
+    let dir = Dir::new();
+    for name in ["v1/style", "v2/style", "site/page"] {
+        dir.write(name, "1");
+    }
+    symlink("../v1", dir.0.join("site/assets")).unwrap();
+    let server = Binary::start(&["--watch", dir.0.join("site").to_str().unwrap()]);
+    let mut events = Events::of(server.address, "");
+    events.connected();
+    dir.write("v1/style", "2");
+    events.updated();
+    switch(&dir, "site/assets", "../v2");
+    events.updated();
+    dir.write("v2/style", "2");
+    events.updated();
+}
+
 #[test]
 fn a_client_that_comes_back_misses_nothing_and_gets_nothing_twice() {
     let dir = Dir::new();
@@ -276,129 +412,6 @@ fn directories_have_to_be_there() {
 /// Status, head and body.
 fn file(address: SocketAddr, path: &str) -> (u16, String, String) {
     read_response(&mut get(address, path))
-}
-
-#[test]
-fn files_have_their_types() {
-    let dir = Dir::new();
-    let server = Binary::start(&["--serve", dir.path()]);
-    for (name, content_type) in [
-        ("index.html", "text/html; charset=utf-8"),
-        ("style.css", "text/css; charset=utf-8"),
-        ("app.js", "text/javascript; charset=utf-8"),
-        ("data.json", "application/json"),
-        ("logo.svg", "image/svg+xml"),
-        ("app.wasm", "application/wasm"),
-        ("LICENSE", "application/octet-stream"),
-        ("two words/ü.txt", "text/plain; charset=utf-8"),
-        ("sub/index.html", "text/html; charset=utf-8"),
-    ] {
-        dir.write(name, name);
-        let path = format!("/{}", name.replace(' ', "%20").replace('ü', "%c3%bc"));
-        let (status, head, body) = file(server.address, &path);
-        assert_eq!((status, body.as_str()), (200, name), "{head}");
-        assert!(head.contains(&format!("Content-Type: {content_type}\r\n")), "{head}");
-        assert!(head.contains("Cache-Control: no-cache\r\n"), "{head}");
-    }
-    assert_eq!(file(server.address, "/").2, "index.html");
-    assert_eq!(file(server.address, "/?query").2, "index.html");
-    assert_eq!(file(server.address, "/sub/").2, "sub/index.html");
-    let (status, head, _) = file(server.address, "/sub?query");
-    assert_eq!(status, 307);
-    assert!(head.contains("Location: /sub/?query\r\n"), "{head}");
-
-    let host = format!("Host: {}\r\nConnection: close\r\n\r\n", server.address);
-    let mut socket = send(server.address, &format!("HEAD /sub/ HTTP/1.1\r\n{host}"));
-    let head = read_to_end(&mut socket);
-    assert!(head.contains("Content-Length: 14\r\n") && head.ends_with("\r\n\r\n"), "{head}");
-    let mut socket = send(server.address, &format!("DELETE /app.js HTTP/1.1\r\n{host}"));
-    let answer = read_to_end(&mut socket);
-    assert!(answer.starts_with("HTTP/1.1 405") && answer.contains("Allow: GET, HEAD\r\n"));
-
-    // The page of streams makes room, all else stays.
-    assert!(file(server.address, "/__sse").2.contains("EventSource"));
-    assert_eq!(file(server.address, "/healthz").2, "ok\n");
-}
-
-#[test]
-fn there_is_no_way_out() {
-    let parent = Dir::new();
-    for name in [
-        "secret",
-        "site-secret",
-        "outside/index.html",
-        "site/seen",
-        "site/a/seen",
-        "site/empty/x",
-        "site/.hidden",
-        "site/.git/config",
-    ] {
-        parent.write(name, "content");
-    }
-    let site = parent.0.join("site");
-    symlink(parent.0.join("secret"), site.join("link-out")).unwrap();
-    symlink("../outside", site.join("dir-out")).unwrap();
-    symlink("../../secret", site.join("a/index.html")).unwrap();
-    symlink("seen", site.join("link-in")).unwrap();
-    symlink("loop", site.join("loop")).unwrap();
-    assert!(Command::new("mkfifo").arg(site.join("pipe")).status().unwrap().success());
-    let server = Binary::start(&["--serve", site.to_str().unwrap()]);
-
-    let secret = parent.0.join("secret");
-    let absolute = secret.to_str().unwrap();
-    for path in [
-        "/nowhere",
-        "/seen/",
-        "/seen/x",
-        "/empty/",
-        "/../secret",
-        "/a/../seen",
-        "/./seen",
-        "/%2e%2e/secret",
-        "/%2E%2e%2Fsecret",
-        "/..%2fsecret",
-        "/a%2fseen",
-        "/..%5csecret",
-        "/a%5cseen",
-        "/..%c0%afsecret",
-        "/%252e%252e/secret",
-        "/../site-secret",
-        "/seen%00",
-        "/%00",
-        "/seen%00.html",
-        "/%ff",
-        "//seen",
-        "/a//seen",
-        "//127.0.0.1/..",
-        "/.hidden",
-        "/%2ehidden",
-        "/.git/config",
-        "/link-out",
-        "/dir-out/",
-        "/dir-out/index.html",
-        "/a/",
-        "/a/index.html",
-        "/loop",
-        "/pipe",
-        absolute,
-        &format!("/{absolute}"),
-        &format!("/{}", absolute.replace('/', "%2f")),
-        &format!("/{}", "x".repeat(5000)),
-    ] {
-        let (status, _, body) = file(server.address, path);
-        assert_eq!(status, 404, "{path}: {body}");
-    }
-    for path in ["/seen", "/%73een", "/a/seen", "/link-in"] {
-        let (status, _, body) = file(server.address, path);
-        assert_eq!((status, body.as_str()), (200, "content"), "{path}");
-    }
-    // Nor by what no URL is.
-    let host = format!("Host: {}\r\n\r\n", server.address);
-    for path in ["\\..\\secret", "/\\..\\secret", "/\0", "*", "http://127.0.0.1/../secret"] {
-        let mut socket = send(server.address, &format!("GET {path} HTTP/1.1\r\n{host}"));
-        let (status, _, body) = read_response(&mut socket);
-        assert!(status == 400 || status == 404, "{path:?}: {status} {body}");
-    }
 }
 
 /// Each time it is loaded, the page publishes how often that has been, and what it shows.
