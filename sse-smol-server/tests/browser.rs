@@ -2,14 +2,19 @@
 
 #[path = "support/browser.rs"]
 mod browser;
+#[path = "support/dir.rs"]
+mod dir;
 mod support;
 
 use std::fs;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use browser::Browser;
+use browser::{Browser, Tab};
+use dir::Dir;
 use serde_json::{Value, json};
+use support::subscriber::Subscriber;
 use support::{Binary, read_response, send};
 
 /// How long a page may take to show what is there. It is only ever used up by a failure.
@@ -272,4 +277,110 @@ fn nothing_is_wider_than_a_phone() {
     page.wait_for("document.querySelector('#note').textContent.startsWith('400')", PATIENCE);
     assert_eq!(page.evaluate(STATE), "closed");
     fits(&mut page, "a long refusal of a stream");
+}
+
+/// The connections that Chromium opens to one server, for all tabs together.
+const CONNECTIONS: usize = 6;
+
+/// As many tabs with live reload as there are connections.
+struct Tabs {
+    dir: Dir,
+    _server: Binary,
+    browser: Browser,
+    tabs: Vec<Tab>,
+    /// What the pages publish when they are loaded.
+    loads: Subscriber,
+}
+
+impl Tabs {
+    fn open() -> Self {
+        let dir = Dir::new();
+        dir.write("style.css", "body { color: green }");
+        dir.write("archive.zip", "no page");
+        let server = Binary::start(&["--serve", dir.path(), "--watch", dir.path()]);
+        let loads = Subscriber::open(server.address, "/topics/loads");
+        show(&dir, "one");
+        let url = |tab: usize| format!("http://{}/?{tab}", server.address);
+        let mut browser = Browser::open("about:blank");
+        let tabs = (0..CONNECTIONS).map(|tab| browser.open_tab(&url(tab))).collect();
+        let mut all = Self { dir, _server: server, browser, tabs, loads };
+        all.each_is_loaded("one");
+        all
+    }
+
+    /// The next pages that are loaded: the query of their URL, and what they show.
+    fn next(&mut self, count: usize) -> Vec<String> {
+        let start = Instant::now();
+        let loaded = self.loads.read_events(count).iter().map(|event| event.data.clone()).collect();
+        self.loads.events.drain(..count);
+        assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
+        loaded
+    }
+
+    fn each_is_loaded(&mut self, shows: &str) {
+        let mut loaded = self.next(CONNECTIONS);
+        loaded.sort();
+        let expected: Vec<_> = (0..CONNECTIONS).map(|tab| format!("?{tab} {shows}")).collect();
+        assert_eq!(loaded, expected);
+    }
+
+    /// Expects no page to be loaded for a while.
+    fn none_is_loaded(&mut self) {
+        thread::sleep(Duration::from_millis(1500));
+        self.loads.take(usize::MAX);
+        let loaded: Vec<_> = self.loads.events.iter().map(|event| &event.data).collect();
+        assert!(loaded.is_empty(), "{loaded:?}");
+    }
+}
+
+/// Writes a page that publishes when it is loaded, by its URL and what it shows.
+fn show(dir: &Dir, shows: &str) {
+    let page = format!(
+        r#"<!doctype html>
+        <script src="/__hotreload.js"></script>
+        <link rel="stylesheet" href="/style.css">
+        <script>
+          addEventListener("load", () => {{
+            const body = `${{location.search}} {shows}`;
+            fetch("/topics/loads", {{ method: "POST", body }});
+          }});
+        </script>"#
+    );
+    dir.write("index.html", &page);
+}
+
+#[test]
+fn one_change_reloads_each_of_six_tabs_once() {
+    let mut tabs = Tabs::open();
+    for shows in ["two", "three"] {
+        tabs.none_is_loaded();
+        show(&tabs.dir, shows);
+        tabs.each_is_loaded(shows);
+    }
+    tabs.none_is_loaded();
+}
+
+#[test]
+fn a_page_of_six_tabs_can_go_elsewhere_and_come_back() {
+    let mut tabs = Tabs::open();
+    tabs.none_is_loaded();
+    let tab = tabs.tabs.pop().unwrap();
+    tabs.browser.select(&tab);
+    tabs.browser.evaluate("location.href = '/?elsewhere'");
+    assert_eq!(tabs.next(1), ["?elsewhere one"]);
+
+    // From the cache of pages, which runs no script again, or not.
+    tabs.browser.evaluate("history.back()");
+    tabs.browser.wait_for("location.search === '?5'", PATIENCE);
+    tabs.loads.take(usize::MAX);
+    tabs.loads.events.clear();
+    show(&tabs.dir, "two");
+    tabs.each_is_loaded("two");
+
+    // The page stays where the browser takes the answer for a download.
+    tabs.browser.evaluate("location.href = '/archive.zip'");
+    thread::sleep(Duration::from_secs(1));
+    show(&tabs.dir, "three");
+    tabs.each_is_loaded("three");
+    tabs.none_is_loaded();
 }

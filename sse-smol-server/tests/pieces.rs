@@ -24,7 +24,7 @@ async fn in_pieces(request: Request) -> Result<(), End> {
     }
     head.headers_mut().insert("content-length", 7.into());
     head.headers_mut().insert("transfer-encoding", "chunked".parse().unwrap());
-    let mut body = request.start_response(head, u64::try_from(length).unwrap());
+    let mut body = request.start_response(head, length);
     for length in pieces {
         body.send(vec![b'x'; usize::try_from(length).unwrap()]).await?;
     }

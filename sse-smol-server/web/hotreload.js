@@ -3,6 +3,31 @@
   // Next to this script, wherever that is; a module does not know where.
   const base = document.currentScript?.src ?? location.origin;
   const url = new URL("__hotreload?lastEventId={version}", base);
+  // How long a page that was about to go, or to finish loading, is waited for.
+  const PATIENCE = 5000;
+  let events, timer;
+
+  // Browsers open few connections to a server, often six for all pages together. So a stream must not
+  // hold one that its own page waits for: it is opened last, and closed before the page goes.
+  const close = () => {
+    clearTimeout(timer);
+    events?.close();
+  };
+
+  const listen = () => {
+    close();
+    events = new EventSource(url);
+    events.addEventListener("updated", reload);
+    // An EventSource comes back by itself, unless it got an answer: a proxy's 502, say.
+    events.addEventListener("error", () => {
+      if (events.readyState === EventSource.CLOSED) listenIn(1000);
+    });
+  };
+
+  const listenIn = (milliseconds) => {
+    close();
+    timer = setTimeout(listen, milliseconds);
+  };
 
   const reload = ({ lastEventId }) => {
     // From a cache that keeps what it should not, this script comes with an old version each time.
@@ -14,16 +39,19 @@
     } catch {
       // No storage here.
     }
+    listenIn(PATIENCE);
     location.reload();
   };
 
-  const listen = () => {
-    const events = new EventSource(url);
-    events.addEventListener("updated", reload);
-    // An EventSource comes back by itself, unless it got an answer: a proxy's 502, say.
-    events.addEventListener("error", () => {
-      if (events.readyState === EventSource.CLOSED) setTimeout(listen, 1000);
-    });
-  };
-  listen();
+  // The page may stay nevertheless: the user cancels, or the link is a download.
+  addEventListener("beforeunload", () => listenIn(PATIENCE));
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", ({ persisted }) => persisted && listen());
+
+  // What changes until then is not missed: the version in the URL says what was loaded.
+  if (document.readyState === "complete") listen();
+  else {
+    listenIn(PATIENCE);
+    addEventListener("load", listen, { once: true });
+  }
 })();

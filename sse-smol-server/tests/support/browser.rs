@@ -14,7 +14,10 @@ use serde_json::{Value, json};
 use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Message, WebSocket};
 
-/// A browser with one page.
+/// One of the pages of a browser.
+pub(crate) struct Tab(Value);
+
+/// A browser, with one page at first.
 pub(crate) struct Browser {
     child: Child,
     profile: PathBuf,
@@ -59,15 +62,29 @@ impl Browser {
         }
         let mut browser =
             Self { child, profile, socket, session: Value::Null, calls: 0, _stderr: stderr };
-        let target = browser.call("Target.createTarget", &json!({ "url": "about:blank" }));
+        browser.open_tab(url);
+        browser
+    }
+
+    /// Opens a page in another tab, and returns when its script has run. From then on, all calls are
+    /// about that tab.
+    pub(crate) fn open_tab(&mut self, url: &str) -> Tab {
+        // The browser itself is asked for a tab.
+        self.session = Value::Null;
+        let target = self.call("Target.createTarget", &json!({ "url": "about:blank" }));
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
-        browser.session = browser.call("Target.attachToTarget", &attach)["sessionId"].take();
+        self.session = self.call("Target.attachToTarget", &attach)["sessionId"].take();
         // The answer comes when the document is there, so that nothing is evaluated in the one
         // before it.
-        let answer = browser.call("Page.navigate", &json!({ "url": url }));
+        let answer = self.call("Page.navigate", &json!({ "url": url }));
         assert!(answer["errorText"].is_null(), "{url}: {answer}");
-        browser.wait_for("document.readyState === 'complete'", Duration::from_secs(20));
-        browser
+        self.wait_for("document.readyState === 'complete'", Duration::from_secs(20));
+        Tab(self.session.clone())
+    }
+
+    /// Makes all calls be about this tab.
+    pub(crate) fn select(&mut self, tab: &Tab) {
+        self.session = tab.0.clone();
     }
 
     /// Gives the page a window of another size.
