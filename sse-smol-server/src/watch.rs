@@ -199,7 +199,7 @@ impl Watch {
         !is_read && event.paths.iter().any(|path| is_visible(path, roots()))
     }
 
-    /// Watches the lost directories that are back, and takes that for a change.
+    /// Watches the lost directories that are back, and counts that as a change.
     fn look_for_lost(&mut self) {
         if !self.is_any_lost() {
             return;

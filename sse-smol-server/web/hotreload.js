@@ -1,6 +1,6 @@
 // Reloads the page when something has changed since this script was loaded.
 (() => {
-  // Next to this script, wherever that is; a module does not know where.
+  // Relative to this script. In a module there is no `currentScript`.
   const base = document.currentScript?.src ?? location.origin;
   const url = new URL("__hotreload?lastEventId={version}", base);
   // How long a page that was about to go, or to finish loading, is waited for.
@@ -18,7 +18,7 @@
     close();
     events = new EventSource(url);
     events.addEventListener("updated", reload);
-    // An EventSource comes back by itself, unless it got an answer: a proxy's 502, say.
+    // An EventSource reconnects by itself, unless the response was an error: a proxy's 502, say.
     events.addEventListener("error", () => {
       if (events.readyState === EventSource.CLOSED) listenIn(1000);
     });
@@ -48,7 +48,7 @@
   addEventListener("pagehide", close);
   addEventListener("pageshow", ({ persisted }) => persisted && listen());
 
-  // What changes until then is not missed: the version in the URL says what was loaded.
+  // No change is missed until then: the URL has the version that was loaded.
   if (document.readyState === "complete") listen();
   else {
     listenIn(PATIENCE);

@@ -69,7 +69,7 @@ impl Browser {
     /// Opens a page in another tab, and returns when its script has run. From then on, all calls are
     /// about that tab.
     pub(crate) fn open_tab(&mut self, url: &str) -> Tab {
-        // The browser itself is asked for a tab.
+        // These calls are to the browser, and not to a page.
         self.session = Value::Null;
         let target = self.call("Target.createTarget", &json!({ "url": "about:blank" }));
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
