@@ -12,7 +12,7 @@
 //! while a lock is held. Each may run code that takes any of the locks: a waker, for instance, may
 //! drop its task at once, and with it a stream at rest or a subscription.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -41,9 +41,48 @@ pub(crate) struct Registry {
     bytes: usize,
     /// The events in all logs.
     events: usize,
-    /// The last position that was dropped from a topic that was removed. A new topic may be that
-    /// one, so its log starts here.
+    removed: Removed,
+}
+
+/// The last positions that were dropped from topics that were removed. A topic that comes back starts
+/// after its own, so a subscriber that has missed nothing of it gets no gap event.
+#[derive(Debug, Default)]
+struct Removed {
+    /// By name, at most [`REMEMBERED`].
+    positions: HashMap<Arc<str>, u64>,
+    /// The same, lowest position first.
+    order: BTreeSet<(u64, Arc<str>)>,
+    /// The last position of a topic that is not among them any more. A topic without a position of
+    /// its own may be that one.
     forgotten: u64,
+}
+
+/// The maximum number of removed topics whose last position is kept: about 1 MiB with the longest
+/// names.
+const REMEMBERED: usize = 4096;
+
+impl Removed {
+    fn insert(&mut self, name: &Arc<str>, position: u64) {
+        self.positions.insert(Arc::clone(name), position);
+        self.order.insert((position, Arc::clone(name)));
+        if self.order.len() > REMEMBERED {
+            if let Some((position, name)) = self.order.pop_first() {
+                self.positions.remove(&name);
+                self.forgotten = position.max(self.forgotten);
+            }
+        }
+    }
+
+    /// Returns the position after which the log of a new topic starts.
+    fn take(&mut self, name: &str) -> u64 {
+        match self.positions.remove_entry(name) {
+            Some((name, position)) => {
+                self.order.remove(&(position, name));
+                position
+            }
+            None => self.forgotten,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -118,7 +157,7 @@ impl Registry {
 
     /// Creates a topic whose name is not in use.
     pub(crate) fn create(&mut self, name: &str) -> Arc<Topic> {
-        let topic = Topic::new(name, self.forgotten);
+        let topic = Topic::new(name, self.removed.take(name));
         self.topics.insert(Arc::clone(&topic.name), Arc::clone(&topic));
         topic
     }
@@ -191,7 +230,7 @@ impl Registry {
         // Another topic may have got the name since.
         let is_known = self.topics.get(&topic.name).is_some_and(|known| Arc::ptr_eq(known, topic));
         if is_known && log.len() == 0 && topic.subscribers() == 0 {
-            self.forgotten = log.evicted().max(self.forgotten);
+            self.removed.insert(&topic.name, log.evicted());
             self.topics.remove(&topic.name);
         }
     }

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -381,7 +382,7 @@ fn waiting_subscribers_are_woken() {
     for name in ["a", "b", "a"] {
         thread::scope(|scope| {
             let reader = scope.spawn(|| block_on(subscription.next()).unwrap());
-            thread::sleep(std::time::Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
             let new = Publication { data: name, ..Publication::default() };
             topics.publish(name, new).unwrap();
             let frames = reader.join().unwrap();
@@ -414,12 +415,12 @@ fn histories_are_bounded_in_bytes_and_age_and_over_all_topics() {
     );
 
     let age = Topics::new(TopicsConfig {
-        history: History { age: std::time::Duration::from_millis(50), ..History::default() },
+        history: History { age: Duration::from_millis(50), ..History::default() },
         ..TopicsConfig::default()
     })
     .unwrap();
     let old = publish(&age, "a", 1).id;
-    thread::sleep(std::time::Duration::from_millis(100));
+    thread::sleep(Duration::from_millis(100));
     let mut subscription = age.subscribe(&["a"], Start::Earliest).unwrap();
     assert!(read_now(&mut subscription).is_none(), "too old");
     assert_eq!(age.list(None, 1000).topics[0].events, 0);
@@ -520,7 +521,7 @@ fn subscribers_without_an_id_are_given_one() {
 /// Subscribers take no places, and get what is published to their topics once those have one.
 #[test]
 fn subscribing_at_the_limit_of_topics_takes_no_place() {
-    let history = History { age: std::time::Duration::from_millis(300), ..History::default() };
+    let history = History { age: Duration::from_millis(300), ..History::default() };
     let config = TopicsConfig { history, max_topics: 2, ..TopicsConfig::default() };
     let topics = Topics::new(config).unwrap();
     let publish = |name| topics.publish(name, Publication { data: name, ..Publication::default() });
@@ -541,7 +542,7 @@ fn subscribing_at_the_limit_of_topics_takes_no_place() {
         assert_eq!(publish(name), Err(TopicError::TooManyTopics(2)));
     }
     // Others may have the places of events that have expired, and so may their own topics.
-    thread::sleep(std::time::Duration::from_millis(400));
+    thread::sleep(Duration::from_millis(400));
     for name in ["topic-8", "own"] {
         publish(name).unwrap();
         let frames = read_now(&mut subscriptions[8]).expect("it is delivered").unwrap();
@@ -552,7 +553,7 @@ fn subscribing_at_the_limit_of_topics_takes_no_place() {
     let left: Vec<String> =
         topics.list(None, 1000).topics.into_iter().map(|topic| topic.name).collect();
     assert_eq!(left, ["own", "topic-8"], "topics without events go with their last subscription");
-    thread::sleep(std::time::Duration::from_millis(400));
+    thread::sleep(Duration::from_millis(400));
     let totals = topics.totals();
     assert_eq!((totals.topics, totals.events, totals.bytes, totals.subscriptions), (0, 0, 0, 0));
 }
@@ -561,7 +562,7 @@ fn subscribing_at_the_limit_of_topics_takes_no_place() {
 #[test]
 fn a_topic_that_was_forgotten_is_not_taken_for_one_that_never_was() {
     let topics = Topics::new(TopicsConfig {
-        history: History { age: std::time::Duration::from_millis(20), ..History::default() },
+        history: History { age: Duration::from_millis(20), ..History::default() },
         max_topics: 1,
         ..TopicsConfig::default()
     })
@@ -569,11 +570,53 @@ fn a_topic_that_was_forgotten_is_not_taken_for_one_that_never_was() {
     let new = Publication { data: "x", ..Publication::default() };
     let first = topics.publish("a", new).unwrap().id;
     topics.publish("a", new).unwrap();
-    thread::sleep(std::time::Duration::from_millis(50));
+    thread::sleep(Duration::from_millis(50));
     topics.publish("b", new).unwrap();
-    thread::sleep(std::time::Duration::from_millis(50));
+    thread::sleep(Duration::from_millis(50));
     let mut subscription = topics.subscribe(&["a"], Start::After(&first)).unwrap();
     assert_eq!(parse(&read_now(&mut subscription).unwrap().unwrap()[0]).0, "gap");
+}
+
+/// Whether the first thing that a subscriber who resumes gets is a gap event.
+fn has_gap(topics: &Topics, name: &str, id: &str) -> bool {
+    let mut subscription = topics.subscribe(&[name], Start::After(id)).unwrap();
+    read_now(&mut subscription).is_some_and(|frames| parse(&frames.unwrap()[0]).0 == "gap")
+}
+
+#[test]
+fn a_topic_that_was_removed_has_a_gap_only_for_its_own_events() {
+    const MORE_THAN_REMEMBERED: usize = 5000;
+    let topics = Topics::new(TopicsConfig {
+        history: History { age: Duration::from_millis(20), ..History::default() },
+        max_topics: MORE_THAN_REMEMBERED,
+        ..TopicsConfig::default()
+    })
+    .unwrap();
+    let start = |name: &str| {
+        let frames = topics.subscribe(&[name], Start::Latest).unwrap().ready();
+        String::from_utf8(frames[0].id().unwrap().to_vec()).unwrap()
+    };
+    let new = Publication { data: "x", ..Publication::default() };
+    let quiet = start("quiet");
+    let before = start("busy");
+    let first = topics.publish("busy", new).unwrap().id;
+    let last = topics.publish("busy", new).unwrap().id;
+    thread::sleep(Duration::from_millis(50));
+    assert_eq!(topics.totals().topics, 0, "their events have expired, and they are removed");
+    assert!(!has_gap(&topics, "quiet", &quiet), "nothing was published to it");
+    assert!(has_gap(&topics, "busy", &before), "both events are missing");
+    assert!(has_gap(&topics, "busy", &first), "the last event is missing");
+    assert!(!has_gap(&topics, "busy", &last));
+
+    // Of more topics than are remembered, there is a gap rather than a loss.
+    for n in 0..MORE_THAN_REMEMBERED {
+        topics.publish(&format!("t{n}"), new).unwrap();
+    }
+    thread::sleep(Duration::from_millis(50));
+    while topics.totals().topics > 0 {}
+    assert!(has_gap(&topics, "busy", &first));
+    assert!(has_gap(&topics, "t0", &first), "its only event is missing");
+    assert!(has_gap(&topics, &format!("t{}", MORE_THAN_REMEMBERED - 1), &first));
 }
 
 #[test]
@@ -622,7 +665,7 @@ fn the_list_comes_in_pages() {
 fn events_of_topics_that_get_no_more_expire() {
     const TOPICS: usize = 30;
     const EACH: usize = 100;
-    let history = History { age: std::time::Duration::from_millis(500), ..History::default() };
+    let history = History { age: Duration::from_millis(500), ..History::default() };
     let topics = Topics::new(TopicsConfig { history, ..TopicsConfig::default() }).unwrap();
     let new = Publication { data: "x", ..Publication::default() };
     let start = std::time::Instant::now();
@@ -733,7 +776,7 @@ fn configurations_that_cannot_work_are_refused() {
     Topics::new(TopicsConfig { gap_type, ..TopicsConfig::default() }).unwrap();
     let config = TopicsConfig { max_topics: 0, ..TopicsConfig::default() };
     assert!(Topics::new(config).unwrap_err().to_string().starts_with("max_topics: "));
-    let history = History { age: std::time::Duration::ZERO, ..History::default() };
+    let history = History { age: Duration::ZERO, ..History::default() };
     let config = TopicsConfig { history, ..TopicsConfig::default() };
     assert!(Topics::new(config).unwrap_err().to_string().starts_with("history.age: "));
 }
