@@ -271,6 +271,10 @@ impl Request {
     /// peer sees a body that is too short, and the request counts as [failed](End::Failed).
     pub fn start_response(self, mut head: http::Response<()>, length: u64) -> BodyWriter {
         let Inner { head: request, response_headers, wire } = *self.0;
+        if wire.status().is_some() {
+            // Reading the body has answered the request already.
+            return BodyWriter { wire, has_body: false, remaining: 0, begun: false };
+        }
         replace(head.headers_mut(), &response_headers);
         let close = prepare_close(&request, &wire);
         let status = head.status();
