@@ -157,7 +157,7 @@ fn vanish(name: &str, keep_alive: &str, write_timeout: &str) -> (Vec<(String, u6
     let server = Binary::start_by(
         on(&cable.server, &[env!("CARGO_BIN_EXE_sse-smol-server")]),
         &format!("{SERVER}:0"),
-        &["--keep-alive", keep_alive, "--write-timeout", write_timeout, "--drain", "0"],
+        &["--public", "--keep-alive", keep_alive, "--write-timeout", write_timeout, "--drain", "0"],
     );
     let url = |path: &str| format!("http://{}{path}", server.address);
     let mut clients: Vec<Child> = (0..STREAMS)
