@@ -68,6 +68,7 @@ mod peers;
 mod polled;
 mod queue;
 mod registry;
+mod request;
 mod server;
 mod socket;
 mod stream;
@@ -89,8 +90,9 @@ pub use polled::{Polled, PolledConfig};
 struct Readme;
 
 pub use head::{Response, text};
+pub use request::{BodyWriter, Request, not_allowed};
 pub use server::{Config, Server};
-pub use stream::{BodyWriter, CancelToken, Closed, EventStream, Request, not_allowed};
+pub use stream::{CancelToken, Closed, EventStream};
 pub use subscription::{Lagged, Subscription};
 pub use topic_error::TopicError;
 pub use topics::{

@@ -1,0 +1,370 @@
+//! A request and its answers: an event stream, or a response whole or in pieces.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, StatusCode, Version};
+
+use crate::body::{max_size, read_body};
+use crate::head::{
+    Body, Framing, Head, Response, accepts_event_stream, expects_continue, head_of_length,
+    may_have_body, replace, stream_head, text, whole,
+};
+use crate::input::NoInput;
+use crate::wire::Wire;
+use crate::{Authority, End, EventStream, Frame};
+
+/// A request, to be answered by an event stream or by a response.
+// In a box: a future holds what is passed on to another one twice, and a handler is made of several.
+#[derive(Debug)]
+pub struct Request(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    head: Box<Head>,
+    response_headers: HeaderMap,
+    wire: Arc<Wire>,
+}
+
+impl Request {
+    pub(crate) fn new(head: Box<Head>, wire: Arc<Wire>) -> Self {
+        Self(Box::new(Inner { head, response_headers: HeaderMap::new(), wire }))
+    }
+
+    /// The method.
+    pub fn method(&self) -> &Method {
+        &self.0.head.parts.method
+    }
+
+    /// The path of the request target, as it was sent.
+    pub fn path(&self) -> &str {
+        self.0.head.parts.uri.path()
+    }
+
+    /// The query of the request target, as it was sent, without the question mark.
+    pub fn query(&self) -> Option<&str> {
+        self.0.head.parts.uri.query()
+    }
+
+    /// Returns the host and port that the request is for: those of an absolute request target, or
+    /// else those of the `Host` header (RFC 9112, section 3.3). `None` if the header is empty, or
+    /// absent as HTTP/1.0 allows; a malformed one is answered with 400 before the handler runs.
+    ///
+    /// ```
+    /// # use http::StatusCode;
+    /// # use sse_smol_server::{End, Request, text};
+    /// async fn for_this_machine_only(request: Request) -> Result<(), End> {
+    ///     let host = request.authority().map(|authority| authority.host());
+    ///     if !host.is_some_and(|host| host.eq_ignore_ascii_case("localhost")) {
+    ///         let line = "This server answers for localhost only.";
+    ///         return request.respond(text(StatusCode::MISDIRECTED_REQUEST, line)).await;
+    ///     }
+    ///     request.open().await.map(drop)
+    /// }
+    /// ```
+    pub fn authority(&self) -> Option<Authority<'_>> {
+        self.0.head.authority()
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.0.head.parts.headers
+    }
+
+    /// Headers for the answer, whatever it will be; until then they can be set by whoever has the
+    /// request, such as what wraps a handler. They replace those that an event stream or a response
+    /// has by itself.
+    ///
+    /// ```
+    /// # use http::HeaderValue;
+    /// # use sse_smol_server::{End, EventStream, Request};
+    /// async fn no_store(mut request: Request) -> Result<(), End> {
+    ///     let value = HeaderValue::from_static("no-store");
+    ///     request.response_headers_mut().insert("cache-control", value);
+    ///     request.open().await.map(drop)
+    /// }
+    /// ```
+    pub fn response_headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.0.response_headers
+    }
+
+    /// The address the request came from.
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.0.wire.peer
+    }
+
+    /// Reads the body. Returns no bytes if there is none, or if it was read before. Dropping the
+    /// future drops the rest of the body with it: it cannot be read again.
+    ///
+    /// A body may have [`Config::max_body`](crate::Config::max_body) bytes, and take
+    /// [`Config::body_timeout`](crate::Config::body_timeout) to arrive. Its bytes count towards
+    /// [`Config::max_pending_body_bytes`](crate::Config::max_pending_body_bytes) until the request
+    /// is over or an event stream is opened. A handler that keeps them for longer bounds that
+    /// itself.
+    ///
+    /// # Errors
+    ///
+    /// An [`End`] to be returned by the handler. A request whose body is too large, too slow or
+    /// malformed has been answered then, as has one that exceeds the bytes of all bodies.
+    pub async fn body(&mut self) -> Result<Vec<u8>, End> {
+        let Inner { head, wire, .. } = &*self.0;
+        if !wire.body_unread() {
+            return Ok(Vec::new());
+        }
+        if !wire.begin_body() {
+            return Err(End::Failed("the body was begun before, and dropped".into()));
+        }
+        let max = max_size(&wire.shared.config);
+        let too_large = matches!(head.body, Body::Length(len) if len > max as u64);
+        if !too_large
+            && expects_continue(&head.parts.headers)
+            && head.parts.version == Version::HTTP_11
+            && !wire.has_input()
+        {
+            wire.push_raw(Frame::head(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()));
+            wire.flush().await?;
+        }
+        match read_body(wire, head.body).await {
+            Ok(body) => Ok(body),
+            Err(NoInput::Gone(end)) => Err(end),
+            Err(NoInput::Refused(refusal)) => {
+                self.answer(refusal.response());
+                wire.flush().await?;
+                Err(End::Answered(refusal.status))
+            }
+        }
+    }
+
+    /// Answers with an event stream: writes the head and returns when the kernel has it.
+    ///
+    /// No byte of the body is needed to make it go. What comes after this line runs with the
+    /// client connected (`EventSource` has fired `open`), on the same task. From here on, while
+    /// the handler waits for whatever it waits for, keep-alive comments go out and the peer is
+    /// watched; if it leaves, the handler is dropped where it stands.
+    ///
+    /// # Errors
+    ///
+    /// An [`End`] to be passed on. Requests that no event stream can answer have got their answer
+    /// then: `HEAD` the head, other methods 405, an `Accept` that excludes event streams 406.
+    pub async fn open(self) -> Result<EventStream, End> {
+        self.open_with(None).await
+    }
+
+    /// Like [`open`](Self::open), with first events that go out in the same write: for streams
+    /// that have something to say at once, such as what a client has missed.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
+    pub fn open_with(
+        self,
+        first: impl IntoIterator<Item = Frame> + Send,
+    ) -> impl Future<Output = Result<EventStream, End>> + Send {
+        async move {
+            let (wire, opened) = self.begin_stream(first);
+            wire.flush().await?;
+            opened.map_err(End::Answered)
+        }
+    }
+
+    /// Queues the head of an event stream and its first events, or the answer to a request that no
+    /// event stream can answer.
+    fn begin_stream(
+        self,
+        first: impl IntoIterator<Item = Frame>,
+    ) -> (Arc<Wire>, Result<EventStream, StatusCode>) {
+        if let Some(status) = self.0.wire.status() {
+            return (self.0.wire, Err(status));
+        }
+        let method = self.method();
+        let refusal = if method != Method::GET && method != Method::HEAD {
+            Some(not_allowed("GET, HEAD"))
+        } else if !accepts_event_stream(self.headers()) {
+            let why = "This is an event stream: accept text/event-stream.";
+            Some(text(StatusCode::NOT_ACCEPTABLE, why))
+        } else {
+            None
+        };
+        if let Some(refusal) = refusal {
+            let status = refusal.status();
+            self.answer(refusal);
+            return (self.0.wire, Err(status));
+        }
+        let Inner { head, response_headers, wire } = *self.0;
+        let old = head.parts.version == Version::HTTP_10;
+        let framing = if old { Framing::Close } else { Framing::Chunked };
+        let bytes = stream_head(framing, &response_headers);
+        if head.parts.method == Method::HEAD {
+            wire.answer(StatusCode::OK, Frame::head(bytes));
+            wire.make_last();
+            return (wire, Err(StatusCode::OK));
+        }
+        // The iterator is the caller's: it does not run under the lock of the connection.
+        let first: Vec<Frame> = first.into_iter().collect();
+        wire.begin_stream(bytes, framing);
+        wire.push(first);
+        let stream = EventStream::new(Arc::clone(&wire));
+        (wire, Ok(stream))
+    }
+
+    /// Answers with a response that is no event stream; with its head alone if that was asked for.
+    ///
+    /// # Errors
+    ///
+    /// An [`End`] if the peer is gone.
+    pub async fn respond(self, response: Response) -> Result<(), End> {
+        self.answer(response);
+        self.0.wire.flush().await
+    }
+
+    /// Begins a response with a body of `length` bytes that the handler sends in pieces: for bodies
+    /// that are too large to be held in memory.
+    ///
+    /// The head is queued. It goes out with the first piece, or as soon as the handler waits or
+    /// returns. `Content-Length`, `Date` and `Connection` are added to it.
+    ///
+    /// ```
+    /// use http::StatusCode;
+    /// use sse_smol_server::{Config, End, Request, Server};
+    ///
+    /// async fn a_million(request: Request) -> Result<(), End> {
+    ///     let mut body = request.start_response(http::Response::new(()), 1_000_000);
+    ///     while body.remaining() > 0 {
+    ///         let len = body.remaining().min(64 << 10);
+    ///         body.send(vec![b'a'; len as usize]).await?; // the kernel has taken it
+    ///     }
+    ///     Ok(())
+    /// }
+    ///
+    /// let server = Server::bind(([127, 0, 0, 1], 0).into(), Config::default())?;
+    /// let address = server.local_addr()?;
+    /// # let client = smol::unblock(move || {
+    /// #     use std::io::{Read, Write};
+    /// #     let mut socket = std::net::TcpStream::connect(address).unwrap();
+    /// #     socket.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    /// #     let mut answer = String::new();
+    /// #     socket.read_to_string(&mut answer).unwrap();
+    /// #     answer
+    /// # });
+    /// let executor = smol::Executor::new();
+    /// let serve = server.serve(&executor, a_million);
+    /// # let mut answer = String::new();
+    /// # let serve = smol::future::or(async { answer = client.await }, serve);
+    /// smol::block_on(executor.run(serve));
+    /// # let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    /// # assert!(head.contains("\r\nContent-Length: 1000000\r\n"));
+    /// # assert_eq!(body, "a".repeat(1_000_000));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// If the handler ends before it has sent the whole body, the connection is closed, so that the
+    /// peer sees a body that is too short, and the request counts as [failed](End::Failed).
+    pub fn start_response(self, mut head: http::Response<()>, length: u64) -> BodyWriter {
+        let Inner { head: request, response_headers, wire } = *self.0;
+        if wire.status().is_some() {
+            // Reading the body has answered the request already.
+            return BodyWriter { wire, has_body: false, remaining: 0, begun: false };
+        }
+        replace(head.headers_mut(), &response_headers);
+        let close = prepare_close(&request, &wire);
+        let status = head.status();
+        let has_body = !wire.head_only() && may_have_body(status);
+        let bytes = head_of_length(head, length, close);
+        let remaining = if has_body { length } else { 0 };
+        wire.begin_response(status, bytes, remaining);
+        BodyWriter { wire, has_body, remaining, begun: false }
+    }
+
+    /// Answers 204: an `EventSource` that asked does not connect again.
+    ///
+    /// # Errors
+    ///
+    /// An [`End`] if the peer is gone.
+    pub async fn no_content(self) -> Result<(), End> {
+        let mut response = Response::new(Vec::new());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        self.answer(response);
+        self.0.wire.flush().await
+    }
+
+    /// Queues an answer, unless reading the body has answered the request already.
+    fn answer(&self, mut response: Response) {
+        let Inner { head, response_headers, wire, .. } = &*self.0;
+        if wire.status().is_some() {
+            return;
+        }
+        replace(response.headers_mut(), response_headers);
+        let close = prepare_close(head, wire);
+        wire.answer(response.status(), whole(response, wire.head_only(), close));
+    }
+}
+
+/// Returns whether the connection closes after the response to this request, and has it do so.
+fn prepare_close(head: &Head, wire: &Wire) -> bool {
+    let close = !head.keeps_connection() || wire.body_unread();
+    if close {
+        wire.make_last();
+    }
+    close
+}
+
+/// The body of a response, sent in pieces: see [`Request::start_response`].
+#[derive(Debug)]
+pub struct BodyWriter {
+    wire: Arc<Wire>,
+    has_body: bool,
+    /// Not that of the connection, which may serve another request by the time this is dropped.
+    remaining: u64,
+    /// A piece has been queued.
+    begun: bool,
+}
+
+impl BodyWriter {
+    /// Returns how many bytes of the body have not been sent. 0 from the start if the response has
+    /// no body: if the method of the request is `HEAD`, or the status 204 or 304.
+    pub const fn remaining(&self) -> u64 {
+        self.remaining
+    }
+
+    /// Sends the next piece, and returns when the kernel has taken all of it: that is the
+    /// backpressure. Pieces of a response that has no body are discarded.
+    ///
+    /// If the future is dropped, the piece is sent whole or not at all, and counts in
+    /// [`remaining`](Self::remaining) accordingly.
+    ///
+    /// # Errors
+    ///
+    /// An [`End`] if the peer is gone, or if the piece is longer than what remains of the body: then
+    /// nothing of it is sent.
+    pub async fn send(&mut self, piece: impl Into<Vec<u8>>) -> Result<(), End> {
+        let piece = piece.into();
+        let length = piece.len() as u64;
+        if !self.has_body || length == 0 {
+            return Ok(());
+        }
+        if length > self.remaining {
+            let remaining = self.remaining;
+            let why = format!("a piece of {length} bytes, where {remaining} remain of the body");
+            return Err(End::Failed(why.into()));
+        }
+        if self.begun {
+            // A piece whose send was dropped may still wait. The head waits for the first piece.
+            self.wire.flush().await?;
+        }
+        self.begun = true;
+        self.remaining -= length;
+        self.wire.push_piece(piece);
+        self.wire.flush().await
+    }
+}
+
+/// 405, with the methods that there are.
+pub fn not_allowed(methods: &'static str) -> Response {
+    let line = format!("Allowed here: {methods}.");
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, &line);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+    response
+}
