@@ -25,7 +25,7 @@ pub(crate) struct Refusal {
 impl Refusal {
     pub(crate) const HEAD_TOO_LARGE: Self = Self {
         status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        why: "The request head is larger than this server takes (see --max-head).",
+        why: "The request head exceeds the limit of this server (max_head).",
     };
     const TOO_MANY_HEADERS: Self = Self {
         status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -41,11 +41,11 @@ impl Refusal {
     };
     pub(crate) const BODY_TOO_LARGE: Self = Self {
         status: StatusCode::PAYLOAD_TOO_LARGE,
-        why: "The request body is larger than this server takes (see --max-body).",
+        why: "The request body exceeds the limit of this server (max_body).",
     };
     pub(crate) const TOO_SLOW: Self = Self {
         status: StatusCode::REQUEST_TIMEOUT,
-        why: "The request did not arrive in time (see --head-timeout).",
+        why: "The request did not arrive in time (head_timeout, body_timeout).",
     };
 
     pub(crate) const FRAMING_TOO_LARGE: Self = Self {

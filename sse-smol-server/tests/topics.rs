@@ -231,7 +231,7 @@ fn what_cannot_be_published_is_refused_with_the_reason() {
         ("/topics/a", json, r#"{"data":"x","data":"y"}"#, 400, "duplicate field `data`"),
         ("/topics/a", json, r#"{"data":"x","id":"y","id":"y"}"#, 400, "duplicate field `id`"),
         ("/topics/a", json, r#"{"data":"x"} {}"#, 400, "in JSON"),
-        ("/topics/a", "", &"x".repeat(101), 413, "--max-body"),
+        ("/topics/a", "", &"x".repeat(101), 413, "max_body"),
     ] {
         let (got, _, answer) = request(address, &format!("POST {target}"), headers, body);
         assert_eq!(got, status, "{target} {body}: {answer}");
