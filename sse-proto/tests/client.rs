@@ -108,6 +108,22 @@ fn an_id_can_be_given_to_begin_with() {
 }
 
 #[test]
+fn an_id_is_sent_unless_it_has_a_control_character() {
+    for byte in (1..=0xFF_u8).filter(|byte| !b"\r\n".contains(byte)) {
+        let mut client = open(ClientConfig::default());
+        let id = [b'a', byte, b'b'];
+        let block = [&b"id: "[..], &id, b"\ndata\n\n"].concat();
+        feed(&mut client, &block, ms(0));
+        client.handle_end(ms(0), 0);
+        let request = client.poll_request(ms(3000)).unwrap();
+        let sent = request.headers().find(|(name, _)| *name == "Last-Event-ID");
+        let sendable = byte == b'\t' || !byte.is_ascii_control();
+        assert_eq!(sent, sendable.then_some(("Last-Event-ID", &id[..])), "{byte:#x}");
+        assert_eq!(request.unsendable_id().is_none(), sendable, "{byte:#x}");
+    }
+}
+
+#[test]
 fn an_id_that_no_header_can_hold_is_left_out_and_reported() {
     let mut client = open(ClientConfig::default());
     feed(&mut client, b"id: a\x07b\ndata\n\n", ms(0));
