@@ -174,6 +174,7 @@ fn content_types_are_judged_as_fetch_does() {
         &[b"text/event-stream", b"*/*"],
         &[b"text/event-stream,,"],
         &[br#"text/html;x="\",text/plain", text/event-stream"#],
+        &[br"text/html;x=\,text/event-stream"],
     ] {
         assert_eq!(judge(good), Ok(()), "{good:?}");
     }
