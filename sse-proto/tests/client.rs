@@ -175,6 +175,12 @@ fn content_types_are_judged_as_fetch_does() {
         &[b"text/event-stream,,"],
         &[br#"text/html;x="\",text/plain", text/event-stream"#],
         &[br"text/html;x=\,text/event-stream"],
+        // What is no MIME type does not count.
+        &[b"text/event-stream, text/"],
+        &[b"text/event-stream, /html"],
+        &[b"text/event-stream, te xt/html"],
+        &[b"text/event-stream, text/ht(ml"],
+        &[b"text/event-stream, t\xE9xt/html"],
     ] {
         assert_eq!(judge(good), Ok(()), "{good:?}");
     }
