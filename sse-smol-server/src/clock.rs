@@ -15,7 +15,7 @@ use smol::Timer;
 use smol::future::FutureExt as _;
 
 use crate::Drain;
-use crate::moment::Moment;
+use crate::compact_instant::CompactInstant;
 use crate::wire::Wire;
 
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ pub(crate) struct Clock {
 #[derive(Debug, Default)]
 struct Roster {
     wires: Slab<Weak<Wire>>,
-    deadlines: BTreeSet<(Moment, usize)>,
+    deadlines: BTreeSet<(CompactInstant, usize)>,
 }
 
 impl Clock {
@@ -61,10 +61,10 @@ impl Clock {
     }
 
     /// Wakes those whose time has come, and tells when the next one's does.
-    fn wake_due(&self) -> Option<Moment> {
+    fn wake_due(&self) -> Option<CompactInstant> {
         let mut due: Vec<Arc<Wire>> = Vec::new();
         let mut roster = self.roster();
-        let now = Moment::now();
+        let now = CompactInstant::now();
         let next = loop {
             match roster.deadlines.first() {
                 Some((at, _)) if *at <= now => {}
@@ -87,14 +87,14 @@ impl Clock {
     }
 
     /// Forgets a connection and the deadline that it has set.
-    pub(crate) fn leave(&self, number: usize, deadline: Option<Moment>) {
+    pub(crate) fn leave(&self, number: usize, deadline: Option<CompactInstant>) {
         let mut roster = self.roster();
         deadline.map(|at| roster.deadlines.remove(&(at, number)));
         roster.wires.try_remove(number);
     }
 
     /// Moves a connection's deadline.
-    pub(crate) fn set(&self, number: usize, old: Option<Moment>, new: Moment) {
+    pub(crate) fn set(&self, number: usize, old: Option<CompactInstant>, new: CompactInstant) {
         let mut roster = self.roster();
         old.map(|at| roster.deadlines.remove(&(at, number)));
         let sooner = roster.deadlines.first().is_none_or(|(first, _)| new < *first);

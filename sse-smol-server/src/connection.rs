@@ -11,10 +11,10 @@ use http::{Method, StatusCode};
 use smol::Async;
 use smol::future::FutureExt as _;
 
+use crate::compact_instant::CompactInstant;
 use crate::driver::{Driver, flush};
 use crate::head::{Head, Refusal, busy, text, whole};
 use crate::input::{NoInput, ReadHead};
-use crate::moment::Moment;
 use crate::peers::Slot;
 use crate::server::Shared;
 use crate::wire::Wire;
@@ -193,14 +193,14 @@ fn counted(count: u64, unit: &str) -> String {
 /// the bytes of the body that the kernel took and, for a stream, the number of events.
 struct AccessLog<'w> {
     wire: &'w Wire,
-    start: Moment,
+    start: CompactInstant,
     /// The request line, empty if there was no request. `None` once the end is reported.
     request: Option<Box<str>>,
 }
 
 impl<'w> AccessLog<'w> {
     fn new(wire: &'w Wire) -> Self {
-        Self { wire, start: Moment::now(), request: Some(Box::default()) }
+        Self { wire, start: CompactInstant::now(), request: Some(Box::default()) }
     }
 
     fn report(&mut self, end: End) {

@@ -21,8 +21,8 @@ use slab::Slab;
 use smol::channel::{self, Receiver, Sender, WeakSender};
 use smol::future::yield_now;
 
+use crate::compact_instant::CompactInstant;
 use crate::history::{BATCH_BYTES, BATCH_EVENTS};
-use crate::moment::Moment;
 use crate::registry::Topic;
 use crate::wire::Wire;
 use crate::{End, Frame};
@@ -129,7 +129,7 @@ pub(crate) async fn work(desk: Desk) {
         };
         let mut first = 0;
         while let Some(some) = round.some_of(&mut first) {
-            let now = Moment::now();
+            let now = CompactInstant::now();
             for stream in some {
                 stream.carry(&batch, now);
             }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sse_proto::Event;
 
-use crate::moment::Moment;
+use crate::compact_instant::CompactInstant;
 use crate::wire::Wire;
 use crate::{End, Frame};
 
@@ -19,7 +19,7 @@ pub(crate) struct Driver<'w, F> {
     wire: &'w Wire,
     work: F,
     /// When the stream is to end, once the server drains.
-    leave: Option<Moment>,
+    leave: Option<CompactInstant>,
 }
 
 impl<'w, F> Driver<'w, F> {
@@ -44,7 +44,7 @@ impl<F: Future + Unpin> Future for Driver<'_, F> {
             return Poll::Ready(Err(end));
         }
         if self.leave.is_none() && wire.shared.drain.has_begun() && wire.is_open() {
-            self.leave = Some(Moment::now() + send_away(wire, wire.shared.config.drain));
+            self.leave = Some(CompactInstant::now() + send_away(wire, wire.shared.config.drain));
         }
         loop {
             if let Poll::Ready(Err(end)) = wire.poll_flush(cx) {

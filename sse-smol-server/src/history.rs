@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Frame;
+use crate::compact_instant::CompactInstant;
 use crate::frame::allocated;
-use crate::moment::Moment;
 
 /// The bounds of a topic's log. The newest event is held whatever they are, so 0 events or bytes
 /// mean that one.
@@ -41,7 +41,7 @@ pub(crate) const BATCH_BYTES: usize = 64 << 10;
 pub(crate) struct Entry {
     pub(crate) position: u64,
     pub(crate) frame: Frame,
-    pub(crate) at: Moment,
+    pub(crate) at: CompactInstant,
     /// The key by which a repeated publication is recognized.
     pub(crate) key: Option<Arc<str>>,
 }
@@ -199,7 +199,7 @@ impl Log {
     }
 
     /// Drops at most `limit` events that are too old, and returns their number.
-    pub(crate) fn expire(&mut self, age: Duration, now: Moment, limit: usize) -> usize {
+    pub(crate) fn expire(&mut self, age: Duration, now: CompactInstant, limit: usize) -> usize {
         let mut count = 0;
         while count < limit && self.first().is_some_and(|entry| entry.at + age < now) {
             self.evict();

@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use crate::End;
+use crate::compact_instant::CompactInstant;
 use crate::head::{Head, Refusal, parse};
-use crate::moment::Moment;
 use crate::server::Shared;
 use crate::wire::Wire;
 
@@ -29,7 +29,7 @@ impl From<Refusal> for NoInput {
 pub(crate) struct ReadHead<'w> {
     wire: &'w Wire,
     /// When the request line has to begin; once it has, when the head has to be complete.
-    deadline: Moment,
+    deadline: CompactInstant,
     /// The bytes of empty lines before the request line, which are dropped as they come.
     empty: usize,
     /// The bytes of the head that have been looked at.
@@ -42,7 +42,7 @@ impl<'w> ReadHead<'w> {
     pub(crate) fn new(wire: &'w Wire, is_first: bool) -> Self {
         let Shared { config, .. } = &*wire.shared;
         let timeout = if is_first { config.head_timeout } else { config.idle_timeout };
-        Self { wire, deadline: Moment::now() + timeout, empty: 0, seen: 0, begun: false }
+        Self { wire, deadline: CompactInstant::now() + timeout, empty: 0, seen: 0, begun: false }
     }
 
     /// Parses what has arrived.
@@ -53,7 +53,7 @@ impl<'w> ReadHead<'w> {
         }
         self.wire.input(|input| {
             if !mem::replace(&mut self.begun, true) {
-                self.deadline = Moment::now() + config.head_timeout;
+                self.deadline = CompactInstant::now() + config.head_timeout;
             }
             let head = &input[..input.len().min(config.max_head)];
             // Whole lines only, or a peer that sends byte by byte would have all of it parsed again

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::mem;
 
 use crate::Frame;
+use crate::compact_instant::CompactInstant;
 use crate::head::Framing;
-use crate::moment::Moment;
 
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
@@ -22,7 +22,7 @@ struct Backlog {
     taken: usize,
     others: VecDeque<Frame>,
     /// Since when it is waiting for the kernel.
-    since: Moment,
+    since: CompactInstant,
 }
 
 /// What the kernel has taken of an answer.
@@ -60,7 +60,7 @@ impl Queue {
         self.backlog.is_none()
     }
 
-    pub(crate) fn waiting_since(&self) -> Option<Moment> {
+    pub(crate) fn waiting_since(&self) -> Option<CompactInstant> {
         self.backlog.as_ref().map(|backlog| backlog.since)
     }
 
@@ -68,7 +68,7 @@ impl Queue {
         &self.sent
     }
 
-    pub(crate) fn push(&mut self, frame: Frame, now: Moment) {
+    pub(crate) fn push(&mut self, frame: Frame, now: CompactInstant) {
         if let Some(backlog) = &mut self.backlog {
             backlog.others.push_back(frame);
         } else {
@@ -116,7 +116,7 @@ impl Queue {
         let Some(backlog) = &mut self.backlog else {
             return;
         };
-        backlog.since = Moment::now();
+        backlog.since = CompactInstant::now();
         loop {
             let Backlog { first, taken, .. } = &**backlog;
             let left = first.framed(framing).len() - taken;

@@ -20,10 +20,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::Duration;
 
+use crate::compact_instant::CompactInstant;
 use crate::courier::Round;
 use crate::frame::allocated;
 use crate::history::Log;
-use crate::moment::Moment;
 
 /// The maximum number of expired events that are dropped in one go: each publication, subscription
 /// and listing drops some, so none of them waits for a long backlog.
@@ -35,7 +35,7 @@ pub(crate) struct Registry {
     topics: BTreeMap<Arc<str>, Arc<Topic>>,
     /// The topics that hold events, by the position of the oldest one, and the time of that one.
     /// Positions are in the order of time, so expiry and eviction start with the first topic here.
-    oldest: BTreeMap<u64, (Moment, Arc<Topic>)>,
+    oldest: BTreeMap<u64, (CompactInstant, Arc<Topic>)>,
     pub(crate) last_position: u64,
     /// The bytes in all logs.
     bytes: usize,
@@ -249,7 +249,7 @@ impl Registry {
 
     /// Drops events that are too old, of the topics with the oldest ones first and at most
     /// [`EXPIRED_AT_ONCE`] in all.
-    pub(crate) fn expire(&mut self, age: Duration, now: Moment) {
+    pub(crate) fn expire(&mut self, age: Duration, now: CompactInstant) {
         let mut left = EXPIRED_AT_ONCE;
         while left > 0 {
             let topic = match self.oldest.values().next() {

@@ -11,8 +11,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prometheus_client::metrics::counter::Counter;
 use sse_proto::{Event, EventId, EventType, Limits};
 
+use crate::compact_instant::CompactInstant;
 use crate::history::{Entry, History};
-use crate::moment::Moment;
 use crate::registry::{Registry, Topic};
 use crate::topic_error::{MAX_ID, MAX_TYPE};
 use crate::{Frame, Subscription, TopicError};
@@ -233,7 +233,7 @@ impl Topics {
         let TopicsConfig { history, max_topics, max_bytes, .. } = &self.0.config;
         let mut registry = self.registry();
         // Under the lock, so that positions are in the order of time.
-        let now = Moment::now();
+        let now = CompactInstant::now();
         registry.expire(history.age, now);
         let is_full = registry.holding() >= *max_topics;
         let topic = match registry.get(name) {
@@ -339,7 +339,7 @@ impl Topics {
         names.sort_unstable();
         names.dedup();
         let mut registry = self.registry();
-        let now = Moment::now();
+        let now = CompactInstant::now();
         // A topic that has a subscriber stays when its last event expires.
         let topics: Vec<Arc<Topic>> = names.iter().map(|name| registry.subscribe(name)).collect();
         registry.expire(age, now);
@@ -375,7 +375,7 @@ impl Topics {
     pub fn list(&self, after: Option<&str>, limit: usize) -> TopicPage {
         let limit = limit.clamp(1, MAX_PAGE);
         let mut registry = self.registry();
-        registry.expire(self.0.config.history.age, Moment::now());
+        registry.expire(self.0.config.history.age, CompactInstant::now());
         let mut topics = registry.page(after, limit + 1);
         drop(registry);
         let is_last = topics.len() <= limit;
@@ -399,7 +399,7 @@ impl Topics {
     /// Returns the totals of all topics, which takes the same time whatever their number.
     pub fn totals(&self) -> TopicTotals {
         let mut registry = self.registry();
-        registry.expire(self.0.config.history.age, Moment::now());
+        registry.expire(self.0.config.history.age, CompactInstant::now());
         TopicTotals {
             topics: registry.len(),
             subscriptions: self.0.counts.subscriptions.load(Ordering::Relaxed),

@@ -28,8 +28,8 @@ use http::StatusCode;
 use smol::{Async, channel};
 
 use crate::budget::Reservation;
+use crate::compact_instant::CompactInstant;
 use crate::head::Framing;
-use crate::moment::Moment;
 use crate::queue::{Queue, Sent};
 use crate::server::Shared;
 use crate::{Closed, End, Frame, socket};
@@ -53,9 +53,9 @@ struct State {
     /// The connection's task, to be woken when there is something for it to do.
     driver: Option<Waker>,
     /// When the clock is to wake it.
-    alarm: Option<Moment>,
+    alarm: Option<CompactInstant>,
     /// When something was sent, of a stream that is to be kept alive.
-    last_sent: Option<Moment>,
+    last_sent: Option<CompactInstant>,
     /// A courier sends what is published.
     rest: Option<Resting>,
     /// That courier has left the rest to the connection's task.
@@ -97,7 +97,7 @@ struct Seldom {
     /// What the socket said to a courier, for the driver.
     broken: Option<io::Error>,
     /// When the peer was found to have shut down its sending side. It may still wait for an answer.
-    half_closed: Option<Moment>,
+    half_closed: Option<CompactInstant>,
     /// The bytes that the response head announced and that have not been queued yet.
     unsent: u64,
 }
@@ -280,7 +280,7 @@ impl Wire {
         state.last = true;
         // A body that nobody wanted is not waited for: what comes is ignored.
         state.body_unread = false;
-        state.last_sent = self.shared.config.keep_alive.map(|_| Moment::now());
+        state.last_sent = self.shared.config.keep_alive.map(|_| CompactInstant::now());
         let seldom = state.seldom();
         seldom.input.clear();
         // A stream may stay open for days, and its handler seldom keeps the body.
@@ -471,7 +471,7 @@ impl State {
     }
 
     fn push(&mut self, frames: impl IntoIterator<Item = Frame>) {
-        let now = Moment::now();
+        let now = CompactInstant::now();
         for frame in frames {
             self.last_sent = self.last_sent.map(|_| now);
             self.queue.push(frame, now);
@@ -502,7 +502,7 @@ impl State {
         drop(needless);
     }
 
-    fn half_closed(&self) -> Option<Moment> {
+    fn half_closed(&self) -> Option<CompactInstant> {
         self.seldom.as_ref().and_then(|seldom| seldom.half_closed)
     }
 

@@ -11,7 +11,7 @@ use smol::io::AsyncRead as _;
 
 use super::Wire;
 use crate::End;
-use crate::moment::Moment;
+use crate::compact_instant::CompactInstant;
 
 /// No more than this is read ahead of a peer's next request.
 const READ_AHEAD: usize = 4096;
@@ -52,7 +52,7 @@ impl Wire {
         if self.socket.get_ref().shutdown(Shutdown::Write).is_err() {
             return;
         }
-        let end = Moment::now() + LINGER;
+        let end = CompactInstant::now() + LINGER;
         future::poll_fn(|cx| {
             self.drive(cx);
             while let Poll::Ready(read) = self.poll_read(cx) {
@@ -116,7 +116,7 @@ impl Wire {
                     }
                 }
                 Ok(count) => state.seldom().input.extend_from_slice(&piece[..count]),
-                Err(End::PeerClosed) => state.seldom().half_closed = Some(Moment::now()),
+                Err(End::PeerClosed) => state.seldom().half_closed = Some(CompactInstant::now()),
                 Err(end) => return Poll::Ready(end),
             }
         }

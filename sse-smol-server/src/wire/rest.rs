@@ -6,9 +6,9 @@ use std::task::{Context, Poll};
 
 use super::{State, Wire};
 use crate::End;
+use crate::compact_instant::CompactInstant;
 use crate::courier::{Batch, Carried};
 use crate::head::Framing;
-use crate::moment::Moment;
 
 /// A stream that a courier serves.
 pub(super) struct Resting {
@@ -49,7 +49,7 @@ impl Wire {
 
     /// The courier's part: writes what the stream has not got yet, and hands it back if that is not
     /// all there is to do.
-    pub(crate) fn carry(&self, batch: &Batch, now: Moment) {
+    pub(crate) fn carry(&self, batch: &Batch, now: CompactInstant) {
         let mut state = self.state();
         let rests = |rest: &&Resting| !state.handed_back && rest.round == batch.round;
         let Some(rest) = state.rest.as_ref().filter(rests) else {
@@ -85,7 +85,7 @@ impl Wire {
         &self,
         state: &mut State,
         carried: Carried<'_>,
-        now: Moment,
+        now: CompactInstant,
     ) -> io::Result<()> {
         let mut socket = self.socket.get_ref();
         let queue = |state: &mut State| {

@@ -5,15 +5,15 @@ use std::task::Poll;
 use sse_proto::KeepAlive;
 
 use super::{State, Wire};
-use crate::moment::Moment;
+use crate::compact_instant::CompactInstant;
 use crate::{End, Frame};
 
 impl Wire {
     /// Ready when it is time, with the time that it is by then; otherwise the clock wakes the
     /// connection's task. An alarm that is set for an earlier time stays, and is set anew when it
     /// has gone off: so a deadline that each event moves is not set with each event.
-    pub(crate) fn poll_alarm(&self, at: Moment) -> Poll<Moment> {
-        let now = Moment::now();
+    pub(crate) fn poll_alarm(&self, at: CompactInstant) -> Poll<CompactInstant> {
+        let now = CompactInstant::now();
         if now >= at {
             return Poll::Ready(now);
         }
@@ -28,7 +28,7 @@ impl Wire {
     }
 
     /// Returns the time of the next call of [`handle_time`](Self::handle_time).
-    pub(crate) fn deadline(&self) -> Option<Moment> {
+    pub(crate) fn deadline(&self) -> Option<CompactInstant> {
         let state = self.state();
         let timeout = self.shared.config.write_timeout;
         match state.queue.waiting_since() {
@@ -42,7 +42,7 @@ impl Wire {
 
     /// Queues a keep-alive that is due, or gives up a peer that has taken nothing for too long, or has
     /// shut down its sending side and got no answer for as long.
-    pub(crate) fn handle_time(&self, now: Moment) -> Result<(), End> {
+    pub(crate) fn handle_time(&self, now: CompactInstant) -> Result<(), End> {
         let mut state = self.state();
         let timeout = self.shared.config.write_timeout;
         if state.unanswered_since().is_some_and(|since| now >= since + timeout) {
@@ -68,14 +68,14 @@ impl Wire {
         Ok(())
     }
 
-    fn keep_alive(&self, state: &State) -> Option<KeepAlive<Moment>> {
+    fn keep_alive(&self, state: &State) -> Option<KeepAlive<CompactInstant>> {
         Some(KeepAlive::new(self.shared.config.keep_alive?, state.last_sent?))
     }
 }
 
 impl State {
     /// Returns when the peer shut down its sending side, if it did and no answer has begun.
-    fn unanswered_since(&self) -> Option<Moment> {
+    fn unanswered_since(&self) -> Option<CompactInstant> {
         self.half_closed().filter(|_| self.status.is_none())
     }
 }

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 /// In nanoseconds, from one on, since some time of this process: there are 584 years of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment(NonZeroU64);
+pub(crate) struct CompactInstant(NonZeroU64);
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-impl Moment {
+impl CompactInstant {
     pub(crate) fn now() -> Self {
         Self(NonZeroU64::MIN) + START.elapsed()
     }
@@ -26,7 +26,7 @@ impl Moment {
     }
 }
 
-impl Add<Duration> for Moment {
+impl Add<Duration> for CompactInstant {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
