@@ -62,7 +62,7 @@ struct State {
     handed_back: bool,
     /// How the request ended, once it has: nothing is written any more.
     over: Option<Arc<Closed>>,
-    seldom: Option<Box<Seldom>>,
+    cold: Option<Box<ColdState>>,
     /// Bytes that came while a stream was open, and that nobody asked for.
     ignored: u32,
     /// The status of the answer, once there is one.
@@ -84,7 +84,7 @@ struct State {
 
 /// What few connections need at a time.
 #[derive(Default)]
-struct Seldom {
+struct ColdState {
     /// What was read and belongs to the next request, or to this one's body.
     input: Vec<u8>,
     /// The memory of the request's body, which the handler may hold.
@@ -126,9 +126,9 @@ impl Wire {
     pub(crate) fn begin_request(&self, has_body: bool, head_only: bool) {
         let mut state = self.state();
         let (alarm, half_closed) = (state.alarm, state.half_closed());
-        let input = mem::take(&mut state.seldom().input);
-        let seldom = Some(Box::new(Seldom { input, half_closed, ..Seldom::default() }));
-        let mut new = State { alarm, body_unread: has_body, head_only, seldom, ..State::default() };
+        let input = mem::take(&mut state.cold().input);
+        let cold = Some(Box::new(ColdState { input, half_closed, ..ColdState::default() }));
+        let mut new = State { alarm, body_unread: has_body, head_only, cold, ..State::default() };
         new.tidy();
         let old = mem::replace(&mut *state, new);
         // It may hold hooks and wakers.
@@ -154,7 +154,7 @@ impl Wire {
     pub(crate) fn on_close(&self, hook: Hook) {
         let mut state = self.state();
         match state.over.clone() {
-            None => state.seldom().hooks.push(hook),
+            None => state.cold().hooks.push(hook),
             Some(closed) => {
                 drop(state);
                 hook(&closed);
@@ -189,7 +189,7 @@ impl Wire {
         if state.over.is_some() {
             return channel::bounded(1).1;
         }
-        state.seldom().token.get_or_insert_with(|| channel::bounded(1)).1.clone()
+        state.cold().token.get_or_insert_with(|| channel::bounded(1)).1.clone()
     }
 
     /// Ends the request: wakes the tasks that wait for it, and calls the hooks.
@@ -199,9 +199,9 @@ impl Wire {
         state.over = Some(Arc::clone(&closed));
         state.rest = None;
         state.wake_waiting();
-        let seldom = state.seldom();
-        seldom.body = None;
-        let (token, hooks) = (seldom.token.take(), mem::take(&mut seldom.hooks));
+        let cold = state.cold();
+        cold.body = None;
+        let (token, hooks) = (cold.token.take(), mem::take(&mut cold.hooks));
         state.tidy();
         drop(state);
         // This wakes the tasks that wait for the token.
@@ -234,7 +234,7 @@ impl Wire {
     pub(crate) fn body_is_read(&self, reservation: Reservation) {
         let mut state = self.state();
         state.body_unread = false;
-        state.seldom().body = Some(reservation);
+        state.cold().body = Some(reservation);
     }
 
     /// Queues a frame that is outside of any framing.
@@ -253,21 +253,21 @@ impl Wire {
     pub(crate) fn begin_response(&self, status: StatusCode, head: Vec<u8>, length: u64) {
         self.answer(status, Frame::head(head));
         let mut state = self.state();
-        state.seldom().unsent = length;
+        state.cold().unsent = length;
         state.tidy();
     }
 
     /// Returns how many bytes of the announced body have not been queued yet.
     pub(crate) fn unsent(&self) -> u64 {
-        self.state().seldom.as_ref().map_or(0, |seldom| seldom.unsent)
+        self.state().cold.as_ref().map_or(0, |cold| cold.unsent)
     }
 
     /// Queues the next piece of the body. The caller ensures that it is not longer than
     /// [`unsent`](Self::unsent).
     pub(crate) fn push_piece(&self, bytes: Vec<u8>) {
         let mut state = self.state();
-        let seldom = state.seldom();
-        seldom.unsent = seldom.unsent.saturating_sub(bytes.len() as u64);
+        let cold = state.cold();
+        cold.unsent = cold.unsent.saturating_sub(bytes.len() as u64);
         state.tidy();
         state.push([Frame::raw(bytes, 0)]);
     }
@@ -281,10 +281,10 @@ impl Wire {
         // A body that nobody wanted is not waited for: what comes is ignored.
         state.body_unread = false;
         state.last_sent = self.shared.config.keep_alive.map(|_| CompactInstant::now());
-        let seldom = state.seldom();
-        seldom.input.clear();
+        let cold = state.cold();
+        cold.input.clear();
         // A stream may stay open for days, and its handler seldom keeps the body.
-        seldom.body = None;
+        cold.body = None;
         state.tidy();
         // It has deadlines from now on.
         state.wake_driver();
@@ -443,9 +443,9 @@ impl Locked<'_> {
 
     /// Wakes the tasks that wait for the queue to be empty or the stream to be handed back.
     fn wake_waiting(&mut self) {
-        if let Some(seldom) = &mut self.state.seldom {
+        if let Some(cold) = &mut self.state.cold {
             // Mostly the first, and then nothing is copied.
-            let waiting = mem::take(&mut seldom.waiting);
+            let waiting = mem::take(&mut cold.waiting);
             if self.wakers.waiting.is_empty() {
                 self.wakers.waiting = waiting;
             } else {
@@ -482,15 +482,15 @@ impl State {
         self.driver.as_ref().is_some_and(|driver| driver.will_wake(cx.waker()))
     }
 
-    fn seldom(&mut self) -> &mut Seldom {
-        self.seldom.get_or_insert_default()
+    fn cold(&mut self) -> &mut ColdState {
+        self.cold.get_or_insert_default()
     }
 
     /// Gives back what is not needed any more.
     fn tidy(&mut self) {
-        let needless = self.seldom.take_if(|seldom| {
-            let Seldom { input, body, waiting, hooks, token, broken, half_closed, unsent } =
-                &**seldom;
+        let needless = self.cold.take_if(|cold| {
+            let ColdState { input, body, waiting, hooks, token, broken, half_closed, unsent } =
+                &**cold;
             let at_all = input.is_empty() && waiting.is_empty() && hooks.is_empty();
             at_all
                 && body.is_none()
@@ -503,16 +503,16 @@ impl State {
     }
 
     fn half_closed(&self) -> Option<CompactInstant> {
-        self.seldom.as_ref().and_then(|seldom| seldom.half_closed)
+        self.cold.as_ref().and_then(|cold| cold.half_closed)
     }
 
     fn input(&self) -> &[u8] {
-        self.seldom.as_ref().map_or(&[], |seldom| &seldom.input)
+        self.cold.as_ref().map_or(&[], |cold| &cold.input)
     }
 
     /// Registers a waker for when the queue is empty or the stream is handed back.
     fn wait(&mut self, cx: &Context<'_>) {
-        let waiting = &mut self.seldom().waiting;
+        let waiting = &mut self.cold().waiting;
         if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
             waiting.push(cx.waker().clone());
         }
@@ -520,7 +520,7 @@ impl State {
 
     /// What the socket said to a courier.
     fn unbroken(&mut self) -> Result<(), End> {
-        let broken = self.seldom.as_mut().and_then(|seldom| seldom.broken.take());
+        let broken = self.cold.as_mut().and_then(|cold| cold.broken.take());
         broken.map_or(Ok(()), |error| Err(End::from_socket(error)))
     }
 }

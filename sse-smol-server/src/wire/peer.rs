@@ -33,7 +33,7 @@ impl Wire {
         // Here it takes room on the stack, and not in each connection's future.
         let mut piece = [0; READ_AHEAD];
         let count = ready!(self.poll_piece(cx, &mut piece))?;
-        self.state().seldom().input.extend_from_slice(&piece[..count]);
+        self.state().cold().input.extend_from_slice(&piece[..count]);
         Poll::Ready(Ok(()))
     }
 
@@ -59,7 +59,7 @@ impl Wire {
                 if read.is_err() {
                     return Poll::Ready(());
                 }
-                self.state().seldom().input.clear();
+                self.state().cold().input.clear();
             }
             self.poll_alarm(end).map(drop)
         })
@@ -70,8 +70,8 @@ impl Wire {
     pub(crate) fn input<R>(&self, take: impl FnOnce(&[u8]) -> (usize, R)) -> R {
         let mut state = self.state();
         let (used, result) = take(state.input());
-        if let Some(seldom) = &mut state.seldom {
-            seldom.input.drain(..used);
+        if let Some(cold) = &mut state.cold {
+            cold.input.drain(..used);
             state.tidy();
         }
         result
@@ -115,8 +115,8 @@ impl Wire {
                         return Poll::Ready(End::Unasked);
                     }
                 }
-                Ok(count) => state.seldom().input.extend_from_slice(&piece[..count]),
-                Err(End::PeerClosed) => state.seldom().half_closed = Some(CompactInstant::now()),
+                Ok(count) => state.cold().input.extend_from_slice(&piece[..count]),
+                Err(End::PeerClosed) => state.cold().half_closed = Some(CompactInstant::now()),
                 Err(end) => return Poll::Ready(end),
             }
         }

@@ -68,7 +68,7 @@ impl Wire {
             return;
         };
         if let Err(error) = self.write_carried(&mut state, carried, now) {
-            state.seldom().broken = Some(error);
+            state.cold().broken = Some(error);
             return state.hand_back();
         }
         state.last_sent = state.last_sent.map(|_| now);
