@@ -51,7 +51,8 @@ impl<F: Future + Unpin> Future for Driver<'_, F> {
                 return Poll::Ready(Err(end));
             }
             let deadline = wire.deadline().into_iter().chain(self.leave).min();
-            let now = ready!(deadline.map_or(Poll::Pending, |deadline| wire.poll_alarm(deadline)));
+            let now =
+                ready!(deadline.map_or(Poll::Pending, |deadline| wire.poll_deadline(deadline)));
             if self.leave.is_some_and(|leave| leave <= now) {
                 return Poll::Ready(Err(End::Drained));
             }

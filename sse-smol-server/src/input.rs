@@ -107,7 +107,7 @@ impl Future for ReadHead<'_> {
                     return Poll::Ready(Err(NoInput::Gone(End::Drained)));
                 }
                 Poll::Pending => {
-                    ready!(wire.poll_alarm(self.deadline));
+                    ready!(wire.poll_deadline(self.deadline));
                     let silent = NoInput::Gone(End::Silent);
                     let late = if self.begun { Refusal::TOO_SLOW.into() } else { silent };
                     return Poll::Ready(Err(late));

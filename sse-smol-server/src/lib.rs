@@ -51,7 +51,6 @@
 mod authority;
 mod body;
 mod budget;
-mod clock;
 mod compact_instant;
 mod connection;
 mod courier;
@@ -73,6 +72,7 @@ mod server;
 mod socket;
 mod stream;
 mod subscription;
+mod timers;
 mod topic_error;
 mod topics;
 mod wire;

@@ -10,10 +10,10 @@ use smol::future::FutureExt as _;
 use smol::{Async, Executor, Timer};
 
 use crate::budget::BodyBudget;
-use crate::clock::Clock;
 use crate::courier::{self, Couriers, Desk};
 use crate::metrics::Metrics;
 use crate::peers::{Peers, Slot};
+use crate::timers::Timers;
 use crate::wire::Wire;
 use crate::{Drain, End, Request, connection, descriptors, socket};
 
@@ -65,7 +65,7 @@ pub struct Config {
 impl Config {
     pub(crate) const PER_PEER: usize = 256;
 
-    /// With times that clocks can add.
+    /// Returns the configuration with durations that can be added to any point in time.
     fn in_range(self) -> Self {
         Self {
             keep_alive: self
@@ -116,7 +116,7 @@ pub(crate) struct Shared {
     pub(crate) drain: Drain,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) peers: Peers,
-    pub(crate) clock: Arc<Clock>,
+    pub(crate) timers: Arc<Timers>,
     pub(crate) couriers: Couriers,
     pub(crate) bodies: Arc<BodyBudget>,
 }
@@ -151,7 +151,7 @@ impl Server {
             drain: Drain::default(),
             metrics,
             peers,
-            clock: Arc::default(),
+            timers: Arc::default(),
             couriers,
             bodies,
         };
@@ -197,7 +197,7 @@ impl Server {
         let Self { listener, shared, desks } = self;
         let handler = Arc::new(handler);
         // These end when the last connection is gone.
-        executor.spawn(Clock::run(Arc::downgrade(&shared.clock), shared.drain.clone())).detach();
+        executor.spawn(Timers::run(Arc::downgrade(&shared.timers), shared.drain.clone())).detach();
         for desk in desks {
             executor.spawn(courier::work(desk)).detach();
         }

@@ -39,7 +39,7 @@ use self::rest::Resting;
 pub(crate) struct Wire {
     socket: Async<TcpStream>,
     pub(crate) peer: SocketAddr,
-    /// By which the clock knows it.
+    /// The key of the connection among the timers.
     number: usize,
     pub(crate) shared: Arc<Shared>,
     /// Locked for moments, never across a wait.
@@ -52,8 +52,8 @@ struct State {
     queue: Queue,
     /// The connection's task, to be woken when there is something for it to do.
     driver: Option<Waker>,
-    /// When the clock is to wake it.
-    alarm: Option<CompactInstant>,
+    /// The time for which the timers have been set to wake the connection's task.
+    timer: Option<CompactInstant>,
     /// When something was sent, of a stream that is to be kept alive.
     last_sent: Option<CompactInstant>,
     /// A courier sends what is published.
@@ -111,7 +111,7 @@ impl Wire {
         shared: Arc<Shared>,
     ) -> Arc<Self> {
         Arc::new_cyclic(|wire| {
-            let number = shared.clock.enter(Weak::clone(wire));
+            let number = shared.timers.enter(Weak::clone(wire));
             Self { socket, peer, number, shared, state: Mutex::default() }
         })
     }
@@ -125,10 +125,10 @@ impl Wire {
     /// Begins the next request of the connection.
     pub(crate) fn begin_request(&self, has_body: bool, head_only: bool) {
         let mut state = self.state();
-        let (alarm, half_closed) = (state.alarm, state.half_closed());
+        let (timer, half_closed) = (state.timer, state.half_closed());
         let input = mem::take(&mut state.cold().input);
         let cold = Some(Box::new(ColdState { input, half_closed, ..ColdState::default() }));
-        let mut new = State { alarm, body_unread: has_body, head_only, cold, ..State::default() };
+        let mut new = State { timer, body_unread: has_body, head_only, cold, ..State::default() };
         new.tidy();
         let old = mem::replace(&mut *state, new);
         // It may hold hooks and wakers.
@@ -527,8 +527,8 @@ impl State {
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        let alarm = self.state().alarm;
-        self.shared.clock.leave(self.number, alarm);
+        let timer = self.state().timer;
+        self.shared.timers.leave(self.number, timer);
     }
 }
 

@@ -61,7 +61,7 @@ impl Wire {
                 }
                 self.state().cold().input.clear();
             }
-            self.poll_alarm(end).map(drop)
+            self.poll_deadline(end).map(drop)
         })
         .await;
     }

@@ -9,20 +9,20 @@ use crate::compact_instant::CompactInstant;
 use crate::{End, Frame};
 
 impl Wire {
-    /// Ready when it is time, with the time that it is by then; otherwise the clock wakes the
-    /// connection's task. An alarm that is set for an earlier time stays, and is set anew when it
+    /// Ready when it is time, with the time that it is by then; otherwise the timers wake the
+    /// connection's task. An timer that is set for an earlier time stays, and is set anew when it
     /// has gone off: so a deadline that each event moves is not set with each event.
-    pub(crate) fn poll_alarm(&self, at: CompactInstant) -> Poll<CompactInstant> {
+    pub(crate) fn poll_deadline(&self, at: CompactInstant) -> Poll<CompactInstant> {
         let now = CompactInstant::now();
         if now >= at {
             return Poll::Ready(now);
         }
         let mut state = self.state();
-        if !state.alarm.is_some_and(|set| now < set && set <= at) {
-            let old = state.alarm.replace(at);
-            // The clock may have to be woken.
+        if !state.timer.is_some_and(|set| now < set && set <= at) {
+            let old = state.timer.replace(at);
+            // The task of the timers may have to be woken.
             drop(state);
-            self.shared.clock.set(self.number, old, at);
+            self.shared.timers.set(self.number, old, at);
         }
         Poll::Pending
     }

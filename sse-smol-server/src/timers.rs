@@ -19,9 +19,9 @@ use crate::compact_instant::CompactInstant;
 use crate::wire::Wire;
 
 #[derive(Debug, Default)]
-pub(crate) struct Clock {
+pub(crate) struct Timers {
     roster: Mutex<Roster>,
-    /// There is a deadline before all others, or the clock is gone.
+    /// There is a deadline before all others, or the timers are gone.
     sooner: Event,
 }
 
@@ -31,12 +31,12 @@ struct Roster {
     deadlines: BTreeSet<(CompactInstant, usize)>,
 }
 
-impl Clock {
-    /// Wakes those whose time has come, until the clock is gone; and once, when the server drains,
+impl Timers {
+    /// Wakes those whose time has come, until the timers are gone; and once, when the server drains,
     /// everyone.
-    pub(crate) async fn run(clock: Weak<Self>, drain: Drain) {
+    pub(crate) async fn run(timers: Weak<Self>, drain: Drain) {
         let mut draining = false;
-        while let Some(strong) = clock.upgrade() {
+        while let Some(strong) = timers.upgrade() {
             // Listening first, so that nothing happens unseen between looking and waiting.
             let sooner = strong.sooner.listen();
             let drained = drain.listen();
@@ -110,7 +110,7 @@ impl Clock {
     }
 }
 
-impl Drop for Clock {
+impl Drop for Timers {
     fn drop(&mut self) {
         self.sooner.notify(usize::MAX);
     }
