@@ -11,11 +11,11 @@ use http::{Method, StatusCode};
 use smol::Async;
 use smol::future::FutureExt as _;
 
+use crate::admission::ConnectionSlot;
 use crate::compact_instant::CompactInstant;
 use crate::driver::{Driver, flush};
 use crate::head::{Head, Refusal, busy, text, whole};
 use crate::input::{NoInput, ReadHead};
-use crate::peers::Slot;
 use crate::server::Shared;
 use crate::wire::Wire;
 use crate::{Closed, End, Frame, Request};
@@ -27,7 +27,7 @@ const MINE: usize = 2;
 #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
 pub(crate) fn serve<H, F>(
     wire: Arc<Wire>,
-    slot: Slot,
+    slot: ConnectionSlot,
     handler: Arc<H>,
 ) -> impl Future<Output = ()> + Send
 where
@@ -158,8 +158,8 @@ fn conclude(wire: &Wire, mut end: End) -> End {
     }
 }
 
-/// Turns a connection away at the door: an answer without a look at the request.
-pub(crate) async fn turn_away(socket: Async<TcpStream>, peer: SocketAddr, shared: Arc<Shared>) {
+/// Rejects a connection that exceeds a limit: answers without reading the request.
+pub(crate) async fn reject(socket: Async<TcpStream>, peer: SocketAddr, shared: Arc<Shared>) {
     let wire = Wire::new(socket, peer, shared);
     wire.push_raw(whole(busy("No connection is free; try again later."), false, true));
     if flush(&wire).await.is_ok() {

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, RawFd};
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::peers::AT_THE_DOOR;
+use crate::admission::MAX_REJECTIONS;
 
 /// The descriptors that the process itself needs: standard streams, the reactor, the listener,
 /// signals, a watcher, and files that are read.
@@ -55,7 +55,7 @@ pub(crate) fn check(connections: usize) -> io::Result<()> {
 /// table whenever it is full, and a thread that needs a descriptor then waits some ten milliseconds
 /// for the other threads.
 pub(crate) fn make_room(socket: impl AsFd, connections: usize) {
-    let all = connections.saturating_add(AT_THE_DOOR + RESERVE);
+    let all = connections.saturating_add(MAX_REJECTIONS + RESERVE);
     let last = all.min(limit().unwrap_or(usize::MAX)).min(MAX_ROOM).saturating_sub(1);
     let Ok(last) = RawFd::try_from(last) else { return };
     // The duplicate itself is not needed. If there is none, the table grows later.

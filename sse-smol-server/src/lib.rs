@@ -48,6 +48,7 @@
 
 #![forbid(unsafe_code)]
 
+mod admission;
 mod authority;
 mod body;
 mod budget;
@@ -63,7 +64,6 @@ mod head;
 mod history;
 mod input;
 mod metrics;
-mod peers;
 mod polled;
 mod queue;
 mod registry;

@@ -9,10 +9,10 @@ use std::time::Duration;
 use smol::future::FutureExt as _;
 use smol::{Async, Executor, Timer};
 
+use crate::admission::{Admission, ConnectionSlot};
 use crate::budget::BodyBudget;
 use crate::courier::{self, Couriers, Desk};
 use crate::metrics::Metrics;
-use crate::peers::{Peers, Slot};
 use crate::timers::Timers;
 use crate::wire::Wire;
 use crate::{Drain, End, Request, connection, descriptors, socket};
@@ -115,7 +115,7 @@ pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) drain: Drain,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) peers: Peers,
+    pub(crate) admission: Admission,
     pub(crate) timers: Arc<Timers>,
     pub(crate) couriers: Couriers,
     pub(crate) bodies: Arc<BodyBudget>,
@@ -143,14 +143,14 @@ impl Server {
     pub fn bind(address: SocketAddr, config: Config) -> io::Result<Self> {
         descriptors::check(config.max_connections)?;
         let metrics = Arc::<Metrics>::default();
-        let peers = Peers::new(metrics.connections.clone());
+        let admission = Admission::new(metrics.connections.clone());
         let (couriers, desks) = Couriers::new();
         let bodies = BodyBudget::new(config.max_pending_body_bytes);
         let shared = Shared {
             config: config.in_range(),
             drain: Drain::default(),
             metrics,
-            peers,
+            admission,
             timers: Arc::default(),
             couriers,
             bodies,
@@ -212,7 +212,7 @@ impl Server {
         let late = async {
             Timer::after(shared.config.drain).await;
         };
-        shared.peers.gone().or(late).await;
+        shared.admission.gone().or(late).await;
     }
 }
 
@@ -239,21 +239,21 @@ async fn accept<H, F>(
             }
         };
         failing = false;
-        if !shared.peers.admit(peer, &shared.config) {
+        if !shared.admission.admit(peer, &shared.config) {
             shared.metrics.turned_away.inc();
             log::debug!("{peer}: turned away");
-            if let Some(place) = shared.peers.door() {
+            if let Some(slot) = shared.admission.rejection_slot() {
                 let shared = Arc::clone(shared);
-                let turn_away = async move {
-                    connection::turn_away(socket, peer, shared).await;
-                    drop(place);
+                let reject = async move {
+                    connection::reject(socket, peer, shared).await;
+                    drop(slot);
                 };
-                executor.spawn(turn_away).detach();
+                executor.spawn(reject).detach();
             }
             continue;
         }
         let wire = Wire::new(socket, peer, Arc::clone(shared));
-        let slot = Slot::new(Arc::clone(&wire));
+        let slot = ConnectionSlot::new(Arc::clone(&wire));
         executor.spawn(connection::serve(wire, slot, Arc::clone(handler))).detach();
     }
 }

@@ -26,7 +26,7 @@ pub struct EventStream {
 impl EventStream {
     pub(crate) fn new(wire: Arc<Wire>) -> Self {
         wire.shared.metrics.streams.inc();
-        wire.shared.peers.opened_stream(wire.peer);
+        wire.shared.admission.opened_stream(wire.peer);
         Self { wire }
     }
 
@@ -201,7 +201,7 @@ impl Drop for EventStream {
     fn drop(&mut self) {
         let Wire { shared, peer, .. } = &*self.wire;
         shared.metrics.streams.dec();
-        shared.peers.closed_stream(*peer);
+        shared.admission.closed_stream(*peer);
     }
 }
 

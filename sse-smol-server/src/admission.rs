@@ -15,13 +15,13 @@ use crate::wire::Wire;
 const STREAMS_TO_MENTION: usize = 5;
 
 /// So many connections get an answer at once that there is no room for them; others get none.
-pub(crate) const AT_THE_DOOR: usize = 256;
+pub(crate) const MAX_REJECTIONS: usize = 256;
 
 #[derive(Debug, Default)]
-pub(crate) struct Peers {
+pub(crate) struct Admission {
     connections: Gauge,
     /// Held by each connection that is being turned away.
-    door: Arc<()>,
+    rejections: Arc<()>,
     counts: Mutex<Counts>,
     one_left: Event,
 }
@@ -50,9 +50,9 @@ fn network(address: IpAddr) -> IpAddr {
 
 /// A connection's place; free again when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Slot(Arc<Wire>);
+pub(crate) struct ConnectionSlot(Arc<Wire>);
 
-impl Peers {
+impl Admission {
     /// Nobody yet; `connections` is kept at their number.
     pub(crate) fn new(connections: Gauge) -> Self {
         Self { connections, ..Self::default() }
@@ -62,7 +62,7 @@ impl Peers {
         self.counts.lock().expect("nobody panics while holding this lock")
     }
 
-    /// Whether there is a place for one more connection, which then is taken: see [`Slot`].
+    /// Whether there is a place for one more connection, which then is taken: see [`ConnectionSlot`].
     pub(crate) fn admit(&self, peer: SocketAddr, config: &Config) -> bool {
         let mut counts = self.counts();
         let address = network(peer.ip());
@@ -104,8 +104,9 @@ impl Peers {
     }
 
     /// A place to be turned away from, if not too many are there already.
-    pub(crate) fn door(&self) -> Option<Arc<()>> {
-        (Arc::strong_count(&self.door) <= AT_THE_DOOR).then(|| Arc::clone(&self.door))
+    pub(crate) fn rejection_slot(&self) -> Option<Arc<()>> {
+        (Arc::strong_count(&self.rejections) <= MAX_REJECTIONS)
+            .then(|| Arc::clone(&self.rejections))
     }
 
     /// Waits until nobody is connected.
@@ -120,22 +121,22 @@ impl Peers {
     }
 }
 
-impl Slot {
+impl ConnectionSlot {
     /// The place of a connection that was admitted.
     pub(crate) const fn new(wire: Arc<Wire>) -> Self {
         Self(wire)
     }
 }
 
-impl Drop for Slot {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let Wire { peer, shared, .. } = &*self.0;
-        let mut counts = shared.peers.counts();
+        let mut counts = shared.admission.counts();
         counts.connections -= 1;
-        shared.peers.connections.dec();
+        shared.admission.connections.dec();
         counts.change(network(peer.ip()), |of_peer| of_peer.connections -= 1);
         drop(counts);
-        shared.peers.one_left.notify(usize::MAX);
+        shared.admission.one_left.notify(usize::MAX);
     }
 }
 
