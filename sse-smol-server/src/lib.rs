@@ -54,7 +54,7 @@ mod body;
 mod budget;
 mod compact_instant;
 mod connection;
-mod courier;
+mod delivery;
 mod descriptors;
 mod drain;
 mod driver;

@@ -4,7 +4,7 @@
 //! # Locks
 //!
 //! - The registry comes before any log: positions are given out and events appended under both.
-//! - A round's streams (`courier.rs`) come before the topic's log and before a connection's state
+//! - A group's streams (`delivery.rs`) come before the topic's log and before a connection's state
 //!   (`wire.rs`).
 //! - No other two locks of the crate are held at once, and none across a wait.
 //!
@@ -21,7 +21,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use crate::compact_instant::CompactInstant;
-use crate::courier::Round;
+use crate::delivery::SubscriberGroup;
 use crate::frame::allocated;
 use crate::history::Log;
 
@@ -100,7 +100,7 @@ pub(crate) struct Topic {
 pub(crate) struct Followers {
     /// The streams that follow this topic alone and have sent all events. Copied on write, so a
     /// publisher can call them without the lock and without a copy.
-    pub(crate) rounds: Arc<[Arc<Round>]>,
+    pub(crate) groups: Arc<[Arc<SubscriberGroup>]>,
     /// The wakers of subscriptions that wait for events, by the number of the wait.
     pub(crate) waiting: BTreeMap<u64, Waker>,
 }
@@ -142,11 +142,11 @@ impl Topic {
     /// Wakes the subscribers after an event was published.
     pub(crate) fn notify(self: &Arc<Self>) {
         let mut followers = self.followers();
-        let rounds = Arc::clone(&followers.rounds);
+        let groups = Arc::clone(&followers.groups);
         let waiting = mem::take(&mut followers.waiting);
         drop(followers);
         waiting.into_values().for_each(Waker::wake);
-        rounds.iter().for_each(|round| round.call(self));
+        groups.iter().for_each(|group| group.call(self));
     }
 }
 

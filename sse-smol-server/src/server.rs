@@ -11,7 +11,7 @@ use smol::{Async, Executor, Timer};
 
 use crate::admission::{Admission, ConnectionSlot};
 use crate::budget::BodyBudget;
-use crate::courier::{self, Couriers, Desk};
+use crate::delivery::{self, DeliveryWorkers, JobQueue};
 use crate::metrics::Metrics;
 use crate::timers::Timers;
 use crate::wire::Wire;
@@ -105,8 +105,8 @@ impl Default for Config {
 pub struct Server {
     listener: Async<TcpListener>,
     shared: Arc<Shared>,
-    /// The couriers'.
-    desks: Vec<Desk>,
+    /// The jobs of the delivery workers.
+    queues: Vec<JobQueue>,
 }
 
 /// What all connections of a server share.
@@ -117,7 +117,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) admission: Admission,
     pub(crate) timers: Arc<Timers>,
-    pub(crate) couriers: Couriers,
+    pub(crate) delivery_workers: DeliveryWorkers,
     pub(crate) bodies: Arc<BodyBudget>,
 }
 
@@ -144,7 +144,7 @@ impl Server {
         descriptors::check(config.max_connections)?;
         let metrics = Arc::<Metrics>::default();
         let admission = Admission::new(metrics.connections.clone());
-        let (couriers, desks) = Couriers::new();
+        let (delivery_workers, queues) = DeliveryWorkers::new();
         let bodies = BodyBudget::new(config.max_pending_body_bytes);
         let shared = Shared {
             config: config.in_range(),
@@ -152,7 +152,7 @@ impl Server {
             metrics,
             admission,
             timers: Arc::default(),
-            couriers,
+            delivery_workers,
             bodies,
         };
         let listener = Async::<TcpListener>::bind(address)?;
@@ -160,7 +160,7 @@ impl Server {
         // When a server comes back, all of its clients come back.
         rustix::net::listen(&listener, BACKLOG)?;
         descriptors::make_room(&listener, shared.config.max_connections);
-        Ok(Self { listener, shared: Arc::new(shared), desks })
+        Ok(Self { listener, shared: Arc::new(shared), queues })
     }
 
     /// The address it listens on.
@@ -194,12 +194,12 @@ impl Server {
         H: Fn(Request) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), End>> + Send + 'static,
     {
-        let Self { listener, shared, desks } = self;
+        let Self { listener, shared, queues } = self;
         let handler = Arc::new(handler);
         // These end when the last connection is gone.
         executor.spawn(Timers::run(Arc::downgrade(&shared.timers), shared.drain.clone())).detach();
-        for desk in desks {
-            executor.spawn(courier::work(desk)).detach();
+        for queue in queues {
+            executor.spawn(delivery::work(queue)).detach();
         }
         {
             // Whoever polls this future may poll it whenever anything on their thread is woken; this

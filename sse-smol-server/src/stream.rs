@@ -9,7 +9,7 @@ use smol::channel;
 use smol::future::poll_once;
 use smol::stream::{Stream, StreamExt as _};
 
-use crate::courier::Rest;
+use crate::delivery::Parked;
 use crate::history::{BATCH_BYTES, BATCH_EVENTS};
 use crate::wire::Wire;
 use crate::{End, Frame, Lagged, Subscription};
@@ -146,7 +146,7 @@ impl EventStream {
                     Box::pin(subscription.news()).await;
                     continue;
                 };
-                if let Some(mut rest) = Rest::begin(&self.wire, topic, position) {
+                if let Some(mut rest) = Parked::begin(&self.wire, topic, position) {
                     let position = (&mut rest).await?;
                     subscription.go_to(position);
                 }

@@ -2,7 +2,7 @@
 //!
 //! Three parties use it: the handler, which sends; the connection, which drives the handler,
 //! keeps the stream alive and watches the peer; and, while the handler waits for nothing but a
-//! topic, a courier. All that any of them writes goes through one queue of whole frames, or past it
+//! topic, a delivery worker. All that any of them writes goes through one queue of whole frames, or past it
 //! when it is empty; so a send that is dropped half done tears nothing, and a keep-alive cannot end
 //! up inside an event.
 //!
@@ -10,8 +10,8 @@
 //! another, or have its futures polled by something with wakers of its own. Other tasks that wait
 //! for the queue register wakers here.
 
+mod parked;
 mod peer;
-mod rest;
 mod time;
 
 use std::convert::Infallible;
@@ -34,7 +34,7 @@ use crate::queue::{Queue, Sent};
 use crate::server::Shared;
 use crate::{Closed, End, Frame, socket};
 
-use self::rest::Resting;
+use self::parked::ParkedAt;
 
 pub(crate) struct Wire {
     socket: Async<TcpStream>,
@@ -56,10 +56,10 @@ struct State {
     timer: Option<CompactInstant>,
     /// When something was sent, of a stream that is to be kept alive.
     last_sent: Option<CompactInstant>,
-    /// A courier sends what is published.
-    rest: Option<Resting>,
-    /// That courier has left the rest to the connection's task.
-    handed_back: bool,
+    /// Set while a delivery worker sends the events of the stream's topic.
+    parked: Option<ParkedAt>,
+    /// The worker has returned the stream to the connection's task.
+    unparked: bool,
     /// How the request ended, once it has: nothing is written any more.
     over: Option<Arc<Closed>>,
     cold: Option<Box<ColdState>>,
@@ -89,12 +89,12 @@ struct ColdState {
     input: Vec<u8>,
     /// The memory of the request's body, which the handler may hold.
     body: Option<Reservation>,
-    /// Whoever waits for the queue to be empty, or for the stream to be handed back.
+    /// The wakers of tasks that wait for the queue to be empty or the stream to be unparked.
     waiting: Vec<Waker>,
     /// Who is to be told when the request is over.
     hooks: Vec<Hook>,
     token: Option<(channel::Sender<Infallible>, channel::Receiver<Infallible>)>,
-    /// What the socket said to a courier, for the driver.
+    /// The socket's error that a delivery worker met, for the driver.
     broken: Option<io::Error>,
     /// When the peer was found to have shut down its sending side. It may still wait for an answer.
     half_closed: Option<CompactInstant>,
@@ -197,7 +197,7 @@ impl Wire {
         let closed = Arc::new(closed);
         let mut state = self.state();
         state.over = Some(Arc::clone(&closed));
-        state.rest = None;
+        state.parked = None;
         state.wake_waiting();
         let cold = state.cold();
         cold.body = None;
@@ -379,7 +379,7 @@ impl Wire {
         state.unbroken()?;
         // Outside of a stream all frames are raw, and any framing leaves them as they are.
         let framing = state.stream.unwrap_or(Framing::Chunked);
-        // Of an empty queue nothing is to be told, and a stream at rest waits beside one.
+        // A parked stream waits with an empty queue, and stays parked.
         let any = !state.queue.is_empty();
         state.queue.write(self.socket.get_ref(), framing).map_err(End::from_socket)?;
         if any && state.queue.is_empty() {
@@ -441,7 +441,7 @@ impl Locked<'_> {
         }
     }
 
-    /// Wakes the tasks that wait for the queue to be empty or the stream to be handed back.
+    /// Wakes the tasks that wait for the queue to be empty or the stream to be unparked.
     fn wake_waiting(&mut self) {
         if let Some(cold) = &mut self.state.cold {
             // Mostly the first, and then nothing is copied.
@@ -455,10 +455,10 @@ impl Locked<'_> {
         }
     }
 
-    /// Hands a stream at rest back to its own task.
-    fn hand_back(&mut self) {
-        if self.rest.is_some() {
-            self.handed_back = true;
+    /// Returns a parked stream to its own task.
+    fn unpark(&mut self) {
+        if self.parked.is_some() {
+            self.unparked = true;
             self.wakers.driver.clone_from(&self.state.driver);
             self.wake_waiting();
         }
@@ -510,7 +510,7 @@ impl State {
         self.cold.as_ref().map_or(&[], |cold| &cold.input)
     }
 
-    /// Registers a waker for when the queue is empty or the stream is handed back.
+    /// Registers a waker for when the queue is empty or the stream is unparked.
     fn wait(&mut self, cx: &Context<'_>) {
         let waiting = &mut self.cold().waiting;
         if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
@@ -518,7 +518,7 @@ impl State {
         }
     }
 
-    /// What the socket said to a courier.
+    /// Returns the error that a delivery worker met, once.
     fn unbroken(&mut self) -> Result<(), End> {
         let broken = self.cold.as_mut().and_then(|cold| cold.broken.take());
         broken.map_or(Ok(()), |error| Err(End::from_socket(error)))

@@ -1,4 +1,4 @@
-//! Streams that couriers serve: every event once and in order, however a stream came to rest, and
+//! Streams that delivery workers serve: every event once and in order, however a stream was parked, and
 //! whatever the client takes.
 
 mod support;
@@ -18,7 +18,7 @@ use support::subscriber::{
 };
 use support::{Binary, Counted, PATIENCE, Running, get, read_head, read_until, send, serve};
 
-/// So many streams that each courier has some.
+/// Enough streams that each worker has some.
 fn some_for_each() -> usize {
     2 * thread::available_parallelism().map_or(1, usize::from)
 }
@@ -126,7 +126,7 @@ fn a_stream_that_another_task_opens_is_kept_alive() {
 /// How a stream ended: why, its last id, and how many events were sent.
 type Told = (&'static str, Option<String>, u64);
 
-/// A server on several threads, so that couriers and streams meet.
+/// A server on several threads, so that workers and streams meet.
 struct Threads {
     address: SocketAddr,
     stop: Option<channel::Sender<()>>,
@@ -205,17 +205,17 @@ fn flood(topics: &Topics, name: &str) -> Vec<(String, String)> {
         bytes += data.len();
         all.push((publish(topics, name, &data), data));
         if all.len() % 8 == 0 {
-            // A courier is to bring most of it.
+            // A worker delivers most of it.
             thread::sleep(Duration::from_millis(1));
         }
     }
     all
 }
 
-/// What the kernel does not take when the courier writes goes out as the client reads, and then the
+/// What the kernel does not take when the worker writes goes out as the client reads, and then the
 /// stream rests again.
 #[test]
-fn what_a_courier_could_not_write_comes_whole_and_once() {
+fn what_a_worker_could_not_write_arrives_whole_and_once() {
     for keep_alive in [None, Some(Duration::from_millis(50))] {
         let topics = unbounded();
         let (server, on_end) = follows(Config { keep_alive, ..Config::default() }, &topics);
@@ -254,7 +254,7 @@ fn open_old(address: SocketAddr, path: &str) -> TcpStream {
 }
 
 #[test]
-fn couriers_bring_no_chunks_to_whom_they_mean_nothing() {
+fn streams_without_chunks_get_none_from_workers() {
     let topics = unbounded();
     let (server, on_end) = follows(silent(), &topics);
     let mut clients: Vec<_> =
@@ -286,9 +286,9 @@ fn couriers_bring_no_chunks_to_whom_they_mean_nothing() {
     }
 }
 
-/// Traffic of couriers is traffic.
+/// The writes of workers are traffic.
 #[test]
-fn what_couriers_bring_puts_keep_alives_off() {
+fn deliveries_by_workers_put_keep_alives_off() {
     let topics = unbounded();
     let config = Config { keep_alive: Some(Duration::from_secs(1)), ..Config::default() };
     let (server, _on_end) = follows(config, &topics);
@@ -302,7 +302,7 @@ fn what_couriers_bring_puts_keep_alives_off() {
     client.read_until("a comment in silence", |one| one.text.ends_with(b"\n\n:\n\n"));
 }
 
-/// Clients that come and go, slow and fast ones, of one topic and of several, over two couriers or
+/// Clients that come and go, slow and fast ones, of one topic and of several, over two workers or
 /// more: each gets every event once, in order, whoever wrote it.
 #[test]
 fn whoever_comes_and_goes_misses_nothing() {
@@ -379,7 +379,7 @@ fn whoever_comes_and_goes_misses_nothing() {
     });
 }
 
-/// Streams come to rest and leave while a courier is on its way through a crowd, at places that it has
+/// Streams are parked and leave while a worker goes through a large group, at places that it has
 /// passed and at places that it has not: each event comes once and in order, to each.
 #[test]
 fn streams_that_come_back_while_a_batch_is_carried_miss_nothing() {
@@ -388,7 +388,7 @@ fn streams_that_come_back_while_a_batch_is_carried_miss_nothing() {
     let (server, _on_end) = follows(silent(), &topics);
     let address = server.address;
     let first = publish(&topics, "news", "0");
-    // More than are served at a time, with each courier.
+    // More than a worker serves before it yields.
     let mut crowd: Vec<_> =
         (0..40 * some_for_each()).map(|_| Subscriber::resume(address, "/news", &first)).collect();
     thread::scope(|scope| {
@@ -425,7 +425,7 @@ fn streams_that_come_back_while_a_batch_is_carried_miss_nothing() {
     });
 }
 
-/// Subscribers, to whom so many events are published before any courier works.
+/// Subscribers to whom this many events are published before any worker runs.
 fn at_once(topics: &Topics, count: usize) -> (Running, Vec<Subscriber>) {
     let topics = topics.clone();
     let server = serve(silent(), move |request| {
@@ -458,7 +458,7 @@ fn many_events_at_once_are_brought_in_several_batches() {
     }
 }
 
-/// The log has dropped events before the courier has looked.
+/// The log has dropped events before the worker has read it.
 #[test]
 fn streams_at_rest_lag_as_others_do() {
     let history = History { events: 10, ..History::default() };
@@ -499,9 +499,9 @@ fn an_event_larger_than_kernels_hold_comes_whole() {
     }
 }
 
-/// Who takes nothing of what a courier wrote is given up in time.
+/// A peer that takes nothing of what a worker wrote is given up in time.
 #[test]
-fn who_takes_nothing_from_a_courier_is_given_up() {
+fn a_peer_that_takes_nothing_from_a_worker_is_given_up() {
     let topics = unbounded();
     let config = Config { write_timeout: Duration::from_millis(300), ..silent() };
     let (server, on_end) = follows(config, &topics);

@@ -1,0 +1,359 @@
+//! Delivery workers write published events to parked streams.
+//!
+//! A stream that has sent all events of its topic is parked: its task sleeps, and a delivery worker
+//! writes the next events to its socket. So an event costs each subscriber one write, without a
+//! wake-up or a poll. A stream that needs more than one write (the kernel takes less, the connection
+//! broke, the log dropped events) is unparked: its task is woken and continues from the position that
+//! the worker has reached.
+//!
+//! A server has one worker for each core, and streams are distributed over the workers in turn.
+
+use std::future::Future;
+use std::num::NonZeroU64;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::task::{Context, Poll};
+use std::{iter, mem, thread};
+
+use slab::Slab;
+use smol::channel::{self, Receiver, Sender, WeakSender};
+use smol::future::yield_now;
+
+use crate::compact_instant::CompactInstant;
+use crate::history::{BATCH_BYTES, BATCH_EVENTS};
+use crate::registry::Topic;
+use crate::wire::Wire;
+use crate::{End, Frame};
+
+/// The delivery workers of a server.
+#[derive(Debug)]
+pub(crate) struct DeliveryWorkers {
+    all: Vec<DeliveryWorker>,
+    next: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct DeliveryWorker {
+    jobs: Sender<Job>,
+    /// The identity by which the worker's groups are found. It can be compared under a lock, unlike a
+    /// sender: dropping the last sender wakes the receiver.
+    identity: Arc<()>,
+}
+
+/// A request to deliver new events of a topic to a group.
+#[derive(Debug)]
+pub(crate) struct Job {
+    topic: Arc<Topic>,
+    group: Arc<SubscriberGroup>,
+}
+
+/// The streams of one topic that are parked with one worker.
+#[derive(Debug)]
+pub(crate) struct SubscriberGroup {
+    number: GroupNumber,
+    jobs: WeakSender<Job>,
+    /// The identity of the worker.
+    worker: Weak<()>,
+    /// A job is queued, and the worker has not read the log since.
+    called: AtomicBool,
+    parked: Mutex<ParkedStreams>,
+}
+
+/// The identity of a group, unique within the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct GroupNumber(NonZeroU64);
+
+impl GroupNumber {
+    fn next() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let number = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        Self(NonZeroU64::new(number).expect("fewer groups are created than 2^64"))
+    }
+}
+
+#[derive(Debug, Default)]
+struct ParkedStreams {
+    /// All events up to this position have been sent to every stream here, or are being sent.
+    position: u64,
+    streams: Slab<Arc<Wire>>,
+}
+
+/// The number of writes that a worker makes before it yields to other tasks.
+const WRITES_AT_ONCE: usize = 32;
+
+impl DeliveryWorkers {
+    /// Creates a worker for each core, and the queues to be passed to [`work`].
+    pub(crate) fn new() -> (Self, Vec<JobQueue>) {
+        let count = thread::available_parallelism().map_or(1, usize::from);
+        let channels = iter::repeat_with(channel::unbounded).take(count);
+        let worker =
+            |(jobs, queue)| (DeliveryWorker { jobs, identity: Arc::default() }, JobQueue(queue));
+        let (all, queues) = channels.map(worker).unzip();
+        (Self { all, next: AtomicUsize::new(0) }, queues)
+    }
+
+    /// Returns the group of a topic's streams with the next worker in turn.
+    fn group(&self, topic: &Topic) -> Arc<SubscriberGroup> {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.all.len();
+        let DeliveryWorker { jobs, identity } = &self.all[turn];
+        let mut followers = topic.followers();
+        let is_its = |group: &&Arc<SubscriberGroup>| group.worker.as_ptr() == Arc::as_ptr(identity);
+        if let Some(group) = followers.groups.iter().find(is_its) {
+            return Arc::clone(group);
+        }
+        let group = Arc::new(SubscriberGroup {
+            number: GroupNumber::next(),
+            jobs: jobs.downgrade(),
+            worker: Arc::downgrade(identity),
+            called: AtomicBool::new(false),
+            parked: Mutex::default(),
+        });
+        // The groups of servers that are gone are left out.
+        let is_there = |group: &&Arc<SubscriberGroup>| group.worker.strong_count() > 0;
+        let others = followers.groups.iter().filter(is_there);
+        let groups = others.chain([&group]).map(Arc::clone).collect();
+        let replaced = mem::replace(&mut followers.groups, groups);
+        // A group that is dropped may drop streams, and with them what their handlers left.
+        drop(followers);
+        drop(replaced);
+        group
+    }
+}
+
+/// The receiving side of a worker's jobs.
+#[derive(Debug)]
+pub(crate) struct JobQueue(Receiver<Job>);
+
+impl Drop for JobQueue {
+    /// Drains the queue: a queued job holds its group, and the group holds a sender for this queue (a
+    /// reference cycle).
+    fn drop(&mut self) {
+        self.0.close();
+        while self.0.try_recv().is_ok() {}
+    }
+}
+
+/// Runs a worker until the last sender of its jobs is gone.
+pub(crate) async fn work(queue: JobQueue) {
+    while let Ok(Job { topic, group }) = queue.0.recv().await {
+        // Before the log is read: events that are published from here on queue another job.
+        group.called.swap(false, Ordering::AcqRel);
+        let Some(batch) = group.next_batch(&topic) else {
+            continue;
+        };
+        let mut first = 0;
+        while let Some(some) = group.some_of(&mut first) {
+            let now = CompactInstant::now();
+            for stream in some {
+                stream.deliver(&batch, now);
+            }
+            yield_now().await;
+        }
+        if batch.is_cut_short {
+            // The jobs of other topics come first.
+            group.call(&topic);
+        }
+    }
+}
+
+impl SubscriberGroup {
+    fn parked(&self) -> MutexGuard<'_, ParkedStreams> {
+        self.parked.lock().expect("no panic while this lock is held")
+    }
+
+    /// Queues a job for the worker, unless one is queued already.
+    pub(crate) fn call(self: &Arc<Self>, topic: &Arc<Topic>) {
+        if !self.called.swap(true, Ordering::AcqRel) {
+            if let Some(jobs) = self.jobs.upgrade() {
+                let job = Job { topic: Arc::clone(topic), group: Arc::clone(self) };
+                // This fails if the worker has ended, and its connections with it.
+                let _ = jobs.try_send(job);
+            }
+        }
+    }
+
+    /// Reads the next events to deliver from the log.
+    fn next_batch(&self, topic: &Topic) -> Option<Batch> {
+        let mut parked = self.parked();
+        if parked.streams.is_empty() {
+            return None;
+        }
+        let log = topic.log();
+        let Ok(entries) = log.after(parked.position) else {
+            // Each stream continues from its own position, or finds that the log has dropped it. A
+            // stream that is parked again has read to the end.
+            parked.position = log.last_position();
+            drop(log);
+            let streams: Vec<_> =
+                parked.streams.iter().map(|(_, stream)| Arc::clone(stream)).collect();
+            // A waker may drop its task, and with it a stream that is parked here.
+            drop(parked);
+            for stream in streams {
+                stream.unpark();
+            }
+            return None;
+        };
+        let mut batch = Batch {
+            group: self.number,
+            after: parked.position,
+            events: Vec::new(),
+            bytes: Vec::new(),
+            is_cut_short: false,
+        };
+        for entry in entries {
+            if batch.events.len() == BATCH_EVENTS || batch.bytes.len() >= BATCH_BYTES {
+                batch.is_cut_short = true;
+                break;
+            }
+            batch.events.push((entry.position, batch.bytes.len(), entry.frame.clone()));
+            batch.bytes.extend_from_slice(entry.frame.chunk());
+        }
+        parked.position = batch.events.last()?.0;
+        Some(batch)
+    }
+
+    /// Returns up to [`WRITES_AT_ONCE`] streams from the place `first` on, and moves `first` behind
+    /// them.
+    ///
+    /// Between two calls streams leave and join, so a stream may be parked at a place that was passed
+    /// already, and does not get the batch. No event is lost by that: `parked.position` is the end
+    /// of the batch by then, and [`Parked::begin`] refuses a stream that has not read up to there
+    /// itself, since its log has more. A stream that gets a batch twice, at two places, takes from it
+    /// the events that follow its own position.
+    fn some_of(&self, first: &mut usize) -> Option<Vec<Arc<Wire>>> {
+        let parked = self.parked();
+        let (start, end) = (*first, parked.streams.capacity());
+        let mut found = Vec::with_capacity(WRITES_AT_ONCE);
+        for place in start..end {
+            found.extend(parked.streams.get(place).map(Arc::clone));
+            *first = place + 1;
+            if found.len() == WRITES_AT_ONCE {
+                break;
+            }
+        }
+        (!found.is_empty()).then_some(found)
+    }
+}
+
+/// Events that are delivered to all streams of a group.
+#[derive(Debug)]
+pub(crate) struct Batch {
+    /// The group whose streams get it.
+    pub(crate) group: GroupNumber,
+    /// The position before them.
+    after: u64,
+    /// The events with their positions and their offsets in `bytes`.
+    events: Vec<(u64, usize, Frame)>,
+    /// All events, framed as chunks.
+    bytes: Vec<u8>,
+    /// The log has more events.
+    is_cut_short: bool,
+}
+
+/// The part of a batch that a stream has not got yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Remaining<'b> {
+    pub(crate) bytes: &'b [u8],
+    events: &'b [(u64, usize, Frame)],
+}
+
+impl Batch {
+    /// Returns the part after a position, or `None` if events between that and the batch are missing.
+    pub(crate) fn after(&self, position: u64) -> Option<Remaining<'_>> {
+        let first = self.events.partition_point(|(at, ..)| *at <= position);
+        let events = &self.events[first..];
+        let start = events.first().map_or(self.bytes.len(), |(_, start, _)| *start);
+        (position >= self.after).then_some(Remaining { bytes: &self.bytes[start..], events })
+    }
+}
+
+impl<'b> Remaining<'b> {
+    pub(crate) fn frames(self) -> impl Iterator<Item = &'b Frame> {
+        self.events.iter().map(|(.., frame)| frame)
+    }
+
+    /// Returns the position of the last event.
+    pub(crate) fn position(self) -> Option<u64> {
+        self.events.last().map(|(position, ..)| *position)
+    }
+}
+
+/// A parked stream. It leaves its group when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Parked<'w> {
+    wire: &'w Wire,
+    group: Arc<SubscriberGroup>,
+    place: usize,
+}
+
+impl<'w> Parked<'w> {
+    /// Parks a stream that has sent all events up to a position. Returns `None` if its topic has more
+    /// events by now.
+    pub(crate) fn begin(wire: &'w Arc<Wire>, topic: &Arc<Topic>, position: u64) -> Option<Self> {
+        let group = wire.shared.delivery_workers.group(topic);
+        let mut parked = group.parked();
+        // Positions are given out over all topics: a stream may be behind the others of its group
+        // without having missed an event of its topic.
+        if position < parked.position && topic.has_more(position) {
+            return None;
+        }
+        let position = position.max(parked.position);
+        if parked.streams.is_empty() {
+            parked.position = position;
+        }
+        wire.park(group.number, position);
+        let place = parked.streams.insert(Arc::clone(wire));
+        drop(parked);
+        // The job for events that were published just now may have found the group empty.
+        if topic.has_more(position) {
+            group.call(topic);
+        }
+        Some(Self { wire, group, place })
+    }
+}
+
+impl Future for Parked<'_> {
+    /// The position up to which events were delivered, when the stream is unparked.
+    type Output = Result<u64, End>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.wire.poll_parked(cx)
+    }
+}
+
+impl Drop for Parked<'_> {
+    fn drop(&mut self) {
+        self.wire.end_parking();
+        let mut parked = self.group.parked();
+        // Dropped after the lock is released.
+        let stream = parked.streams.try_remove(self.place);
+        if parked.streams.is_empty() && parked.streams.capacity() > WRITES_AT_ONCE {
+            // Gives back the memory of many streams that have left.
+            parked.streams = Slab::new();
+        }
+        drop(parked);
+        drop(stream);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Start, Topics, TopicsConfig};
+
+    #[test]
+    fn jobs_that_are_left_in_a_queue_hold_nothing() {
+        let (delivery_workers, queues) = DeliveryWorkers::new();
+        let topics = Topics::new(TopicsConfig::default()).unwrap();
+        let subscription = topics.subscribe(&["news"], Start::Latest).unwrap();
+        let (topic, _) = subscription.only_topic().unwrap();
+        let (topic, left) = (Arc::clone(topic), Arc::downgrade(topic));
+        delivery_workers.group(&topic).call(&topic);
+        drop((subscription, topics, topic));
+        assert!(left.upgrade().is_some(), "the job is in the queue");
+        drop(queues);
+        assert!(left.upgrade().is_none());
+        drop(delivery_workers);
+    }
+}

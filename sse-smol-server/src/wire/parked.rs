@@ -1,0 +1,119 @@
+//! The connection's side of a parked stream, to which a [delivery worker](crate::delivery) writes.
+
+use std::io::{self, Write as _};
+use std::task::{Context, Poll};
+
+use super::{State, Wire};
+use crate::End;
+use crate::compact_instant::CompactInstant;
+use crate::delivery::{Batch, GroupNumber, Remaining};
+use crate::head::Framing;
+
+/// Where a parked stream is.
+pub(super) struct ParkedAt {
+    /// A worker may hold a batch for a stream that has been parked with another group since.
+    group: GroupNumber,
+    /// All events up to this position have been sent or are queued.
+    position: u64,
+}
+
+impl Wire {
+    /// Leaves the events after a position to the worker of a group.
+    pub(crate) fn park(&self, group: GroupNumber, position: u64) {
+        let mut state = self.state();
+        state.parked = Some(ParkedAt { group, position });
+        state.unparked = false;
+    }
+
+    /// Takes the stream back, and ignores deliveries from here on.
+    pub(crate) fn end_parking(&self) {
+        self.state().parked = None;
+    }
+
+    /// Waits until the stream is unparked, and returns the position up to which events were delivered.
+    ///
+    /// # Errors
+    ///
+    /// [`End::PeerClosed`] if the request is over.
+    pub(crate) fn poll_parked(&self, cx: &Context<'_>) -> Poll<Result<u64, End>> {
+        let mut state = self.state();
+        match &state.parked {
+            Some(parked) if state.unparked => Poll::Ready(Ok(parked.position)),
+            Some(_) if state.over.is_none() => {
+                // The driver is woken in any case.
+                if !state.is_driver(cx) {
+                    state.wait(cx);
+                }
+                Poll::Pending
+            }
+            _ => Poll::Ready(Err(End::PeerClosed)),
+        }
+    }
+
+    /// Writes the events of a batch that the stream has not got yet, and unparks the stream if that
+    /// takes more than one write. Called by the worker.
+    pub(crate) fn deliver(&self, batch: &Batch, now: CompactInstant) {
+        let mut state = self.state();
+        let is_parked = |parked: &&ParkedAt| !state.unparked && parked.group == batch.group;
+        let Some(parked) = state.parked.as_ref().filter(is_parked) else {
+            return;
+        };
+        // No event follows the last chunk.
+        if state.over.is_some() || !state.is_open() {
+            return;
+        }
+        // The queue may hold the rest of a keep-alive comment.
+        let remaining = batch.after(parked.position).filter(|_| state.queue.is_empty());
+        let Some(remaining) = remaining else {
+            return state.unpark();
+        };
+        let Some(position) = remaining.position() else {
+            return;
+        };
+        if let Err(error) = self.write_remaining(&mut state, remaining, now) {
+            state.cold().broken = Some(error);
+            return state.unpark();
+        }
+        state.last_sent = state.last_sent.map(|_| now);
+        if let Some(parked) = &mut state.parked {
+            parked.position = position;
+        }
+        if !state.queue.is_empty() {
+            state.unpark();
+        }
+    }
+
+    /// Writes as much as the kernel takes, and queues the rest.
+    fn write_remaining(
+        &self,
+        state: &mut State,
+        remaining: Remaining<'_>,
+        now: CompactInstant,
+    ) -> io::Result<()> {
+        let mut socket = self.socket.get_ref();
+        let queue = |state: &mut State| {
+            remaining.frames().for_each(|frame| state.queue.push(frame.clone(), now));
+        };
+        if state.stream == Some(Framing::Close) {
+            queue(state);
+            return state.queue.write(socket, Framing::Close);
+        }
+        let written = match socket.write(remaining.bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            written => written?,
+        };
+        if written == remaining.bytes.len() {
+            state.queue.passed(remaining.frames());
+        } else {
+            queue(state);
+            state.queue.advance(written, Framing::Chunked);
+        }
+        Ok(())
+    }
+
+    /// Returns the stream to its own task.
+    pub(crate) fn unpark(&self) {
+        self.state().unpark();
+    }
+}
