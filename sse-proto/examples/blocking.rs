@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
-use sse_proto::{Client, ClientConfig, ReadyState, Rejected, Response};
+use sse_proto::{Client, ClientConfig, ReadyState, Rejected, ResponseHead};
 
 /// A connection that is silent for longer is taken for dead.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -89,7 +89,7 @@ fn attempt(host: &str, head: &[u8], client: &mut Client<Instant>) -> Result<(), 
         }
     }
     let content_type: Vec<&[u8]> = content_type.iter().map(Vec::as_slice).collect();
-    let response = Response { status, content_type: &content_type, retry_after: None };
+    let response = ResponseHead { status, content_type: &content_type, retry_after: None };
     client.handle_response(response, Instant::now(), 0)?;
     loop {
         let mut chunk = socket.fill_buf()?;

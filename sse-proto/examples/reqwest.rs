@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::Url;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use sse_proto::{Client, ClientConfig, ReadyState, Rejected, Response};
+use sse_proto::{Client, ClientConfig, ReadyState, Rejected, ResponseHead};
 use tokio::time::{sleep_until, timeout_at};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -75,7 +75,7 @@ async fn attempt(request: reqwest::RequestBuilder, client: &mut Client<Instant>)
     let content_type: Vec<&[u8]> =
         headers.get_all(CONTENT_TYPE).iter().map(HeaderValue::as_bytes).collect();
     let retry_after = headers.get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.parse().ok());
-    let head = Response {
+    let head = ResponseHead {
         status: response.status().as_u16(),
         content_type: &content_type,
         retry_after: retry_after.map(Duration::from_secs),

@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 
 use self::sealed::Storage;
 
-/// Memory of a [`Decoder`](crate::Decoder): [`Growing`] or [`Lent`]. The two differ in nothing
+/// Memory of a [`Decoder`](crate::Decoder): [`GrowableBuffer`] or [`BorrowedBuffer`]. The two differ in nothing
 /// else, and no other can be made.
-pub trait Buffer: Storage {}
+pub trait DecodeBuffer: Storage {}
 
 mod sealed {
     /// A vector of bytes, and how long it may get. Its users keep to that.
@@ -36,7 +36,7 @@ mod sealed {
 /// is as small as most ids stays in the decoder itself.
 #[cfg(feature = "alloc")]
 #[derive(Clone, Debug)]
-pub struct Growing {
+pub struct GrowableBuffer {
     /// Holds the bytes, `inline_len` of them, until they get too many. From then on `heap` does.
     inline: [u8; Self::INLINE],
     inline_len: usize,
@@ -47,10 +47,10 @@ pub struct Growing {
 /// Memory from the allocator; without the feature `alloc` there is none.
 #[cfg(not(feature = "alloc"))]
 #[derive(Clone, Debug)]
-pub enum Growing {}
+pub enum GrowableBuffer {}
 
 #[cfg(feature = "alloc")]
-impl Growing {
+impl GrowableBuffer {
     /// Room for a UUID.
     const INLINE: usize = 40;
 
@@ -90,10 +90,10 @@ impl Growing {
 }
 
 #[cfg(feature = "alloc")]
-impl Buffer for Growing {}
+impl DecodeBuffer for GrowableBuffer {}
 
 #[cfg(feature = "alloc")]
-impl Storage for Growing {
+impl Storage for GrowableBuffer {
     fn limit(&self) -> usize {
         self.limit
     }
@@ -157,20 +157,20 @@ impl Storage for Growing {
 
 /// Memory that the caller lends; its length is the limit.
 #[derive(Debug)]
-pub struct Lent<'b> {
+pub struct BorrowedBuffer<'b> {
     bytes: &'b mut [u8],
     len: usize,
 }
 
-impl<'b> Lent<'b> {
+impl<'b> BorrowedBuffer<'b> {
     pub(crate) const fn new(bytes: &'b mut [u8]) -> Self {
         Self { bytes, len: 0 }
     }
 }
 
-impl Buffer for Lent<'_> {}
+impl DecodeBuffer for BorrowedBuffer<'_> {}
 
-impl Storage for Lent<'_> {
+impl Storage for BorrowedBuffer<'_> {
     fn limit(&self) -> usize {
         self.bytes.len()
     }

@@ -6,7 +6,7 @@ use core::ops::Add;
 use core::time::Duration;
 
 use crate::mime::is_event_stream;
-use crate::{Buffer, Decoder, Event, EventTooLarge, Growing, Text};
+use crate::{DecodeBuffer, Decoder, Event, EventTooLarge, GrowableBuffer, Text};
 
 /// How a [`Client`] behaves where the standard leaves it open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub struct ClientConfig {
     /// standard any status but 200 is the end.
     pub honour_retry_after: bool,
     /// Whether the request may be made again. Default: always, as an `EventSource` does.
-    pub repeat: Repeat,
+    pub repeat: RequestReplay,
 }
 
 impl Default for ClientConfig {
@@ -53,14 +53,14 @@ impl Default for ClientConfig {
             max_attempts: None,
             read_timeout: None,
             honour_retry_after: false,
-            repeat: Repeat::Always,
+            repeat: RequestReplay::Always,
         }
     }
 }
 
 /// Whether a request may be made again. One that could not be sent counts as made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Repeat {
+pub enum RequestReplay {
     /// A `GET` that changes nothing.
     Always,
     /// Only to resume: with a last event ID. For a `POST` whose answer can be resumed.
@@ -104,7 +104,7 @@ impl core::error::Error for Rejected {}
 /// What there is to know of a response's head. Redirects are not among it: whoever fetches follows
 /// them, and tells of the last response.
 #[derive(Clone, Copy, Debug)]
-pub struct Response<'r> {
+pub struct ResponseHead<'r> {
     /// The status.
     pub status: u16,
     /// The value of each `Content-Type` header, in order.
@@ -115,11 +115,11 @@ pub struct Response<'r> {
 
 /// A request to be made: `GET` unless the caller knows better, with these headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request<'c> {
+pub struct ConnectRequest<'c> {
     last_event_id: Text<'c>,
 }
 
-impl<'c> Request<'c> {
+impl<'c> ConnectRequest<'c> {
     /// Names and values of the headers: `Accept`, those of Fetch's cache mode `no-store`, and, if
     /// there is a last event ID that can be sent, `Last-Event-ID` (9.2.4).
     ///
@@ -157,10 +157,10 @@ impl<'c> Request<'c> {
 ///
 /// ```
 /// use core::time::Duration;
-/// use sse_proto::{Client, ClientConfig, ReadyState, Response};
+/// use sse_proto::{Client, ClientConfig, ReadyState, ResponseHead};
 ///
 /// let now = Duration::from_secs(0); // of a clock of your own
-/// let ok = Response { status: 200, content_type: &[b"text/event-stream"], retry_after: None };
+/// let ok = ResponseHead { status: 200, content_type: &[b"text/event-stream"], retry_after: None };
 ///
 /// let mut client = Client::new(ClientConfig::default());
 /// assert_eq!(client.poll_request(now).unwrap().headers().count(), 3);
@@ -180,7 +180,7 @@ impl<'c> Request<'c> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Client<I, B = Growing> {
+pub struct Client<I, B = GrowableBuffer> {
     config: ClientConfig,
     decoder: Decoder<B>,
     state: State<I>,
@@ -218,7 +218,7 @@ impl<I: Copy + Ord + Add<Duration, Output = I>> Client<I> {
     }
 }
 
-impl<I: Copy + Ord + Add<Duration, Output = I>, B: Buffer> Client<I, B> {
+impl<I: Copy + Ord + Add<Duration, Output = I>, B: DecodeBuffer> Client<I, B> {
     /// A client with a decoder of your own: with limits, over lent memory, or with a last event ID
     /// to begin with.
     pub const fn with_decoder(config: ClientConfig, decoder: Decoder<B>) -> Self {
@@ -226,7 +226,7 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: Buffer> Client<I, B> {
     }
 
     /// The request to be made now, if there is one. It counts as made.
-    pub fn poll_request(&mut self, now: I) -> Option<Request<'_>> {
+    pub fn poll_request(&mut self, now: I) -> Option<ConnectRequest<'_>> {
         let due = match self.state {
             State::Due => true,
             State::Waiting(until) => until <= now,
@@ -237,7 +237,7 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: Buffer> Client<I, B> {
         }
         self.state = State::Requested(now);
         self.decoder.reset();
-        Some(Request { last_event_id: self.decoder.last_event_id() })
+        Some(ConnectRequest { last_event_id: self.decoder.last_event_id() })
     }
 
     /// Judges the head of the response. When this is `Ok`, the source is open, unless it was
@@ -251,7 +251,7 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: Buffer> Client<I, B> {
     /// [closed](ReadyState::Closed), or waits for as long as `Retry-After` requires.
     pub fn handle_response(
         &mut self,
-        response: Response<'_>,
+        response: ResponseHead<'_>,
         now: I,
         random: u32,
     ) -> Result<(), Rejected> {
@@ -393,9 +393,9 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: Buffer> Client<I, B> {
             return false;
         }
         match self.config.repeat {
-            Repeat::Always => true,
-            Repeat::WithId => !self.decoder.last_event_id().is_empty(),
-            Repeat::Never => false,
+            RequestReplay::Always => true,
+            RequestReplay::WithId => !self.decoder.last_event_id().is_empty(),
+            RequestReplay::Never => false,
         }
     }
 

@@ -11,8 +11,8 @@ use crate::Limits;
 use crate::fields::Fields;
 use crate::line_end::{self, Lines};
 use crate::{
-    Buffer, Event, EventId, EventTooLarge, Field, Growing, InvalidLastEventId, Lent, Lexer, Text,
-    Token,
+    BorrowedBuffer, DecodeBuffer, Event, EventId, EventTooLarge, Field, GrowableBuffer,
+    InvalidLastEventId, Lexer, LineToken, Text,
 };
 
 /// An incremental decoder: chunks of an event stream in, events out.
@@ -59,7 +59,7 @@ use crate::{
 /// drop(event);
 /// ```
 #[derive(Clone, Debug)]
-pub struct Decoder<B = Growing> {
+pub struct Decoder<B = GrowableBuffer> {
     lexer: Lexer,
     fields: Fields<B>,
     data: B,
@@ -111,7 +111,7 @@ impl Decoder {
 
     /// A decoder with limits of your own. They cost nothing until they are used.
     pub const fn with_limits(limits: Limits) -> Self {
-        Self::with_storage(Growing::new(limits.fields), Growing::new(limits.data))
+        Self::with_storage(GrowableBuffer::new(limits.fields), GrowableBuffer::new(limits.data))
     }
 }
 
@@ -122,7 +122,7 @@ impl Default for Decoder {
     }
 }
 
-impl<'b> Decoder<Lent<'b>> {
+impl<'b> Decoder<BorrowedBuffer<'b>> {
     /// A decoder that works in the memory it is given and never allocates: the lengths are the
     /// [`Limits`](crate::Limits).
     ///
@@ -136,7 +136,7 @@ impl<'b> Decoder<Lent<'b>> {
     /// # Ok::<(), sse_proto::EventTooLarge>(())
     /// ```
     pub const fn with_buffers(fields: &'b mut [u8], data: &'b mut [u8]) -> Self {
-        Self::with_storage(Lent::new(fields), Lent::new(data))
+        Self::with_storage(BorrowedBuffer::new(fields), BorrowedBuffer::new(data))
     }
 }
 
@@ -160,7 +160,7 @@ impl<B> Decoder<B> {
     }
 }
 
-impl<B: Buffer> Decoder<B> {
+impl<B: DecodeBuffer> Decoder<B> {
     /// Takes bytes off the front of `input` up to the end of the next event, and gives the event.
     ///
     /// `Ok(None)` means that all of `input` is used up: call again with the next chunk. At the end
@@ -245,7 +245,7 @@ impl<B: Buffer> Decoder<B> {
         // What most streams consist of, a line of data and a blank one, needs none of the rest.
         let mut rest = *input;
         match self.lexer.next_data(&mut rest) {
-            Some(Token::Value { field: Field::Data, bytes, end: true })
+            Some(LineToken::Value { field: Field::Data, bytes, end: true })
                 if bytes.len() <= self.data.limit() =>
             {
                 if let [b'\n', after @ ..] | [b'\r', b'\n', after @ ..] = rest {
@@ -255,7 +255,7 @@ impl<B: Buffer> Decoder<B> {
                 *input = rest;
                 self.lent_block(Some(bytes), input, on_comment)
             }
-            Some(Token::Value { field: Field::Data, bytes, end: false })
+            Some(LineToken::Value { field: Field::Data, bytes, end: false })
                 if bytes.len() <= self.data.limit() =>
             {
                 *input = rest;
@@ -282,7 +282,7 @@ impl<B: Buffer> Decoder<B> {
         let mut block = Borrowed { data, ..Borrowed::default() };
         while let Some(token) = self.lexer.next_token(&mut rest) {
             match token {
-                Token::Value { field: Field::Comment, bytes, end } => {
+                LineToken::Value { field: Field::Comment, bytes, end } => {
                     if let Some(on_comment) = &mut on_comment {
                         on_comment(bytes, end);
                     }
@@ -290,14 +290,14 @@ impl<B: Buffer> Decoder<B> {
                         break;
                     }
                 }
-                Token::Value { field, bytes, end } => {
+                LineToken::Value { field, bytes, end } => {
                     if !(end && self.lend(&mut block, field, bytes)) {
                         *input = rest;
-                        let token = Token::Value { field, bytes, end };
+                        let token = LineToken::Value { field, bytes, end };
                         return self.joined_block(block, Some(token), input, on_comment);
                     }
                 }
-                Token::Dispatch => {
+                LineToken::Dispatch => {
                     if let Some(id) = block.id {
                         self.fields.set_last_event_id(id);
                         self.id_is_news = true;

@@ -1,6 +1,6 @@
 //! The decoder's memory for everything but data: one buffer in four parts.
 
-use crate::buffer::Buffer;
+use crate::buffer::DecodeBuffer;
 
 /// `[last event ID][new id][event type][line]`, one behind the other in one buffer.
 ///
@@ -24,7 +24,7 @@ impl<B> Fields<B> {
     }
 }
 
-impl<B: Buffer> Fields<B> {
+impl<B: DecodeBuffer> Fields<B> {
     pub(crate) fn limit(&self) -> usize {
         self.buffer.limit()
     }

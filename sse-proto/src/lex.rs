@@ -39,7 +39,7 @@ impl Field {
 
 /// What [`Lexer::next_token`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Token<'i> {
+pub enum LineToken<'i> {
     /// A value, or the part of it that this chunk holds.
     Value {
         /// The line's field.
@@ -63,7 +63,7 @@ pub enum Token<'i> {
 /// byte order mark at the very start is dropped. No byte is scanned again when the next chunk comes.
 ///
 /// ```
-/// use sse_proto::{Field, Lexer, Token};
+/// use sse_proto::{Field, Lexer, LineToken};
 ///
 /// let mut lexer = Lexer::new();
 /// let mut input: &[u8] = b": hi\nunknown: x\ndata: one\r\n\r\nda";
@@ -74,9 +74,9 @@ pub enum Token<'i> {
 /// assert_eq!(
 ///     tokens,
 ///     [
-///         Token::Value { field: Field::Comment, bytes: b" hi", end: true },
-///         Token::Value { field: Field::Data, bytes: b"one", end: true },
-///         Token::Dispatch,
+///         LineToken::Value { field: Field::Comment, bytes: b" hi", end: true },
+///         LineToken::Value { field: Field::Data, bytes: b"one", end: true },
+///         LineToken::Dispatch,
 ///     ]
 /// );
 /// ```
@@ -124,7 +124,7 @@ impl Lexer {
     /// be dropped (9.2.6).
     #[allow(clippy::inline_always)] // a token that goes through memory costs more than a short line
     #[inline(always)]
-    pub fn next_token<'i>(&mut self, input: &mut &'i [u8]) -> Option<Token<'i>> {
+    pub fn next_token<'i>(&mut self, input: &mut &'i [u8]) -> Option<LineToken<'i>> {
         if input.starts_with(b"data:") {
             return self.next_data(input);
         }
@@ -133,7 +133,7 @@ impl Lexer {
                 [] => return None,
                 [b'\n', rest @ ..] => {
                     *input = rest;
-                    return Some(Token::Dispatch);
+                    return Some(LineToken::Dispatch);
                 }
                 _ => {}
             }
@@ -151,7 +151,7 @@ impl Lexer {
     /// types, ids and comments are not, and so it is searched in another way.
     #[allow(clippy::inline_always)] // as above
     #[inline(always)]
-    pub(crate) fn next_data<'i>(&mut self, input: &mut &'i [u8]) -> Option<Token<'i>> {
+    pub(crate) fn next_data<'i>(&mut self, input: &mut &'i [u8]) -> Option<LineToken<'i>> {
         if matches!(self.state, State::Line) {
             *input = &input[5..];
             return self.value::<false>(Field::Data, input);
@@ -164,7 +164,7 @@ impl Lexer {
     /// The same, from anywhere. The input goes in and out as a value, so that the caller's stays in
     /// registers.
     #[inline(never)]
-    fn resume<'i>(&mut self, mut input: &'i [u8]) -> (Option<Token<'i>>, &'i [u8]) {
+    fn resume<'i>(&mut self, mut input: &'i [u8]) -> (Option<LineToken<'i>>, &'i [u8]) {
         let token = loop {
             match self.state {
                 State::Line => {
@@ -176,7 +176,7 @@ impl Lexer {
                         [] => break None,
                         [b'\n' | b'\r', ..] => {
                             self.end_line(&mut input, 0);
-                            break Some(Token::Dispatch);
+                            break Some(LineToken::Dispatch);
                         }
                         [b'd', ..] => State::Name(Field::Data, 0),
                         [b'e', ..] => State::Name(Field::EventType, 0),
@@ -187,7 +187,11 @@ impl Lexer {
                 }
                 State::Value(field) => {
                     let (bytes, end) = self.more(&mut input);
-                    break (end || !bytes.is_empty()).then_some(Token::Value { field, bytes, end });
+                    break (end || !bytes.is_empty()).then_some(LineToken::Value {
+                        field,
+                        bytes,
+                        end,
+                    });
                 }
                 State::Skip => {
                     let Some(at) = line_end::find::<true>(input) else {
@@ -215,7 +219,7 @@ impl Lexer {
         &mut self,
         field: Field,
         input: &mut &'i [u8],
-    ) -> Option<Token<'i>> {
+    ) -> Option<LineToken<'i>> {
         let chunk = *input;
         let at = line_end::find::<SHORT>(chunk);
         let bytes = &chunk[..at.unwrap_or(chunk.len())];
@@ -223,7 +227,7 @@ impl Lexer {
         let value = &bytes[usize::from(space)..];
         if let Some(at) = at {
             self.end_line(input, at);
-            return Some(Token::Value { field, bytes: value, end: true });
+            return Some(LineToken::Value { field, bytes: value, end: true });
         }
         *input = &[];
         self.state = if bytes.is_empty() && field != Field::Comment {
@@ -231,7 +235,7 @@ impl Lexer {
         } else {
             State::Value(field)
         };
-        (!value.is_empty()).then_some(Token::Value { field, bytes: value, end: false })
+        (!value.is_empty()).then_some(LineToken::Value { field, bytes: value, end: false })
     }
 
     /// Whether a line begins here, and it is known that no byte of the one before is left.

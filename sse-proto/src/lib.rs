@@ -118,13 +118,15 @@ pub use adapters::BodyChunks;
 pub use adapters::EventCodec;
 #[cfg(feature = "futures-core")]
 pub use adapters::{EventBody, Events, EventsError};
-pub use buffer::{Buffer, Growing, Lent};
-pub use client::{Client, ClientConfig, ReadyState, Rejected, Repeat, Request, Response};
+pub use buffer::{BorrowedBuffer, DecodeBuffer, GrowableBuffer};
+pub use client::{
+    Client, ClientConfig, ConnectRequest, ReadyState, Rejected, RequestReplay, ResponseHead,
+};
 pub use decode::Decoder;
 pub use encode::{BufferTooSmall, KEEP_ALIVE, Slices};
 pub use event::{Comment, Event, EventId, EventType, InvalidValue};
 pub use keep_alive::KeepAlive;
-pub use lex::{Field, Lexer, Token};
+pub use lex::{Field, Lexer, LineToken};
 pub use limits::{EventTooLarge, InvalidLastEventId, Limits};
 pub use mime::is_event_stream;
 #[cfg(feature = "bytes")]

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use sse_proto::{Client, ClientConfig, Decoder, ReadyState, Rejected, Repeat, Response};
+use sse_proto::{Client, ClientConfig, Decoder, ReadyState, Rejected, RequestReplay, ResponseHead};
 
 type At = Duration;
 
-const OK: Response<'static> =
-    Response { status: 200, content_type: &[b"text/event-stream"], retry_after: None };
+const OK: ResponseHead<'static> =
+    ResponseHead { status: 200, content_type: &[b"text/event-stream"], retry_after: None };
 
 const fn ms(milliseconds: u64) -> At {
     Duration::from_millis(milliseconds)
@@ -146,7 +146,7 @@ fn any_status_but_200_closes_for_good() {
     for status in (100..200).chain(201..=599) {
         let mut client = Client::new(ClientConfig::default());
         client.poll_request(ms(0));
-        let response = Response { status, retry_after: Some(ms(1)), ..OK };
+        let response = ResponseHead { status, retry_after: Some(ms(1)), ..OK };
         assert_eq!(client.handle_response(response, ms(0), 0), Err(Rejected::Status(status)));
         assert_eq!((client.ready_state(), client.poll_timeout()), (ReadyState::Closed, None));
         client.handle_end(ms(1), 0);
@@ -159,7 +159,7 @@ fn content_types_are_judged_as_fetch_does() {
     let judge = |values: &[&[u8]]| {
         let mut client = Client::new(ClientConfig::default());
         client.poll_request(ms(0));
-        client.handle_response(Response { content_type: values, ..OK }, ms(0), 0)
+        client.handle_response(ResponseHead { content_type: values, ..OK }, ms(0), 0)
     };
     for good in [
         &[&b"text/event-stream"[..]][..],
@@ -206,17 +206,17 @@ fn content_types_are_judged_as_fetch_does() {
 #[test]
 fn requests_that_must_not_be_repeated_are_not() {
     let config = |repeat| ClientConfig { repeat, ..ClientConfig::default() };
-    let mut never = open(config(Repeat::Never));
+    let mut never = open(config(RequestReplay::Never));
     feed(&mut never, b"id: 1\ndata: a\n\n", ms(0));
     never.handle_end(ms(0), 0);
     assert_eq!(never.ready_state(), ReadyState::Closed);
 
-    let mut without = open(config(Repeat::WithId));
+    let mut without = open(config(RequestReplay::WithId));
     feed(&mut without, b"data: a\n\n", ms(0));
     without.handle_end(ms(0), 0);
     assert_eq!(without.ready_state(), ReadyState::Closed);
 
-    let mut with = open(config(Repeat::WithId));
+    let mut with = open(config(RequestReplay::WithId));
     feed(&mut with, b"id: 1\ndata: a\n\n", ms(0));
     with.handle_end(ms(0), 0);
     assert_eq!(last_event_id(&mut with, ms(3000)).as_deref(), Some("1"));
@@ -375,7 +375,7 @@ proptest! {
                     }
                 }
                 Fact::Head(status) => {
-                    let result = client.handle_response(Response { status, ..OK }, ms(now), 0);
+                    let result = client.handle_response(ResponseHead { status, ..OK }, ms(now), 0);
                     prop_assert_eq!(result.is_err(), model.requested && status != 200);
                     if model.requested {
                         model.requested = false;

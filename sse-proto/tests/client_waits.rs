@@ -4,12 +4,12 @@
 
 use std::time::Duration;
 
-use sse_proto::{Client, ClientConfig, ReadyState, Repeat, Response};
+use sse_proto::{Client, ClientConfig, ReadyState, RequestReplay, ResponseHead};
 
 type At = Duration;
 
-const OK: Response<'static> =
-    Response { status: 200, content_type: &[b"text/event-stream"], retry_after: None };
+const OK: ResponseHead<'static> =
+    ResponseHead { status: 200, content_type: &[b"text/event-stream"], retry_after: None };
 
 const fn ms(milliseconds: u64) -> At {
     Duration::from_millis(milliseconds)
@@ -62,7 +62,9 @@ fn retry_after_is_honoured_when_asked_for() {
     let answer = |status, retry_after, config| {
         let mut client = Client::new(config);
         client.poll_request(ms(0));
-        assert!(client.handle_response(Response { status, retry_after, ..OK }, ms(10), 0).is_err());
+        assert!(
+            client.handle_response(ResponseHead { status, retry_after, ..OK }, ms(10), 0).is_err()
+        );
         client.poll_timeout()
     };
     assert_eq!(answer(503, Some(ms(700)), config), Some(ms(710)));
@@ -71,13 +73,16 @@ fn retry_after_is_honoured_when_asked_for() {
     assert_eq!(answer(404, Some(ms(700)), config), None);
     assert_eq!(answer(500, Some(ms(700)), config), None);
     assert_eq!(answer(204, Some(ms(700)), config), None);
-    assert_eq!(answer(503, Some(ms(700)), ClientConfig { repeat: Repeat::Never, ..config }), None);
+    assert_eq!(
+        answer(503, Some(ms(700)), ClientConfig { repeat: RequestReplay::Never, ..config }),
+        None
+    );
 
     // It is an attempt that brought no event, like any other.
     let mut client: Client<At> = Client::new(ClientConfig { max_attempts: Some(3), ..config });
     for n in 1..=3 {
         assert!(client.poll_request(ms(n * 1000)).is_some());
-        let response = Response { status: 503, retry_after: Some(ms(10)), ..OK };
+        let response = ResponseHead { status: 503, retry_after: Some(ms(10)), ..OK };
         assert!(client.handle_response(response, ms(n * 1000), 0).is_err());
         assert_eq!(client.ready_state() == ReadyState::Closed, n == 3);
     }
@@ -154,7 +159,7 @@ fn no_wait_is_beyond_the_range_of_clocks() {
     let mut client = Client::new(config);
     client.poll_request(now);
     let silence = client.poll_timeout().unwrap();
-    let response = Response { status: 503, retry_after: Some(Duration::MAX), ..OK };
+    let response = ResponseHead { status: 503, retry_after: Some(Duration::MAX), ..OK };
     client.handle_response(response, now, u32::MAX).unwrap_err();
     let year = Duration::from_secs(365 * 24 * 3600);
     assert!(silence >= now + year && client.poll_timeout().unwrap() >= now + year);
@@ -175,7 +180,7 @@ fn jitter_is_up_to_half_of_the_wait() {
         let config = ClientConfig { honour_retry_after: true, jitter: true, ..Default::default() };
         let mut client = Client::new(config);
         client.poll_request(ms(0));
-        let response = Response { status: 429, retry_after: Some(wait), ..OK };
+        let response = ResponseHead { status: 429, retry_after: Some(wait), ..OK };
         client.handle_response(response, ms(0), random).unwrap_err();
         client.poll_timeout().unwrap()
     };
@@ -234,7 +239,7 @@ fn requests(server: Server, config: ClientConfig, random: u32) -> Vec<At> {
         made.push(now);
         let head = match server {
             Server::Dead => None,
-            Server::Busy(status) => Some(Response { status, retry_after: Some(ms(0)), ..OK }),
+            Server::Busy(status) => Some(ResponseHead { status, retry_after: Some(ms(0)), ..OK }),
             _ => Some(OK),
         };
         if let Some(head) = head {

@@ -3,10 +3,10 @@
 
 #![cfg(feature = "alloc")]
 
-use sse_proto::{Buffer, Decoder, EventTooLarge, Field, Limits};
+use sse_proto::{DecodeBuffer, Decoder, EventTooLarge, Field, Limits};
 
 /// Returns each event's data and error of a stream in two chunks.
-fn outcome<B: Buffer>(
+fn outcome<B: DecodeBuffer>(
     mut decoder: Decoder<B>,
     chunks: [&[u8]; 2],
 ) -> Vec<Result<String, (Field, usize)>> {

@@ -8,7 +8,7 @@ use oracle::{Item, check, cut, decode, interpret};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sse_proto::{
-    Comment, Decoder, Event, EventId, EventType, Field, Lexer, Limits, Text, Token, Utf8Checker,
+    Comment, Decoder, Event, EventId, EventType, Field, Lexer, Limits, LineToken, Text, Utf8Checker,
 };
 
 /// A piece of a stream: what fields are made of, and what breaks them.
@@ -333,7 +333,7 @@ proptest! {
         };
         let (mut lexer, mut input) = (Lexer::new(), &stream[..]);
         while let Some(token) = lexer.next_token(&mut input) {
-            if let Token::Value { field: Field::Comment, bytes, end } = token {
+            if let LineToken::Value { field: Field::Comment, bytes, end } = token {
                 see(&mut expected, bytes, end);
             }
         }

@@ -7,7 +7,7 @@ mod oracle;
 use base64::Engine as _;
 use oracle::{Item, check, decode, feed};
 use serde_json::Value;
-use sse_proto::{Decoder, Field, Lexer, Limits, Token};
+use sse_proto::{Decoder, Field, Lexer, Limits, LineToken};
 
 struct Vector {
     name: String,
@@ -160,7 +160,7 @@ fn comments_come_from_the_lexer() {
         let (mut comments, mut comment) = (Vec::new(), Vec::new());
         for mut chunk in stream.chunks(3) {
             while let Some(token) = lexer.next_token(&mut chunk) {
-                if let Token::Value { field: Field::Comment, bytes, end } = token {
+                if let LineToken::Value { field: Field::Comment, bytes, end } = token {
                     comment.extend(bytes);
                     if end {
                         comments.push(lossy(&std::mem::take(&mut comment)));

@@ -7,9 +7,9 @@ use memchr::memchr;
 
 use super::{Borrowed, Decoder};
 use crate::line_end::Lines;
-use crate::{Buffer, Event, EventTooLarge, Field, Token};
+use crate::{DecodeBuffer, Event, EventTooLarge, Field, LineToken};
 
-impl<B: Buffer> Decoder<B> {
+impl<B: DecodeBuffer> Decoder<B> {
     /// The next event, where there is something in the buffers.
     #[inline(never)]
     pub(super) fn held_block<'e, 'i: 'e>(
@@ -49,18 +49,18 @@ impl<B: Buffer> Decoder<B> {
     pub(super) fn joined_block<'e, 'i: 'e>(
         &'e mut self,
         mut block: Borrowed<'i>,
-        mut first: Option<Token<'i>>,
+        mut first: Option<LineToken<'i>>,
         input: &mut &'i [u8],
         mut on_comment: Option<impl FnMut(&'i [u8], bool)>,
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
         while let Some(token) = first.take().or_else(|| self.lexer.next_token(input)) {
             match token {
-                Token::Value { field: Field::Comment, bytes, end } => {
+                LineToken::Value { field: Field::Comment, bytes, end } => {
                     if let Some(on_comment) = &mut on_comment {
                         on_comment(bytes, end);
                     }
                 }
-                Token::Value { field, bytes, end } => {
+                LineToken::Value { field, bytes, end } => {
                     self.value(&mut block, field, bytes, end)?;
                     if !end {
                         return Ok(None);
@@ -69,7 +69,7 @@ impl<B: Buffer> Decoder<B> {
                         self.join_lines(input);
                     }
                 }
-                Token::Dispatch => {
+                LineToken::Dispatch => {
                     if self.end_block(&block) {
                         return Ok(Some(self.event(&block)));
                     }

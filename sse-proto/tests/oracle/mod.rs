@@ -5,7 +5,7 @@
 
 #![allow(dead_code)] // each user of this module uses a part of it
 
-use sse_proto::{Buffer, Decoder, EventTooLarge, Field, Limits};
+use sse_proto::{DecodeBuffer, Decoder, EventTooLarge, Field, Limits};
 
 /// What a decoder says of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -171,7 +171,7 @@ impl Interpreter {
 }
 
 /// What the decoder says of the same stream in these chunks.
-pub(crate) fn decode<'c, B: Buffer>(
+pub(crate) fn decode<'c, B: DecodeBuffer>(
     decoder: &mut Decoder<B>,
     chunks: impl IntoIterator<Item = &'c [u8]>,
 ) -> Outcome {
@@ -184,7 +184,11 @@ pub(crate) fn decode<'c, B: Buffer>(
 }
 
 /// One chunk of it.
-pub(crate) fn feed<B: Buffer>(decoder: &mut Decoder<B>, chunk: &mut &[u8], items: &mut Vec<Item>) {
+pub(crate) fn feed<B: DecodeBuffer>(
+    decoder: &mut Decoder<B>,
+    chunk: &mut &[u8],
+    items: &mut Vec<Item>,
+) {
     loop {
         items.push(match decoder.next_event(chunk) {
             Ok(None) => return,

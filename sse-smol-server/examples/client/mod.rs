@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use smol::Timer;
 use smol::future::{FutureExt as _, yield_now};
-use sse_proto::{Client, ClientConfig, Decoder, InvalidLastEventId, ReadyState, Response};
+use sse_proto::{Client, ClientConfig, Decoder, InvalidLastEventId, ReadyState, ResponseHead};
 
 pub(crate) use fetch::{Request, fetch};
 
@@ -165,7 +165,7 @@ impl EventSource {
         let content_type: Vec<&[u8]> = content_type.iter().map(HeaderValue::as_bytes).collect();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(retry_after);
         let status = response.status().as_u16();
-        let head = Response { status, content_type: &content_type, retry_after };
+        let head = ResponseHead { status, content_type: &content_type, retry_after };
         self.client.handle_response(head, Instant::now(), fastrand::u32(..))?;
         let (head, incoming) = response.into_parts();
         self.connection = Some(body::Body::new(incoming, &head.headers)?);
