@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sse_proto::{Comment, Event, KEEP_ALIVE};
 
-use crate::head::Framing;
+use crate::http::Framing;
 
 /// An event, encoded once and framed for HTTP, to be sent to any number of clients.
 ///

@@ -48,40 +48,22 @@
 
 #![forbid(unsafe_code)]
 
-mod admission;
-mod authority;
-mod body;
-mod budget;
-mod compact_instant;
 mod connection;
-mod delivery;
-mod descriptors;
 mod drain;
-mod driver;
 mod end;
 mod frame;
-mod head;
-mod history;
-mod input;
+mod http;
 mod metrics;
+mod net;
 mod polled;
-mod queue;
-mod registry;
 mod request;
 mod server;
-mod socket;
 mod stream;
-mod subscription;
-mod timers;
-mod topic_error;
 mod topics;
-mod wire;
 
-pub use authority::Authority;
 pub use drain::Drain;
 pub use end::End;
 pub use frame::Frame;
-pub use history::History;
 pub use metrics::Metrics;
 pub use polled::{Polled, PolledConfig};
 #[cfg(doctest)]
@@ -89,12 +71,11 @@ pub use polled::{Polled, PolledConfig};
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
-pub use head::{Response, text};
+pub use http::{Authority, Response, text};
 pub use request::{BodyWriter, Request, not_allowed};
 pub use server::{Config, Server};
 pub use stream::{CancelToken, Closed, EventStream};
-pub use subscription::{Lagged, Subscription};
-pub use topic_error::TopicError;
 pub use topics::{
-    Publication, Published, Start, TopicInfo, TopicPage, TopicTotals, Topics, TopicsConfig,
+    History, Lagged, Publication, Published, Start, Subscription, TopicError, TopicInfo, TopicPage,
+    TopicTotals, Topics, TopicsConfig,
 };

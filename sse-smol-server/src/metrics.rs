@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::queue::Sent;
+use crate::net::queue::Sent;
 use crate::{End, Topics};
 
 /// What a server counts.

@@ -13,7 +13,7 @@ use smol::future::FutureExt as _;
 use smol::lock::Mutex as AsyncMutex;
 use sse_proto::Event;
 
-use crate::head::{Response, busy};
+use crate::http::{Response, busy};
 use crate::server::LONGEST;
 use crate::{End, Frame, Request, not_allowed};
 

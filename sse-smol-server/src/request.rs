@@ -7,13 +7,13 @@ use std::sync::Arc;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode, Version};
 
-use crate::body::{max_size, read_body};
-use crate::head::{
+use crate::connection::Connection;
+use crate::connection::body::{max_size, read_body};
+use crate::connection::input::NoInput;
+use crate::http::{
     Body, Framing, Head, Response, accepts_event_stream, expects_continue, head_of_length,
     may_have_body, replace, stream_head, text, whole,
 };
-use crate::input::NoInput;
-use crate::wire::Wire;
 use crate::{Authority, End, EventStream, Frame};
 
 /// A request, to be answered by an event stream or by a response.
@@ -25,12 +25,12 @@ pub struct Request(Box<Inner>);
 struct Inner {
     head: Box<Head>,
     response_headers: HeaderMap,
-    wire: Arc<Wire>,
+    connection: Arc<Connection>,
 }
 
 impl Request {
-    pub(crate) fn new(head: Box<Head>, wire: Arc<Wire>) -> Self {
-        Self(Box::new(Inner { head, response_headers: HeaderMap::new(), wire }))
+    pub(crate) fn new(head: Box<Head>, connection: Arc<Connection>) -> Self {
+        Self(Box::new(Inner { head, response_headers: HeaderMap::new(), connection }))
     }
 
     /// The method.
@@ -92,7 +92,7 @@ impl Request {
 
     /// The address the request came from.
     pub fn peer_addr(&self) -> SocketAddr {
-        self.0.wire.peer
+        self.0.connection.peer
     }
 
     /// Reads the body. Returns no bytes if there is none, or if it was read before. Dropping the
@@ -109,29 +109,29 @@ impl Request {
     /// An [`End`] to be returned by the handler. A request whose body is too large, too slow or
     /// malformed has been answered then, as has one that exceeds the bytes of all bodies.
     pub async fn body(&mut self) -> Result<Vec<u8>, End> {
-        let Inner { head, wire, .. } = &*self.0;
-        if !wire.body_unread() {
+        let Inner { head, connection, .. } = &*self.0;
+        if !connection.body_unread() {
             return Ok(Vec::new());
         }
-        if !wire.begin_body() {
+        if !connection.begin_body() {
             return Err(End::Failed("the body was begun before, and dropped".into()));
         }
-        let max = max_size(&wire.shared.config);
+        let max = max_size(&connection.shared.config);
         let too_large = matches!(head.body, Body::Length(len) if len > max as u64);
         if !too_large
             && expects_continue(&head.parts.headers)
             && head.parts.version == Version::HTTP_11
-            && !wire.has_input()
+            && !connection.has_input()
         {
-            wire.push_raw(Frame::head(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()));
-            wire.flush().await?;
+            connection.push_raw(Frame::head(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()));
+            connection.flush().await?;
         }
-        match read_body(wire, head.body).await {
+        match read_body(connection, head.body).await {
             Ok(body) => Ok(body),
             Err(NoInput::Gone(end)) => Err(end),
             Err(NoInput::Refused(refusal)) => {
                 self.answer(refusal.response());
-                wire.flush().await?;
+                connection.flush().await?;
                 Err(End::Answered(refusal.status))
             }
         }
@@ -164,8 +164,8 @@ impl Request {
         first: impl IntoIterator<Item = Frame> + Send,
     ) -> impl Future<Output = Result<EventStream, End>> + Send {
         async move {
-            let (wire, opened) = self.begin_stream(first);
-            wire.flush().await?;
+            let (connection, opened) = self.begin_stream(first);
+            connection.flush().await?;
             opened.map_err(End::Answered)
         }
     }
@@ -175,9 +175,9 @@ impl Request {
     fn begin_stream(
         self,
         first: impl IntoIterator<Item = Frame>,
-    ) -> (Arc<Wire>, Result<EventStream, StatusCode>) {
-        if let Some(status) = self.0.wire.status() {
-            return (self.0.wire, Err(status));
+    ) -> (Arc<Connection>, Result<EventStream, StatusCode>) {
+        if let Some(status) = self.0.connection.status() {
+            return (self.0.connection, Err(status));
         }
         let method = self.method();
         let refusal = if method != Method::GET && method != Method::HEAD {
@@ -191,23 +191,23 @@ impl Request {
         if let Some(refusal) = refusal {
             let status = refusal.status();
             self.answer(refusal);
-            return (self.0.wire, Err(status));
+            return (self.0.connection, Err(status));
         }
-        let Inner { head, response_headers, wire } = *self.0;
+        let Inner { head, response_headers, connection } = *self.0;
         let old = head.parts.version == Version::HTTP_10;
         let framing = if old { Framing::Close } else { Framing::Chunked };
         let bytes = stream_head(framing, &response_headers);
         if head.parts.method == Method::HEAD {
-            wire.answer(StatusCode::OK, Frame::head(bytes));
-            wire.make_last();
-            return (wire, Err(StatusCode::OK));
+            connection.answer(StatusCode::OK, Frame::head(bytes));
+            connection.make_last();
+            return (connection, Err(StatusCode::OK));
         }
         // The iterator is the caller's: it does not run under the lock of the connection.
         let first: Vec<Frame> = first.into_iter().collect();
-        wire.begin_stream(bytes, framing);
-        wire.push(first);
-        let stream = EventStream::new(Arc::clone(&wire));
-        (wire, Ok(stream))
+        connection.begin_stream(bytes, framing);
+        connection.push(first);
+        let stream = EventStream::new(Arc::clone(&connection));
+        (connection, Ok(stream))
     }
 
     /// Answers with a response that is no event stream; with its head alone if that was asked for.
@@ -217,7 +217,7 @@ impl Request {
     /// An [`End`] if the peer is gone.
     pub async fn respond(self, response: Response) -> Result<(), End> {
         self.answer(response);
-        self.0.wire.flush().await
+        self.0.connection.flush().await
     }
 
     /// Begins a response with a body of `length` bytes that the handler sends in pieces: for bodies
@@ -263,19 +263,19 @@ impl Request {
     /// If the handler ends before it has sent the whole body, the connection is closed, so that the
     /// peer sees a body that is too short, and the request counts as [failed](End::Failed).
     pub fn start_response(self, mut head: http::Response<()>, length: u64) -> BodyWriter {
-        let Inner { head: request, response_headers, wire } = *self.0;
-        if wire.status().is_some() {
+        let Inner { head: request, response_headers, connection } = *self.0;
+        if connection.status().is_some() {
             // Reading the body has answered the request already.
-            return BodyWriter { wire, has_body: false, remaining: 0, begun: false };
+            return BodyWriter { connection, has_body: false, remaining: 0, begun: false };
         }
         replace(head.headers_mut(), &response_headers);
-        let close = prepare_close(&request, &wire);
+        let close = prepare_close(&request, &connection);
         let status = head.status();
-        let has_body = !wire.head_only() && may_have_body(status);
+        let has_body = !connection.head_only() && may_have_body(status);
         let bytes = head_of_length(head, length, close);
         let remaining = if has_body { length } else { 0 };
-        wire.begin_response(status, bytes, remaining);
-        BodyWriter { wire, has_body, remaining, begun: false }
+        connection.begin_response(status, bytes, remaining);
+        BodyWriter { connection, has_body, remaining, begun: false }
     }
 
     /// Answers 204: an `EventSource` that asked does not connect again.
@@ -287,26 +287,26 @@ impl Request {
         let mut response = Response::new(Vec::new());
         *response.status_mut() = StatusCode::NO_CONTENT;
         self.answer(response);
-        self.0.wire.flush().await
+        self.0.connection.flush().await
     }
 
     /// Queues an answer, unless reading the body has answered the request already.
     fn answer(&self, mut response: Response) {
-        let Inner { head, response_headers, wire, .. } = &*self.0;
-        if wire.status().is_some() {
+        let Inner { head, response_headers, connection, .. } = &*self.0;
+        if connection.status().is_some() {
             return;
         }
         replace(response.headers_mut(), response_headers);
-        let close = prepare_close(head, wire);
-        wire.answer(response.status(), whole(response, wire.head_only(), close));
+        let close = prepare_close(head, connection);
+        connection.answer(response.status(), whole(response, connection.head_only(), close));
     }
 }
 
 /// Returns whether the connection closes after the response to this request, and has it do so.
-fn prepare_close(head: &Head, wire: &Wire) -> bool {
-    let close = !head.keeps_connection() || wire.body_unread();
+fn prepare_close(head: &Head, connection: &Connection) -> bool {
+    let close = !head.keeps_connection() || connection.body_unread();
     if close {
-        wire.make_last();
+        connection.make_last();
     }
     close
 }
@@ -314,7 +314,7 @@ fn prepare_close(head: &Head, wire: &Wire) -> bool {
 /// The body of a response, sent in pieces: see [`Request::start_response`].
 #[derive(Debug)]
 pub struct BodyWriter {
-    wire: Arc<Wire>,
+    connection: Arc<Connection>,
     has_body: bool,
     /// Not that of the connection, which may serve another request by the time this is dropped.
     remaining: u64,
@@ -352,12 +352,12 @@ impl BodyWriter {
         }
         if self.begun {
             // A piece whose send was dropped may still wait. The head waits for the first piece.
-            self.wire.flush().await?;
+            self.connection.flush().await?;
         }
         self.begun = true;
         self.remaining -= length;
-        self.wire.push_piece(piece);
-        self.wire.flush().await
+        self.connection.push_piece(piece);
+        self.connection.flush().await
     }
 }
 

@@ -9,13 +9,15 @@ use std::time::Duration;
 use smol::future::FutureExt as _;
 use smol::{Async, Executor, Timer};
 
-use crate::admission::{Admission, ConnectionSlot};
-use crate::budget::BodyBudget;
-use crate::delivery::{self, DeliveryWorkers, JobQueue};
+use crate::connection::Connection;
+use crate::connection::budget::BodyBudget;
+use crate::connection::delivery::{self, DeliveryWorkers, JobQueue};
+use crate::connection::serve;
 use crate::metrics::Metrics;
-use crate::timers::Timers;
-use crate::wire::Wire;
-use crate::{Drain, End, Request, connection, descriptors, socket};
+use crate::net::admission::{Admission, ConnectionSlot};
+use crate::net::timers::Timers;
+use crate::net::{descriptors, socket};
+use crate::{Drain, End, Request};
 
 /// How a server treats its connections.
 #[derive(Clone, Debug)]
@@ -245,16 +247,16 @@ async fn accept<H, F>(
             if let Some(slot) = shared.admission.rejection_slot() {
                 let shared = Arc::clone(shared);
                 let reject = async move {
-                    connection::reject(socket, peer, shared).await;
+                    serve::reject(socket, peer, shared).await;
                     drop(slot);
                 };
                 executor.spawn(reject).detach();
             }
             continue;
         }
-        let wire = Wire::new(socket, peer, Arc::clone(shared));
-        let slot = ConnectionSlot::new(Arc::clone(&wire));
-        executor.spawn(connection::serve(wire, slot, Arc::clone(handler))).detach();
+        let connection = Connection::new(socket, peer, Arc::clone(shared));
+        let slot = ConnectionSlot::new(Arc::clone(&connection));
+        executor.spawn(serve::serve(connection, slot, Arc::clone(handler))).detach();
     }
 }
 

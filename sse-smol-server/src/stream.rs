@@ -9,9 +9,9 @@ use smol::channel;
 use smol::future::poll_once;
 use smol::stream::{Stream, StreamExt as _};
 
-use crate::delivery::Parked;
-use crate::history::{BATCH_BYTES, BATCH_EVENTS};
-use crate::wire::Wire;
+use crate::connection::Connection;
+use crate::connection::delivery::Parked;
+use crate::topics::history::{BATCH_BYTES, BATCH_EVENTS};
 use crate::{End, Frame, Lagged, Subscription};
 
 /// An open event stream. The peer has the head.
@@ -20,14 +20,14 @@ use crate::{End, Frame, Lagged, Subscription};
 /// a whole (HTTP/1.1: with the last chunk).
 #[derive(Debug)]
 pub struct EventStream {
-    wire: Arc<Wire>,
+    connection: Arc<Connection>,
 }
 
 impl EventStream {
-    pub(crate) fn new(wire: Arc<Wire>) -> Self {
-        wire.shared.metrics.streams.inc();
-        wire.shared.admission.opened_stream(wire.peer);
-        Self { wire }
+    pub(crate) fn new(connection: Arc<Connection>) -> Self {
+        connection.shared.metrics.streams.inc();
+        connection.shared.admission.opened_stream(connection.peer);
+        Self { connection }
     }
 
     /// Sends an [`Event`](sse_proto::Event), a [`Comment`](sse_proto::Comment) or a [`Frame`], and
@@ -42,11 +42,11 @@ impl EventStream {
     pub async fn send(&mut self, frame: impl Into<Frame>) -> Result<(), End> {
         let frame = frame.into();
         // What an earlier send that was dropped has left over.
-        self.wire.flush().await?;
-        if !self.wire.push([frame]) {
+        self.connection.flush().await?;
+        if !self.connection.push([frame]) {
             return Err(End::Finished);
         }
-        self.wire.flush().await
+        self.connection.flush().await
     }
 
     /// Sends several at once, in few writes.
@@ -56,13 +56,13 @@ impl EventStream {
     /// An [`End`] if the peer is gone.
     pub async fn send_all(&mut self, frames: impl IntoIterator<Item = Frame>) -> Result<(), End> {
         // What an earlier send that was dropped has left over.
-        self.wire.flush().await?;
+        self.connection.flush().await?;
         // The iterator is the caller's: it does not run under the lock of the connection.
         let frames: Vec<Frame> = frames.into_iter().collect();
-        if !self.wire.push(frames) {
+        if !self.connection.push(frames) {
             return Err(End::Finished);
         }
-        self.wire.flush().await
+        self.connection.flush().await
     }
 
     /// Sends whatever a stream yields, until it ends; what is ready at a time goes out together,
@@ -137,7 +137,7 @@ impl EventStream {
     ) -> impl Future<Output = Result<(), End>> + Send {
         async move {
             loop {
-                self.wire.flush().await?;
+                self.connection.flush().await?;
                 if self.queue_news(&mut subscription)? {
                     continue;
                 }
@@ -146,7 +146,7 @@ impl EventStream {
                     Box::pin(subscription.news()).await;
                     continue;
                 };
-                if let Some(mut rest) = Parked::begin(&self.wire, topic, position) {
+                if let Some(mut rest) = Parked::begin(&self.connection, topic, position) {
                     let position = (&mut rest).await?;
                     subscription.go_to(position);
                 }
@@ -158,7 +158,7 @@ impl EventStream {
     fn queue_news(&self, subscription: &mut Subscription) -> Result<bool, End> {
         let frames = subscription.read().map_err(|Lagged| End::Lagged)?;
         let any = !frames.is_empty();
-        if any && !self.wire.push(frames) {
+        if any && !self.connection.push(frames) {
             return Err(End::Finished);
         }
         Ok(any)
@@ -177,7 +177,7 @@ impl EventStream {
     /// }
     /// ```
     pub fn on_close(&mut self, hook: impl FnOnce(&Closed) + Send + 'static) {
-        self.wire.on_close(Box::new(hook));
+        self.connection.on_close(Box::new(hook));
     }
 
     /// A token that tells other tasks when the stream is over, say to cancel work upstream.
@@ -193,13 +193,13 @@ impl EventStream {
     /// }
     /// ```
     pub fn token(&self) -> CancelToken {
-        CancelToken(self.wire.token())
+        CancelToken(self.connection.token())
     }
 }
 
 impl Drop for EventStream {
     fn drop(&mut self) {
-        let Wire { shared, peer, .. } = &*self.wire;
+        let Connection { shared, peer, .. } = &*self.connection;
         shared.metrics.streams.dec();
         shared.admission.closed_stream(*peer);
     }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, RawFd};
 
 use rustix::process::{Resource, getrlimit};
 
-use crate::admission::MAX_REJECTIONS;
+use crate::net::admission::MAX_REJECTIONS;
 
 /// The descriptors that the process itself needs: standard streams, the reactor, the listener,
 /// signals, a watcher, and files that are read.

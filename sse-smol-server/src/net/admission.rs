@@ -8,7 +8,7 @@ use event_listener::Event;
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::Config;
-use crate::wire::Wire;
+use crate::connection::Connection;
 
 /// A browser opens no more than six connections to a host over HTTP/1.1; with so many streams the
 /// next page may not load.
@@ -50,7 +50,7 @@ fn network(address: IpAddr) -> IpAddr {
 
 /// A connection's place; free again when this is dropped.
 #[derive(Debug)]
-pub(crate) struct ConnectionSlot(Arc<Wire>);
+pub(crate) struct ConnectionSlot(Arc<Connection>);
 
 impl Admission {
     /// Nobody yet; `connections` is kept at their number.
@@ -123,14 +123,14 @@ impl Admission {
 
 impl ConnectionSlot {
     /// The place of a connection that was admitted.
-    pub(crate) const fn new(wire: Arc<Wire>) -> Self {
-        Self(wire)
+    pub(crate) const fn new(connection: Arc<Connection>) -> Self {
+        Self(connection)
     }
 }
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let Wire { peer, shared, .. } = &*self.0;
+        let Connection { peer, shared, .. } = &*self.0;
         let mut counts = shared.admission.counts();
         counts.connections -= 1;
         shared.admission.connections.dec();

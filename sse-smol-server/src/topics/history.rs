@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Frame;
-use crate::compact_instant::CompactInstant;
 use crate::frame::allocated;
+use crate::net::compact_instant::CompactInstant;
 
 /// The bounds of a topic's log. The newest event is held whatever they are, so 0 events or bytes
 /// mean that one.

@@ -1,5 +1,6 @@
 //! Request heads in, response heads out. Knows nothing of streams and sockets.
 
+mod authority;
 mod target;
 
 use std::io::Write as _;
@@ -9,8 +10,9 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{StatusCode, Version};
 
+pub use self::authority::Authority;
 use self::target::{check_host, check_target, refuse_version};
-use crate::{Authority, Frame};
+use crate::Frame;
 
 /// The maximum number of header fields, far more than any client sends.
 const MAX_HEADERS: usize = 100;

@@ -74,7 +74,7 @@ pub(super) fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Re
 mod tests {
     use http::StatusCode;
 
-    use crate::head::parse;
+    use crate::http::parse;
 
     fn status(head: &str) -> u16 {
         parse(head.as_bytes()).unwrap_err().status.as_u16()

@@ -1,13 +1,13 @@
-//! The connection's side of a parked stream, to which a [delivery worker](crate::delivery) writes.
+//! The connection's side of a parked stream, to which a [delivery worker](crate::connection::delivery) writes.
 
 use std::io::{self, Write as _};
 use std::task::{Context, Poll};
 
-use super::{State, Wire};
+use super::{Connection, State};
 use crate::End;
-use crate::compact_instant::CompactInstant;
-use crate::delivery::{Batch, GroupNumber, Remaining};
-use crate::head::Framing;
+use crate::connection::delivery::{Batch, GroupNumber, Remaining};
+use crate::http::Framing;
+use crate::net::compact_instant::CompactInstant;
 
 /// Where a parked stream is.
 pub(super) struct ParkedAt {
@@ -17,7 +17,7 @@ pub(super) struct ParkedAt {
     position: u64,
 }
 
-impl Wire {
+impl Connection {
     /// Leaves the events after a position to the worker of a group.
     pub(crate) fn park(&self, group: GroupNumber, position: u64) {
         let mut state = self.state();

@@ -15,8 +15,8 @@ use smol::Timer;
 use smol::future::FutureExt as _;
 
 use crate::Drain;
-use crate::compact_instant::CompactInstant;
-use crate::wire::Wire;
+use crate::connection::Connection;
+use crate::net::compact_instant::CompactInstant;
 
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
@@ -27,7 +27,7 @@ pub(crate) struct Timers {
 
 #[derive(Debug, Default)]
 struct Roster {
-    wires: Slab<Weak<Wire>>,
+    connections: Slab<Weak<Connection>>,
     deadlines: BTreeSet<(CompactInstant, usize)>,
 }
 
@@ -42,10 +42,14 @@ impl Timers {
             let drained = drain.listen();
             if drain.has_begun() && !draining {
                 draining = true;
-                let all: Vec<_> =
-                    strong.roster().wires.iter().map(|(_, wire)| wire.clone()).collect();
-                for wire in all.iter().filter_map(Weak::upgrade) {
-                    wire.wake();
+                let all: Vec<_> = strong
+                    .roster()
+                    .connections
+                    .iter()
+                    .map(|(_, connection)| connection.clone())
+                    .collect();
+                for connection in all.iter().filter_map(Weak::upgrade) {
+                    connection.wake();
                 }
             }
             let next = strong.wake_due();
@@ -62,7 +66,7 @@ impl Timers {
 
     /// Wakes those whose time has come, and tells when the next one's does.
     fn wake_due(&self) -> Option<CompactInstant> {
-        let mut due: Vec<Arc<Wire>> = Vec::new();
+        let mut due: Vec<Arc<Connection>> = Vec::new();
         let mut roster = self.roster();
         let now = CompactInstant::now();
         let next = loop {
@@ -71,26 +75,26 @@ impl Timers {
                 first => break first.map(|(at, _)| *at),
             }
             if let Some((_, number)) = roster.deadlines.pop_first() {
-                due.extend(roster.wires.get(number).and_then(Weak::upgrade));
+                due.extend(roster.connections.get(number).and_then(Weak::upgrade));
             }
         };
         drop(roster);
-        for wire in due {
-            wire.wake();
+        for connection in due {
+            connection.wake();
         }
         next
     }
 
     /// Gives a connection a number.
-    pub(crate) fn enter(&self, wire: Weak<Wire>) -> usize {
-        self.roster().wires.insert(wire)
+    pub(crate) fn enter(&self, connection: Weak<Connection>) -> usize {
+        self.roster().connections.insert(connection)
     }
 
     /// Forgets a connection and the deadline that it has set.
     pub(crate) fn leave(&self, number: usize, deadline: Option<CompactInstant>) {
         let mut roster = self.roster();
         deadline.map(|at| roster.deadlines.remove(&(at, number)));
-        roster.wires.try_remove(number);
+        roster.connections.try_remove(number);
     }
 
     /// Moves a connection's deadline.

@@ -4,6 +4,11 @@
 //! order of positions is the order of logs, also over several topics, and a cursor is one number
 //! whatever it is subscribed to.
 
+pub(crate) mod error;
+pub(crate) mod history;
+pub(crate) mod registry;
+pub(crate) mod subscription;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -11,11 +16,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use prometheus_client::metrics::counter::Counter;
 use sse_proto::{Event, EventId, EventType, Limits};
 
-use crate::compact_instant::CompactInstant;
-use crate::history::{Entry, History};
-use crate::registry::{Registry, Topic};
-use crate::topic_error::{MAX_ID, MAX_TYPE};
-use crate::{Frame, Subscription, TopicError};
+use self::error::{MAX_ID, MAX_TYPE};
+use self::history::Entry;
+use self::registry::{Registry, Topic};
+use crate::Frame;
+use crate::net::compact_instant::CompactInstant;
+
+pub use self::error::TopicError;
+pub use self::history::History;
+pub use self::subscription::{Lagged, Subscription};
 
 /// The maximum number of topics on a page of the list.
 const MAX_PAGE: usize = 1000;

@@ -6,10 +6,10 @@ use std::time::Instant;
 use smol::Timer;
 use smol::future::FutureExt as _;
 
-use crate::budget::Reservation;
-use crate::head::{Body, Refusal, is_header_line};
-use crate::input::NoInput;
-use crate::wire::Wire;
+use crate::connection::Connection;
+use crate::connection::budget::Reservation;
+use crate::connection::input::NoInput;
+use crate::http::{Body, Refusal, is_header_line};
 use crate::{Config, End};
 
 /// The maximum length of the line before a chunk, without its line end.
@@ -28,17 +28,17 @@ pub(crate) fn max_size(config: &Config) -> usize {
 
 /// Reads a request's body. The memory it occupies stays reserved until the request is over, since
 /// the handler owns the body from here on.
-pub(crate) async fn read_body(wire: &Wire, body: Body) -> Result<Vec<u8>, NoInput> {
-    let config = &wire.shared.config;
+pub(crate) async fn read_body(connection: &Connection, body: Body) -> Result<Vec<u8>, NoInput> {
+    let config = &connection.shared.config;
     let max = max_size(config);
     let mut reader = BodyReader {
-        wire,
+        connection,
         deadline: Instant::now() + config.body_timeout,
         max,
         // Even the smallest body needs some framing, and trailers are bounded like a head.
         framing_left: config.max_body.max(config.max_head),
         content: Vec::new(),
-        reservation: Reservation::new(&wire.shared.bodies),
+        reservation: Reservation::new(&connection.shared.bodies),
     };
     match body {
         Body::Length(length) => {
@@ -48,7 +48,7 @@ pub(crate) async fn read_body(wire: &Wire, body: Body) -> Result<Vec<u8>, NoInpu
         }
         Body::Chunked => reader.take_chunks().await?,
     }
-    wire.body_is_read(reader.reservation);
+    connection.body_is_read(reader.reservation);
     Ok(reader.content)
 }
 
@@ -59,7 +59,7 @@ fn fit(size: u64, room: usize) -> Result<usize, Refusal> {
 }
 
 struct BodyReader<'w> {
-    wire: &'w Wire,
+    connection: &'w Connection,
     /// When the whole body has to be there.
     deadline: Instant,
     /// The maximum size of the content.
@@ -90,8 +90,8 @@ impl BodyReader<'_> {
     /// Moves `length` bytes of input to the content.
     async fn take(&mut self, mut length: usize) -> Result<(), NoInput> {
         loop {
-            let Self { wire, max, content, reservation, .. } = self;
-            length -= wire.input(|input| {
+            let Self { connection, max, content, reservation, .. } = self;
+            length -= connection.input(|input| {
                 let count = input.len().min(length);
                 let needed = content.len() + count;
                 if needed > content.capacity() {
@@ -114,7 +114,7 @@ impl BodyReader<'_> {
 
     /// Reads and drops what follows the last chunk: header lines, up to an empty line.
     async fn skip_trailers(&mut self) -> Result<(), NoInput> {
-        let mut left = self.wire.shared.config.max_head;
+        let mut left = self.connection.shared.config.max_head;
         for _ in 0..=MAX_TRAILERS {
             let line = self.line(left).await?.ok_or(Refusal::TRAILERS_TOO_LARGE)?;
             if line.is_empty() {
@@ -134,7 +134,7 @@ impl BodyReader<'_> {
         loop {
             // The line end must be within these bytes.
             let most = max.saturating_add(2);
-            let line = self.wire.input(|input| {
+            let line = self.connection.input(|input| {
                 let start = &input[..input.len().min(most)];
                 match start.iter().position(|byte| *byte == b'\n') {
                     Some(end) => match start[..end].strip_suffix(b"\r") {
@@ -161,11 +161,11 @@ impl BodyReader<'_> {
     /// Waits for more input: for as long as a body may stall, and not beyond the body's deadline.
     async fn more(&self) -> Result<(), NoInput> {
         let late = async {
-            let stalled = Instant::now() + self.wire.shared.config.head_timeout;
+            let stalled = Instant::now() + self.connection.shared.config.head_timeout;
             Timer::at(stalled.min(self.deadline)).await;
             Err(End::Silent)
         };
-        let read = future::poll_fn(|cx| self.wire.poll_read(cx)).or(late);
+        let read = future::poll_fn(|cx| self.connection.poll_read(cx)).or(late);
         read.await.map_err(|end| match end {
             End::Silent => Refusal::TOO_SLOW.into(),
             end => NoInput::Gone(end),

@@ -53,7 +53,7 @@ impl HotReload {
 
     /// The script, which has the version that the page is of.
     pub(super) async fn script(&self, mut request: Request) -> Result<(), End> {
-        const SCRIPT: &str = include_str!("../../web/hotreload.js");
+        const SCRIPT: &str = include_str!("../../../../web/hotreload.js");
         let no_store = HeaderValue::from_static("no-store");
         request.response_headers_mut().insert(CACHE_CONTROL, no_store);
         let script = SCRIPT.replace("{version}", &self.version(self.changes()));

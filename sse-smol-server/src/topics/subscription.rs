@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 
 use sse_proto::{Event, EventId, EventType};
 
-use crate::history::{BATCH_BYTES, BATCH_EVENTS, Entry};
-use crate::registry::{Topic, unsubscribe};
+use crate::topics::history::{BATCH_BYTES, BATCH_EVENTS, Entry};
+use crate::topics::registry::{Topic, unsubscribe};
 use crate::{Frame, Topics};
 
 /// A cursor into the logs of one or more topics.

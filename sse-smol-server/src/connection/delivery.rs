@@ -20,10 +20,10 @@ use slab::Slab;
 use smol::channel::{self, Receiver, Sender, WeakSender};
 use smol::future::yield_now;
 
-use crate::compact_instant::CompactInstant;
-use crate::history::{BATCH_BYTES, BATCH_EVENTS};
-use crate::registry::Topic;
-use crate::wire::Wire;
+use crate::connection::Connection;
+use crate::net::compact_instant::CompactInstant;
+use crate::topics::history::{BATCH_BYTES, BATCH_EVENTS};
+use crate::topics::registry::Topic;
 use crate::{End, Frame};
 
 /// The delivery workers of a server.
@@ -76,7 +76,7 @@ impl GroupNumber {
 struct ParkedStreams {
     /// All events up to this position have been sent to every stream here, or are being sent.
     position: u64,
-    streams: Slab<Arc<Wire>>,
+    streams: Slab<Arc<Connection>>,
 }
 
 /// The number of writes that a worker makes before it yields to other tasks.
@@ -221,7 +221,7 @@ impl SubscriberGroup {
     /// of the batch by then, and [`Parked::begin`] refuses a stream that has not read up to there
     /// itself, since its log has more. A stream that gets a batch twice, at two places, takes from it
     /// the events that follow its own position.
-    fn some_of(&self, first: &mut usize) -> Option<Vec<Arc<Wire>>> {
+    fn some_of(&self, first: &mut usize) -> Option<Vec<Arc<Connection>>> {
         let parked = self.parked();
         let (start, end) = (*first, parked.streams.capacity());
         let mut found = Vec::with_capacity(WRITES_AT_ONCE);
@@ -282,7 +282,7 @@ impl<'b> Remaining<'b> {
 /// A parked stream. It leaves its group when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Parked<'w> {
-    wire: &'w Wire,
+    connection: &'w Connection,
     group: Arc<SubscriberGroup>,
     place: usize,
 }
@@ -290,8 +290,12 @@ pub(crate) struct Parked<'w> {
 impl<'w> Parked<'w> {
     /// Parks a stream that has sent all events up to a position. Returns `None` if its topic has more
     /// events by now.
-    pub(crate) fn begin(wire: &'w Arc<Wire>, topic: &Arc<Topic>, position: u64) -> Option<Self> {
-        let group = wire.shared.delivery_workers.group(topic);
+    pub(crate) fn begin(
+        connection: &'w Arc<Connection>,
+        topic: &Arc<Topic>,
+        position: u64,
+    ) -> Option<Self> {
+        let group = connection.shared.delivery_workers.group(topic);
         let mut parked = group.parked();
         // Positions are given out over all topics: a stream may be behind the others of its group
         // without having missed an event of its topic.
@@ -302,14 +306,14 @@ impl<'w> Parked<'w> {
         if parked.streams.is_empty() {
             parked.position = position;
         }
-        wire.park(group.number, position);
-        let place = parked.streams.insert(Arc::clone(wire));
+        connection.park(group.number, position);
+        let place = parked.streams.insert(Arc::clone(connection));
         drop(parked);
         // The job for events that were published just now may have found the group empty.
         if topic.has_more(position) {
             group.call(topic);
         }
-        Some(Self { wire, group, place })
+        Some(Self { connection, group, place })
     }
 }
 
@@ -318,13 +322,13 @@ impl Future for Parked<'_> {
     type Output = Result<u64, End>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.wire.poll_parked(cx)
+        self.connection.poll_parked(cx)
     }
 }
 
 impl Drop for Parked<'_> {
     fn drop(&mut self) {
-        self.wire.end_parking();
+        self.connection.end_parking();
         let mut parked = self.group.parked();
         // Dropped after the lock is released.
         let stream = parked.streams.try_remove(self.place);

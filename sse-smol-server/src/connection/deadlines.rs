@@ -4,11 +4,11 @@ use std::task::Poll;
 
 use sse_proto::KeepAlive;
 
-use super::{State, Wire};
-use crate::compact_instant::CompactInstant;
+use super::{Connection, State};
+use crate::net::compact_instant::CompactInstant;
 use crate::{End, Frame};
 
-impl Wire {
+impl Connection {
     /// Ready when it is time, with the time that it is by then; otherwise the timers wake the
     /// connection's task. An timer that is set for an earlier time stays, and is set anew when it
     /// has gone off: so a deadline that each event moves is not set with each event.

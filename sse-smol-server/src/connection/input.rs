@@ -6,10 +6,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use crate::End;
-use crate::compact_instant::CompactInstant;
-use crate::head::{Head, Refusal, parse};
+use crate::connection::Connection;
+use crate::http::{Head, Refusal, parse};
+use crate::net::compact_instant::CompactInstant;
 use crate::server::Shared;
-use crate::wire::Wire;
 
 /// Why a request, or the rest of it, could not be read.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl From<Refusal> for NoInput {
 /// Reads the next request's head. A peer that sends no request gets no answer: browsers open
 /// connections that they then do not need, and keep others open in case they do.
 pub(crate) struct ReadHead<'w> {
-    wire: &'w Wire,
+    connection: &'w Connection,
     /// When the request line has to begin; once it has, when the head has to be complete.
     deadline: CompactInstant,
     /// The bytes of empty lines before the request line, which are dropped as they come.
@@ -39,19 +39,25 @@ pub(crate) struct ReadHead<'w> {
 
 impl<'w> ReadHead<'w> {
     /// Reads the connection's first head, or one after another request.
-    pub(crate) fn new(wire: &'w Wire, is_first: bool) -> Self {
-        let Shared { config, .. } = &*wire.shared;
+    pub(crate) fn new(connection: &'w Connection, is_first: bool) -> Self {
+        let Shared { config, .. } = &*connection.shared;
         let timeout = if is_first { config.head_timeout } else { config.idle_timeout };
-        Self { wire, deadline: CompactInstant::now() + timeout, empty: 0, seen: 0, begun: false }
+        Self {
+            connection,
+            deadline: CompactInstant::now() + timeout,
+            empty: 0,
+            seen: 0,
+            begun: false,
+        }
     }
 
     /// Parses what has arrived.
     fn parse(&mut self) -> Result<Option<Box<Head>>, Refusal> {
-        let Shared { config, .. } = &*self.wire.shared;
+        let Shared { config, .. } = &*self.connection.shared;
         if !self.begun && !self.skip_empty_lines()? {
             return Ok(None);
         }
-        self.wire.input(|input| {
+        self.connection.input(|input| {
             if !mem::replace(&mut self.begun, true) {
                 self.deadline = CompactInstant::now() + config.head_timeout;
             }
@@ -74,7 +80,7 @@ impl<'w> ReadHead<'w> {
     /// section 2.2). They do not begin a request, and so do not move its deadline. Returns whether
     /// the request line has begun.
     fn skip_empty_lines(&mut self) -> Result<bool, Refusal> {
-        let (skipped, begun) = self.wire.input(|input| {
+        let (skipped, begun) = self.connection.input(|input| {
             let mut rest = input;
             while let [b'\r', b'\n', after @ ..] | [b'\n', after @ ..] = rest {
                 rest = after;
@@ -83,7 +89,7 @@ impl<'w> ReadHead<'w> {
             (skipped, (skipped, !matches!(rest, [] | [b'\r'])))
         });
         self.empty += skipped;
-        if self.empty > self.wire.shared.config.max_head {
+        if self.empty > self.connection.shared.config.max_head {
             return Err(Refusal::bad("Too many empty lines precede the request line."));
         }
         Ok(begun)
@@ -94,20 +100,20 @@ impl Future for ReadHead<'_> {
     type Output = Result<Box<Head>, NoInput>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let wire = self.wire;
-        wire.drive(cx);
+        let connection = self.connection;
+        connection.drive(cx);
         loop {
             if let Some(head) = self.parse()? {
                 return Poll::Ready(Ok(head));
             }
-            match wire.poll_read(cx) {
+            match connection.poll_read(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(end)) => return Poll::Ready(Err(NoInput::Gone(end))),
-                Poll::Pending if wire.shared.drain.has_begun() => {
+                Poll::Pending if connection.shared.drain.has_begun() => {
                     return Poll::Ready(Err(NoInput::Gone(End::Drained)));
                 }
                 Poll::Pending => {
-                    ready!(wire.poll_deadline(self.deadline));
+                    ready!(connection.poll_deadline(self.deadline));
                     let silent = NoInput::Gone(End::Silent);
                     let late = if self.begun { Refusal::TOO_SLOW.into() } else { silent };
                     return Poll::Ready(Err(late));

@@ -10,9 +10,15 @@
 //! another, or have its futures polled by something with wakers of its own. Other tasks that wait
 //! for the queue register wakers here.
 
+pub(crate) mod body;
+pub(crate) mod budget;
+mod deadlines;
+pub(crate) mod delivery;
+pub(crate) mod driver;
+pub(crate) mod input;
 mod parked;
 mod peer;
-mod time;
+pub(crate) mod serve;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -27,16 +33,17 @@ use std::{future, mem};
 use http::StatusCode;
 use smol::{Async, channel};
 
-use crate::budget::Reservation;
-use crate::compact_instant::CompactInstant;
-use crate::head::Framing;
-use crate::queue::{Queue, Sent};
+use crate::connection::budget::Reservation;
+use crate::http::Framing;
+use crate::net::compact_instant::CompactInstant;
+use crate::net::queue::{Queue, Sent};
+use crate::net::socket;
 use crate::server::Shared;
-use crate::{Closed, End, Frame, socket};
+use crate::{Closed, End, Frame};
 
 use self::parked::ParkedAt;
 
-pub(crate) struct Wire {
+pub(crate) struct Connection {
     socket: Async<TcpStream>,
     pub(crate) peer: SocketAddr,
     /// The key of the connection among the timers.
@@ -104,14 +111,14 @@ struct ColdState {
 
 pub(crate) type Hook = Box<dyn FnOnce(&Closed) + Send>;
 
-impl Wire {
+impl Connection {
     pub(crate) fn new(
         socket: Async<TcpStream>,
         peer: SocketAddr,
         shared: Arc<Shared>,
     ) -> Arc<Self> {
-        Arc::new_cyclic(|wire| {
-            let number = shared.timers.enter(Weak::clone(wire));
+        Arc::new_cyclic(|connection| {
+            let number = shared.timers.enter(Weak::clone(connection));
             Self { socket, peer, number, shared, state: Mutex::default() }
         })
     }
@@ -525,15 +532,15 @@ impl State {
     }
 }
 
-impl Drop for Wire {
+impl Drop for Connection {
     fn drop(&mut self) {
         let timer = self.state().timer;
         self.shared.timers.leave(self.number, timer);
     }
 }
 
-impl fmt::Debug for Wire {
+impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wire").field("socket", &self.socket.get_ref()).finish_non_exhaustive()
+        f.debug_struct("Connection").field("socket", &self.socket.get_ref()).finish_non_exhaustive()
     }
 }

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::mem;
 
 use crate::Frame;
-use crate::compact_instant::CompactInstant;
-use crate::head::Framing;
+use crate::http::Framing;
+use crate::net::compact_instant::CompactInstant;
 
 #[derive(Debug, Default)]
 pub(crate) struct Queue {

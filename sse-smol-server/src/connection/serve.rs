@@ -11,22 +11,22 @@ use http::{Method, StatusCode};
 use smol::Async;
 use smol::future::FutureExt as _;
 
-use crate::admission::ConnectionSlot;
-use crate::compact_instant::CompactInstant;
-use crate::driver::{Driver, flush};
-use crate::head::{Head, Refusal, busy, text, whole};
-use crate::input::{NoInput, ReadHead};
+use crate::connection::Connection;
+use crate::connection::driver::{Driver, flush};
+use crate::connection::input::{NoInput, ReadHead};
+use crate::http::{Head, Refusal, busy, text, whole};
+use crate::net::admission::ConnectionSlot;
+use crate::net::compact_instant::CompactInstant;
 use crate::server::Shared;
-use crate::wire::Wire;
 use crate::{Closed, End, Frame, Request};
 
-/// A connection's task holds the wire, and its place.
+/// A connection's task holds the connection, and its place.
 const MINE: usize = 2;
 
 /// Serves one connection.
 #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
 pub(crate) fn serve<H, F>(
-    wire: Arc<Wire>,
+    connection: Arc<Connection>,
     slot: ConnectionSlot,
     handler: Arc<H>,
 ) -> impl Future<Output = ()> + Send
@@ -38,24 +38,24 @@ where
         let mut first = true;
         loop {
             // A refusal answers a request, too, of which nothing is known.
-            wire.begin_request(false, false);
-            let head = match ReadHead::new(&wire, first).await {
+            connection.begin_request(false, false);
+            let head = match ReadHead::new(&connection, first).await {
                 Ok(head) => Ok(head),
                 Err(NoInput::Refused(refusal)) => Err(refusal),
                 Err(NoInput::Gone(end)) => {
                     // If it asked for something before, that is in the log.
                     if mem::take(&mut first) {
-                        AccessLog::new(&wire).report(end);
+                        AccessLog::new(&connection).report(end);
                     }
                     return;
                 }
             };
             first = false;
-            let mut log = AccessLog::new(&wire);
-            let mut end = match begin(head, &wire, &mut log, &*handler) {
+            let mut log = AccessLog::new(&connection);
+            let mut end = match begin(head, &connection, &mut log, &*handler) {
                 Ok(work) => {
                     let work = pin!(AssertUnwindSafe(work).catch_unwind());
-                    match Driver::new(&wire, work).await {
+                    match Driver::new(&connection, work).await {
                         Ok(Ok(Ok(()))) => End::Finished,
                         Ok(Ok(Err(end))) | Err(end) => end,
                         Ok(Err(_)) => panicked(),
@@ -63,43 +63,43 @@ where
                 }
                 Err(end) => end,
             };
-            end = conclude(&wire, end);
-            if end.is_answerable() && !wire.is_flushed() {
+            end = conclude(&connection, end);
+            if end.is_answerable() && !connection.is_flushed() {
                 // The rest of the answer; the handler is gone, but the peer is still watched.
-                match Box::pin(flush(&wire)).await {
+                match Box::pin(flush(&connection)).await {
                     Err(cut_short) if end.is_orderly() => end = cut_short,
                     _ => {}
                 }
             }
-            if matches!(end, End::TimedOut) && !wire.is_flushed() {
+            if matches!(end, End::TimedOut) && !connection.is_flushed() {
                 // Of a peer that takes nothing, the kernel may give up the last packet just before
                 // the write timeout ends.
                 end = End::Stuck;
             }
             if matches!(end, End::Stuck) {
-                wire.reset_on_close();
+                connection.reset_on_close();
             }
             let orderly = end.is_orderly();
-            let answered = wire.status().is_some() && end.is_answerable();
-            let again = !wire.is_last() && !wire.body_unread();
+            let answered = connection.status().is_some() && end.is_answerable();
+            let again = !connection.is_last() && !connection.body_unread();
             log.report(end);
             if !answered {
                 // The last of those who hold the connection closes it. If that would be somebody
                 // else than this task, it is closed for them.
-                if Arc::strong_count(&wire) > MINE {
-                    wire.shut();
+                if Arc::strong_count(&connection) > MINE {
+                    connection.shut();
                 }
                 return;
             }
-            if !again || !orderly || wire.shared.drain.has_begun() {
+            if !again || !orderly || connection.shared.drain.has_begun() {
                 break;
             }
         }
-        if wire.shared.drain.has_begun() && wire.had_stream() {
+        if connection.shared.drain.has_begun() && connection.had_stream() {
             // Its stream is whole. A server that stops waits for streams, not for peers.
             drop(slot);
         }
-        wire.linger().await;
+        connection.linger().await;
     }
 }
 
@@ -107,7 +107,7 @@ where
 /// refused.
 fn begin<H, F>(
     head: Result<Box<Head>, Refusal>,
-    wire: &Arc<Wire>,
+    connection: &Arc<Connection>,
     log: &mut AccessLog<'_>,
     handler: &H,
 ) -> Result<F, End>
@@ -115,16 +115,16 @@ where
     H: Fn(Request) -> F,
 {
     let head = head.map_err(|refusal| {
-        wire.make_last();
-        wire.answer(refusal.status, whole(refusal.response(), false, true));
+        connection.make_last();
+        connection.answer(refusal.status, whole(refusal.response(), false, true));
         End::Answered(refusal.status)
     })?;
     log.request = Some(loggable(&head));
-    wire.begin_request(head.has_body(), head.parts.method == Method::HEAD);
+    connection.begin_request(head.has_body(), head.parts.method == Method::HEAD);
     if !head.keeps_connection() {
-        wire.make_last();
+        connection.make_last();
     }
-    let request = Request::new(head, Arc::clone(wire));
+    let request = Request::new(head, Arc::clone(connection));
     // A panic is the failure of one request, not of the server.
     catch_unwind(AssertUnwindSafe(|| handler(request))).map_err(|_| panicked())
 }
@@ -134,36 +134,36 @@ fn panicked() -> End {
 }
 
 /// Queues the rest of the answer when the handler has ended, and returns how the request ended.
-fn conclude(wire: &Wire, mut end: End) -> End {
+fn conclude(connection: &Connection, mut end: End) -> End {
     // Without the rest of the body, the peer would take the next response for it.
-    let unsent = wire.unsent();
+    let unsent = connection.unsent();
     if unsent > 0 && end.is_orderly() {
         end = End::Failed(format!("the response ended {unsent} bytes short of its length").into());
     }
-    match wire.status() {
-        Some(_) if end.is_orderly() => wire.finish(),
+    match connection.status() {
+        Some(_) if end.is_orderly() => connection.finish(),
         None if end.is_answerable() => {
             let status = StatusCode::INTERNAL_SERVER_ERROR;
             let response = text(status, "The server failed to answer.");
-            wire.answer(status, whole(response, wire.head_only(), true));
+            connection.answer(status, whole(response, connection.head_only(), true));
             if !matches!(end, End::Failed(_)) {
                 return End::Failed("the handler did not answer".into());
             }
         }
         _ => {}
     }
-    match (&end, wire.status()) {
-        (End::Finished, Some(status)) if !wire.had_stream() => End::Answered(status),
+    match (&end, connection.status()) {
+        (End::Finished, Some(status)) if !connection.had_stream() => End::Answered(status),
         _ => end,
     }
 }
 
 /// Rejects a connection that exceeds a limit: answers without reading the request.
 pub(crate) async fn reject(socket: Async<TcpStream>, peer: SocketAddr, shared: Arc<Shared>) {
-    let wire = Wire::new(socket, peer, shared);
-    wire.push_raw(whole(busy("No connection is free; try again later."), false, true));
-    if flush(&wire).await.is_ok() {
-        wire.linger().await;
+    let connection = Connection::new(socket, peer, shared);
+    connection.push_raw(whole(busy("No connection is free; try again later."), false, true));
+    if flush(&connection).await.is_ok() {
+        connection.linger().await;
     }
 }
 
@@ -192,30 +192,30 @@ fn counted(count: u64, unit: &str) -> String {
 /// [`on_close`](crate::EventStream::on_close) hooks, to the metrics, and as a line of the log with
 /// the bytes of the body that the kernel took and, for a stream, the number of events.
 struct AccessLog<'w> {
-    wire: &'w Wire,
+    connection: &'w Connection,
     start: CompactInstant,
     /// The request line, empty if there was no request. `None` once the end is reported.
     request: Option<Box<str>>,
 }
 
 impl<'w> AccessLog<'w> {
-    fn new(wire: &'w Wire) -> Self {
-        Self { wire, start: CompactInstant::now(), request: Some(Box::default()) }
+    fn new(connection: &'w Connection) -> Self {
+        Self { connection, start: CompactInstant::now(), request: Some(Box::default()) }
     }
 
     fn report(&mut self, end: End) {
         let Some(request) = self.request.take() else {
             return;
         };
-        let sent = self.wire.sent();
-        let had_stream = self.wire.had_stream();
+        let sent = self.connection.sent();
+        let had_stream = self.connection.had_stream();
         let closed = Closed {
             reason: end,
             last_event_id: sent.last_with_id.as_ref().and_then(Frame::id).map(Into::into),
             events: sent.events,
         };
-        self.wire.shared.metrics.ended(&closed.reason, &sent, had_stream);
-        let closed = self.wire.close(closed);
+        self.connection.shared.metrics.ended(&closed.reason, &sent, had_stream);
+        let closed = self.connection.close(closed);
         if !log::log_enabled!(log::Level::Info) {
             return;
         }
@@ -223,9 +223,9 @@ impl<'w> AccessLog<'w> {
             if had_stream { format!("{}, ", counted(sent.events, "event")) } else { String::new() };
         log::info!(
             "{} {} {}: {}, {events}{}, {:.3} s",
-            self.wire.peer,
+            self.connection.peer,
             if request.is_empty() { "(no request)" } else { &request },
-            self.wire.status().map_or("-".into(), |status| status.as_u16().to_string()),
+            self.connection.status().map_or("-".into(), |status| status.as_u16().to_string()),
             closed.reason,
             counted(sent.body_bytes, "byte"),
             self.start.elapsed().as_secs_f64()

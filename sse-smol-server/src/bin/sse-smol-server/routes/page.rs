@@ -3,6 +3,6 @@
 use sse_smol_server::{End, Request};
 
 pub(super) async fn serve(request: Request) -> Result<(), End> {
-    const PAGE: &str = include_str!("../../web/index.html");
+    const PAGE: &str = include_str!("../../../../web/index.html");
     super::show(request, "text/html; charset=utf-8", PAGE.into()).await
 }

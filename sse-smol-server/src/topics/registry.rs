@@ -4,8 +4,8 @@
 //! # Locks
 //!
 //! - The registry comes before any log: positions are given out and events appended under both.
-//! - A group's streams (`delivery.rs`) come before the topic's log and before a connection's state
-//!   (`wire.rs`).
+//! - A group's streams (`connection/delivery.rs`) come before the topic's log and before a connection's state
+//!   (`connection/mod.rs`).
 //! - No other two locks of the crate are held at once, and none across a wait.
 //!
 //! No waker is woken or dropped, no hook called, and no other value of the library's user dropped
@@ -20,10 +20,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::Duration;
 
-use crate::compact_instant::CompactInstant;
-use crate::delivery::SubscriberGroup;
+use crate::connection::delivery::SubscriberGroup;
 use crate::frame::allocated;
-use crate::history::Log;
+use crate::net::compact_instant::CompactInstant;
+use crate::topics::history::Log;
 
 /// The maximum number of expired events that are dropped in one go: each publication, subscription
 /// and listing drops some, so none of them waits for a long backlog.

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use smol::io::AsyncRead as _;
 
-use super::Wire;
+use super::Connection;
 use crate::End;
-use crate::compact_instant::CompactInstant;
+use crate::net::compact_instant::CompactInstant;
 
 /// No more than this is read ahead of a peer's next request.
 const READ_AHEAD: usize = 4096;
@@ -22,7 +22,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// A peer may say so much while a stream is open.
 const MOST_IGNORED: u32 = 64 << 10;
 
-impl Wire {
+impl Connection {
     /// Whether something of the body has arrived.
     pub(crate) fn has_input(&self) -> bool {
         !self.state().input().is_empty()
