@@ -2,14 +2,16 @@
 
 mod support;
 
+use std::io::Read as _;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use http::StatusCode;
 use smol::{Timer, future};
 use sse_smol_server::{Config, Response, text};
-use support::{OnDrop, PATIENCE, Running, read_response, read_to_end, send, serve};
+use support::{OnDrop, PATIENCE, Running, read_head, read_response, read_to_end, send, serve};
 
 /// More than the send and receive buffers of a connection hold.
 const LARGE: usize = 8 << 20;
@@ -75,6 +77,47 @@ fn pipelined_requests_are_answered_and_then_the_connection_ends() {
     assert_eq!(read_response(&mut socket).2.len(), LARGE);
     assert_eq!(read_response(&mut socket).2, "200 OK\n\n/quick\n");
     assert_eq!(read_to_end(&mut socket), "");
+}
+
+#[test]
+fn a_pipelined_request_is_answered_however_long_the_answer_before_it_takes() {
+    let write_timeout = Duration::from_millis(500);
+    let server = serve(Config { write_timeout, ..Config::default() }, |request| async move {
+        if request.path() == "/large" {
+            return request.respond(Response::new(vec![b'x'; LARGE])).await;
+        }
+        Timer::after(Duration::from_millis(200)).await;
+        request.respond(text(StatusCode::OK, "later")).await
+    });
+    let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut socket = send_and_shut(server.address, &(request("/large") + &request("/later")));
+    read_head(&mut socket);
+    let mut body = vec![0; LARGE];
+    // Eight times the write timeout in all, and never that long without progress.
+    for piece in body.chunks_mut(LARGE / 40) {
+        thread::sleep(Duration::from_millis(100));
+        socket.read_exact(piece).unwrap();
+    }
+    assert_eq!(read_response(&mut socket).2, "200 OK\n\nlater\n");
+}
+
+#[test]
+fn a_handler_that_waits_amid_its_answer_is_dropped() {
+    let (dropped, on_drop) = mpsc::channel();
+    let config = Config { write_timeout: Duration::from_millis(500), ..Config::default() };
+    let server = serve(config, move |request| {
+        let guard = OnDrop(dropped.clone());
+        async move {
+            let _guard = guard;
+            let mut body = request.start_response(http::Response::new(()), 10);
+            body.send(b"x".to_vec()).await?;
+            future::pending().await
+        }
+    });
+    let mut socket = send(server.address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    read_head(&mut socket);
+    drop(socket);
+    on_drop.recv_timeout(PATIENCE).expect("the handler is dropped");
 }
 
 #[test]

@@ -620,6 +620,22 @@ fn a_topic_that_was_removed_has_a_gap_only_for_its_own_events() {
 }
 
 #[test]
+fn expired_topics_give_up_their_places_however_many_events_they_held() {
+    let topics = Topics::new(TopicsConfig {
+        history: History { age: Duration::from_millis(20), events: 5000, ..History::default() },
+        max_topics: 1,
+        ..TopicsConfig::default()
+    })
+    .unwrap();
+    let new = Publication { data: "x", ..Publication::default() };
+    for _ in 0..3500 {
+        topics.publish("a", new).unwrap();
+    }
+    thread::sleep(Duration::from_millis(50));
+    topics.publish("b", new).expect("the events of the other topic have expired");
+}
+
+#[test]
 fn ids_are_in_order_as_texts() {
     let topics = Topics::new(TopicsConfig::default()).unwrap();
     let new = Publication { data: "x", ..Publication::default() };

@@ -1,12 +1,17 @@
 //! A connection's deadlines: keep-alives, and peers that take nothing or are half gone.
 
 use std::task::Poll;
+use std::time::Duration;
 
 use sse_proto::KeepAlive;
 
 use super::{Connection, State};
 use crate::net::compact_instant::CompactInstant;
+use crate::net::socket;
 use crate::{End, Frame};
+
+/// The time that a peer that fell behind gets to read what is left in the send buffer.
+const SLOW: Duration = Duration::from_secs(60);
 
 impl Connection {
     /// Ready when it is time, with the time that it is by then; otherwise the timers wake the
@@ -45,9 +50,6 @@ impl Connection {
     pub(crate) fn handle_time(&self, now: CompactInstant) -> Result<(), End> {
         let mut state = self.state();
         let timeout = self.shared.config.write_timeout;
-        if state.unanswered_since().is_some_and(|since| now >= since + timeout) {
-            return Err(End::PeerClosed);
-        }
         match state.queue.waiting_since() {
             Some(since) if now >= since + timeout => {
                 // The system calls a socket writable when much of its buffer is free. There may
@@ -59,13 +61,38 @@ impl Connection {
             }
             // A peer that has not taken the last bytes yet is not silent, it is slow.
             Some(_) => {}
+            None if state.unanswered_since().is_some_and(|since| now >= since + timeout) => {
+                return Err(End::PeerClosed);
+            }
             None => {
                 if self.keep_alive(&state).is_some_and(|mut due| due.handle_timeout(now)) {
+                    self.expect_acknowledgements(&mut state, now);
                     state.push([Frame::keep_alive()]);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Notes that the kernel has not taken the whole queue. From here on the write timeout decides
+    /// whether the peer is given up, and not the kernel, to which a slow reader looks dead.
+    pub(super) fn fell_behind(&self, state: &mut State) {
+        if state.slow_until().is_none() {
+            state.cold().slow_until = Some(CompactInstant::now());
+            // If this fails, the connection is broken, and the next read or write reports it.
+            let _ = socket::limit_unacknowledged(&self.socket, None);
+        }
+    }
+
+    /// Leaves it to the kernel again to end the connection if the peer acknowledges nothing, once a peer
+    /// that fell behind has had the time to read what is left in the send buffer.
+    fn expect_acknowledgements(&self, state: &mut State, now: CompactInstant) {
+        if state.slow_until().is_some_and(|until| now >= until) {
+            state.cold().slow_until = None;
+            state.tidy();
+            let timeout = self.shared.config.write_timeout;
+            let _ = socket::limit_unacknowledged(&self.socket, Some(timeout));
+        }
     }
 
     fn keep_alive(&self, state: &State) -> Option<KeepAlive<CompactInstant>> {
@@ -74,8 +101,24 @@ impl Connection {
 }
 
 impl State {
-    /// Returns when the peer shut down its sending side, if it did and no answer has begun.
+    fn slow_until(&self) -> Option<CompactInstant> {
+        self.cold.as_ref().and_then(|cold| cold.slow_until)
+    }
+
+    /// Notes that the kernel has taken the whole queue.
+    pub(super) fn caught_up(&mut self) {
+        if let Some(cold) = &mut self.cold {
+            let now = CompactInstant::now();
+            cold.half_closed = cold.half_closed.map(|_| now);
+            // The send buffer may still hold what a slow peer has to read.
+            cold.slow_until = cold.slow_until.map(|_| now + SLOW);
+        }
+    }
+
+    /// Returns since when a peer that has shut down its sending side has waited for the handler, if the
+    /// answer has not begun, or the rest of its body is missing.
     fn unanswered_since(&self) -> Option<CompactInstant> {
-        self.half_closed().filter(|_| self.status.is_none())
+        let unsent = self.cold.as_ref().is_some_and(|cold| cold.unsent > 0);
+        self.half_closed().filter(|_| self.status.is_none() || unsent)
     }
 }

@@ -103,10 +103,14 @@ struct ColdState {
     token: Option<(channel::Sender<Infallible>, channel::Receiver<Infallible>)>,
     /// The socket's error that a delivery worker met, for the driver.
     broken: Option<io::Error>,
-    /// When the peer was found to have shut down its sending side. It may still wait for an answer.
+    /// Set if the peer has shut down its sending side, and may still wait for the answer: the time since
+    /// when it has waited for the next part of that.
     half_closed: Option<CompactInstant>,
     /// The bytes that the response head announced and that have not been queued yet.
     unsent: u64,
+    /// Set if the peer fell behind, so that the kernel does not limit the time for which data are
+    /// unacknowledged: the time when it does again.
+    slow_until: Option<CompactInstant>,
 }
 
 pub(crate) type Hook = Box<dyn FnOnce(&Closed) + Send>;
@@ -132,9 +136,13 @@ impl Connection {
     /// Begins the next request of the connection.
     pub(crate) fn begin_request(&self, has_body: bool, head_only: bool) {
         let mut state = self.state();
-        let (timer, half_closed) = (state.timer, state.half_closed());
+        // The peer waits for each answer anew.
+        let half_closed = state.half_closed().map(|_| CompactInstant::now());
+        let timer = state.timer;
         let input = mem::take(&mut state.cold().input);
-        let cold = Some(Box::new(ColdState { input, half_closed, ..ColdState::default() }));
+        let slow_until = state.cold().slow_until;
+        let cold = ColdState { input, half_closed, slow_until, ..ColdState::default() };
+        let cold = Some(Box::new(cold));
         let mut new = State { timer, body_unread: has_body, head_only, cold, ..State::default() };
         new.tidy();
         let old = mem::replace(&mut *state, new);
@@ -389,7 +397,10 @@ impl Connection {
         // A parked stream waits with an empty queue, and stays parked.
         let any = !state.queue.is_empty();
         state.queue.write(self.socket.get_ref(), framing).map_err(End::from_socket)?;
-        if any && state.queue.is_empty() {
+        if !state.queue.is_empty() {
+            self.fell_behind(state);
+        } else if any {
+            state.caught_up();
             state.wake_waiting();
         }
         Ok(())
@@ -496,8 +507,8 @@ impl State {
     /// Gives back what is not needed any more.
     fn tidy(&mut self) {
         let needless = self.cold.take_if(|cold| {
-            let ColdState { input, body, waiting, hooks, token, broken, half_closed, unsent } =
-                &**cold;
+            let ColdState { input, body, waiting, hooks, token, .. } = &**cold;
+            let ColdState { broken, half_closed, unsent, slow_until, .. } = &**cold;
             let at_all = input.is_empty() && waiting.is_empty() && hooks.is_empty();
             at_all
                 && body.is_none()
@@ -505,6 +516,7 @@ impl State {
                 && broken.is_none()
                 && half_closed.is_none()
                 && *unsent == 0
+                && slow_until.is_none()
         });
         drop(needless);
     }

@@ -21,7 +21,7 @@ struct Backlog {
     first: Frame,
     taken: usize,
     others: VecDeque<Frame>,
-    /// Since when it is waiting for the kernel.
+    /// The time of the last progress.
     since: CompactInstant,
 }
 

@@ -14,7 +14,7 @@ use crate::Config;
 
 /// The size of a socket's send buffer, in bytes. The kernel accounts twice as much, to have room for its own
 /// bookkeeping, and by default lets the buffer of a reader that stops grow to several MiB.
-const SEND_BUFFER: usize = 128 << 10;
+const SEND_BUFFER: usize = 32 << 10;
 
 /// Prepares a listener for connections that `config` describes.
 pub(crate) fn prepare(listener: &TcpListener, config: &Config) -> io::Result<()> {
@@ -24,28 +24,44 @@ pub(crate) fn prepare(listener: &TcpListener, config: &Config) -> io::Result<()>
     detect_dead_peers(listener, config)
 }
 
-/// Has the kernel end connections whose peer acknowledges nothing, with the data that wait for it.
+/// Configures the kernel to end connections whose peer acknowledges nothing, and to discard their data.
 ///
 /// A write succeeds as long as the send buffer has room, so the write timeout alone does not notice a
 /// peer that has vanished from a quiet stream.
 fn detect_dead_peers(listener: &TcpListener, config: &Config) -> io::Result<()> {
-    // A little more than the write timeout, which is the one to end connections that have a backlog.
-    #[cfg(target_os = "linux")]
-    {
-        const LONGEST: u32 = i32::MAX.unsigned_abs();
-        let milliseconds = config.write_timeout.mul_f64(1.25).as_millis();
-        let timeout = u32::try_from(milliseconds).unwrap_or(LONGEST).clamp(1, LONGEST);
-        sockopt::set_tcp_user_timeout(listener, timeout)?;
-    }
+    let timeout = config.write_timeout;
+    limit_unacknowledged(listener, Some(timeout))?;
     // Keep-alive comments are data that a peer has to acknowledge. Where there are none, or they are
-    // rare, probes take their place.
-    if config.keep_alive.is_none_or(|interval| interval > config.write_timeout / 2) {
-        let seconds =
-            |part| Duration::from_secs((config.write_timeout / part).as_secs().clamp(1, 32_767));
-        sockopt::set_socket_keepalive(listener, true)?;
-        sockopt::set_tcp_keepidle(listener, seconds(2))?;
-        sockopt::set_tcp_keepintvl(listener, seconds(4))?;
-    }
+    // rare, and between requests, probes take their place.
+    let comments = config.keep_alive.is_some_and(|interval| interval <= timeout / 2);
+    let seconds = |time: Duration| Duration::from_secs(time.as_secs().clamp(1, 32_767));
+    sockopt::set_socket_keepalive(listener, true)?;
+    sockopt::set_tcp_keepidle(listener, seconds(if comments { timeout } else { timeout / 2 }))?;
+    sockopt::set_tcp_keepintvl(listener, seconds(timeout / 4))?;
+    Ok(())
+}
+
+/// Limits the time for which data may be unacknowledged, to a little more than the write timeout, which
+/// is the one to end connections that have a backlog. `None` is no limit.
+///
+/// The kernel also counts the time for which the peer's window has been too small for the next segment,
+/// even while the peer reads. So there must be no limit for a peer that reads slowly.
+#[cfg(target_os = "linux")]
+pub(crate) fn limit_unacknowledged(
+    socket: impl AsFd,
+    write_timeout: Option<Duration>,
+) -> io::Result<()> {
+    const LONGEST: u32 = i32::MAX.unsigned_abs();
+    let milliseconds = write_timeout.map_or(0, |timeout| {
+        let timeout = timeout.mul_f64(1.25).as_millis();
+        u32::try_from(timeout).unwrap_or(LONGEST).clamp(1, LONGEST)
+    });
+    Ok(sockopt::set_tcp_user_timeout(socket, milliseconds)?)
+}
+
+/// Other systems have no such limit but their own.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn limit_unacknowledged(_: impl AsFd, _: Option<Duration>) -> io::Result<()> {
     Ok(())
 }
 

@@ -243,8 +243,14 @@ impl Topics {
         let mut registry = self.registry();
         // Under the lock, so that positions are in the order of time.
         let now = CompactInstant::now();
-        registry.expire(history.age, now);
-        let is_full = registry.holding() >= *max_topics;
+        // Before a publication is refused, all expired events give up the places of their topics.
+        let is_full = loop {
+            let has_more = registry.expire(history.age, now);
+            let is_full = registry.holding() >= *max_topics;
+            if !(has_more && is_full) {
+                break is_full;
+            }
+        };
         let topic = match registry.get(name) {
             Some(topic) => Arc::clone(topic),
             None if is_full => return Err(TopicError::TooManyTopics(*max_topics)),

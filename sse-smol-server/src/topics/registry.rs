@@ -25,8 +25,9 @@ use crate::frame::allocated;
 use crate::net::compact_instant::CompactInstant;
 use crate::topics::history::Log;
 
-/// The maximum number of expired events that are dropped in one go: each publication, subscription
-/// and listing drops some, so none of them waits for a long backlog.
+/// The maximum number of expired events of other topics that a publication, subscription or listing
+/// drops, so that it does not wait for a long backlog. The topic that it is for is expired completely,
+/// as are all topics before a publication is refused for want of a place.
 const EXPIRED_AT_ONCE: usize = 1000;
 
 #[derive(Debug, Default)]
@@ -248,16 +249,17 @@ impl Registry {
     }
 
     /// Drops events that are too old, of the topics with the oldest ones first and at most
-    /// [`EXPIRED_AT_ONCE`] in all.
-    pub(crate) fn expire(&mut self, age: Duration, now: CompactInstant) {
+    /// [`EXPIRED_AT_ONCE`] in all. Returns whether it reached that number, so that more may be left.
+    pub(crate) fn expire(&mut self, age: Duration, now: CompactInstant) -> bool {
         let mut left = EXPIRED_AT_ONCE;
         while left > 0 {
             let topic = match self.oldest.values().next() {
                 Some((at, topic)) if *at + age < now => Arc::clone(topic),
-                _ => return,
+                _ => return false,
             };
             left -= self.change(&topic, |log, _| log.expire(age, now, left));
         }
+        true
     }
 }
 

@@ -1,5 +1,7 @@
 //! Which requests are answered: rules for hosts, origins of pages, and publishers.
 
+use std::collections::HashSet;
+
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use sse_smol_server::{Authority, Request, Response, text};
@@ -184,6 +186,8 @@ impl Page {
 fn preflight(page: &Page, asked: &HeaderMap) -> Response {
     let mut allowed = HEADERS.to_owned();
     if page.is_listed() {
+        let mut known: HashSet<_> =
+            HEADERS.split(", ").filter_map(|name| name.parse::<HeaderName>().ok()).collect();
         let values = asked.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS).iter();
         for name in values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
             let name = name.trim_ascii();
@@ -194,9 +198,10 @@ fn preflight(page: &Page, asked: &HeaderMap) -> Response {
                 let line = "Access-Control-Request-Headers is no list of header names.";
                 return text(StatusCode::BAD_REQUEST, line);
             };
-            if !allowed.split(", ").any(|known| known.eq_ignore_ascii_case(name.as_str())) {
+            if !known.contains(&name) {
                 allowed.push_str(", ");
                 allowed.push_str(name.as_str());
+                known.insert(name);
             }
         }
     }
