@@ -1,9 +1,6 @@
 //! Stopping without a stampede.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use event_listener::{Event, EventListener};
+use crate::notifier::{Flag, Listener};
 
 /// Tells a server to stop: see [`Server::drain`](crate::Server::drain).
 ///
@@ -19,38 +16,27 @@ use event_listener::{Event, EventListener};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct Drain(Arc<Inner>);
-
-#[derive(Debug, Default)]
-struct Inner {
-    begun: AtomicBool,
-    event: Event,
-}
+pub struct Drain(Flag);
 
 impl Drain {
-    /// Begins to drain: no connection is accepted any more, idle ones are closed, and each stream is
-    /// sent a reconnection time of its own and ended. The more streams are open, the longer the
-    /// period over which they end, within [`Config::drain`](crate::Config::drain).
+    /// Begins: no connection is accepted any more, idle ones are closed, streams get a reconnection
+    /// time of their own and end one after the other.
     pub fn begin(&self) {
-        self.0.begun.store(true, Ordering::SeqCst);
-        self.0.event.notify(usize::MAX);
+        self.0.set();
     }
 
-    /// Whether it has begun.
+    /// Returns whether it has begun.
     pub fn has_begun(&self) -> bool {
-        self.0.begun.load(Ordering::SeqCst)
+        self.0.is_set()
     }
 
     /// Waits until it begins.
     pub async fn begun(&self) {
-        let listener = self.listen();
-        if !self.has_begun() {
-            listener.await;
-        }
+        self.0.wait().await;
     }
 
-    /// A listener; to be made before [`has_begun`](Self::has_begun) is asked.
-    pub(crate) fn listen(&self) -> EventListener {
-        self.0.event.listen()
+    /// Returns a listener, to be created before [`has_begun`](Self::has_begun) is checked.
+    pub(crate) fn listen(&self) -> Listener {
+        self.0.listen()
     }
 }

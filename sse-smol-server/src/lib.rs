@@ -55,6 +55,7 @@ mod frame;
 mod http;
 mod metrics;
 mod net;
+mod notifier;
 mod polled;
 mod request;
 mod server;

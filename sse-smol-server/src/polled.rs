@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use event_listener::Event as Wake;
 use http::Method;
 use smol::Timer;
 use smol::future::FutureExt as _;
@@ -14,6 +13,7 @@ use smol::lock::Mutex as AsyncMutex;
 use sse_proto::Event;
 
 use crate::http::{Response, busy};
+use crate::notifier::Notifier;
 use crate::server::LONGEST;
 use crate::{End, Frame, Request, not_allowed};
 
@@ -63,7 +63,7 @@ pub struct Polled {
     config: PolledConfig,
     source: Box<Source>,
     state: Mutex<State>,
-    wake: Wake,
+    wake: Notifier,
     /// Whichever client's task holds this does the polling for all.
     poller: AsyncMutex<()>,
 }
@@ -94,7 +94,7 @@ impl Polled {
             config,
             source: Box::new(move || Box::pin(source())),
             state: Mutex::default(),
-            wake: Wake::new(),
+            wake: Notifier::default(),
             poller: AsyncMutex::new(()),
         }
     }
@@ -189,7 +189,7 @@ impl Polled {
             is_new
         };
         if is_new {
-            self.wake.notify(usize::MAX);
+            self.wake.notify();
         }
     }
 }

@@ -1,16 +1,15 @@
 //! The event stream that a handler holds.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use smol::channel;
 use smol::future::poll_once;
 use smol::stream::{Stream, StreamExt as _};
 
 use crate::connection::Connection;
 use crate::connection::delivery::Parked;
+use crate::notifier::Flag;
 use crate::topics::history::{BATCH_BYTES, BATCH_EVENTS};
 use crate::{End, Frame, Lagged, Subscription};
 
@@ -193,7 +192,7 @@ impl EventStream {
     /// }
     /// ```
     pub fn token(&self) -> CancelToken {
-        CancelToken(self.connection.token())
+        self.connection.token()
     }
 }
 
@@ -219,17 +218,27 @@ pub struct Closed {
 
 /// Tells that a stream is over: see [`EventStream::token`].
 #[derive(Clone)]
-pub struct CancelToken(channel::Receiver<Infallible>);
+pub struct CancelToken(Flag);
 
 impl CancelToken {
+    /// Creates a token of a stream that is open.
+    pub(crate) fn new() -> Self {
+        Self(Flag::default())
+    }
+
+    /// Notes that the stream is over.
+    pub(crate) fn cancel(&self) {
+        self.0.set();
+    }
+
     /// Waits until the stream is over.
     pub async fn cancelled(&self) {
-        let _ = self.0.recv().await;
+        self.0.wait().await;
     }
 
     /// Whether the stream is over.
     pub fn is_cancelled(&self) -> bool {
-        self.0.is_closed()
+        self.0.is_set()
     }
 }
 

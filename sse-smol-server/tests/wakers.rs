@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use sse_proto::Event;
 use sse_smol_server::{
-    Config, End, EventStream, History, Publication, Request, Start, Subscription, Topics,
+    Config, End, EventStream, History, Publication, Request, Server, Start, Subscription, Topics,
     TopicsConfig,
 };
 use support::subscriber::Subscriber;
-use support::{PATIENCE, get, read_head, serve};
+use support::{PATIENCE, get, read_head, read_to_end, serve};
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -234,5 +234,45 @@ fn a_replaced_waker_may_drop_its_task() {
         }
         drop(task);
         assert_eq!(topics.totals().subscriptions, 0);
+    });
+}
+
+#[test]
+fn a_task_that_waits_for_the_drain_may_be_dropped_by_the_thread_that_begins_it() {
+    in_time(|| {
+        let server = Server::bind(([127, 0, 0, 1], 0).into(), Config::default()).unwrap();
+        let (drain, dropped) = (server.drain(), Arc::default());
+        let tasks: Vec<_> = (0..3)
+            .map(|_| {
+                let drain = drain.clone();
+                DroppedWhenWoken::spawn(Box::pin(async move { drain.begun().await }), &dropped)
+            })
+            .collect();
+        drain.begin();
+        assert_eq!(dropped.load(Ordering::SeqCst), 3);
+        drop(tasks);
+    });
+}
+
+#[test]
+fn a_task_that_waits_for_a_token_may_be_dropped_by_the_stream_that_ends() {
+    in_time(|| {
+        let dropped = Arc::<AtomicUsize>::default();
+        let counted = Arc::clone(&dropped);
+        let server = serve(Config::default(), move |request| {
+            let dropped = Arc::clone(&counted);
+            async move {
+                let stream = request.open().await?;
+                let token = stream.token();
+                let task = Box::pin(async move { token.cancelled().await });
+                // Kept until the waker drops it.
+                drop(DroppedWhenWoken::spawn(task, &dropped));
+                Ok(())
+            }
+        });
+        let mut socket = get(server.address, "/");
+        read_head(&mut socket);
+        assert_eq!(read_to_end(&mut socket), "0\r\n\r\n");
+        assert_eq!(dropped.load(Ordering::SeqCst), 1);
     });
 }

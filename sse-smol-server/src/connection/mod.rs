@@ -20,7 +20,6 @@ mod parked;
 mod peer;
 pub(crate) mod serve;
 
-use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -31,7 +30,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::{future, mem};
 
 use http::StatusCode;
-use smol::{Async, channel};
+use smol::Async;
 
 use crate::connection::budget::Reservation;
 use crate::http::Framing;
@@ -39,7 +38,7 @@ use crate::net::compact_instant::CompactInstant;
 use crate::net::queue::{Queue, Sent};
 use crate::net::socket;
 use crate::server::Shared;
-use crate::{Closed, End, Frame};
+use crate::{CancelToken, Closed, End, Frame};
 
 use self::parked::ParkedAt;
 
@@ -100,7 +99,7 @@ struct ColdState {
     waiting: Vec<Waker>,
     /// Who is to be told when the request is over.
     hooks: Vec<Hook>,
-    token: Option<(channel::Sender<Infallible>, channel::Receiver<Infallible>)>,
+    token: Option<CancelToken>,
     /// The socket's error that a delivery worker met, for the driver.
     broken: Option<io::Error>,
     /// Set if the peer has shut down its sending side, and may still wait for the answer: the time since
@@ -198,13 +197,15 @@ impl Connection {
         let _ = self.socket.get_ref().shutdown(Shutdown::Both);
     }
 
-    /// Something that is closed when the request is over.
-    pub(crate) fn token(&self) -> channel::Receiver<Infallible> {
+    /// Returns a token that is cancelled when the request is over.
+    pub(crate) fn token(&self) -> CancelToken {
         let mut state = self.state();
         if state.over.is_some() {
-            return channel::bounded(1).1;
+            let token = CancelToken::new();
+            token.cancel();
+            return token;
         }
-        state.cold().token.get_or_insert_with(|| channel::bounded(1)).1.clone()
+        state.cold().token.get_or_insert_with(CancelToken::new).clone()
     }
 
     /// Ends the request: wakes the tasks that wait for it, and calls the hooks.
@@ -219,8 +220,9 @@ impl Connection {
         let (token, hooks) = (cold.token.take(), mem::take(&mut cold.hooks));
         state.tidy();
         drop(state);
-        // This wakes the tasks that wait for the token.
-        drop(token);
+        if let Some(token) = token {
+            token.cancel();
+        }
         for hook in hooks {
             // One that panics does not keep the others from being called.
             let _ = catch_unwind(AssertUnwindSafe(|| hook(&closed)));

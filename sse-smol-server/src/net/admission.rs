@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use event_listener::Event;
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::Config;
 use crate::connection::Connection;
+use crate::notifier::Notifier;
 
 /// A browser opens no more than six connections to a host over HTTP/1.1; with so many streams the
 /// next page may not load.
@@ -23,7 +23,7 @@ pub(crate) struct Admission {
     /// Held by each connection that is being turned away.
     rejections: Arc<()>,
     counts: Mutex<Counts>,
-    one_left: Event,
+    one_left: Notifier,
 }
 
 #[derive(Debug, Default)]
@@ -136,7 +136,7 @@ impl Drop for ConnectionSlot {
         shared.admission.connections.dec();
         counts.change(network(peer.ip()), |of_peer| of_peer.connections -= 1);
         drop(counts);
-        shared.admission.one_left.notify(usize::MAX);
+        shared.admission.one_left.notify();
     }
 }
 

@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use std::future;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
-use event_listener::Event;
 use slab::Slab;
 use smol::Timer;
 use smol::future::FutureExt as _;
@@ -17,12 +16,13 @@ use smol::future::FutureExt as _;
 use crate::Drain;
 use crate::connection::Connection;
 use crate::net::compact_instant::CompactInstant;
+use crate::notifier::Notifier;
 
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     roster: Mutex<Roster>,
     /// There is a deadline before all others, or the timers are gone.
-    sooner: Event,
+    sooner: Notifier,
 }
 
 #[derive(Debug, Default)]
@@ -105,7 +105,7 @@ impl Timers {
         roster.deadlines.insert((new, number));
         drop(roster);
         if sooner {
-            self.sooner.notify(usize::MAX);
+            self.sooner.notify();
         }
     }
 
@@ -116,6 +116,6 @@ impl Timers {
 
 impl Drop for Timers {
     fn drop(&mut self) {
-        self.sooner.notify(usize::MAX);
+        self.sooner.notify();
     }
 }
