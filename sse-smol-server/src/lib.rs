@@ -1,8 +1,7 @@
-//! Server-sent events from socket to socket, on smol.
+//! An HTTP/1 server library for server-sent events, on smol.
 //!
-//! A handler is a function from a [`Request`] to a future. It opens the stream, and from the next
-//! line on the client is connected; it sends events and waits for whatever it likes in between;
-//! it returns, and the stream ends.
+//! A handler is a function from a [`Request`] to a future. It opens the event stream, sends events,
+//! and may wait for anything in between. When it returns, the stream ends.
 //!
 //! ```
 //! use std::time::Duration;
@@ -14,12 +13,12 @@
 //! const LEFT: EventType<'static> = EventType::from_static("left");
 //!
 //! async fn countdown(request: Request) -> Result<(), End> {
-//!     let mut stream = request.open().await?; // the kernel has the head, the client is connected
+//!     let mut stream = request.open().await?; // the head is sent, the client is connected
 //!     for n in (0..3).rev() {
-//!         stream.send(Event::new(&n.to_string()).with_type(LEFT)).await?; // the kernel has it all
-//!         Timer::after(Duration::from_millis(1)).await; // keep-alives go out, the client is watched
+//!         stream.send(Event::new(&n.to_string()).with_type(LEFT)).await?; // the kernel has it
+//!         Timer::after(Duration::from_millis(1)).await; // the client stays watched
 //!     }
-//!     Ok(()) // the last chunk
+//!     Ok(()) // sends the last chunk
 //! }
 //!
 //! let server = Server::bind(([127, 0, 0, 1], 0).into(), Config::default())?;
@@ -43,8 +42,8 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! If the client leaves, the handler's future is dropped where it stands: at once, and without a
-//! write that would have to fail first.
+//! While the handler waits, keep-alive comments are sent. When the client disconnects, the
+//! handler's future is dropped at its current await point, without waiting for a write to fail.
 
 #![forbid(unsafe_code)]
 

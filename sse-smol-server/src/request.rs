@@ -1,4 +1,4 @@
-//! A request and its answers: an event stream, or a response whole or in pieces.
+//! A request, and its answer: an event stream, a whole response, or one sent in pieces.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use crate::http::{
 use crate::{Authority, End, EventStream, Frame};
 
 /// A request, to be answered by an event stream or by a response.
-// In a box: a future holds what is passed on to another one twice, and a handler is made of several.
+// Boxed: an async fn holds its arguments twice, and a request passes through several of them.
 #[derive(Debug)]
 pub struct Request(Box<Inner>);
 
@@ -33,24 +33,24 @@ impl Request {
         Self(Box::new(Inner { head, response_headers: HeaderMap::new(), connection }))
     }
 
-    /// The method.
+    /// Returns the request method.
     pub fn method(&self) -> &Method {
         &self.0.head.parts.method
     }
 
-    /// The path of the request target, as it was sent.
+    /// Returns the path of the request target, as it was sent.
     pub fn path(&self) -> &str {
         self.0.head.parts.uri.path()
     }
 
-    /// The query of the request target, as it was sent, without the question mark.
+    /// Returns the query of the request target, as it was sent, without the question mark.
     pub fn query(&self) -> Option<&str> {
         self.0.head.parts.uri.query()
     }
 
-    /// Returns the host and port that the request is for: those of an absolute request target, or
-    /// else those of the `Host` header (RFC 9112, section 3.3). `None` if the header is empty, or
-    /// absent as HTTP/1.0 allows; a malformed one is answered with 400 before the handler runs.
+    /// Returns the host and port of an absolute request target, or else those of the `Host` header
+    /// (RFC 9112, section 3.3). Returns `None` if the header is empty, or absent as HTTP/1.0
+    /// allows. A malformed header is answered with 400 before the handler runs.
     ///
     /// ```
     /// # use http::StatusCode;
@@ -68,14 +68,13 @@ impl Request {
         self.0.head.authority()
     }
 
-    /// The headers.
+    /// Returns the request headers.
     pub fn headers(&self) -> &HeaderMap {
         &self.0.head.parts.headers
     }
 
-    /// Headers for the answer, whatever it will be; until then they can be set by whoever has the
-    /// request, such as what wraps a handler. They replace those that an event stream or a response
-    /// has by itself.
+    /// Returns the headers to add to the answer. Code that wraps a handler can set them before the
+    /// handler answers. They replace headers of the same name in the event stream or the response.
     ///
     /// ```
     /// # use http::HeaderValue;
@@ -90,31 +89,33 @@ impl Request {
         &mut self.0.response_headers
     }
 
-    /// The address the request came from.
+    /// Returns the address of the peer.
     pub fn peer_addr(&self) -> SocketAddr {
         self.0.connection.peer
     }
 
-    /// Reads the body. Returns no bytes if there is none, or if it was read before. Dropping the
-    /// future drops the rest of the body with it: it cannot be read again.
+    /// Reads the body. Returns no bytes if there is none, or if it was read before. If the future
+    /// is dropped, the body cannot be read again.
     ///
-    /// A body may have [`Config::max_body`](crate::Config::max_body) bytes, and take
-    /// [`Config::body_timeout`](crate::Config::body_timeout) to arrive. Its bytes count towards
+    /// The size is limited by [`Config::max_body`](crate::Config::max_body), the time by
+    /// [`Config::body_timeout`](crate::Config::body_timeout). The bytes count towards
     /// [`Config::max_pending_body_bytes`](crate::Config::max_pending_body_bytes) until the request
-    /// is over or an event stream is opened. A handler that keeps them for longer bounds that
+    /// ends or an event stream is opened. A handler that keeps them for longer has to limit them
     /// itself.
     ///
     /// # Errors
     ///
-    /// An [`End`] to be returned by the handler. A request whose body is too large, too slow or
-    /// malformed has been answered then, as has one that exceeds the bytes of all bodies.
+    /// Returns an [`End`] that the handler should return. If the body is malformed, too slow, too
+    /// large, or too large together with other bodies, the request has already been answered.
     pub async fn body(&mut self) -> Result<Vec<u8>, End> {
         let Inner { head, connection, .. } = &*self.0;
         if !connection.body_unread() {
             return Ok(Vec::new());
         }
         if !connection.begin_body() {
-            return Err(End::Failed("the body was begun before, and dropped".into()));
+            return Err(End::Failed(
+                "the body cannot be read again: an earlier read was dropped or failed".into(),
+            ));
         }
         let max = max_size(&connection.shared.config);
         let too_large = matches!(head.body, Body::Length(len) if len > max as u64);
@@ -137,27 +138,27 @@ impl Request {
         }
     }
 
-    /// Answers with an event stream: writes the head and returns when the kernel has it.
+    /// Answers with an event stream: writes the head and returns when the kernel has accepted it.
     ///
-    /// No byte of the body is needed to make it go. What comes after this line runs with the
-    /// client connected (`EventSource` has fired `open`), on the same task. From here on, while
-    /// the handler waits for whatever it waits for, keep-alive comments go out and the peer is
-    /// watched; if it leaves, the handler is dropped where it stands.
+    /// The head does not wait for a first event, so `EventSource` fires `open` at once. While the
+    /// handler waits for anything from here on, keep-alive comments are sent and the peer is
+    /// watched. If the peer disconnects, the handler is dropped at its current await point.
     ///
     /// # Errors
     ///
-    /// An [`End`] to be passed on. Requests that no event stream can answer have got their answer
-    /// then: `HEAD` the head, other methods 405, an `Accept` that excludes event streams 406.
+    /// Returns an [`End`] that the handler should return. A request that no event stream can answer
+    /// has already been answered: `HEAD` with the head, other methods than `GET` with 405, an
+    /// `Accept` that excludes event streams with 406.
     pub async fn open(self) -> Result<EventStream, End> {
         self.open_with(None).await
     }
 
-    /// Like [`open`](Self::open), with first events that go out in the same write: for streams
-    /// that have something to say at once, such as what a client has missed.
+    /// Answers with an event stream like [`open`](Self::open), and sends first events in the same
+    /// write, such as those that a client has missed.
     ///
     /// # Errors
     ///
-    /// The same.
+    /// Returns the same errors as [`open`](Self::open).
     #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
     pub fn open_with(
         self,
@@ -183,7 +184,7 @@ impl Request {
         let refusal = if method != Method::GET && method != Method::HEAD {
             Some(not_allowed("GET, HEAD"))
         } else if !accepts_event_stream(self.headers()) {
-            let why = "This is an event stream: accept text/event-stream.";
+            let why = "This is an event stream: the Accept header must allow text/event-stream.";
             Some(text(StatusCode::NOT_ACCEPTABLE, why))
         } else {
             None
@@ -202,7 +203,7 @@ impl Request {
             connection.make_last();
             return (connection, Err(StatusCode::OK));
         }
-        // The iterator is the caller's: it does not run under the lock of the connection.
+        // The caller's iterator must not run under the lock of the connection.
         let first: Vec<Frame> = first.into_iter().collect();
         connection.begin_stream(bytes, framing);
         connection.push(first);
@@ -210,20 +211,21 @@ impl Request {
         (connection, Ok(stream))
     }
 
-    /// Answers with a response that is no event stream; with its head alone if that was asked for.
+    /// Answers with a response that is no event stream, or with its head alone if the method is
+    /// `HEAD`.
     ///
     /// # Errors
     ///
-    /// An [`End`] if the peer is gone.
+    /// Returns an [`End`] if the peer is gone.
     pub async fn respond(self, response: Response) -> Result<(), End> {
         self.answer(response);
         self.0.connection.flush().await
     }
 
-    /// Begins a response with a body of `length` bytes that the handler sends in pieces: for bodies
-    /// that are too large to be held in memory.
+    /// Begins a response whose body of `length` bytes the handler sends in pieces, for bodies that
+    /// are too large to hold in memory.
     ///
-    /// The head is queued. It goes out with the first piece, or as soon as the handler waits or
+    /// The head is queued. It is sent with the first piece, or as soon as the handler waits or
     /// returns. `Content-Length`, `Date` and `Connection` are added to it.
     ///
     /// ```
@@ -234,7 +236,7 @@ impl Request {
     ///     let mut body = request.start_response(http::Response::new(()), 1_000_000);
     ///     while body.remaining() > 0 {
     ///         let len = body.remaining().min(64 << 10);
-    ///         body.send(vec![b'a'; len as usize]).await?; // the kernel has taken it
+    ///         body.send(vec![b'a'; len as usize]).await?; // the kernel has accepted it
     ///     }
     ///     Ok(())
     /// }
@@ -261,11 +263,11 @@ impl Request {
     /// ```
     ///
     /// If the handler ends before it has sent the whole body, the connection is closed, so that the
-    /// peer sees a body that is too short, and the request counts as [failed](End::Failed).
+    /// peer can tell that the body is incomplete, and the request counts as [failed](End::Failed).
     pub fn start_response(self, mut head: http::Response<()>, length: u64) -> BodyWriter {
         let Inner { head: request, response_headers, connection } = *self.0;
         if connection.status().is_some() {
-            // Reading the body has answered the request already.
+            // The request was refused while its body was read.
             return BodyWriter { connection, has_body: false, remaining: 0, begun: false };
         }
         replace(head.headers_mut(), &response_headers);
@@ -278,11 +280,11 @@ impl Request {
         BodyWriter { connection, has_body, remaining, begun: false }
     }
 
-    /// Answers 204: an `EventSource` that asked does not connect again.
+    /// Answers with 204, after which an `EventSource` does not reconnect.
     ///
     /// # Errors
     ///
-    /// An [`End`] if the peer is gone.
+    /// Returns an [`End`] if the peer is gone.
     pub async fn no_content(self) -> Result<(), End> {
         let mut response = Response::new(Vec::new());
         *response.status_mut() = StatusCode::NO_CONTENT;
@@ -290,7 +292,7 @@ impl Request {
         self.0.connection.flush().await
     }
 
-    /// Queues an answer, unless reading the body has answered the request already.
+    /// Queues an answer, unless the request was refused while its body was read.
     fn answer(&self, mut response: Response) {
         let Inner { head, response_headers, connection, .. } = &*self.0;
         if connection.status().is_some() {
@@ -302,7 +304,7 @@ impl Request {
     }
 }
 
-/// Returns whether the connection closes after the response to this request, and has it do so.
+/// Returns whether the connection closes after the response to this request. If so, marks it.
 fn prepare_close(head: &Head, connection: &Connection) -> bool {
     let close = !head.keeps_connection() || connection.body_unread();
     if close {
@@ -311,34 +313,35 @@ fn prepare_close(head: &Head, connection: &Connection) -> bool {
     close
 }
 
-/// The body of a response, sent in pieces: see [`Request::start_response`].
+/// A writer for a response body that is sent in pieces: see [`Request::start_response`].
 #[derive(Debug)]
 pub struct BodyWriter {
     connection: Arc<Connection>,
     has_body: bool,
-    /// Not that of the connection, which may serve another request by the time this is dropped.
+    /// The number of bytes left to send. A copy of the connection's count, since the connection may
+    /// serve another request while this still exists.
     remaining: u64,
-    /// A piece has been queued.
+    /// Whether a piece has been queued.
     begun: bool,
 }
 
 impl BodyWriter {
-    /// Returns how many bytes of the body have not been sent. 0 from the start if the response has
-    /// no body: if the method of the request is `HEAD`, or the status 204 or 304.
+    /// Returns the number of bytes of the body that have not been sent. It is 0 from the start if
+    /// the response has no body: if the request method is `HEAD`, or the status is 204 or 304.
     pub const fn remaining(&self) -> u64 {
         self.remaining
     }
 
-    /// Sends the next piece, and returns when the kernel has taken all of it: that is the
-    /// backpressure. Pieces of a response that has no body are discarded.
+    /// Sends the next piece, and returns when the kernel has accepted all of it, which is the
+    /// backpressure. Pieces of a response without a body are discarded.
     ///
     /// If the future is dropped, the piece is sent whole or not at all, and counts in
     /// [`remaining`](Self::remaining) accordingly.
     ///
     /// # Errors
     ///
-    /// An [`End`] if the peer is gone, or if the piece is longer than what remains of the body: then
-    /// nothing of it is sent.
+    /// Returns an [`End`] if the peer is gone, or if the piece is longer than the rest of the body.
+    /// Such a piece is not sent.
     pub async fn send(&mut self, piece: impl Into<Vec<u8>>) -> Result<(), End> {
         let piece = piece.into();
         let length = piece.len() as u64;
@@ -347,11 +350,13 @@ impl BodyWriter {
         }
         if length > self.remaining {
             let remaining = self.remaining;
-            let why = format!("a piece of {length} bytes, where {remaining} remain of the body");
+            let why =
+                format!("a piece of {length} bytes exceeds the {remaining} bytes left of the body");
             return Err(End::Failed(why.into()));
         }
         if self.begun {
-            // A piece whose send was dropped may still wait. The head waits for the first piece.
+            // A piece whose send was dropped may be queued. Before the first piece, only the head
+            // is.
             self.connection.flush().await?;
         }
         self.begun = true;
@@ -361,9 +366,9 @@ impl BodyWriter {
     }
 }
 
-/// 405, with the methods that there are.
+/// Creates a 405 response with an `Allow` header that lists `methods`.
 pub fn not_allowed(methods: &'static str) -> Response {
-    let line = format!("Allowed here: {methods}.");
+    let line = format!("Allowed methods: {methods}.");
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, &line);
     response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
     response

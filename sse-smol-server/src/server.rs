@@ -1,4 +1,4 @@
-//! The accept loop.
+//! Configuration, the accept loop and graceful shutdown.
 
 use std::future::Future;
 use std::io;
@@ -19,55 +19,60 @@ use crate::net::timers::Timers;
 use crate::net::{descriptors, socket};
 use crate::{Drain, End, Request};
 
-/// How a server treats its connections.
+/// The limits and timeouts of a server's connections.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// After so much silence on a stream a keep-alive comment is sent, at most twenty a second;
-    /// `None` for never. Default: 15 s.
+    /// The time without events after which a keep-alive comment is sent on a stream, at least 50
+    /// ms. `None` or zero disables keep-alive comments. Default: 15 s.
     pub keep_alive: Option<Duration>,
-    /// The time that the first request of a connection may take to begin, that a request head may
-    /// take to arrive, and that a body may stall; 408 beyond, or no answer if nothing has arrived.
-    /// Default: 10 s.
+    /// The maximum time until the first request of a connection begins, until a request head is
+    /// complete, and between two parts of a body. Later ones are answered with 408; a connection
+    /// that has sent nothing is closed without an answer. Default: 10 s.
     pub head_timeout: Duration,
-    /// The time that a whole request body may take to arrive; 408 beyond. Default: 60 s.
+    /// The maximum time until a request body is complete. Later ones are answered with 408.
+    /// Default: 60 s.
     pub body_timeout: Duration,
-    /// The time that a connection may be idle between two requests before it is closed. A proxy in
-    /// front should give up idle connections sooner; most do after 60 s. Default: 75 s.
+    /// The maximum time between two requests, after which an idle connection is closed. A proxy in
+    /// front should close idle connections earlier; most do after 60 s. Default: 75 s.
     pub idle_timeout: Duration,
-    /// A request head of more bytes is answered with 431. Default: 16 KiB.
+    /// The maximum size of a request head in bytes. Larger ones are answered with 431.
+    /// Default: 16 KiB.
     pub max_head: usize,
-    /// A request body of more bytes is answered with 413. So is a chunked body whose framing alone
-    /// (chunk sizes, extensions, line ends and trailers) has more bytes, except that as many as
-    /// `max_head` are always allowed. Default: 1 MiB.
+    /// The maximum size of a request body in bytes. Larger ones are answered with 413, as is a
+    /// chunked body whose framing (chunk sizes, extensions, line ends and trailers) exceeds both
+    /// this and `max_head`. Default: 1 MiB.
     pub max_body: usize,
     /// The maximum number of bytes that the bodies of all requests in progress occupy together. A
-    /// body that exceeds it is answered with 503 and a `Retry-After`, one that is larger by itself
-    /// with 413. Bytes count from their arrival until the request is over or its event stream is
-    /// opened; a length that is only declared does not count. Default: 64 MiB.
+    /// body that exceeds it is answered with 503 and a `Retry-After`, or with 413 if it does so by
+    /// itself. Bytes count from their arrival until the request ends or its event stream is opened;
+    /// a declared length does not count. Default: 64 MiB.
     pub max_pending_body_bytes: usize,
-    /// How long a peer may take nothing of what was sent before its connection is reset. A peer that
-    /// takes a little now and then is slow, and is waited for.
+    /// The time after which a connection is reset whose peer accepts none of the pending data. A
+    /// peer that accepts some data now and then is slow, and keeps its connection.
     ///
-    /// A peer that has vanished from a quiet stream is noticed within twice this time, by keep-alive
-    /// comments or TCP probes that it does not acknowledge. A peer that has shut down its sending
-    /// side gets an ordinary answer if it begins within this time. Default: 30 s.
+    /// A peer that has vanished from a quiet stream is detected within twice this time, by
+    /// keep-alive comments or TCP probes that it does not acknowledge. A peer that has shut down
+    /// its sending side gets an ordinary answer if that begins within this time. Default: 30 s.
     pub write_timeout: Duration,
-    /// One more connection is answered with 503 and a time to come back. The system's table of
-    /// descriptors is made large enough for so many, but no larger than for a million. Default: 20,000.
+    /// The maximum number of connections. Further ones are answered with 503 and a `Retry-After`.
+    /// The table of file descriptors is grown to this size in advance, up to about a million.
+    /// Default: 20,000.
     pub max_connections: usize,
-    /// The same for connections from one address. Default (`None`): 256, and no limit for loopback
+    /// The maximum number of connections from one IPv4 address or one IPv6 /64 network. Further
+    /// ones are answered in the same way. Default (`None`): 256, and no limit for loopback
     /// addresses, from which proxies connect.
     pub max_connections_per_peer: Option<usize>,
-    /// The maximum time that draining takes. Open streams end at random times within the first four
-    /// fifths of it, or within 50 ms for each stream if that is less; so a lone stream ends at once.
-    /// Default: 5 s.
+    /// The maximum duration of a graceful shutdown. Open streams are closed at random times within
+    /// the first four fifths of it, or within 50 ms for each other stream if that is shorter; a
+    /// single stream is closed at once. Default: 5 s.
     pub drain: Duration,
 }
 
 impl Config {
     pub(crate) const PER_PEER: usize = 256;
 
-    /// Returns the configuration with durations that can be added to any point in time.
+    /// Clamps durations so that each can be added to any point in time, and keep-alive intervals to
+    /// at least [`SHORTEST_KEEP_ALIVE`], or `None` for zero.
     fn in_range(self) -> Self {
         Self {
             keep_alive: self
@@ -102,16 +107,16 @@ impl Default for Config {
     }
 }
 
-/// A server that listens, and has not begun to serve.
+/// A server that listens and does not accept connections yet.
 #[derive(Debug)]
 pub struct Server {
     listener: Async<TcpListener>,
     shared: Arc<Shared>,
-    /// The jobs of the delivery workers.
+    /// The job queues of the delivery workers.
     queues: Vec<JobQueue>,
 }
 
-/// What all connections of a server share.
+/// The state that all connections of a server share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) config: Config,
@@ -123,25 +128,25 @@ pub(crate) struct Shared {
     pub(crate) bodies: Arc<BodyBudget>,
 }
 
-/// Longer than anything is waited for.
+/// The maximum of all timeouts.
 pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// Keep-alives more often than that keep busy, not alive.
+/// The minimum interval between keep-alive comments.
 const SHORTEST_KEEP_ALIVE: Duration = Duration::from_millis(50);
 
-/// So many connections wait to be accepted, if the system lets them.
+/// The maximum number of connections that wait to be accepted. The system may lower it.
 const BACKLOG: i32 = 4096;
 
-/// How long accepting pauses after it failed, say for want of file descriptors.
+/// The pause after a failed accept, for instance when no file descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Server {
-    /// Listens on `address`; with port 0 on any free port.
+    /// Binds a server to `address`, with port 0 to any free port.
     ///
     /// # Errors
     ///
-    /// Returns the system's error for the address, or an error if the limit of open files is too low
-    /// for a handful of connections. A limit that is too low for `max_connections` is logged.
+    /// Returns the system's error for the address, or an error if the limit of open files is too
+    /// low for a handful of connections. A limit that is too low for `max_connections` is logged.
     pub fn bind(address: SocketAddr, config: Config) -> io::Result<Self> {
         descriptors::check(config.max_connections)?;
         let metrics = Arc::<Metrics>::default();
@@ -159,38 +164,38 @@ impl Server {
         };
         let listener = Async::<TcpListener>::bind(address)?;
         socket::prepare(listener.get_ref(), &shared.config)?;
-        // When a server comes back, all of its clients come back.
+        // When a server restarts, all of its clients reconnect at once.
         rustix::net::listen(&listener, BACKLOG)?;
         descriptors::make_room(&listener, shared.config.max_connections);
         Ok(Self { listener, shared: Arc::new(shared), queues })
     }
 
-    /// The address it listens on.
+    /// Returns the address that the server listens on.
     ///
     /// # Errors
     ///
-    /// Whatever the system says of the socket.
+    /// Returns the system's error for the socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.get_ref().local_addr()
     }
 
-    /// What tells the server to stop.
+    /// Returns the handle that starts a graceful shutdown.
     pub fn drain(&self) -> Drain {
         self.shared.drain.clone()
     }
 
-    /// What the server counts.
+    /// Returns the server's metrics.
     pub fn metrics(&self) -> Arc<Metrics> {
         Arc::clone(&self.shared.metrics)
     }
 
-    /// Accepts connections, and serves each on a task of `executor`, for as long as this future
-    /// is polled. The tasks live as long as the executor does.
+    /// Accepts connections while this future is polled, and serves each on a task of `executor`.
+    /// The tasks live as long as the executor does.
     ///
     /// A handler takes a request, answers it, and returns.
     ///
-    /// When the server is told to [drain](Drain::begin), this accepts no more, and returns when all
-    /// connections are gone, or the time for it is over.
+    /// After [`Drain::begin`], this accepts no more connections, and returns when all are closed or
+    /// [`Config::drain`] has passed.
     pub async fn serve<H, F>(self, executor: &Executor<'_>, handler: H)
     where
         H: Fn(Request) -> F + Send + Sync + 'static,
@@ -198,14 +203,15 @@ impl Server {
     {
         let Self { listener, shared, queues } = self;
         let handler = Arc::new(handler);
-        // These end when the last connection is gone.
+        // These tasks end when the last connection is gone.
         executor.spawn(Timers::run(Arc::downgrade(&shared.timers), shared.drain.clone())).detach();
         for queue in queues {
             executor.spawn(delivery::work(queue)).detach();
         }
         {
-            // Whoever polls this future may poll it whenever anything on their thread is woken; this
-            // one executes nothing but what was woken itself, and the listener is let alone.
+            // The caller may poll this future on every wake-up of its thread. The inner executor
+            // runs the accept loop only if that was woken, so other wake-ups do not poll the
+            // listener.
             let accepting = Executor::new();
             let accept = accepting.spawn(accept(&listener, &shared, executor, &handler));
             accepting.run(shared.drain.begun().or(accept)).await;
@@ -232,9 +238,9 @@ async fn accept<H, F>(
         let (socket, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Once, and not ten times a second.
+                // Only the first of successive failures is logged.
                 if !std::mem::replace(&mut failing, true) {
-                    log::warn!("cannot accept connections, trying on: {error}");
+                    log::warn!("cannot accept connections, retrying: {error}");
                 }
                 Timer::after(ACCEPT_PAUSE).await;
                 continue;
@@ -243,7 +249,7 @@ async fn accept<H, F>(
         failing = false;
         if !shared.admission.admit(peer, &shared.config) {
             shared.metrics.turned_away.inc();
-            log::debug!("{peer}: turned away");
+            log::debug!("{peer}: rejected, a connection limit is reached");
             if let Some(slot) = shared.admission.rejection_slot() {
                 let shared = Arc::clone(shared);
                 let reject = async move {
@@ -269,7 +275,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_event_waits_for_the_next() {
+    fn accepted_sockets_send_small_events_without_delay() {
         let server = Server::bind((Ipv4Addr::LOCALHOST, 0).into(), Config::default()).unwrap();
         let _client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
         let (socket, _) = block_on(server.listener.accept()).unwrap();

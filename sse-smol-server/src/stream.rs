@@ -1,4 +1,4 @@
-//! The event stream that a handler holds.
+//! Event streams, as handlers use them.
 
 use std::fmt;
 use std::future::Future;
@@ -13,10 +13,9 @@ use crate::notifier::Flag;
 use crate::topics::history::{BATCH_BYTES, BATCH_EVENTS};
 use crate::{End, Frame, Lagged, Subscription};
 
-/// An open event stream. The peer has the head.
+/// An open event stream, whose response head has been sent.
 ///
-/// When the handler returns `Ok`, the stream ends as
-/// a whole (HTTP/1.1: with the last chunk).
+/// When the handler returns `Ok`, the stream is completed (in HTTP/1.1 with the last chunk).
 #[derive(Debug)]
 pub struct EventStream {
     connection: Arc<Connection>,
@@ -30,17 +29,17 @@ impl EventStream {
     }
 
     /// Sends an [`Event`](sse_proto::Event), a [`Comment`](sse_proto::Comment) or a [`Frame`], and
-    /// returns when the kernel has taken all of it: that is the backpressure.
+    /// returns when the kernel has accepted all of it, which is the backpressure.
     ///
-    /// Dropping the future tears nothing: an event that has begun to go out goes out whole, before
-    /// whatever is sent next. One whose turn has not come is not sent; so no more than one waits.
+    /// If the future is dropped, the frame is either not sent, or queued and sent whole before the
+    /// next one. So dropped sends leave at most one frame in the queue.
     ///
     /// # Errors
     ///
-    /// An [`End`] if the peer is gone.
+    /// Returns an [`End`] if the peer is gone or the stream has ended.
     pub async fn send(&mut self, frame: impl Into<Frame>) -> Result<(), End> {
         let frame = frame.into();
-        // What an earlier send that was dropped has left over.
+        // An earlier send that was dropped may have left a frame in the queue.
         self.connection.flush().await?;
         if !self.connection.push([frame]) {
             return Err(End::Finished);
@@ -48,15 +47,15 @@ impl EventStream {
         self.connection.flush().await
     }
 
-    /// Sends several at once, in few writes.
+    /// Sends several frames in few writes, and returns when the kernel has accepted all of them.
     ///
     /// # Errors
     ///
-    /// An [`End`] if the peer is gone.
+    /// Returns an [`End`] if the peer is gone or the stream has ended.
     pub async fn send_all(&mut self, frames: impl IntoIterator<Item = Frame>) -> Result<(), End> {
-        // What an earlier send that was dropped has left over.
+        // An earlier send that was dropped may have left a frame in the queue.
         self.connection.flush().await?;
-        // The iterator is the caller's: it does not run under the lock of the connection.
+        // The caller's iterator must not run under the lock of the connection.
         let frames: Vec<Frame> = frames.into_iter().collect();
         if !self.connection.push(frames) {
             return Err(End::Finished);
@@ -64,12 +63,11 @@ impl EventStream {
         self.connection.flush().await
     }
 
-    /// Sends whatever a stream yields, until it ends; what is ready at a time goes out together,
-    /// within limits.
+    /// Sends the items of `frames` until it ends. Items that are ready together are sent together.
     ///
-    /// It is not polled while the client takes nothing, but for some events ahead, up to 512 of them or
-    /// 64 KiB; and dropped as soon as the client is gone: a bounded channel sees backpressure first, and
-    /// then that it is closed. What was taken from it by then and not sent is lost with it.
+    /// At most 512 events or about 64 KiB are taken from `frames` before they are sent, so a client
+    /// that accepts no data puts backpressure on it. When the client disconnects, `frames` is
+    /// dropped, which closes a channel, and events that were taken and not sent are lost.
     ///
     /// ```
     /// # use sse_smol_server::{End, Request};
@@ -93,7 +91,7 @@ impl EventStream {
     ///
     /// # Errors
     ///
-    /// An [`End`] if the peer is gone.
+    /// Returns an [`End`] if the peer is gone or the stream has ended.
     pub async fn forward<S>(&mut self, frames: S) -> Result<(), End>
     where
         S: Stream,
@@ -124,11 +122,12 @@ impl EventStream {
         Ok(())
     }
 
-    /// Sends what is published to topics, from where the subscription begins.
+    /// Sends the events of a subscription's topics, from its position on. Never returns `Ok`.
     ///
     /// # Errors
     ///
-    /// An [`End`] if the peer is gone, or if it lags ([`End::Lagged`]).
+    /// Returns an [`End`] if the peer is gone, or [`End::Lagged`] if the subscription has fallen
+    /// behind.
     #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
     pub fn follow(
         &mut self,
@@ -137,24 +136,24 @@ impl EventStream {
         async move {
             loop {
                 self.connection.flush().await?;
-                if self.queue_news(&mut subscription)? {
+                if self.queue_new_events(&mut subscription)? {
                     continue;
                 }
                 let Some((topic, position)) = subscription.only_topic() else {
-                    // Logs of several topics are read at one moment, which is this stream's own.
+                    // Not parked: the logs of several topics have to be read under one lock.
                     Box::pin(subscription.news()).await;
                     continue;
                 };
-                if let Some(mut rest) = Parked::begin(&self.connection, topic, position) {
-                    let position = (&mut rest).await?;
+                if let Some(mut parked) = Parked::begin(&self.connection, topic, position) {
+                    let position = (&mut parked).await?;
                     subscription.go_to(position);
                 }
             }
         }
     }
 
-    /// Queues what there is to read. False if there is nothing.
-    fn queue_news(&self, subscription: &mut Subscription) -> Result<bool, End> {
+    /// Queues the events that can be read now. Returns false if there are none.
+    fn queue_new_events(&self, subscription: &mut Subscription) -> Result<bool, End> {
         let frames = subscription.read().map_err(|Lagged| End::Lagged)?;
         let any = !frames.is_empty();
         if any && !self.connection.push(frames) {
@@ -163,9 +162,9 @@ impl EventStream {
         Ok(any)
     }
 
-    /// Has `hook` called once when the stream is over, whatever ends it, with the reason and the
-    /// last id that was sent. It runs when the handler is gone, or now if the stream is over
-    /// already; what it does should not take long.
+    /// Registers a hook that is called once when the stream has ended for any reason. It gets the
+    /// reason and the last event ID that was sent. It runs when the handler has been dropped, or at
+    /// once if the stream has already ended, and should return quickly.
     ///
     /// ```
     /// # use sse_smol_server::{End, Request};
@@ -179,7 +178,8 @@ impl EventStream {
         self.connection.on_close(Box::new(hook));
     }
 
-    /// A token that tells other tasks when the stream is over, say to cancel work upstream.
+    /// Returns a token that signals the end of the stream to other tasks, so that they stop working
+    /// for it.
     ///
     /// ```
     /// # use sse_smol_server::{End, Request};
@@ -208,15 +208,15 @@ impl Drop for EventStream {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Closed {
-    /// Why.
+    /// The reason for the end.
     pub reason: End,
-    /// The id of the last event with one that the kernel has taken whole.
+    /// The ID of the last event with an ID that the kernel has accepted whole.
     pub last_event_id: Option<Box<[u8]>>,
-    /// How many events it has taken.
+    /// The number of events that the kernel has accepted whole.
     pub events: u64,
 }
 
-/// Tells that a stream is over: see [`EventStream::token`].
+/// A token that signals the end of a stream: see [`EventStream::token`].
 #[derive(Clone)]
 pub struct CancelToken(Flag);
 
@@ -231,12 +231,12 @@ impl CancelToken {
         self.0.set();
     }
 
-    /// Waits until the stream is over.
+    /// Waits until the stream has ended.
     pub async fn cancelled(&self) {
         self.0.wait().await;
     }
 
-    /// Whether the stream is over.
+    /// Returns whether the stream has ended.
     pub fn is_cancelled(&self) -> bool {
         self.0.is_set()
     }
