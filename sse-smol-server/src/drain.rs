@@ -1,41 +1,44 @@
-//! Stopping without a stampede.
+//! Graceful shutdown. Streams end at different times, so that their clients do not all reconnect at
+//! once.
 
 use crate::notifier::{Flag, Listener};
 
-/// Tells a server to stop: see [`Server::drain`](crate::Server::drain).
+/// A handle that starts a server's graceful shutdown: see [`Server::drain`](crate::Server::drain).
 ///
 /// ```
 /// use sse_smol_server::{Config, Server};
 ///
 /// let server = Server::bind(([127, 0, 0, 1], 0).into(), Config::default())?;
 /// let drain = server.drain();
-/// drain.begin(); // when a signal comes, say
+/// drain.begin(); // for instance on a signal
 /// let executor = smol::Executor::new();
 /// let serve = server.serve(&executor, |request| async { request.open().await.map(drop) });
-/// smol::block_on(executor.run(serve)); // returns: nobody is connected any more
+/// smol::block_on(executor.run(serve)); // returns at once: there is no connection
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Drain(Flag);
 
 impl Drain {
-    /// Begins: no connection is accepted any more, idle ones are closed, streams get a reconnection
-    /// time of their own and end one after the other.
+    /// Starts the shutdown: the server accepts no more connections, closes idle ones, and ends each
+    /// stream after sending it a random reconnection time. The more streams are open, the longer
+    /// the period over which they end, within [`Config::drain`](crate::Config::drain).
     pub fn begin(&self) {
         self.0.set();
     }
 
-    /// Returns whether it has begun.
+    /// Returns whether the shutdown has started.
     pub fn has_begun(&self) -> bool {
         self.0.is_set()
     }
 
-    /// Waits until it begins.
+    /// Waits until the shutdown starts.
     pub async fn begun(&self) {
         self.0.wait().await;
     }
 
-    /// Returns a listener, to be created before [`has_begun`](Self::has_begun) is checked.
+    /// Creates a listener for the start. To miss nothing, it is created before
+    /// [`has_begun`](Self::has_begun) is checked.
     pub(crate) fn listen(&self) -> Listener {
         self.0.listen()
     }

@@ -1,48 +1,49 @@
-//! Why a request was over.
+//! The reasons for which requests end.
 
 use std::fmt;
 use std::io;
 
 use http::StatusCode;
 
-/// Why a request was over: what a handler ends with, and what the log says.
+/// The reason for the end of a request, as it is logged and counted.
 ///
-/// A handler gets one as the error of [`open`](crate::Request::open),
-/// [`send`](crate::EventStream::send) and the like, and passes it on with `?`.
+/// [`open`](crate::Request::open), [`send`](crate::EventStream::send) and other operations return
+/// it as an error, which a handler passes on with `?`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum End {
     /// The handler returned.
     Finished,
-    /// The answer was no event stream, and has been sent.
+    /// The request was answered by a response that is no event stream.
     Answered(StatusCode),
     /// The peer closed the connection.
     PeerClosed,
     /// The connection broke.
     PeerReset,
-    /// The peer acknowledged nothing for too long: its machine or its network is gone.
+    /// The peer acknowledged no data for too long: its machine or its network is down.
     TimedOut,
     /// The network reported that the peer cannot be reached.
     Unreachable,
-    /// The peer connected and asked for nothing in time.
+    /// The peer sent no request before the deadline.
     Silent,
-    /// The peer took nothing of what was sent for too long.
+    /// The peer accepted no data for [`Config::write_timeout`](crate::Config::write_timeout).
     Stuck,
-    /// The peer kept sending while a stream was open, which is not what streams are for.
+    /// The peer sent more than 64 KiB while a stream was open, when no request can follow.
     Unasked,
-    /// The subscriber fell behind the topic's log; the stream ended so that it resumes.
+    /// The subscriber fell behind the topic's log. The stream was ended, so that the client
+    /// reconnects and resumes.
     Lagged,
-    /// The server is about to stop, and told the peer when to come back.
+    /// The server is shutting down. A stream was sent a reconnection time before it ended.
     Drained,
-    /// The handler failed. A stream that was open is cut off, without the chunk that would tell
-    /// the peer it was whole; otherwise the answer is 500.
+    /// The handler failed. An open stream is cut off without its last chunk, so that the peer can
+    /// tell that it is incomplete. A request without an answer gets 500.
     Failed(Box<dyn std::error::Error + Send + Sync>),
-    /// The server stopped.
+    /// The server stopped before the request ended.
     Stopped,
 }
 
 impl End {
-    /// What an error on the socket means.
+    /// Converts an error of the socket.
     pub(crate) fn from_socket(error: io::Error) -> Self {
         use io::ErrorKind::{
             BrokenPipe, ConnectionAborted, ConnectionReset, HostUnreachable, NetworkDown,
@@ -56,12 +57,12 @@ impl End {
         }
     }
 
-    /// Whether the peer is to get all that was written, and is told that it was all.
+    /// Returns whether the rest of the output is written and the response completed.
     pub(crate) const fn is_orderly(&self) -> bool {
         matches!(self, Self::Finished | Self::Answered(_) | Self::Lagged | Self::Drained)
     }
 
-    /// Whether the peer is there to get the rest of an answer.
+    /// Returns whether the peer may still receive the rest of an answer.
     pub(crate) const fn is_answerable(&self) -> bool {
         !matches!(
             self,
@@ -75,7 +76,7 @@ impl End {
         )
     }
 
-    /// One word, for metrics.
+    /// Returns the reason as a label for metrics.
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Finished => "finished",
@@ -108,10 +109,10 @@ impl fmt::Display for End {
             Self::Answered(_) => f.write_str("answered"),
             Self::PeerClosed => f.write_str("closed by the peer"),
             Self::PeerReset => f.write_str("reset by the peer"),
-            Self::TimedOut => f.write_str("the peer acknowledged nothing for too long"),
+            Self::TimedOut => f.write_str("the peer acknowledged no data for too long"),
             Self::Unreachable => f.write_str("the peer cannot be reached"),
-            Self::Silent => f.write_str("nothing asked in time"),
-            Self::Stuck => f.write_str("the peer took nothing for too long"),
+            Self::Silent => f.write_str("no request received before the deadline"),
+            Self::Stuck => f.write_str("the peer accepted no data for too long"),
             Self::Unasked => f.write_str("the peer sent too much while the stream was open"),
             Self::Lagged => f.write_str("fell behind the log"),
             Self::Drained => f.write_str("drained"),

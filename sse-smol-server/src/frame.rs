@@ -1,4 +1,4 @@
-//! What goes out: bytes that are encoded once, however many clients get them.
+//! Frames: the unit of output, encoded once and shared by all clients.
 
 use std::fmt;
 use std::io::Write as _;
@@ -23,18 +23,18 @@ use crate::http::Framing;
 pub struct Frame(Arc<Inner>);
 
 struct Inner {
-    /// A chunk of HTTP/1.1: size, `encoded`, line end. Or bytes outside of any framing.
+    /// An HTTP/1.1 chunk (size line, `encoded`, line end), or bytes outside of any framing.
     bytes: Box<[u8]>,
-    /// The length of the part at the start that does not belong to a body, such as a head.
+    /// The number of bytes at the start that do not belong to a body, such as a response head.
     head: usize,
-    /// How much of the bytes stands around `encoded`.
+    /// The number of bytes of framing before and after `encoded`.
     before: usize,
     after: usize,
     is_event: bool,
     id: Option<Box<[u8]>>,
 }
 
-/// Returns the bytes of memory that an allocation takes, as common allocators round it.
+/// Returns the size of an allocation of `len` bytes, as common allocators round it.
 pub(crate) const fn allocated(len: usize) -> usize {
     let rounded = (len + 8).next_multiple_of(16);
     if rounded < 32 { 32 } else { rounded }
@@ -61,17 +61,17 @@ impl Frame {
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> Self {
         let digits = len.checked_ilog2().map_or(1, |bits| 1 + bits as usize / 4);
-        // To the byte, or making a box of it would copy it.
+        // The exact capacity, so that the conversion to a box copies nothing.
         let mut bytes = Vec::with_capacity(digits + 2 + len + 2);
-        write!(bytes, "{len:X}\r\n").expect("a Vec takes everything");
+        write!(bytes, "{len:X}\r\n").expect("writing to a Vec does not fail");
         let before = bytes.len();
         encode(&mut bytes);
         bytes.extend_from_slice(b"\r\n");
         Self(Arc::new(Inner { bytes: bytes.into(), head: 0, before, after: 2, is_event, id }))
     }
 
-    /// Creates a frame of bytes outside of any framing: `head` bytes that do not belong to a body,
-    /// and then bytes of a body.
+    /// Creates a frame of bytes outside of any framing. The first `head` bytes do not belong to a
+    /// body, the others do.
     pub(crate) fn raw(bytes: Vec<u8>, head: usize) -> Self {
         let bytes = bytes.into();
         Self(Arc::new(Inner { bytes, head, before: 0, after: 0, is_event: false, id: None }))
@@ -87,17 +87,17 @@ impl Frame {
         Self::framing(KEEP_ALIVE.len(), false, None, |out| out.extend_from_slice(KEEP_ALIVE))
     }
 
-    /// The event's bytes, without HTTP's framing.
+    /// Returns the bytes of the event without the framing of HTTP.
     pub fn encoded(&self) -> &[u8] {
         &self.0.bytes[self.0.before..self.0.bytes.len() - self.0.after]
     }
 
-    /// The id that the event sets, if it does.
+    /// Returns the ID that the event sets, if any.
     pub fn id(&self) -> Option<&[u8]> {
         self.0.id.as_deref()
     }
 
-    /// Returns the bytes of memory that the frame takes.
+    /// Returns the number of bytes of memory that the frame takes.
     pub(crate) fn memory(&self) -> usize {
         let id = self.0.id.as_ref().map_or(0, |id| allocated(id.len()));
         allocated(self.0.bytes.len()) + allocated(size_of::<Inner>() + 16) + id
@@ -107,7 +107,7 @@ impl Frame {
         self.0.is_event
     }
 
-    /// The event framed as a chunk.
+    /// Returns the event framed as a chunk.
     pub(crate) fn chunk(&self) -> &[u8] {
         &self.0.bytes
     }
@@ -119,7 +119,7 @@ impl Frame {
         }
     }
 
-    /// Returns how many of the first `len` bytes, framed, belong to the body.
+    /// Returns the number of body bytes among the first `len` bytes of the framed form.
     pub(crate) fn body_len(&self, len: usize, framing: Framing) -> usize {
         let Inner { bytes, head, before, after, .. } = &*self.0;
         let start = match framing {

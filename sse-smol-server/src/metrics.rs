@@ -1,4 +1,4 @@
-//! Counts, for Prometheus.
+//! Metrics, in the text format of Prometheus.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 use crate::net::queue::Sent;
 use crate::{End, Topics};
 
-/// What a server counts.
+/// The counters and gauges of a server. `Display` writes them in the text format of Prometheus.
 #[derive(Debug, Default)]
 pub struct Metrics {
     pub(crate) connections: Gauge,
@@ -38,21 +38,25 @@ impl Metrics {
         registry.register("streams", "Open event streams", self.streams.clone());
         registry.register(
             "connections_turned_away",
-            "Connections beyond the limits, answered 503",
+            "Connections rejected because a limit was reached",
             self.turned_away.clone(),
         );
-        registry.register("requests", "Requests that are over, by reason", self.requests.clone());
+        registry.register("requests", "Requests that have ended, by reason", self.requests.clone());
         registry.register(
             "streams_ended",
-            "Event streams that are over, by reason",
+            "Event streams that have ended, by reason",
             self.streams_ended.clone(),
         );
-        registry.register("events_sent", "Events that were sent", self.events_sent.clone());
-        registry.register("event_bytes_sent", "Bytes of those events", self.bytes_sent.clone());
+        registry.register("events_sent", "Events sent", self.events_sent.clone());
+        registry.register("event_bytes_sent", "Bytes of the events sent", self.bytes_sent.clone());
         if let Some(topics) = self.topics.get() {
             let (counts, totals) = (topics.counts(), topics.totals());
             registry.register("events_published", "Events published", counts.published.clone());
-            registry.register("gaps", "Gaps that subscribers were told of", counts.gaps.clone());
+            registry.register(
+                "gaps",
+                "Gap events for subscribers that missed events",
+                counts.gaps.clone(),
+            );
             let gauge = |count: usize| {
                 let gauge: Gauge = Gauge::default();
                 gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
@@ -70,17 +74,17 @@ impl Metrics {
         registry
     }
 
-    /// Open connections.
+    /// Returns the number of open connections.
     pub fn connections(&self) -> i64 {
         self.connections.get()
     }
 
-    /// Open event streams.
+    /// Returns the number of open event streams.
     pub fn streams(&self) -> i64 {
         self.streams.get()
     }
 
-    /// Has what these topics hold and count among the metrics. Only the first call counts.
+    /// Adds the metrics of these topics. Only the first call has an effect.
     pub fn watch(&self, topics: &Topics) {
         let _ = self.topics.set(topics.clone());
     }
@@ -96,7 +100,6 @@ impl Metrics {
     }
 }
 
-/// In the text format that Prometheus reads.
 impl fmt::Display for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         encode(f, &self.registry())

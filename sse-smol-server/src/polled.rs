@@ -1,4 +1,4 @@
-//! A plain handler, polled once for everybody, as a stream.
+//! A plain handler as a source of event streams, polled once for all of them.
 
 use std::fmt;
 use std::future::Future;
@@ -17,16 +17,16 @@ use crate::notifier::Notifier;
 use crate::server::LONGEST;
 use crate::{End, Frame, Request, not_allowed};
 
-/// How a handler is polled.
+/// The schedule and the limit of a [`Polled`] source.
 #[derive(Clone, Copy, Debug)]
 pub struct PolledConfig {
-    /// How long after the first client came the handler is asked for the first time. Default: 0.
+    /// The delay from the first stream's start to the first poll. Default: 0.
     pub initial: Duration,
-    /// How long between two times. Default: 1 s.
+    /// The time between two polls. Default: 1 s.
     pub interval: Duration,
-    /// Whether a body that is what it was is sent again. Default: no.
+    /// Whether a body that equals the one before is sent again. Default: false.
     pub repeat_unchanged: bool,
-    /// One more stream is answered with 503. Default: 1000.
+    /// The maximum number of streams. Further ones are answered with 503. Default: 1000.
     pub max_streams: usize,
 }
 
@@ -43,11 +43,14 @@ impl Default for PolledConfig {
 
 type Source = dyn Fn() -> Pin<Box<dyn Future<Output = Result<Response, End>> + Send>> + Send + Sync;
 
-/// Turns a plain handler into one that also streams: with `?stream=true`, exactly that, clients get
-/// its body as an event, again and again; without, they get the response.
+/// A plain handler whose responses can also be followed as a stream.
 ///
-/// However many clients there are, the handler is asked once an interval, and while there is none,
-/// not at all. Each new client gets the newest body at once; a slow one skips to it.
+/// Requests with `stream=true` in their query, in exactly this form, get an event stream with the
+/// body of each successful response as an event. Other requests call the handler and get its
+/// response.
+///
+/// For all streams together the handler is called once per interval, and not at all while there are
+/// none. A new stream starts with the newest body; a slow one skips to it.
 ///
 /// ```
 /// use sse_smol_server::{End, Polled, PolledConfig, Request, text};
@@ -64,22 +67,22 @@ pub struct Polled {
     source: Box<Source>,
     state: Mutex<State>,
     wake: Notifier,
-    /// Whichever client's task holds this does the polling for all.
+    /// Held by the task that polls the source for all streams.
     poller: AsyncMutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     streams: usize,
-    /// When the handler is to be asked next; `None` before the first client.
+    /// The time of the next poll. `None` before the first stream.
     next: Option<Instant>,
     latest: Option<Frame>,
-    /// Counts the bodies that were sent.
+    /// The number of bodies that have been handed to the streams.
     version: u64,
 }
 
 impl Polled {
-    /// A source that polls `source`.
+    /// Creates a source that polls `source`.
     pub fn new<S, F>(config: PolledConfig, source: S) -> Self
     where
         S: Fn() -> F + Send + Sync + 'static,
@@ -103,11 +106,12 @@ impl Polled {
         self.state.lock().expect("no panic while this lock is held")
     }
 
-    /// Answers a request.
+    /// Answers a request with a stream or a response.
     ///
     /// # Errors
     ///
-    /// An [`End`] if the peer is gone, or the source fails outside of a stream.
+    /// Returns an [`End`] if the peer is gone, or if the source fails for a request without a
+    /// stream.
     pub async fn serve(&self, request: Request) -> Result<(), End> {
         let mut pairs = request.query().unwrap_or_default().split('&');
         if !pairs.any(|pair| pair == "stream=true") {
@@ -117,9 +121,9 @@ impl Polled {
             let response = (self.source)().await?;
             return request.respond(response).await;
         }
-        let Some(_place) = self.place() else {
+        let Some(_slot) = self.stream_slot() else {
             let most = self.config.max_streams;
-            let line = format!("No stream is free: there may be {most} of this source.");
+            let line = format!("This source has {most} streams, its maximum; try again later.");
             return request.respond(busy(&line)).await;
         };
         let mut stream = request.open().await?;
@@ -139,22 +143,23 @@ impl Polled {
         }
     }
 
-    /// A place among the streams, if there is one.
-    fn place(&self) -> Option<Place<'_>> {
+    /// Counts one more stream, unless there are [`PolledConfig::max_streams`].
+    fn stream_slot(&self) -> Option<StreamSlot<'_>> {
         let mut state = self.state();
         if state.streams == self.config.max_streams {
             return None;
         }
         state.streams += 1;
         if state.streams == 1 {
-            // What was seen before everybody left is old.
+            // The body from before the last stream ended is outdated.
             state.next = Some(Instant::now() + self.config.initial);
             state.latest = None;
         }
-        Some(Place(self))
+        Some(StreamSlot(self))
     }
 
-    /// Polls the source, from when it is this task's turn to do so until it is dropped.
+    /// Waits until no other task polls and the next poll is due, polls the source once, and wakes
+    /// the streams if the body is to be sent.
     async fn poll_for_all(&self) {
         let _turn = self.poller.lock().await;
         let next = self.state().next.unwrap_or_else(Instant::now);
@@ -166,11 +171,11 @@ impl Polled {
                 Some(Frame::from(Event::new(&*body)))
             }
             Ok(response) => {
-                log::warn!("a polled source answered {}", response.status());
+                log::warn!("a polled source returned {} instead of a body", response.status());
                 None
             }
             Err(end) => {
-                log::warn!("a polled source: {end}");
+                log::warn!("a polled source returned no response: {end}");
                 None
             }
         };
@@ -194,10 +199,10 @@ impl Polled {
     }
 }
 
-/// A place among the streams; free again when this is dropped.
-struct Place<'p>(&'p Polled);
+/// One of the counted streams. Dropping it frees the slot.
+struct StreamSlot<'p>(&'p Polled);
 
-impl Drop for Place<'_> {
+impl Drop for StreamSlot<'_> {
     fn drop(&mut self) {
         self.0.state().streams -= 1;
     }

@@ -355,8 +355,8 @@ impl BodyWriter {
             return Err(End::Failed(why.into()));
         }
         if self.begun {
-            // A piece whose send was dropped may be queued. Before the first piece, only the head
-            // is.
+            // A piece whose send was dropped may be queued. The head is not flushed: it goes out
+            // with the first piece.
             self.connection.flush().await?;
         }
         self.begun = true;

@@ -22,8 +22,8 @@ use crate::{Drain, End, Request};
 /// The limits and timeouts of a server's connections.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The time without events after which a keep-alive comment is sent on a stream, at least 50
-    /// ms. `None` or zero disables keep-alive comments. Default: 15 s.
+    /// The time without events after which a keep-alive comment is sent on a stream. The minimum is
+    /// 50 ms. `None` or zero disables keep-alive comments. Default: 15 s.
     pub keep_alive: Option<Duration>,
     /// The maximum time until the first request of a connection begins, until a request head is
     /// complete, and between two parts of a body. Later ones are answered with 408; a connection

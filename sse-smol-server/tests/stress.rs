@@ -385,7 +385,7 @@ fn who_takes_nothing_is_given_up_and_who_takes_little_is_not() {
         assert_numbers(one, 0..one.events.len());
     }
     let (_, _, log) = server.stop("-INT");
-    let line = "GET /topics/flood 200: the peer took nothing for too long, ";
+    let line = "GET /topics/flood 200: the peer accepted no data for too long, ";
     assert_eq!(log.matches(line).count(), STUCK, "{log}");
 }
 
