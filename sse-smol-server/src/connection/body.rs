@@ -1,4 +1,4 @@
-//! Reading request bodies: bounded in size, in time, and in the memory of all of them together.
+//! Reading request bodies, bounded in size, in time, and in the memory of all bodies together.
 
 use std::future;
 use std::time::Instant;
@@ -21,13 +21,13 @@ const MAX_TRAILERS: usize = 64;
 /// The first capacity of a body's buffer, unless the body is known to be shorter.
 const FIRST_CAPACITY: usize = 4096;
 
-/// Returns the maximum size of one body: it has to fit into the limit for each and the one for all.
+/// Returns the maximum size of one body: the lower of the limits for one and for all bodies.
 pub(crate) fn max_size(config: &Config) -> usize {
     config.max_body.min(config.max_pending_body_bytes)
 }
 
-/// Reads a request's body. The memory it occupies stays reserved until the request is over, since
-/// the handler owns the body from here on.
+/// Reads a request's body. Its memory stays reserved until the request ends, since the handler owns
+/// the body from here on.
 pub(crate) async fn read_body(connection: &Connection, body: Body) -> Result<Vec<u8>, NoInput> {
     let config = &connection.shared.config;
     let max = max_size(config);
@@ -60,11 +60,11 @@ fn fit(size: u64, room: usize) -> Result<usize, Refusal> {
 
 struct BodyReader<'w> {
     connection: &'w Connection,
-    /// When the whole body has to be there.
+    /// The deadline for the whole body.
     deadline: Instant,
     /// The maximum size of the content.
     max: usize,
-    /// The bytes of chunked framing that may still come.
+    /// The number of bytes of chunked framing that may still arrive.
     framing_left: usize,
     content: Vec<u8>,
     /// Covers the capacity of `content`.
@@ -112,7 +112,7 @@ impl BodyReader<'_> {
         }
     }
 
-    /// Reads and drops what follows the last chunk: header lines, up to an empty line.
+    /// Reads and drops the trailers: header lines after the last chunk, up to an empty line.
     async fn skip_trailers(&mut self) -> Result<(), NoInput> {
         let mut left = self.connection.shared.config.max_head;
         for _ in 0..=MAX_TRAILERS {
@@ -128,8 +128,8 @@ impl BodyReader<'_> {
         Err(Refusal::TRAILERS_TOO_LARGE.into())
     }
 
-    /// Reads a line of the chunked framing, which ends in CRLF. Returns it without that, or `None`
-    /// if it is longer than `max` bytes.
+    /// Reads a line of the chunked framing. Returns it without its CRLF, or `None` if it is longer
+    /// than `max` bytes.
     async fn line(&mut self, max: usize) -> Result<Option<Vec<u8>>, NoInput> {
         loop {
             // The line end must be within these bytes.
@@ -158,7 +158,7 @@ impl BodyReader<'_> {
         }
     }
 
-    /// Waits for more input: for as long as a body may stall, and not beyond the body's deadline.
+    /// Waits for more input, at most for `head_timeout` and until the deadline of the body.
     async fn more(&self) -> Result<(), NoInput> {
         let late = async {
             let stalled = Instant::now() + self.connection.shared.config.head_timeout;

@@ -1,9 +1,9 @@
-//! A bound on the memory that request bodies occupy, over all connections.
+//! The limit on the memory that the request bodies of all connections occupy together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The bytes that all request bodies together may occupy.
+/// The number of bytes that all request bodies together may occupy.
 #[derive(Debug)]
 pub(crate) struct BodyBudget {
     max: usize,

@@ -1,4 +1,4 @@
-//! A connection's deadlines: keep-alives, and peers that take nothing or are half gone.
+//! Deadlines of a connection: keep-alives, the write timeout, and half-closed connections.
 
 use std::task::Poll;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use crate::{End, Frame};
 const SLOW: Duration = Duration::from_secs(60);
 
 impl Connection {
-    /// Ready when it is time, with the time that it is by then; otherwise the timers wake the
-    /// connection's task. An timer that is set for an earlier time stays, and is set anew when it
-    /// has gone off: so a deadline that each event moves is not set with each event.
+    /// Returns the current time if the deadline has passed. Otherwise, has the timers wake the
+    /// connection's task. A timer that is set for an earlier time stays, and is set again after it
+    /// has fired, so a deadline that each event moves is not set with each event.
     pub(crate) fn poll_deadline(&self, at: CompactInstant) -> Poll<CompactInstant> {
         let now = CompactInstant::now();
         if now >= at {
@@ -25,14 +25,14 @@ impl Connection {
         let mut state = self.state();
         if !state.timer.is_some_and(|set| now < set && set <= at) {
             let old = state.timer.replace(at);
-            // The task of the timers may have to be woken.
+            // Not under the lock: this may wake the task of the timers.
             drop(state);
             self.shared.timers.set(self.number, old, at);
         }
         Poll::Pending
     }
 
-    /// Returns the time of the next call of [`handle_time`](Self::handle_time).
+    /// Returns the time when [`handle_time`](Self::handle_time) has to be called next.
     pub(crate) fn deadline(&self) -> Option<CompactInstant> {
         let state = self.state();
         let timeout = self.shared.config.write_timeout;
@@ -45,21 +45,25 @@ impl Connection {
         }
     }
 
-    /// Queues a keep-alive that is due, or gives up a peer that has taken nothing for too long, or has
-    /// shut down its sending side and got no answer for as long.
+    /// Queues a keep-alive if it is due.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`End::Stuck`] if the peer has accepted no data for the write timeout, and
+    /// [`End::PeerClosed`] if its sending side has been shut down for as long without an answer.
     pub(crate) fn handle_time(&self, now: CompactInstant) -> Result<(), End> {
         let mut state = self.state();
         let timeout = self.shared.config.write_timeout;
         match state.queue.waiting_since() {
             Some(since) if now >= since + timeout => {
-                // The system calls a socket writable when much of its buffer is free. There may
-                // be room for less: then the peer is slow, not stuck.
+                // The system reports a socket as writable when much of its buffer is free. If there
+                // is room for less, the peer is slow, but not stuck.
                 self.write(&mut state)?;
                 if state.queue.waiting_since() == Some(since) {
                     return Err(End::Stuck);
                 }
             }
-            // A peer that has not taken the last bytes yet is not silent, it is slow.
+            // Output is pending, so no keep-alive is needed.
             Some(_) => {}
             None if state.unanswered_since().is_some_and(|since| now >= since + timeout) => {
                 return Err(End::PeerClosed);

@@ -2,9 +2,9 @@
 //!
 //! A stream that has sent all events of its topic is parked: its task sleeps, and a delivery worker
 //! writes the next events to its socket. So an event costs each subscriber one write, without a
-//! wake-up or a poll. A stream that needs more than one write (the kernel takes less, the connection
-//! broke, the log dropped events) is unparked: its task is woken and continues from the position that
-//! the worker has reached.
+//! wake-up or a poll. A stream that needs more than one write (the kernel takes less, the
+//! connection broke, the log dropped events) is unparked: its task is woken and continues from the
+//! position that the worker has reached.
 //!
 //! A server has one worker for each core, and streams are distributed over the workers in turn.
 
@@ -36,8 +36,8 @@ pub(crate) struct DeliveryWorkers {
 #[derive(Debug)]
 struct DeliveryWorker {
     jobs: Sender<Job>,
-    /// The identity by which the worker's groups are found. It can be compared under a lock, unlike a
-    /// sender: dropping the last sender wakes the receiver.
+    /// The identity by which the worker's groups are found. It can be compared under a lock, unlike
+    /// a sender: dropping the last sender wakes the receiver.
     identity: Arc<()>,
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct SubscriberGroup {
     jobs: WeakSender<Job>,
     /// The identity of the worker.
     worker: Weak<()>,
-    /// A job is queued, and the worker has not read the log since.
+    /// Whether a job is queued, and the worker has not read the log since.
     called: AtomicBool,
     parked: Mutex<ParkedStreams>,
 }
@@ -109,12 +109,13 @@ impl DeliveryWorkers {
             called: AtomicBool::new(false),
             parked: Mutex::default(),
         });
-        // The groups of servers that are gone are left out.
+        // Groups of servers that no longer exist are removed.
         let is_there = |group: &&Arc<SubscriberGroup>| group.worker.strong_count() > 0;
         let others = followers.groups.iter().filter(is_there);
         let groups = others.chain([&group]).map(Arc::clone).collect();
         let replaced = mem::replace(&mut followers.groups, groups);
-        // A group that is dropped may drop streams, and with them what their handlers left.
+        // Not under the lock: a group that is dropped may drop streams, and with them values of
+        // their handlers.
         drop(followers);
         drop(replaced);
         group
@@ -126,8 +127,8 @@ impl DeliveryWorkers {
 pub(crate) struct JobQueue(Receiver<Job>);
 
 impl Drop for JobQueue {
-    /// Drains the queue: a queued job holds its group, and the group holds a sender for this queue (a
-    /// reference cycle).
+    /// Drains the queue: a queued job holds its group, and the group holds a sender for this queue
+    /// (a reference cycle).
     fn drop(&mut self) {
         self.0.close();
         while self.0.try_recv().is_ok() {}
@@ -151,7 +152,7 @@ pub(crate) async fn work(queue: JobQueue) {
             yield_now().await;
         }
         if batch.is_cut_short {
-            // The jobs of other topics come first.
+            // At the end of the queue, after the jobs of other topics.
             group.call(&topic);
         }
     }
@@ -213,14 +214,14 @@ impl SubscriberGroup {
         Some(batch)
     }
 
-    /// Returns up to [`WRITES_AT_ONCE`] streams from the place `first` on, and moves `first` behind
-    /// them.
+    /// Returns up to [`WRITES_AT_ONCE`] streams from the slab key `first` on, and moves `first`
+    /// behind them.
     ///
-    /// Between two calls streams leave and join, so a stream may be parked at a place that was passed
-    /// already, and does not get the batch. No event is lost by that: `parked.position` is the end
-    /// of the batch by then, and [`Parked::begin`] refuses a stream that has not read up to there
-    /// itself, since its log has more. A stream that gets a batch twice, at two places, takes from it
-    /// the events that follow its own position.
+    /// Between two calls streams leave and join, so a stream may be parked under a key that was
+    /// passed already, and does not get the batch. This loses no event: `parked.position` is the
+    /// end of the batch by then, and [`Parked::begin`] refuses a stream that has not read up to
+    /// there itself, since its log has more. A stream that gets a batch twice, under two keys,
+    /// takes from it the events that follow its own position.
     fn some_of(&self, first: &mut usize) -> Option<Vec<Arc<Connection>>> {
         let parked = self.parked();
         let (start, end) = (*first, parked.streams.capacity());
@@ -241,17 +242,17 @@ impl SubscriberGroup {
 pub(crate) struct Batch {
     /// The group whose streams get it.
     pub(crate) group: GroupNumber,
-    /// The position before them.
+    /// The position before the first of the events.
     after: u64,
     /// The events with their positions and their offsets in `bytes`.
     events: Vec<(u64, usize, Frame)>,
     /// All events, framed as chunks.
     bytes: Vec<u8>,
-    /// The log has more events.
+    /// Whether the log has more events.
     is_cut_short: bool,
 }
 
-/// The part of a batch that a stream has not got yet.
+/// The part of a batch that a stream has not been sent yet.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Remaining<'b> {
     pub(crate) bytes: &'b [u8],
@@ -259,7 +260,8 @@ pub(crate) struct Remaining<'b> {
 }
 
 impl Batch {
-    /// Returns the part after a position, or `None` if events between that and the batch are missing.
+    /// Returns the part after a position, or `None` if events between that and the batch are
+    /// missing.
     pub(crate) fn after(&self, position: u64) -> Option<Remaining<'_>> {
         let first = self.events.partition_point(|(at, ..)| *at <= position);
         let events = &self.events[first..];
@@ -279,7 +281,7 @@ impl<'b> Remaining<'b> {
     }
 }
 
-/// A parked stream. It leaves its group when this is dropped.
+/// A parked stream. Dropping it removes the stream from its group.
 #[derive(Debug)]
 pub(crate) struct Parked<'w> {
     connection: &'w Connection,
@@ -288,8 +290,8 @@ pub(crate) struct Parked<'w> {
 }
 
 impl<'w> Parked<'w> {
-    /// Parks a stream that has sent all events up to a position. Returns `None` if its topic has more
-    /// events by now.
+    /// Parks a stream that has sent all events up to a position. Returns `None` if its topic has
+    /// more events by now.
     pub(crate) fn begin(
         connection: &'w Arc<Connection>,
         topic: &Arc<Topic>,
@@ -347,7 +349,7 @@ mod tests {
     use crate::{Start, Topics, TopicsConfig};
 
     #[test]
-    fn jobs_that_are_left_in_a_queue_hold_nothing() {
+    fn a_dropped_queue_releases_its_jobs() {
         let (delivery_workers, queues) = DeliveryWorkers::new();
         let topics = Topics::new(TopicsConfig::default()).unwrap();
         let subscription = topics.subscribe(&["news"], Start::Latest).unwrap();
@@ -355,7 +357,7 @@ mod tests {
         let (topic, left) = (Arc::clone(topic), Arc::downgrade(topic));
         delivery_workers.group(&topic).call(&topic);
         drop((subscription, topics, topic));
-        assert!(left.upgrade().is_some(), "the job is in the queue");
+        assert!(left.upgrade().is_some(), "the queued job holds the topic");
         drop(queues);
         assert!(left.upgrade().is_none());
         drop(delivery_workers);

@@ -1,4 +1,4 @@
-//! What goes on beside a handler: one task for each connection polls it all.
+//! The driver: polls the handler, and does all that goes on beside it, in one task per connection.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -11,14 +11,13 @@ use crate::connection::Connection;
 use crate::net::compact_instant::CompactInstant;
 use crate::{End, Frame};
 
-/// Polls what answers a request, and beside it does what goes on while that waits: watches the
-/// peer and the clock, writes what is left over, and sends the peer away when the server drains.
-// By hand, and not as an `async fn`, which would hold its arguments twice, for as long as a stream
-// is open.
+/// Polls the handler of a request. While that waits, writes queued output, watches the peer and the
+/// deadlines, and ends the stream when the server drains.
+// Not an `async fn`, which would hold its arguments twice for as long as a stream is open.
 pub(crate) struct Driver<'w, F> {
     connection: &'w Connection,
     work: F,
-    /// When the stream is to end, once the server drains.
+    /// The time when the stream ends, once the server drains.
     leave: Option<CompactInstant>,
 }
 
@@ -29,7 +28,7 @@ impl<'w, F> Driver<'w, F> {
 }
 
 impl<F: Future + Unpin> Future for Driver<'_, F> {
-    /// What the work gives, or how the request ended before that.
+    /// The output of the work, or how the request ended before that.
     type Output = Result<F::Output, End>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -58,7 +57,7 @@ impl<F: Future + Unpin> Future for Driver<'_, F> {
             if self.leave.is_some_and(|leave| leave <= now) {
                 return Poll::Ready(Err(End::Drained));
             }
-            // What it queues is written in the next round.
+            // A keep-alive that it queues is written by the next iteration.
             if let Err(end) = connection.handle_time(now) {
                 return Poll::Ready(Err(end));
             }
@@ -66,22 +65,23 @@ impl<F: Future + Unpin> Future for Driver<'_, F> {
     }
 }
 
-/// Writes what is queued while no handler is there to wait for it.
+/// Writes the queue after the handler has ended, and watches the peer and the deadlines.
 pub(crate) async fn flush(connection: &Connection) -> Result<(), End> {
     Driver::new(connection, pin!(connection.flush())).await?
 }
 
-/// The time between the ends of two streams on average, if the time for draining allows it.
+/// The mean time between the ends of two streams during a drain, unless `Config::drain` is too
+/// short.
 const BETWEEN_ENDS: Duration = Duration::from_millis(50);
 
-/// Sends a stream's peer a reconnection time of its own, and returns how long the stream goes on:
-/// a random part of the period over which all open streams end, which grows with their number. A
-/// lone stream ends at once.
+/// Sends a random reconnection time on a stream, and returns the time until the stream ends: a
+/// random part of a period that grows with the number of open streams. A single stream ends at
+/// once.
 fn send_away(connection: &Connection, drain: Duration) -> Duration {
     let retry = 500 + fastrand::u64(..1500);
     connection.push([Frame::from(Event::without_data().with_retry(retry))]);
     let others = u32::try_from(connection.shared.metrics.streams() - 1).unwrap_or(0);
-    // The last fifth of the time is for peers that are slow to take the end.
+    // The last fifth of the time is left for peers that are slow to accept the end.
     let period = drain.mul_f64(0.8).min(BETWEEN_ENDS.saturating_mul(others));
     period.mul_f64(fastrand::f64())
 }

@@ -11,10 +11,12 @@ use crate::http::{Head, Refusal, parse};
 use crate::net::compact_instant::CompactInstant;
 use crate::server::Shared;
 
-/// Why a request, or the rest of it, could not be read.
+/// The reason why a request, or the rest of it, could not be read.
 #[derive(Debug)]
 pub(crate) enum NoInput {
+    /// The request is refused, and is to be answered with this refusal.
     Refused(Refusal),
+    /// The connection ended, or sent no request in time.
     Gone(End),
 }
 
@@ -24,21 +26,21 @@ impl From<Refusal> for NoInput {
     }
 }
 
-/// Reads the next request's head. A peer that sends no request gets no answer: browsers open
-/// connections that they then do not need, and keep others open in case they do.
+/// A future that reads the head of the next request. A peer that sends no request gets no answer:
+/// browsers open connections in advance that they may not use.
 pub(crate) struct ReadHead<'w> {
     connection: &'w Connection,
-    /// When the request line has to begin; once it has, when the head has to be complete.
+    /// The deadline for the start of the request line; after that, for the whole head.
     deadline: CompactInstant,
-    /// The bytes of empty lines before the request line, which are dropped as they come.
+    /// The number of bytes of empty lines before the request line, which are dropped on arrival.
     empty: usize,
-    /// The bytes of the head that have been looked at.
+    /// The number of bytes of the head that have been examined.
     seen: usize,
     begun: bool,
 }
 
 impl<'w> ReadHead<'w> {
-    /// Reads the connection's first head, or one after another request.
+    /// Creates a reader for the first head of a connection, or for a later one.
     pub(crate) fn new(connection: &'w Connection, is_first: bool) -> Self {
         let Shared { config, .. } = &*connection.shared;
         let timeout = if is_first { config.head_timeout } else { config.idle_timeout };
@@ -51,7 +53,7 @@ impl<'w> ReadHead<'w> {
         }
     }
 
-    /// Parses what has arrived.
+    /// Parses the head, and returns `None` if it is incomplete.
     fn parse(&mut self) -> Result<Option<Box<Head>>, Refusal> {
         let Shared { config, .. } = &*self.connection.shared;
         if !self.begun && !self.skip_empty_lines()? {
@@ -62,8 +64,9 @@ impl<'w> ReadHead<'w> {
                 self.deadline = CompactInstant::now() + config.head_timeout;
             }
             let head = &input[..input.len().min(config.max_head)];
-            // Whole lines only, or a peer that sends byte by byte would have all of it parsed again
-            // for each; but what does not even begin like HTTP is refused at once.
+            // Parsed again after a line end only: otherwise a peer that sends byte by byte would
+            // cost a parse of the whole head for each byte. The first bytes are parsed at once, so
+            // other protocols are refused at once.
             let first = self.seen == 0;
             let worth_it = first || head[self.seen..].contains(&b'\n');
             self.seen = head.len();
@@ -77,8 +80,8 @@ impl<'w> ReadHead<'w> {
     }
 
     /// Drops empty lines before the request line, which some clients send after a body (RFC 9112,
-    /// section 2.2). They do not begin a request, and so do not move its deadline. Returns whether
-    /// the request line has begun.
+    /// section 2.2). They do not start the deadline of the head. Returns whether the request line
+    /// has begun.
     fn skip_empty_lines(&mut self) -> Result<bool, Refusal> {
         let (skipped, begun) = self.connection.input(|input| {
             let mut rest = input;

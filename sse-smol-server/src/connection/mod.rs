@@ -1,14 +1,13 @@
-//! One connection's socket, what was read from it ahead of time, and what is still to be written.
+//! The state of one connection: its socket, input that was read ahead, and output to be written.
 //!
-//! Three parties use it: the handler, which sends; the connection, which drives the handler,
-//! keeps the stream alive and watches the peer; and, while the handler waits for nothing but a
-//! topic, a delivery worker. All that any of them writes goes through one queue of whole frames, or past it
-//! when it is empty; so a send that is dropped half done tears nothing, and a keep-alive cannot end
-//! up inside an event.
+//! Three parties use it: the handler, which sends; the driver, which polls the handler, sends
+//! keep-alives and watches the peer; and a delivery worker, while the stream is parked. All output
+//! goes through one queue of whole frames, or directly to the socket while the queue is empty. So a
+//! dropped send cannot cut an event, and a keep-alive cannot end up inside one.
 //!
-//! The driver alone waits for the socket: a socket wakes one task, and the handler may well wait on
-//! another, or have its futures polled by something with wakers of its own. Other tasks that wait
-//! for the queue register wakers here.
+//! Only the driver waits for the socket: a socket wakes one task, and the handler may wait on
+//! another task, or poll its futures with other wakers. Tasks that wait for the queue register
+//! wakers here.
 
 pub(crate) mod body;
 pub(crate) mod budget;
@@ -45,67 +44,67 @@ use self::parked::ParkedAt;
 pub(crate) struct Connection {
     socket: Async<TcpStream>,
     pub(crate) peer: SocketAddr,
-    /// The key of the connection among the timers.
+    /// The key of the connection in the timers.
     number: usize,
     pub(crate) shared: Arc<Shared>,
-    /// Locked for moments, never across a wait.
+    /// Never locked across an await point.
     state: Mutex<State>,
 }
 
-/// What is held for as long as the connection is: the less, the better.
+/// Per-connection state. Held for the connection's lifetime, so keep it small.
 #[derive(Default)]
 struct State {
     queue: Queue,
-    /// The connection's task, to be woken when there is something for it to do.
+    /// The waker of the connection's task.
     driver: Option<Waker>,
     /// The time for which the timers have been set to wake the connection's task.
     timer: Option<CompactInstant>,
-    /// When something was sent, of a stream that is to be kept alive.
+    /// The time of the last output on a stream with keep-alives.
     last_sent: Option<CompactInstant>,
     /// Set while a delivery worker sends the events of the stream's topic.
     parked: Option<ParkedAt>,
-    /// The worker has returned the stream to the connection's task.
+    /// Whether the worker has returned the stream to the connection's task.
     unparked: bool,
-    /// How the request ended, once it has: nothing is written any more.
+    /// How the request ended. Nothing is written once it is set.
     over: Option<Arc<Closed>>,
     cold: Option<Box<ColdState>>,
-    /// Bytes that came while a stream was open, and that nobody asked for.
+    /// The number of bytes that arrived while a stream was open, and were ignored.
     ignored: u32,
-    /// The status of the answer, once there is one.
+    /// The status of the answer, once it has begun.
     status: Option<StatusCode>,
-    /// How the body is framed while it is an open event stream.
+    /// The framing of the event stream, if the answer is or was one.
     stream: Option<Framing>,
-    /// The stream's last frame is in the queue.
+    /// Whether the stream's last frame has been queued.
     finished: bool,
-    /// The request has a body that nobody has read yet, or not to its end.
+    /// Whether the request has a body that has not been read to its end.
     body_unread: bool,
     body_begun: bool,
-    /// The request asks for the head of the answer alone.
+    /// Whether the answer is to be its head alone, as for `HEAD`.
     head_only: bool,
-    /// The driver is polling the handler, and looks at the queue when that returns.
+    /// Whether the driver is polling the handler. It writes the queue when that returns.
     driving: bool,
-    /// The connection serves no request after this one.
+    /// Whether the connection is closed after this request.
     last: bool,
 }
 
-/// What few connections need at a time.
+/// State that few connections need at one time. Freed when it is empty.
 #[derive(Default)]
 struct ColdState {
-    /// What was read and belongs to the next request, or to this one's body.
+    /// Bytes that were read, and belong to this request's body or to the next request.
     input: Vec<u8>,
-    /// The memory of the request's body, which the handler may hold.
+    /// The reserved memory of the request's body, which the handler may hold.
     body: Option<Reservation>,
     /// The wakers of tasks that wait for the queue to be empty or the stream to be unparked.
     waiting: Vec<Waker>,
-    /// Who is to be told when the request is over.
+    /// The hooks to call when the request has ended.
     hooks: Vec<Hook>,
     token: Option<CancelToken>,
-    /// The socket's error that a delivery worker met, for the driver.
+    /// The error of the socket in a delivery worker, to be returned to the driver.
     broken: Option<io::Error>,
     /// Set if the peer has shut down its sending side, and may still wait for the answer: the time since
     /// when it has waited for the next part of that.
     half_closed: Option<CompactInstant>,
-    /// The bytes that the response head announced and that have not been queued yet.
+    /// The number of bytes of the announced body that have not been queued yet.
     unsent: u64,
     /// Set if the peer fell behind, so that the kernel does not limit the time for which data are
     /// unacknowledged: the time when it does again.
@@ -145,7 +144,7 @@ impl Connection {
         let mut new = State { timer, body_unread: has_body, head_only, cold, ..State::default() };
         new.tidy();
         let old = mem::replace(&mut *state, new);
-        // It may hold hooks and wakers.
+        // `old` may hold hooks and wakers, which are not dropped under the lock.
         drop(state);
         drop(old);
     }
@@ -154,17 +153,17 @@ impl Connection {
         self.state().status
     }
 
-    /// Whether the answer is an event stream that goes on.
+    /// Returns whether the answer is an event stream that is still open.
     pub(crate) fn is_open(&self) -> bool {
         self.state().is_open()
     }
 
-    /// Whether the answer was or is an event stream.
+    /// Returns whether the answer is or was an event stream.
     pub(crate) fn had_stream(&self) -> bool {
         self.state().stream.is_some()
     }
 
-    /// Has a hook called when the request is over; at once if it is.
+    /// Registers a hook that is called when the request ends, or calls it at once if it has ended.
     pub(crate) fn on_close(&self, hook: Hook) {
         let mut state = self.state();
         match state.over.clone() {
@@ -176,24 +175,24 @@ impl Connection {
         }
     }
 
-    /// The connection is to be closed after this request.
+    /// Marks the connection to be closed after this request.
     pub(crate) fn make_last(&self) {
         self.state().last = true;
     }
 
-    /// Whether the connection serves no request after this one.
+    /// Returns whether the connection is closed after this request.
     pub(crate) fn is_last(&self) -> bool {
         self.state().last
     }
 
-    /// Has the connection reset when it is closed, and the data discarded that the peer does not take.
+    /// Makes the kernel reset the connection and discard unsent data when the socket is closed.
     pub(crate) fn reset_on_close(&self) {
         socket::reset_on_close(&self.socket);
     }
 
-    /// Closes the connection, whoever still holds it.
+    /// Closes the connection, even if other tasks still hold it.
     pub(crate) fn shut(&self) {
-        // An error says that it is closed.
+        // An error means that it is closed already.
         let _ = self.socket.get_ref().shutdown(Shutdown::Both);
     }
 
@@ -224,7 +223,7 @@ impl Connection {
             token.cancel();
         }
         for hook in hooks {
-            // One that panics does not keep the others from being called.
+            // A hook that panics does not prevent the others.
             let _ = catch_unwind(AssertUnwindSafe(|| hook(&closed)));
         }
         closed
@@ -242,31 +241,31 @@ impl Connection {
         self.state().body_unread
     }
 
-    /// Notes that the body is about to be read. False if it was begun before.
+    /// Marks the body as begun. Returns false if it was begun before.
     pub(crate) fn begin_body(&self) -> bool {
         !mem::replace(&mut self.state().body_begun, true)
     }
 
-    /// Notes that the body has been read, and keeps its memory reserved until the request is over.
+    /// Marks the body as read, and keeps its memory reserved until the request ends.
     pub(crate) fn body_is_read(&self, reservation: Reservation) {
         let mut state = self.state();
         state.body_unread = false;
         state.cold().body = Some(reservation);
     }
 
-    /// Queues a frame that is outside of any framing.
+    /// Queues a frame of bytes outside of any framing.
     pub(crate) fn push_raw(&self, frame: Frame) {
         self.state().push([frame]);
     }
 
-    /// Answers with a frame that holds a response, or the head of one.
+    /// Queues a frame that holds a response or the head of one.
     pub(crate) fn answer(&self, status: StatusCode, frame: Frame) {
         let mut state = self.state();
         state.status = Some(status);
         state.push([frame]);
     }
 
-    /// Answers with the head of a response whose body of `length` bytes follows in pieces.
+    /// Queues the head of a response whose body of `length` bytes follows in pieces.
     pub(crate) fn begin_response(&self, status: StatusCode, head: Vec<u8>, length: u64) {
         self.answer(status, Frame::head(head));
         let mut state = self.state();
@@ -274,7 +273,7 @@ impl Connection {
         state.tidy();
     }
 
-    /// Returns how many bytes of the announced body have not been queued yet.
+    /// Returns the number of bytes of the announced body that have not been queued yet.
     pub(crate) fn unsent(&self) -> u64 {
         self.state().cold.as_ref().map_or(0, |cold| cold.unsent)
     }
@@ -289,25 +288,26 @@ impl Connection {
         state.push([Frame::raw(bytes, 0)]);
     }
 
-    /// Answers with the head of an event stream.
+    /// Queues the head of an event stream, and opens the stream.
     pub(crate) fn begin_stream(&self, head: Vec<u8>, framing: Framing) {
         self.answer(StatusCode::OK, Frame::head(head));
         let mut state = self.state();
         state.stream = Some(framing);
         state.last = true;
-        // A body that nobody wanted is not waited for: what comes is ignored.
+        // If the handler has not read the body, it is ignored on arrival.
         state.body_unread = false;
         state.last_sent = self.shared.config.keep_alive.map(|_| CompactInstant::now());
         let cold = state.cold();
         cold.input.clear();
-        // A stream may stay open for days, and its handler seldom keeps the body.
+        // Released before the request ends: a stream may stay open for days, and its handler
+        // seldom keeps the body.
         cold.body = None;
         state.tidy();
-        // It has deadlines from now on.
+        // The driver has to set the stream's deadlines.
         state.wake_driver();
     }
 
-    /// Queues frames of the event stream. False if there is no open stream.
+    /// Queues frames of the event stream. Returns false if no stream is open.
     pub(crate) fn push(&self, frames: impl IntoIterator<Item = Frame>) -> bool {
         let mut state = self.state();
         let open = state.is_open();
@@ -317,7 +317,7 @@ impl Connection {
         open
     }
 
-    /// Queues what tells the peer that the stream is whole.
+    /// Marks the answer as finished, and queues the last chunk of a chunked stream.
     pub(crate) fn finish(&self) {
         let mut state = self.state();
         state.last_sent = None;
@@ -327,16 +327,16 @@ impl Connection {
         state.finished = true;
     }
 
-    /// Whether the kernel has taken everything.
+    /// Returns whether the kernel has accepted all output.
     pub(crate) fn is_flushed(&self) -> bool {
         self.state().queue.is_empty()
     }
 
-    /// Waits until the kernel has taken everything.
+    /// Waits until the kernel has accepted all output.
     ///
     /// # Errors
     ///
-    /// If the request is over before that.
+    /// Returns an [`End`] if the socket fails or the request ends before that.
     pub(crate) async fn flush(&self) -> Result<(), End> {
         future::poll_fn(|cx| {
             let mut state = self.state();
@@ -354,12 +354,12 @@ impl Connection {
         .await
     }
 
-    /// Notes which task is the connection's.
+    /// Registers the calling task as the connection's task.
     pub(crate) fn drive(&self, cx: &Context<'_>) {
         self.state().drive(cx);
     }
 
-    /// Notes that the driver polls the handler now.
+    /// Marks the start of the driver's poll of the handler.
     pub(crate) fn begin_poll(&self, cx: &Context<'_>) {
         let mut state = self.state();
         state.driving = true;
@@ -372,11 +372,12 @@ impl Connection {
         driver.into_iter().for_each(Waker::wake);
     }
 
+    /// Marks the end of the driver's poll of the handler.
     pub(crate) fn end_poll(&self) {
         self.state().driving = false;
     }
 
-    /// The driver's part: writes what is in the queue, and waits for the socket if it must.
+    /// Writes the queue, and waits for the socket if necessary. Called by the driver only.
     pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
         loop {
             let mut state = self.state();
@@ -384,19 +385,19 @@ impl Connection {
             if state.queue.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            // The socket wakes a task that waited before, if it is another one.
+            // Not under the lock: this wakes the task that waited before, if it is another one.
             drop(state);
             ready!(self.socket.poll_writable(cx)).map_err(End::from_socket)?;
         }
     }
 
-    /// Writes as much of the queue as the kernel takes, and wakes the tasks that wait for the queue
-    /// to be empty once it is.
+    /// Writes as much of the queue as the kernel accepts. If that empties the queue, wakes the
+    /// tasks that wait for it.
     fn write(&self, state: &mut Locked<'_>) -> Result<(), End> {
         state.unbroken()?;
-        // Outside of a stream all frames are raw, and any framing leaves them as they are.
+        // Outside of a stream all frames are raw, and no framing changes them.
         let framing = state.stream.unwrap_or(Framing::Chunked);
-        // A parked stream waits with an empty queue, and stays parked.
+        // The task of a parked stream waits with an empty queue, and is not woken by this.
         let any = !state.queue.is_empty();
         state.queue.write(self.socket.get_ref(), framing).map_err(End::from_socket)?;
         if !state.queue.is_empty() {
@@ -411,10 +412,10 @@ impl Connection {
 
 /// The locked state of a connection.
 ///
-/// Wakers are woken and dropped when this is, once the lock is released: a waker may run or drop its
-/// task at once, which takes the same lock.
+/// Wakers are woken and dropped after the lock is released: a waker may run or drop its task at
+/// once, which takes the same lock.
 struct Locked<'w> {
-    // Fields are dropped in this order.
+    // Fields are dropped in this order: the lock first.
     state: MutexGuard<'w, State>,
     wakers: Wakers,
 }
@@ -423,7 +424,7 @@ struct Locked<'w> {
 struct Wakers {
     driver: Option<Waker>,
     waiting: Vec<Waker>,
-    /// No task to wake, but a waker to drop.
+    /// A replaced waker, to be dropped without being woken.
     replaced: Option<Waker>,
 }
 
@@ -454,7 +455,7 @@ impl Locked<'_> {
         }
     }
 
-    /// Wakes the driver to look at what has changed, unless it will anyway.
+    /// Wakes the driver, unless it is polling the handler and checks the state afterwards.
     fn wake_driver(&mut self) {
         if !self.driving {
             self.wakers.driver.clone_from(&self.state.driver);
@@ -464,7 +465,7 @@ impl Locked<'_> {
     /// Wakes the tasks that wait for the queue to be empty or the stream to be unparked.
     fn wake_waiting(&mut self) {
         if let Some(cold) = &mut self.state.cold {
-            // Mostly the first, and then nothing is copied.
+            // In the common case the vector is moved without a copy.
             let waiting = mem::take(&mut cold.waiting);
             if self.wakers.waiting.is_empty() {
                 self.wakers.waiting = waiting;
@@ -506,7 +507,7 @@ impl State {
         self.cold.get_or_insert_default()
     }
 
-    /// Gives back what is not needed any more.
+    /// Frees the cold state if it is empty.
     fn tidy(&mut self) {
         let needless = self.cold.take_if(|cold| {
             let ColdState { input, body, waiting, hooks, token, .. } = &**cold;
@@ -539,7 +540,7 @@ impl State {
         }
     }
 
-    /// Returns the error that a delivery worker met, once.
+    /// Returns the error of the socket in a delivery worker, once.
     fn unbroken(&mut self) -> Result<(), End> {
         let broken = self.cold.as_mut().and_then(|cold| cold.broken.take());
         broken.map_or(Ok(()), |error| Err(End::from_socket(error)))

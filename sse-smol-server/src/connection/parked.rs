@@ -1,4 +1,5 @@
-//! The connection's side of a parked stream, to which a [delivery worker](crate::connection::delivery) writes.
+//! The connection's side of a parked stream, to which a
+//! [delivery worker](crate::connection::delivery) writes.
 
 use std::io::{self, Write as _};
 use std::task::{Context, Poll};
@@ -9,28 +10,30 @@ use crate::connection::delivery::{Batch, GroupNumber, Remaining};
 use crate::http::Framing;
 use crate::net::compact_instant::CompactInstant;
 
-/// Where a parked stream is.
+/// The group and the position of a parked stream.
 pub(super) struct ParkedAt {
-    /// A worker may hold a batch for a stream that has been parked with another group since.
+    /// Compared on delivery: a worker may hold a batch for a stream that has since been parked with
+    /// another group.
     group: GroupNumber,
     /// All events up to this position have been sent or are queued.
     position: u64,
 }
 
 impl Connection {
-    /// Leaves the events after a position to the worker of a group.
+    /// Parks the stream with a group, whose worker sends the events after a position.
     pub(crate) fn park(&self, group: GroupNumber, position: u64) {
         let mut state = self.state();
         state.parked = Some(ParkedAt { group, position });
         state.unparked = false;
     }
 
-    /// Takes the stream back, and ignores deliveries from here on.
+    /// Ends the parking. Later deliveries are ignored.
     pub(crate) fn end_parking(&self) {
         self.state().parked = None;
     }
 
-    /// Waits until the stream is unparked, and returns the position up to which events were delivered.
+    /// Waits until the stream is unparked, and returns the position up to which events were
+    /// delivered.
     ///
     /// # Errors
     ///
@@ -40,7 +43,7 @@ impl Connection {
         match &state.parked {
             Some(parked) if state.unparked => Poll::Ready(Ok(parked.position)),
             Some(_) if state.over.is_none() => {
-                // The driver is woken in any case.
+                // Unparking wakes the driver in any case.
                 if !state.is_driver(cx) {
                     state.wait(cx);
                 }
@@ -50,15 +53,15 @@ impl Connection {
         }
     }
 
-    /// Writes the events of a batch that the stream has not got yet, and unparks the stream if that
-    /// takes more than one write. Called by the worker.
+    /// Writes the events of a batch that the stream has not been sent yet, and unparks the stream
+    /// if that takes more than one write. Called by the worker.
     pub(crate) fn deliver(&self, batch: &Batch, now: CompactInstant) {
         let mut state = self.state();
         let is_parked = |parked: &&ParkedAt| !state.unparked && parked.group == batch.group;
         let Some(parked) = state.parked.as_ref().filter(is_parked) else {
             return;
         };
-        // No event follows the last chunk.
+        // No event may follow the last chunk.
         if state.over.is_some() || !state.is_open() {
             return;
         }
@@ -83,7 +86,7 @@ impl Connection {
         }
     }
 
-    /// Writes as much as the kernel takes, and queues the rest.
+    /// Writes as much as the kernel accepts, and queues the rest.
     fn write_remaining(
         &self,
         state: &mut State,

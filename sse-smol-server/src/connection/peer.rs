@@ -1,5 +1,4 @@
-//! What the peer says: requests and their bodies, what it has no business to say, and that it is
-//! gone.
+//! Input from the peer: requests, bodies, unexpected bytes, and the end of the connection.
 
 use std::future;
 use std::net::Shutdown;
@@ -13,31 +12,31 @@ use super::Connection;
 use crate::End;
 use crate::net::compact_instant::CompactInstant;
 
-/// No more than this is read ahead of a peer's next request.
+/// The size of one read in bytes. Once this much input is held, no more is read ahead.
 const READ_AHEAD: usize = 4096;
 
-/// How long a connection is read after the last byte was written.
+/// The maximum time for which input is read and dropped after the last byte was written.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// A peer may say so much while a stream is open.
+/// The maximum number of bytes that a peer may send while a stream is open.
 const MOST_IGNORED: u32 = 64 << 10;
 
 impl Connection {
-    /// Whether something of the body has arrived.
+    /// Returns whether there is input that was read ahead.
     pub(crate) fn has_input(&self) -> bool {
         !self.state().input().is_empty()
     }
 
-    /// Reads some more of what the peer says, behind what was read before.
+    /// Reads some bytes from the peer, and appends them to the input.
     pub(crate) fn poll_read(&self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
-        // Here it takes room on the stack, and not in each connection's future.
+        // This takes room on the stack, and not in each connection's future.
         let mut piece = [0; READ_AHEAD];
         let count = ready!(self.poll_piece(cx, &mut piece))?;
         self.state().cold().input.extend_from_slice(&piece[..count]);
         Poll::Ready(Ok(()))
     }
 
-    /// Some bytes from the peer, or what it means that there are no more.
+    /// Reads some bytes from the peer into `piece`, and returns their number.
     fn poll_piece(&self, cx: &mut Context<'_>, piece: &mut [u8]) -> Poll<Result<usize, End>> {
         Poll::Ready(match ready!(Pin::new(&mut &self.socket).poll_read(cx, piece)) {
             Ok(0) => Err(End::PeerClosed),
@@ -46,8 +45,9 @@ impl Connection {
         })
     }
 
-    /// Tells the peer that nothing more comes, and waits until it has closed, too. A socket that is
-    /// closed with input unread is reset, and the peer may lose the answer.
+    /// Shuts down the sending side, and drops input until the peer has closed, too, for at most
+    /// [`LINGER`]. If a socket is closed with unread input, the kernel resets the connection, and
+    /// the peer may lose the answer.
     pub(crate) async fn linger(&self) {
         if self.socket.get_ref().shutdown(Shutdown::Write).is_err() {
             return;
@@ -66,7 +66,7 @@ impl Connection {
         .await;
     }
 
-    /// What was read: `take` says how much of it is used up.
+    /// Passes the input to `take`, and removes the number of bytes that it returns.
     pub(crate) fn input<R>(&self, take: impl FnOnce(&[u8]) -> (usize, R)) -> R {
         let mut state = self.state();
         let (used, result) = take(state.input());
@@ -77,10 +77,10 @@ impl Connection {
         result
     }
 
-    /// Ready when the peer is gone.
+    /// Waits until the peer is gone, and returns the reason.
     ///
-    /// Bytes that arrive while a stream is open are ignored: the stream has no end, so the connection
-    /// serves no other request. Bytes that arrive before belong to the next request.
+    /// Bytes that arrive while a stream is open are ignored, since the connection serves no request
+    /// after a stream. Bytes that arrive before belong to the next request.
     ///
     /// A peer that shuts down its sending side still gets an ordinary answer, if it never waits for the
     /// handler longer than the write timeout: it may as well have closed the whole connection, which
@@ -98,9 +98,9 @@ impl Connection {
             if let Err(end) = state.unbroken() {
                 return Poll::Ready(end);
             }
-            // The socket wakes a task that waited before, if it is another one.
+            // Not under the lock: this wakes the task that waited before, if it is another one.
             drop(state);
-            // Asking for readiness costs no system call, where reading on every wake-up would.
+            // A check of readiness costs no system call; a read on every wake-up would.
             let readable = ready!(self.socket.poll_readable(cx));
             let mut piece = [0; READ_AHEAD];
             let read = match readable {

@@ -1,4 +1,4 @@
-//! One connection from its first byte to its last: heads, handlers, ends.
+//! The life of a connection: reads requests, runs their handlers, completes answers, logs.
 
 use std::future::Future;
 use std::mem;
@@ -20,10 +20,10 @@ use crate::net::compact_instant::CompactInstant;
 use crate::server::Shared;
 use crate::{Closed, End, Frame, Request};
 
-/// A connection's task holds the connection, and its place.
+/// The references to a connection that its own task holds: one directly, one in the slot.
 const MINE: usize = 2;
 
-/// Serves one connection.
+/// Serves the requests of one connection until it is closed.
 #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
 pub(crate) fn serve<H, F>(
     connection: Arc<Connection>,
@@ -37,13 +37,13 @@ where
     async move {
         let mut first = true;
         loop {
-            // A refusal answers a request, too, of which nothing is known.
+            // Before the head is read: a head that is refused counts as a request, too.
             connection.begin_request(false, false);
             let head = match ReadHead::new(&connection, first).await {
                 Ok(head) => Ok(head),
                 Err(NoInput::Refused(refusal)) => Err(refusal),
                 Err(NoInput::Gone(end)) => {
-                    // If it asked for something before, that is in the log.
+                    // Requests before this one have been logged.
                     if mem::take(&mut first) {
                         AccessLog::new(&connection).report(end);
                     }
@@ -65,15 +65,15 @@ where
             };
             end = conclude(&connection, end);
             if end.is_answerable() && !connection.is_flushed() {
-                // The rest of the answer; the handler is gone, but the peer is still watched.
+                // The handler has been dropped, but the peer is still watched.
                 match Box::pin(flush(&connection)).await {
                     Err(cut_short) if end.is_orderly() => end = cut_short,
                     _ => {}
                 }
             }
             if matches!(end, End::TimedOut) && !connection.is_flushed() {
-                // Of a peer that takes nothing, the kernel may give up the last packet just before
-                // the write timeout ends.
+                // The kernel may give up the last packet to a peer that accepts no data just before
+                // the write timeout does.
                 end = End::Stuck;
             }
             if matches!(end, End::Stuck) {
@@ -84,8 +84,8 @@ where
             let again = !connection.is_last() && !connection.body_unread();
             log.report(end);
             if !answered {
-                // The last of those who hold the connection closes it. If that would be somebody
-                // else than this task, it is closed for them.
+                // The last reference closes the connection when it is dropped. If another task may
+                // hold that, the connection is closed here.
                 if Arc::strong_count(&connection) > MINE {
                     connection.shut();
                 }
@@ -96,15 +96,14 @@ where
             }
         }
         if connection.shared.drain.has_begun() && connection.had_stream() {
-            // Its stream is whole. A server that stops waits for streams, not for peers.
+            // The stream is complete. A graceful shutdown does not wait for peers to close.
             drop(slot);
         }
         connection.linger().await;
     }
 }
 
-/// Begins to answer a request; or answers it, if there is no more to be said than that it is
-/// refused.
+/// Calls the handler for a request, or answers a request that is refused.
 fn begin<H, F>(
     head: Result<Box<Head>, Refusal>,
     connection: &Arc<Connection>,
@@ -125,7 +124,7 @@ where
         connection.make_last();
     }
     let request = Request::new(head, Arc::clone(connection));
-    // A panic is the failure of one request, not of the server.
+    // A panic of the handler fails one request and not the server.
     catch_unwind(AssertUnwindSafe(|| handler(request))).map_err(|_| panicked())
 }
 
@@ -133,21 +132,21 @@ fn panicked() -> End {
     End::Failed("the handler panicked".into())
 }
 
-/// Queues the rest of the answer when the handler has ended, and returns how the request ended.
+/// Queues the rest of the answer after the handler has ended, and returns how the request ended.
 fn conclude(connection: &Connection, mut end: End) -> End {
-    // Without the rest of the body, the peer would take the next response for it.
+    // The peer would take the next response for the rest of this body.
     let unsent = connection.unsent();
     if unsent > 0 && end.is_orderly() {
-        end = End::Failed(format!("the response ended {unsent} bytes short of its length").into());
+        end = End::Failed(format!("the response body is {unsent} bytes too short").into());
     }
     match connection.status() {
         Some(_) if end.is_orderly() => connection.finish(),
         None if end.is_answerable() => {
             let status = StatusCode::INTERNAL_SERVER_ERROR;
-            let response = text(status, "The server failed to answer.");
+            let response = text(status, "The server failed to answer this request.");
             connection.answer(status, whole(response, connection.head_only(), true));
             if !matches!(end, End::Failed(_)) {
-                return End::Failed("the handler did not answer".into());
+                return End::Failed("the handler returned without an answer".into());
             }
         }
         _ => {}
@@ -161,13 +160,17 @@ fn conclude(connection: &Connection, mut end: End) -> End {
 /// Rejects a connection that exceeds a limit: answers without reading the request.
 pub(crate) async fn reject(socket: Async<TcpStream>, peer: SocketAddr, shared: Arc<Shared>) {
     let connection = Connection::new(socket, peer, shared);
-    connection.push_raw(whole(busy("No connection is free; try again later."), false, true));
+    connection.push_raw(whole(
+        busy("A limit on connections is reached; try again later."),
+        false,
+        true,
+    ));
     if flush(&connection).await.is_ok() {
         connection.linger().await;
     }
 }
 
-/// The request line, as far as it is fit for the log: no control characters, and an end.
+/// Returns the request line for the log: method and target, escaped and limited in length.
 fn loggable(head: &Head) -> Box<str> {
     const MOST: usize = 200;
     if !log::log_enabled!(log::Level::Info) {
@@ -183,14 +186,14 @@ fn loggable(head: &Head) -> Box<str> {
     format!("{method} {target}").into()
 }
 
-/// Returns a count with its unit, which is in the plural unless the count is one.
+/// Returns a count with its unit, in the plural unless the count is one.
 fn counted(count: u64, unit: &str) -> String {
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
-/// Reports the end of a request, however it comes about: to
-/// [`on_close`](crate::EventStream::on_close) hooks, to the metrics, and as a line of the log with
-/// the bytes of the body that the kernel took and, for a stream, the number of events.
+/// Reports the end of a request once, at the latest when it is dropped: to
+/// [`on_close`](crate::EventStream::on_close) hooks, to the metrics, and as a log line with the
+/// number of body bytes that the kernel has accepted and, for a stream, the number of events.
 struct AccessLog<'w> {
     connection: &'w Connection,
     start: CompactInstant,
