@@ -1,4 +1,4 @@
-//! Hosts and ports of requests: `uri-host [ ":" port ]` of RFC 9110, section 7.2.
+//! Hosts with optional ports: `uri-host [ ":" port ]` of RFC 9110, section 7.2.
 
 use std::net::Ipv6Addr;
 
@@ -18,10 +18,9 @@ pub struct Authority<'a> {
 }
 
 impl<'a> Authority<'a> {
-    /// Parses a host with an optional port. Returns `None` if the text is anything else: if the
-    /// host is empty or has a character that hosts cannot have, if the brackets hold no IPv6
-    /// address or one with a zone, if the port is no number up to 65535, or if there is user
-    /// information. An empty port counts as none.
+    /// Parses a host with an optional port. Returns `None` if the host is empty or has an invalid
+    /// character, if the brackets do not contain an IPv6 address without a zone, if the port is not
+    /// a number up to 65535, or if there is user information. An empty port counts as none.
     pub fn parse(text: &'a str) -> Option<Self> {
         let (host, port) = if let Some(rest) = text.strip_prefix('[') {
             let (host, rest) = rest.split_once(']')?;
@@ -39,18 +38,18 @@ impl<'a> Authority<'a> {
         Some(Self { host, port })
     }
 
-    /// Returns the host name or the address, as it was sent; an IPv6 address without its brackets.
+    /// Returns the host name or address as it was sent, an IPv6 address without its brackets.
     pub const fn host(&self) -> &'a str {
         self.host
     }
 
-    /// Returns the port, if there is one.
+    /// Returns the port, if any.
     pub const fn port(&self) -> Option<u16> {
         self.port
     }
 }
 
-/// Whether this is a `reg-name` of RFC 3986 (of which IPv4 addresses are a part), and not empty.
+/// Returns whether this is a `reg-name` of RFC 3986, which includes IPv4 addresses, and not empty.
 fn is_reg_name(host: &str) -> bool {
     let mut rest = host.as_bytes();
     while let [first, after @ ..] = rest {
@@ -74,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_with_and_without_ports() {
+    fn hosts_with_and_without_ports_are_parsed() {
         for (text, host, port) in [
             ("localhost", "localhost", None),
             ("LOCALHOST.", "LOCALHOST.", None),
@@ -95,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn other_text_is_no_authority() {
+    fn other_text_is_rejected() {
         for text in [
             "",
             ":80",

@@ -1,4 +1,5 @@
-//! Request heads in, response heads out. Knows nothing of streams and sockets.
+//! HTTP/1: parsing of request heads, encoding of response heads, framing. Independent of streams
+//! and sockets.
 
 mod authority;
 mod target;
@@ -14,10 +15,10 @@ pub use self::authority::Authority;
 use self::target::{check_host, check_target, refuse_version};
 use crate::Frame;
 
-/// The maximum number of header fields, far more than any client sends.
+/// The maximum number of header fields in a request, far more than clients send.
 const MAX_HEADERS: usize = 100;
 
-/// Why a request is refused before a handler has answered it.
+/// The answer to a request that is refused before its handler answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) status: StatusCode,
@@ -35,11 +36,11 @@ impl Refusal {
     };
     const UNSUPPORTED_VERSION: Self = Self {
         status: StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-        why: "This server speaks HTTP/1.1 and HTTP/1.0.",
+        why: "This server supports HTTP/1.1 and HTTP/1.0.",
     };
     const EXPECTATION_FAILED: Self = Self {
         status: StatusCode::EXPECTATION_FAILED,
-        why: "The only expectation that this server meets is 100-continue.",
+        why: "This server supports no other expectation than 100-continue.",
     };
     pub(crate) const BODY_TOO_LARGE: Self = Self {
         status: StatusCode::PAYLOAD_TOO_LARGE,
@@ -52,20 +53,21 @@ impl Refusal {
 
     pub(crate) const FRAMING_TOO_LARGE: Self = Self {
         status: StatusCode::PAYLOAD_TOO_LARGE,
-        why: "The chunk sizes, extensions and trailers of the request body are larger than this \
-              server accepts: send larger chunks.",
+        why: "The chunk sizes, extensions and trailers of the request body exceed the limit of \
+              this server: send larger chunks.",
     };
     pub(crate) const TRAILERS_TOO_LARGE: Self = Self {
         status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        why: "The trailers of the request body are larger than this server accepts.",
+        why: "The trailers of the request body exceed the limit of this server.",
     };
     pub(crate) const BAD_CHUNK_SIZE: Self =
         Self::bad("A chunk of the request body does not begin with its size.");
     pub(crate) const TOO_MANY_BODIES: Self = Self {
         status: StatusCode::SERVICE_UNAVAILABLE,
-        why: "No memory is free for request bodies; try again later.",
+        why: "The memory limit for request bodies is reached; try again later.",
     };
 
+    /// Creates a refusal with status 400.
     pub(crate) const fn bad(why: &'static str) -> Self {
         Self { status: StatusCode::BAD_REQUEST, why }
     }
@@ -78,12 +80,12 @@ impl Refusal {
     }
 }
 
-/// A response that is no event stream: status, headers and a body in memory.
+/// A response other than an event stream: status, headers and a body in memory.
 ///
 /// `Content-Length`, `Date` and `Connection` are added when it is sent.
 pub type Response = http::Response<Vec<u8>>;
 
-/// A response of a line of text, headed by the status.
+/// Creates a plain text response that consists of the status and a line of text.
 ///
 /// ```
 /// use http::StatusCode;
@@ -99,14 +101,14 @@ pub fn text(status: StatusCode, line: &str) -> Response {
     response
 }
 
-/// A request head, and what it says of the body after it.
+/// A request head, and the length of the body that follows it.
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) parts: Parts,
     pub(crate) body: Body,
 }
 
-/// How long a request's body is.
+/// The length of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Body {
     Length(u64),
@@ -129,7 +131,7 @@ impl Head {
         Authority::parse(text)
     }
 
-    /// Whether the client would send another request on the same connection.
+    /// Returns whether the client may send another request on the same connection.
     pub(crate) fn keeps_connection(&self) -> bool {
         let connection = self.parts.headers.get_all(header::CONNECTION).iter();
         let mut options = connection.filter_map(|value| value.to_str().ok());
@@ -138,7 +140,7 @@ impl Head {
     }
 }
 
-/// 503, with a time to come back that is not everybody's.
+/// Creates a 503 response with a random `Retry-After`, so that clients do not all retry at once.
 pub(crate) fn busy(line: &str) -> Response {
     let mut response = text(StatusCode::SERVICE_UNAVAILABLE, line);
     let seconds = HeaderValue::from(fastrand::u64(2..=10));
@@ -146,7 +148,7 @@ pub(crate) fn busy(line: &str) -> Response {
     response
 }
 
-/// Parses what has arrived of a request head: gives the head and its length, or `None` while it is
+/// Parses a request head. Returns the head and its length in bytes, or `None` while it is
 /// incomplete.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
@@ -156,7 +158,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
         Ok(httparse::Status::Complete(len)) => len,
         Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TOO_MANY_HEADERS),
         Err(httparse::Error::Version) => return refuse_version(bytes).map(|()| None),
-        Err(_) => return Err(Refusal::bad("The request head is not HTTP.")),
+        Err(_) => return Err(Refusal::bad("The request head is not valid HTTP.")),
     };
     let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version)
     else {
@@ -178,12 +180,13 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
     }
     let body = body_length(&parts.headers)?;
     if body == Body::Chunked && version == Version::HTTP_10 {
-        return Err(Refusal::bad("HTTP/1.0 has no chunks."));
+        return Err(Refusal::bad("A request of HTTP/1.0 has a chunked body."));
     }
     Ok(Some((Head { parts, body }, len)))
 }
 
-/// Whether a line, without its line end, is one header field by the grammar of request heads.
+/// Returns whether a line, without its line end, is one header field by the grammar of request
+/// heads.
 pub(crate) fn is_header_line(line: &[u8]) -> bool {
     let lines = [line, b"\r\n\r\n"].concat();
     let mut headers = [httparse::EMPTY_HEADER; 1];
@@ -198,13 +201,14 @@ fn expectations(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
     members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
-/// Whether the client waits for `100 Continue` before it sends the body. Heads with any other
-/// expectation are refused by [`parse`].
+/// Returns whether the client waits for `100 Continue` before it sends the body. [`parse`] refuses
+/// heads with any other expectation.
 pub(crate) fn expects_continue(headers: &HeaderMap) -> bool {
     expectations(headers).next().is_some()
 }
 
-/// Anything that two readers could understand differently is refused.
+/// Returns the length of the request's body. Refuses any head that two parsers could interpret
+/// differently, which would allow request smuggling.
 fn body_length(headers: &HeaderMap) -> Result<Body, Refusal> {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
@@ -216,16 +220,15 @@ fn body_length(headers: &HeaderMap) -> Result<Body, Refusal> {
             .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
             .and_then(|digits| digits.parse().ok())
             .map(Body::Length)
-            .ok_or(Refusal::bad("Content-Length is no number of bytes.")),
+            .ok_or(Refusal::bad("Content-Length is not a number of bytes.")),
         (None, Some(coding), _, None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
             Ok(Body::Chunked)
         }
-        _ => Err(Refusal::bad("A body has one Content-Length, or is chunked and nothing else.")),
+        _ => Err(Refusal::bad("A body needs one Content-Length, or chunked as its only coding.")),
     }
 }
 
-/// Whether the request's `Accept` leaves room for an event stream. One that is absent or empty
-/// does.
+/// Returns whether the request's `Accept` allows an event stream. An absent or empty one does.
 pub(crate) fn accepts_event_stream(headers: &HeaderMap) -> bool {
     let mut any = false;
     let mut best: Option<(u8, bool)> = None;
@@ -234,7 +237,7 @@ pub(crate) fn accepts_event_stream(headers: &HeaderMap) -> bool {
         let mut parts = range.split(';').map(str::trim);
         let media_range = parts.next().unwrap_or_default().to_ascii_lowercase();
         any |= !media_range.is_empty();
-        // The most specific range decides, whatever the order.
+        // The most specific range decides, independent of the order.
         let rank = match media_range.as_str() {
             "text/event-stream" => 2,
             "text/*" => 1,
@@ -252,26 +255,26 @@ pub(crate) fn accepts_event_stream(headers: &HeaderMap) -> bool {
     !any || best.is_some_and(|(_, wanted)| wanted)
 }
 
-/// How the end of a body is told.
+/// The framing of a stream's body, which marks its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// HTTP/1.1: in chunks, the last of which is empty.
+    /// HTTP/1.1: chunks, the last of which is empty.
     Chunked,
-    /// HTTP/1.0: by the end of the connection.
+    /// HTTP/1.0: the body ends with the connection.
     Close,
 }
 
-/// The head of an event stream, with whatever `headers` the handler adds or sets otherwise.
+/// Encodes the head of an event stream. `headers` are added to the defaults or replace them.
 pub(crate) fn stream_head(framing: Framing, headers: &HeaderMap) -> Vec<u8> {
-    // `no-transform` keeps proxies from compressing, and X-Accel-Buffering keeps nginx from
-    // collecting, what is to arrive event by event.
+    // `no-transform` keeps proxies from compressing the stream, and X-Accel-Buffering keeps nginx
+    // from buffering it. Both would delay events.
     let mut all = HeaderMap::new();
     all.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     all.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
     let no_buffering = HeaderName::from_static("x-accel-buffering");
     all.insert(no_buffering, HeaderValue::from_static("no"));
     replace(&mut all, headers);
-    // How long the body is, is not the handler's to say.
+    // Headers of the handler must not contradict the framing.
     all.remove(header::CONTENT_LENGTH);
     all.remove(header::TRANSFER_ENCODING);
     if framing == Framing::Chunked {
@@ -280,7 +283,7 @@ pub(crate) fn stream_head(framing: Framing, headers: &HeaderMap) -> Vec<u8> {
     head(StatusCode::OK, all, true)
 }
 
-/// Sets these headers, all values of each, in place of whatever there was.
+/// Sets the headers `others`, with all their values, in place of those with the same names.
 pub(crate) fn replace(all: &mut HeaderMap, others: &HeaderMap) {
     for name in others.keys() {
         all.remove(name);
@@ -290,8 +293,8 @@ pub(crate) fn replace(all: &mut HeaderMap, others: &HeaderMap) {
     }
 }
 
-/// Encodes a response, or with `head_only` its head alone. `close` announces that the connection
-/// serves no other request.
+/// Encodes a response, or with `head_only` its head alone. `close` announces that the connection is
+/// closed afterwards.
 pub(crate) fn whole(response: Response, head_only: bool, close: bool) -> Frame {
     let (parts, body) = response.into_parts();
     let has_body = !head_only && may_have_body(parts.status);
@@ -304,14 +307,14 @@ pub(crate) fn whole(response: Response, head_only: bool, close: bool) -> Frame {
     Frame::raw(bytes, head)
 }
 
-/// Returns whether a response of this status has a body. The client would read one after any other
-/// status as the next response.
+/// Returns whether a response with this status may have a body. After any other status, the client
+/// would read a body as the next response.
 pub(crate) fn may_have_body(status: StatusCode) -> bool {
     !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Encodes the head of a response with a body of `length` bytes. `close` announces that the
-/// connection serves no other request.
+/// connection is closed afterwards.
 pub(crate) fn head_of_length(response: http::Response<()>, length: u64, close: bool) -> Vec<u8> {
     let (parts, ()) = response.into_parts();
     let mut headers = parts.headers;
@@ -328,12 +331,12 @@ fn head(status: StatusCode, mut headers: HeaderMap, close: bool) -> Vec<u8> {
     if close {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    // Most are shorter, with the body: so this is allocated once.
+    // Enough for most heads together with their body, so that it is allocated once.
     let mut bytes = Vec::with_capacity(512);
     let reason = status.canonical_reason().unwrap_or_default();
     let date = httpdate::fmt_http_date(SystemTime::now());
     write!(bytes, "HTTP/1.1 {} {reason}\r\nDate: {date}\r\n", status.as_u16())
-        .expect("a Vec takes everything");
+        .expect("writing to a Vec does not fail");
     for (name, value) in &headers {
         bytes.extend(title_case(name));
         bytes.extend(b": ");
@@ -344,7 +347,7 @@ fn head(status: StatusCode, mut headers: HeaderMap, close: bool) -> Vec<u8> {
     bytes
 }
 
-/// `content-type` as `Content-Type`, as people and old scripts expect it.
+/// Returns a header name in title case, such as `Content-Type`, as some old clients expect it.
 fn title_case(name: &HeaderName) -> impl Iterator<Item = u8> + '_ {
     let mut start = true;
     name.as_str().bytes().map(move |byte| {
@@ -367,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn accept_is_refused_only_where_it_excludes_event_streams() {
+    fn accept_is_refused_only_if_it_excludes_event_streams() {
         for yes in [
             &[][..],
             &[""],
@@ -399,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_that_are_refused() {
+    fn invalid_heads_are_refused() {
         assert_eq!(status("GET / HTTP/1.1\r\n\r\n"), 400, "no host");
         assert_eq!(status("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"), 400);
         assert_eq!(status("GET / HTTP/1.1\r\nHost : a\r\n\r\n"), 400);
@@ -430,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_have_one_length() {
+    fn a_head_with_an_ambiguous_body_length_is_refused() {
         let body = |headers: &str| {
             let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
             parse(head.as_bytes())

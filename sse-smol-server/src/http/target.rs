@@ -1,5 +1,4 @@
-//! What a request is for: the checks of its request line and its `Host` header, by RFC 9112,
-//! sections 2.3 and 3.2.
+//! Checks of the request line and the `Host` header, by RFC 9112, sections 2.3 and 3.2.
 
 use http::header::{self, HeaderMap};
 use http::uri::Scheme;
@@ -8,8 +7,8 @@ use http::{Method, Uri, Version};
 use super::Refusal;
 use crate::Authority;
 
-/// Returns the refusal of a request line whose version is neither HTTP/1.1 nor HTTP/1.0, or
-/// nothing while the rest of the version may still arrive.
+/// Refuses a request line whose version is neither HTTP/1.1 nor HTTP/1.0. Returns `Ok` while the
+/// rest of the version may still arrive.
 pub(super) fn refuse_version(bytes: &[u8]) -> Result<(), Refusal> {
     let bytes = bytes.trim_ascii_start();
     let end = bytes.iter().position(|byte| *byte == b'\n');
@@ -31,7 +30,7 @@ pub(super) fn refuse_version(bytes: &[u8]) -> Result<(), Refusal> {
 
 /// Checks that a request target is a path, `*` for `OPTIONS`, or an absolute `http` URL.
 pub(super) fn check_target(target: &str, method: &Method, uri: &Uri) -> Result<(), Refusal> {
-    // `Uri` drops a fragment.
+    // Checked in the text, since `Uri` drops a fragment.
     if target.contains('#') {
         return Err(Refusal::bad("The request target has a fragment."));
     }
@@ -39,7 +38,7 @@ pub(super) fn check_target(target: &str, method: &Method, uri: &Uri) -> Result<(
         return Ok(());
     }
     if target == "*" {
-        let why = "The request target * is for OPTIONS alone.";
+        let why = "The request target * is only allowed for OPTIONS.";
         return if method == Method::OPTIONS { Ok(()) } else { Err(Refusal::bad(why)) };
     }
     match (uri.scheme(), uri.authority()) {
@@ -47,15 +46,13 @@ pub(super) fn check_target(target: &str, method: &Method, uri: &Uri) -> Result<(
             let why = "The request target has no valid host, or has user information.";
             Authority::parse(authority.as_str()).map(drop).ok_or(Refusal::bad(why))
         }
-        (Some(_), _) => {
-            Err(Refusal::bad("The request target is a URL of another scheme than http."))
-        }
+        (Some(_), _) => Err(Refusal::bad("The scheme of the request target is not http.")),
         (None, _) => Err(Refusal::bad("The request target is neither a path nor an http URL.")),
     }
 }
 
-/// Checks that there is one `Host` header (HTTP/1.0: at most one), and that it is empty or names a
-/// host. RFC 9112, section 3.2, requires 400 for any other.
+/// Checks that there is one `Host` header (HTTP/1.0: at most one), and that it is empty or a host
+/// with an optional port. RFC 9112, section 3.2, requires 400 otherwise.
 pub(super) fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Refusal> {
     let mut hosts = headers.get_all(header::HOST).iter();
     match (hosts.next(), hosts.next()) {
@@ -66,7 +63,7 @@ pub(super) fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Re
             .filter(|host| host.is_empty() || Authority::parse(host).is_some())
             .map(drop)
             .ok_or(Refusal::bad("The Host header is not a host with an optional port.")),
-        _ => Err(Refusal::bad("A request has one Host header.")),
+        _ => Err(Refusal::bad("A request needs exactly one Host header.")),
     }
 }
 
@@ -81,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_that_are_refused() {
+    fn other_versions_than_http_1_0_and_1_1_are_refused() {
         for (version, expected) in [
             ("HTTP/1.2", 505),
             ("HTTP/1.9", 505),
@@ -98,7 +95,7 @@ mod tests {
         ] {
             let head = format!("GET / {version}\r\nHost: a\r\n\r\n");
             assert_eq!(status(&head), expected, "{version}");
-            // However the line is cut, it is not refused for being cut.
+            // A prefix of the line gives the same answer, or none yet.
             for cut in 0..head.find('\n').unwrap() {
                 match parse(&head.as_bytes()[..cut]) {
                     Ok(head) => assert!(head.is_none()),

@@ -1,4 +1,4 @@
-//! Who is connected, and whether one more may.
+//! Connection accounting and admission control.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -10,19 +10,22 @@ use crate::Config;
 use crate::connection::Connection;
 use crate::notifier::Notifier;
 
-/// A browser opens no more than six connections to a host over HTTP/1.1; with so many streams the
-/// next page may not load.
+/// The number of streams of one peer at which a hint is logged. A browser opens at most six
+/// connections to a host over HTTP/1.1, so with one stream more than this, a page may not load.
 const STREAMS_TO_MENTION: usize = 5;
 
-/// So many connections get an answer at once that there is no room for them; others get none.
+/// The maximum number of rejected connections that are being answered. Further ones are closed
+/// without an answer.
 pub(crate) const MAX_REJECTIONS: usize = 256;
 
+/// The counts of connections and streams, and the decision on new connections.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
     connections: Gauge,
-    /// Held by each connection that is being turned away.
+    /// Held once by each rejected connection that is being answered.
     rejections: Arc<()>,
     counts: Mutex<Counts>,
+    /// Notified when a connection has been closed.
     one_left: Notifier,
 }
 
@@ -38,7 +41,8 @@ struct OfPeer {
     streams: usize,
 }
 
-/// Who counts as one: an address or, in IPv6, where everybody has plenty, a network.
+/// Returns the address under which a peer is counted: the IPv4 address or, since one IPv6 host
+/// usually has a whole /64 network of addresses, that network.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) if !address.is_loopback() => {
@@ -48,26 +52,27 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// A connection's place; free again when this is dropped.
+/// An admitted connection. Dropping it frees the slot.
 #[derive(Debug)]
 pub(crate) struct ConnectionSlot(Arc<Connection>);
 
 impl Admission {
-    /// Nobody yet; `connections` is kept at their number.
+    /// Creates an admission without connections. It sets the gauge `connections` to their number.
     pub(crate) fn new(connections: Gauge) -> Self {
         Self { connections, ..Self::default() }
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().expect("nobody panics while holding this lock")
+        self.counts.lock().expect("no panic while this lock is held")
     }
 
-    /// Whether there is a place for one more connection, which then is taken: see [`ConnectionSlot`].
+    /// Counts one more connection and returns true, unless a limit is reached. The caller then
+    /// creates its [`ConnectionSlot`].
     pub(crate) fn admit(&self, peer: SocketAddr, config: &Config) -> bool {
         let mut counts = self.counts();
         let address = network(peer.ip());
         let of_peer = counts.of_peer.get(&address).map_or(0, |of_peer| of_peer.connections);
-        // A proxy on the same machine brings everybody.
+        // A proxy on the same machine connects on behalf of all clients.
         let most = config.max_connections_per_peer.unwrap_or(if address.is_loopback() {
             usize::MAX
         } else {
@@ -82,13 +87,14 @@ impl Admission {
         true
     }
 
+    /// Counts a stream that was opened.
     pub(crate) fn opened_stream(&self, peer: SocketAddr) {
         let mut streams = 0;
         self.counts().change(network(peer.ip()), |of_peer| {
             of_peer.streams += 1;
             streams = of_peer.streams;
         });
-        // Without the lock: the logger is the program's.
+        // Without the lock, since the logger belongs to the program.
         if streams == STREAMS_TO_MENTION {
             log::info!(
                 "{} holds {STREAMS_TO_MENTION} streams over HTTP/1.1: a browser opens no more than \
@@ -99,17 +105,18 @@ impl Admission {
         }
     }
 
+    /// Counts a stream that was closed.
     pub(crate) fn closed_stream(&self, peer: SocketAddr) {
         self.counts().change(network(peer.ip()), |of_peer| of_peer.streams -= 1);
     }
 
-    /// A place to be turned away from, if not too many are there already.
+    /// Returns a slot for answering a rejected connection, unless [`MAX_REJECTIONS`] are in use.
     pub(crate) fn rejection_slot(&self) -> Option<Arc<()>> {
         (Arc::strong_count(&self.rejections) <= MAX_REJECTIONS)
             .then(|| Arc::clone(&self.rejections))
     }
 
-    /// Waits until nobody is connected.
+    /// Waits until there are no connections.
     pub(crate) async fn gone(&self) {
         loop {
             let listener = self.one_left.listen();
@@ -122,7 +129,7 @@ impl Admission {
 }
 
 impl ConnectionSlot {
-    /// The place of a connection that was admitted.
+    /// Creates the slot of a connection that was admitted.
     pub(crate) const fn new(connection: Arc<Connection>) -> Self {
         Self(connection)
     }
@@ -141,8 +148,8 @@ impl Drop for ConnectionSlot {
 }
 
 impl Counts {
-    /// Nobody is remembered who holds nothing. A stream may outlive its connection, if somebody
-    /// keeps it.
+    /// Changes the counts of a peer, and removes them if they are all zero. A stream may outlive
+    /// its connection if a task keeps it, so both counts matter.
     fn change(&mut self, address: IpAddr, change: impl FnOnce(&mut OfPeer)) {
         let of_peer = self.of_peer.entry(address).or_default();
         change(of_peer);
@@ -157,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn networks_are_addresses_and_in_ipv6_halves_of_them() {
+    fn ipv6_peers_are_counted_by_64_bit_network() {
         for (address, counts_as) in [
             ("192.0.2.1", "192.0.2.1"),
             ("::ffff:192.0.2.1", "192.0.2.1"),

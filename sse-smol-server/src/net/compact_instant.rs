@@ -1,14 +1,15 @@
-//! Points in time that take half the room of an [`Instant`]. Each connection holds several.
+//! Points in time in eight bytes, half the size of an [`Instant`]. Each connection holds several.
 
 use std::num::NonZeroU64;
 use std::ops::Add;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-/// In nanoseconds, from one on, since some time of this process: there are 584 years of them.
+/// A point in time in nanoseconds since [`START`], plus one. It can express 584 years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct CompactInstant(NonZeroU64);
 
+/// The time of the first use in this process.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 impl CompactInstant {
@@ -16,11 +17,12 @@ impl CompactInstant {
         Self(NonZeroU64::MIN) + START.elapsed()
     }
 
-    /// For timers of others.
+    /// Converts it for timers of other crates.
     pub(crate) fn to_instant(self) -> Instant {
         *START + Duration::from_nanos(self.0.get())
     }
 
+    /// Returns the time since this point, or zero if it is in the future.
     pub(crate) fn elapsed(self) -> Duration {
         Duration::from_nanos(Self::now().0.get().saturating_sub(self.0.get()))
     }

@@ -1,4 +1,4 @@
-//! File descriptors: whether the limit of the process is high enough, and room for them in advance.
+//! File descriptors: the check of the process's limit, and room for them in advance.
 
 use std::io;
 use std::os::fd::{AsFd, RawFd};
@@ -7,17 +7,19 @@ use rustix::process::{Resource, getrlimit};
 
 use crate::net::admission::MAX_REJECTIONS;
 
-/// The descriptors that the process itself needs: standard streams, the reactor, the listener,
-/// signals, a watcher, and files that are read.
+/// The number of descriptors that the process itself needs: standard streams, the reactor, the
+/// listener, signals, a file watcher, and files that are read.
 const OWN: usize = 24;
 
-/// The minimum number of connections that a server has to be able to hold.
+/// The minimum number of connections for which descriptors have to be available.
 const MIN_CONNECTIONS: usize = 16;
 
-/// Reserve in the table of descriptors for files, signals and the like.
+/// The number of entries in the table of descriptors that are reserved for files, signals and the
+/// like.
 const RESERVE: usize = 64;
 
-/// The maximum room that is made in advance. A higher limit may mean that there is none.
+/// The maximum number of entries that are made in advance. A higher limit on open files is often a
+/// stand-in for no limit.
 const MAX_ROOM: usize = 1 << 20;
 
 /// Returns the limit of open files, or `None` if there is none.
@@ -25,19 +27,19 @@ fn limit() -> Option<usize> {
     getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok())
 }
 
-/// Checks the limit of open files before it fails at what happens to need one too many. Logs a
-/// warning if it is too low for `connections`.
+/// Checks the limit of open files at the start, instead of failing later at an arbitrary operation.
+/// Logs a warning if the limit is too low for `connections`.
 ///
 /// # Errors
 ///
-/// Returns an error if the limit is too low to serve at all.
+/// Returns an error if the limit is too low for [`MIN_CONNECTIONS`].
 pub(crate) fn check(connections: usize) -> io::Result<()> {
     const MIN: usize = OWN + MIN_CONNECTIONS;
     let Some(limit) = limit() else { return Ok(()) };
     if limit < MIN {
         return Err(io::Error::other(format!(
             "the limit of open files (RLIMIT_NOFILE, `ulimit -n`) is {limit}, and at least {MIN} \
-             are needed, for {OWN} of the server itself and {MIN_CONNECTIONS} connections"
+             are needed ({OWN} for the server itself, {MIN_CONNECTIONS} for connections): raise it"
         )));
     }
     let needed = connections.saturating_add(OWN);
@@ -51,13 +53,13 @@ pub(crate) fn check(connections: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Has the system's table of descriptors grow now, to what it will have to hold. Linux doubles the
-/// table whenever it is full, and a thread that needs a descriptor then waits some ten milliseconds
-/// for the other threads.
+/// Grows the process's table of descriptors to the size that `connections` will need. Linux doubles
+/// the table whenever it is full, and a thread that needs a descriptor then waits some ten
+/// milliseconds for the other threads.
 pub(crate) fn make_room(socket: impl AsFd, connections: usize) {
     let all = connections.saturating_add(MAX_REJECTIONS + RESERVE);
     let last = all.min(limit().unwrap_or(usize::MAX)).min(MAX_ROOM).saturating_sub(1);
     let Ok(last) = RawFd::try_from(last) else { return };
-    // The duplicate itself is not needed. If there is none, the table grows later.
+    // The duplicate itself is not needed. If the call fails, the table grows later.
     drop(rustix::io::fcntl_dupfd_cloexec(socket, last));
 }

@@ -1,4 +1,5 @@
-//! Sockets, output and time: what connections are made of.
+//! The parts of connections that are independent of HTTP: sockets, output queues, deadlines,
+//! limits.
 
 pub(crate) mod admission;
 pub(crate) mod compact_instant;

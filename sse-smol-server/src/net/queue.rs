@@ -1,4 +1,4 @@
-//! What a connection is still to write: whole frames, and how far the first of them has gone.
+//! The output queue of a connection: whole frames, and the part of the first one that was written.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -8,38 +8,39 @@ use crate::Frame;
 use crate::http::Framing;
 use crate::net::compact_instant::CompactInstant;
 
+/// The frames to be written, and the counts of those that were.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    /// Nothing is held while nothing is to be written.
+    /// `None` while the queue is empty, so that an idle connection holds no memory for it.
     backlog: Option<Box<Backlog>>,
     sent: Sent,
 }
 
 #[derive(Debug)]
 struct Backlog {
-    /// All of it but so many bytes is still to be written.
     first: Frame,
+    /// The number of bytes of `first` that the kernel has accepted.
     taken: usize,
     others: VecDeque<Frame>,
-    /// The time of the last progress.
+    /// The time when the queue became non-empty, or when the kernel last accepted bytes of it.
     since: CompactInstant,
 }
 
-/// What the kernel has taken of an answer.
+/// The counts of an answer's output that the kernel has accepted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sent {
     /// The number of whole events.
     pub(crate) events: u64,
-    /// The bytes of those events.
+    /// The number of bytes of those events.
     pub(crate) event_bytes: u64,
-    /// The bytes of the body, without its framing. Includes comments and parts of events.
+    /// The number of bytes of the body without its framing. Includes comments and parts of events.
     pub(crate) body_bytes: u64,
-    /// The last whole frame that has an id.
+    /// The last whole frame with an ID.
     pub(crate) last_with_id: Option<Frame>,
 }
 
 impl Sent {
-    /// Counts a whole frame, apart from its bytes.
+    /// Counts a whole frame, except for its body bytes.
     fn count(&mut self, frame: Frame) {
         if frame.is_event() {
             self.events += 1;
@@ -51,8 +52,8 @@ impl Sent {
     }
 }
 
-/// What goes into one write, if it is more than one frame. Of frames as small as events mostly are, a
-/// copy costs the processor less than it costs the kernel to go from one to the next.
+/// The maximum number of bytes of several frames that are joined for one write. For frames of the
+/// usual size, a copy costs less than a vectored write does in the kernel.
 const BYTES_AT_ONCE: usize = 32 << 10;
 
 impl Queue {
@@ -60,6 +61,7 @@ impl Queue {
         self.backlog.is_none()
     }
 
+    /// Returns the time since which the kernel has accepted nothing of a queue that is not empty.
     pub(crate) fn waiting_since(&self) -> Option<CompactInstant> {
         self.backlog.as_ref().map(|backlog| backlog.since)
     }
@@ -68,6 +70,7 @@ impl Queue {
         &self.sent
     }
 
+    /// Appends a frame.
     pub(crate) fn push(&mut self, frame: Frame, now: CompactInstant) {
         if let Some(backlog) = &mut self.backlog {
             backlog.others.push_back(frame);
@@ -77,7 +80,7 @@ impl Queue {
         }
     }
 
-    /// Writes as much as the kernel takes now. That it takes no more is no error.
+    /// Writes as much as the kernel accepts now. A full send buffer is no error.
     pub(crate) fn write(&mut self, mut socket: impl Write, framing: Framing) -> io::Result<()> {
         while let Some(backlog) = &self.backlog {
             let first = &backlog.first.framed(framing)[backlog.taken..];
@@ -111,7 +114,7 @@ impl Queue {
         }
     }
 
-    /// Removes `count` bytes, which the kernel has taken.
+    /// Removes `count` bytes that the kernel has accepted, and counts them.
     pub(crate) fn advance(&mut self, mut count: usize, framing: Framing) {
         let Some(backlog) = &mut self.backlog else {
             return;

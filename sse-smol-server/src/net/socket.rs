@@ -1,7 +1,7 @@
 //! Socket options: latency, kernel memory and dead peers.
 //!
-//! On Linux an accepted socket inherits the options of its listener, so most are set once and cost a connection no
-//! system call.
+//! On Linux an accepted socket inherits the options of its listener, so most are set once and cost
+//! a connection no system call.
 
 use std::io;
 use std::net::TcpListener;
@@ -16,9 +16,9 @@ use crate::Config;
 /// bookkeeping, and by default lets the buffer of a reader that stops grow to several MiB.
 const SEND_BUFFER: usize = 32 << 10;
 
-/// Prepares a listener for connections that `config` describes.
+/// Sets the options of a listener that its connections inherit.
 pub(crate) fn prepare(listener: &TcpListener, config: &Config) -> io::Result<()> {
-    // Events are small, and none waits for the next to fill a packet.
+    // Small events must not wait for further ones to fill a packet.
     sockopt::set_tcp_nodelay(listener, true)?;
     sockopt::set_socket_send_buffer_size(listener, SEND_BUFFER)?;
     detect_dead_peers(listener, config)
@@ -26,8 +26,8 @@ pub(crate) fn prepare(listener: &TcpListener, config: &Config) -> io::Result<()>
 
 /// Configures the kernel to end connections whose peer acknowledges nothing, and to discard their data.
 ///
-/// A write succeeds as long as the send buffer has room, so the write timeout alone does not notice a
-/// peer that has vanished from a quiet stream.
+/// A write succeeds as long as the send buffer has room, so the write timeout alone does not notice
+/// a peer that has vanished from a quiet stream.
 fn detect_dead_peers(listener: &TcpListener, config: &Config) -> io::Result<()> {
     let timeout = config.write_timeout;
     limit_unacknowledged(listener, Some(timeout))?;
@@ -65,9 +65,9 @@ pub(crate) fn limit_unacknowledged(_: impl AsFd, _: Option<Duration>) -> io::Res
     Ok(())
 }
 
-/// Has a socket discard its unsent data and reset the connection when it is closed. Otherwise the
-/// kernel would hold the data of a peer that reads nothing, and the socket, for minutes.
+/// Makes the kernel discard unsent data and reset the connection when a socket is closed. Otherwise
+/// it would keep the socket, and the data for a peer that does not read, for minutes.
 pub(crate) fn reset_on_close(socket: impl AsFd) {
-    // If this fails, the connection is broken, and there is nothing to discard.
+    // If this fails, the connection is broken, and no data is left to discard.
     let _ = sockopt::set_socket_linger(socket, Some(Duration::ZERO));
 }

@@ -1,9 +1,10 @@
-//! Who is connected, to be woken when time asks for it, or when the server drains.
+//! The deadlines of all connections behind one timer. Connections are also woken when the server
+//! drains.
 //!
-//! A connection always has a deadline, and hardly any of them comes: most are moved, or go with the
-//! connection. A timer for each would wake the reactor whenever one is set, which takes half a dozen
-//! system calls; here, setting a deadline that is not the next of all takes none, and a connection
-//! is a number.
+//! A connection always has a deadline, and few deadlines are reached: most are moved, or the
+//! connection is closed first. With a timer for each connection, setting one would wake the
+//! reactor, which takes half a dozen system calls. Here, setting a deadline takes none unless it is
+//! the earliest of all.
 
 use std::collections::BTreeSet;
 use std::future;
@@ -18,26 +19,28 @@ use crate::connection::Connection;
 use crate::net::compact_instant::CompactInstant;
 use crate::notifier::Notifier;
 
+/// The deadlines of a server's connections.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     roster: Mutex<Roster>,
-    /// There is a deadline before all others, or the timers are gone.
+    /// Notified when the earliest deadline has changed, and when the timers are dropped.
     sooner: Notifier,
 }
 
 #[derive(Debug, Default)]
 struct Roster {
     connections: Slab<Weak<Connection>>,
+    /// The deadlines with the keys of their connections, earliest first.
     deadlines: BTreeSet<(CompactInstant, usize)>,
 }
 
 impl Timers {
-    /// Wakes those whose time has come, until the timers are gone; and once, when the server drains,
-    /// everyone.
+    /// Wakes connections at their deadlines, and all of them once when the server drains. Returns
+    /// when the timers have been dropped.
     pub(crate) async fn run(timers: Weak<Self>, drain: Drain) {
         let mut draining = false;
         while let Some(strong) = timers.upgrade() {
-            // Listening first, so that nothing happens unseen between looking and waiting.
+            // Listeners come before the checks, so no change in between is missed.
             let sooner = strong.sooner.listen();
             let drained = drain.listen();
             if drain.has_begun() && !draining {
@@ -64,7 +67,7 @@ impl Timers {
         }
     }
 
-    /// Wakes those whose time has come, and tells when the next one's does.
+    /// Wakes the connections whose deadline has passed, and returns the next deadline.
     fn wake_due(&self) -> Option<CompactInstant> {
         let mut due: Vec<Arc<Connection>> = Vec::new();
         let mut roster = self.roster();
@@ -85,19 +88,19 @@ impl Timers {
         next
     }
 
-    /// Gives a connection a number.
+    /// Adds a connection, and returns its key.
     pub(crate) fn enter(&self, connection: Weak<Connection>) -> usize {
         self.roster().connections.insert(connection)
     }
 
-    /// Forgets a connection and the deadline that it has set.
+    /// Removes a connection and its deadline.
     pub(crate) fn leave(&self, number: usize, deadline: Option<CompactInstant>) {
         let mut roster = self.roster();
         deadline.map(|at| roster.deadlines.remove(&(at, number)));
         roster.connections.try_remove(number);
     }
 
-    /// Moves a connection's deadline.
+    /// Sets a connection's deadline in place of its old one.
     pub(crate) fn set(&self, number: usize, old: Option<CompactInstant>, new: CompactInstant) {
         let mut roster = self.roster();
         old.map(|at| roster.deadlines.remove(&(at, number)));
@@ -110,7 +113,7 @@ impl Timers {
     }
 
     fn roster(&self) -> MutexGuard<'_, Roster> {
-        self.roster.lock().expect("nobody panics while holding this lock")
+        self.roster.lock().expect("no panic while this lock is held")
     }
 }
 
