@@ -56,8 +56,8 @@ impl Connection {
         let timeout = self.shared.config.write_timeout;
         match state.queue.waiting_since() {
             Some(since) if now >= since + timeout => {
-                // The system reports a socket as writable when much of its buffer is free. If there
-                // is room for less, the peer is slow, but not stuck.
+                // The system reports a socket as writable only when much of its buffer is free. If
+                // there is room for less, the peer is slow, but not stuck.
                 self.write(&mut state)?;
                 if state.queue.waiting_since() == Some(since) {
                     return Err(End::Stuck);

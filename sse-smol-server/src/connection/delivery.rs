@@ -2,7 +2,7 @@
 //!
 //! A stream that has sent all events of its topic is parked: its task sleeps, and a delivery worker
 //! writes the next events to its socket. So an event costs each subscriber one write, without a
-//! wake-up or a poll. A stream that needs more than one write (the kernel takes less, the
+//! wake-up or a poll. A stream that needs more than one write (the kernel accepts less, the
 //! connection broke, the log dropped events) is unparked: its task is woken and continues from the
 //! position that the worker has reached.
 //!

@@ -99,7 +99,7 @@ struct ColdState {
     /// The hooks to call when the request has ended.
     hooks: Vec<Hook>,
     token: Option<CancelToken>,
-    /// The error of the socket in a delivery worker, to be returned to the driver.
+    /// The error of a delivery worker's write, to be returned to the driver.
     broken: Option<io::Error>,
     /// Set if the peer has shut down its sending side, and may still wait for the answer: the time since
     /// when it has waited for the next part of that.
@@ -540,7 +540,7 @@ impl State {
         }
     }
 
-    /// Returns the error of the socket in a delivery worker, once.
+    /// Returns the error of a delivery worker's write, once.
     fn unbroken(&mut self) -> Result<(), End> {
         let broken = self.cold.as_mut().and_then(|cold| cold.broken.take());
         broken.map_or(Ok(()), |error| Err(End::from_socket(error)))

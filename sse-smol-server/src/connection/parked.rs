@@ -37,7 +37,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// [`End::PeerClosed`] if the request is over.
+    /// Returns [`End::PeerClosed`] if the request has ended.
     pub(crate) fn poll_parked(&self, cx: &Context<'_>) -> Poll<Result<u64, End>> {
         let mut state = self.state();
         match &state.parked {

@@ -84,8 +84,8 @@ where
             let again = !connection.is_last() && !connection.body_unread();
             log.report(end);
             if !answered {
-                // The last reference closes the connection when it is dropped. If another task may
-                // hold that, the connection is closed here.
+                // The connection closes when its last reference is dropped. If other tasks hold
+                // references, it is closed here.
                 if Arc::strong_count(&connection) > MINE {
                     connection.shut();
                 }
