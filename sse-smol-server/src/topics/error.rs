@@ -1,11 +1,11 @@
-//! The values that topics refuse, and their bounds.
+//! Errors of operations on topics, and the bounds of their values.
 
 use std::fmt;
 
 use sse_proto::{InvalidValue, Limits};
 
-/// The maximum length of an event type in bytes. With an id of [`MAX_ID`] bytes and a last event ID
-/// of as many, it takes about half of what a decoder holds by default ([`Limits::fields`]).
+/// The maximum length of an event type in bytes. Together with an id and a last event ID of
+/// [`MAX_ID`] bytes each, it takes about half of a decoder's default [`Limits::fields`].
 pub(crate) const MAX_TYPE: usize = 4096;
 
 /// The maximum length of an id in bytes.
@@ -15,26 +15,26 @@ pub(crate) const MAX_ID: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TopicError {
-    /// The name is empty, too long, or has a character that names do not have.
+    /// The name is empty, too long, or contains a character that is not allowed.
     Name(String),
-    /// The event type has a line end.
+    /// The event type contains a line end.
     Type(InvalidValue),
     /// The event type has this many bytes, which is more than 4096.
     TypeTooLong(usize),
-    /// The id has a line end or a NUL.
+    /// The id contains a line end or a NUL.
     Id(InvalidValue),
-    /// The id could not come back in a `Last-Event-ID` header, or is reserved.
+    /// The id is empty, too long, reserved, or cannot be sent in a `Last-Event-ID` header.
     ReservedId(String),
-    /// An event with this id is in the log.
+    /// An event with this id is already in the log.
     IdInUse(String),
-    /// The key was used for another event, which is still in the log.
+    /// The key was used for a different event, which is still in the log.
     KeyInUse {
         /// The id of that event.
         id: String,
     },
-    /// The data have this many bytes, which is more than the default of [`Limits::data`].
+    /// The data has this many bytes, which is more than the default of [`Limits::data`].
     DataTooLarge(usize),
-    /// The maximum number of topics, this one, hold events.
+    /// This many topics hold events, which is the maximum.
     TooManyTopics(usize),
     /// A field of [`TopicsConfig`](crate::TopicsConfig) has a value that cannot work.
     Config {
@@ -48,28 +48,29 @@ pub enum TopicError {
 impl fmt::Display for TopicError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Name(name) => write!(
-                f,
-                "topic {name:?}: names are 1 to 128 of the characters A-Z a-z 0-9 . _ ~ -"
-            ),
+            Self::Name(name) => {
+                write!(f, "topic {name:?}: names are 1 to 128 characters from A-Z a-z 0-9 . _ ~ -")
+            }
             Self::Type(error) | Self::Id(error) => error.fmt(f),
             Self::TypeTooLong(len) => {
-                write!(f, "event type of {len} bytes: an event type has at most {MAX_TYPE}")
+                write!(f, "event type of {len} bytes: the maximum is {MAX_TYPE} bytes")
             }
             Self::ReservedId(id) => write!(
                 f,
-                "id {id:?}: ids are 1 to {MAX_ID} visible characters, and neither earliest, latest \
-                 nor of the form that the server assigns"
+                "id {id:?}: ids are 1 to {MAX_ID} bytes of visible characters, and neither \
+                 earliest, latest nor of the form that the server assigns"
             ),
-            Self::IdInUse(id) => write!(f, "id {id:?}: an event with this id is in the log"),
+            Self::IdInUse(id) => {
+                write!(f, "id {id:?}: an event with this id is already in the log")
+            }
             Self::KeyInUse { id } => write!(
                 f,
-                "idempotency key: it was used for event {id:?}, which has another content; use a \
-                 new key for a new event"
+                "idempotency key: it was used for event {id:?}, which has different content; use \
+                 a new key for a new event"
             ),
             Self::DataTooLarge(len) => {
                 let most = Limits::default().data;
-                write!(f, "data of {len} bytes: an event has at most {most}")
+                write!(f, "data of {len} bytes: the maximum is {most} bytes")
             }
             Self::TooManyTopics(most) => write!(
                 f,

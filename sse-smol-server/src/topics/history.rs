@@ -1,7 +1,7 @@
-//! A topic's log: the last events, bounded in number, bytes and age.
+//! A topic's log: the latest events, bounded in number, bytes and age.
 //!
-//! Positions are numbers that only grow, over all topics of a server; a log holds some of them. To
-//! have read up to a position is to have seen every event up to and with it.
+//! Positions are numbers that increase over all topics of a server; a log holds some of them. A
+//! reader at a position has seen every event up to and including it.
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
@@ -13,16 +13,15 @@ use crate::Frame;
 use crate::frame::allocated;
 use crate::net::compact_instant::CompactInstant;
 
-/// The bounds of a topic's log. The newest event is held whatever they are, so 0 events or bytes
-/// mean that one.
+/// The bounds of a topic's log. The newest event is always held, even if `events` or `bytes` is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct History {
     /// The maximum number of events. Default: 1000.
     pub events: usize,
-    /// The maximum number of bytes of memory that the topic's events take, including their ids,
-    /// keys and indexes. Default: 1 MiB.
+    /// The maximum memory taken by the topic's events in bytes, including their ids, keys and
+    /// indexes. Default: 1 MiB.
     pub bytes: usize,
-    /// The maximum age of an event, more than 0. Default: an hour.
+    /// The maximum age of an event; must be more than 0. Default: one hour.
     pub age: Duration,
 }
 
@@ -32,17 +31,19 @@ impl Default for History {
     }
 }
 
-/// The maximum number of events, and about the maximum number of bytes, in one batch.
+/// The maximum number of events in one batch.
 pub(crate) const BATCH_EVENTS: usize = 512;
+
+/// The size in bytes at which a batch is complete; its last event may exceed it.
 pub(crate) const BATCH_BYTES: usize = 64 << 10;
 
-/// An event in the log. Its frame has an id.
+/// An event in the log. Its frame always has an id.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) position: u64,
     pub(crate) frame: Frame,
     pub(crate) at: CompactInstant,
-    /// The key by which a repeated publication is recognized.
+    /// The idempotency key, by which a repeated publication is recognized.
     pub(crate) key: Option<Arc<str>>,
 }
 
@@ -52,8 +53,8 @@ impl Entry {
         String::from_utf8_lossy(self.frame.id().unwrap_or_default()).into_owned()
     }
 
-    /// Returns the bytes of memory that the entry takes. What grows by doubling counts as if it had
-    /// just grown: the log's buffer, and the tables of the index, which are 7/16 full then.
+    /// Returns the memory that the entry takes in bytes. The log's buffer and the tables of the
+    /// index grow by doubling, and count as if they had just grown: the tables are 7/16 full then.
     fn cost(&self, has_own_id: bool) -> usize {
         const fn row<K>() -> usize {
             (size_of::<(K, u64)>() + 1) * 16 / 7
@@ -64,7 +65,7 @@ impl Entry {
     }
 }
 
-/// The reader's position is not in the log any more.
+/// The error for a position after which events have been dropped from the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Evicted;
 
@@ -72,29 +73,30 @@ pub(crate) struct Evicted;
 #[derive(Debug)]
 pub(crate) struct Log {
     entries: VecDeque<Entry>,
-    /// The memory that the entries take.
+    /// The memory that the entries take in bytes.
     bytes: usize,
-    /// The memory that the topic takes besides.
+    /// The memory that the topic takes besides its entries, in bytes.
     fixed: usize,
-    /// The last position that was dropped. Each event after it is in the log.
+    /// The last position that was dropped. All later events of the topic are in the log.
     evicted: u64,
-    /// Absent while no event needs it.
+    /// `None` while no event has a chosen id or a key.
     index: Option<Box<Index>>,
 }
 
-/// The positions of events that can be looked up.
+/// The positions of events by id and by key.
 #[derive(Debug, Default)]
 struct Index {
-    /// By ids that publishers chose.
+    /// Ids that publishers chose. Assigned ids contain their position and need no index.
     own_ids: HashMap<ById, u64>,
+    /// Idempotency keys.
     keys: HashMap<Arc<str>, u64>,
 }
 
 impl Index {
-    /// The memory of an index with its smallest tables.
+    /// The memory of an index with its smallest tables, in bytes.
     const FIXED: usize = 256;
 
-    /// Gives back the room of events that are gone.
+    /// Shrinks tables that are much larger than their content.
     fn shrink(&mut self) {
         let (ids, keys) = (self.own_ids.len(), self.keys.len());
         if self.own_ids.capacity() > 4 * ids.max(4) {
@@ -106,7 +108,7 @@ impl Index {
     }
 }
 
-/// A frame, found by its id: the index shares the frame instead of copying the id.
+/// A frame as a map key, compared by its id. The index shares the frame instead of copying the id.
 #[derive(Debug)]
 struct ById(Frame);
 
@@ -131,8 +133,8 @@ impl PartialEq for ById {
 impl Eq for ById {}
 
 impl Log {
-    /// Creates an empty log. Events at or before a position are missing from it; the topic takes
-    /// `fixed` bytes besides its events.
+    /// Creates an empty log from which events up to and including the position `evicted` count as
+    /// dropped. The topic takes `fixed` bytes of memory besides its events.
     pub(crate) fn new(evicted: u64, fixed: usize) -> Self {
         Self { entries: VecDeque::new(), bytes: 0, fixed, evicted, index: None }
     }
@@ -141,12 +143,13 @@ impl Log {
         self.entries.len()
     }
 
-    /// Returns the bytes of memory that the log takes; 0 without events.
+    /// Returns the memory that the log takes in bytes, or 0 if it holds no events.
     pub(crate) fn bytes(&self) -> usize {
         let index = if self.index.is_some() { Index::FIXED } else { 0 };
         if self.entries.is_empty() { 0 } else { self.fixed + self.bytes + index }
     }
 
+    /// Returns the last position that was dropped.
     pub(crate) fn evicted(&self) -> u64 {
         self.evicted
     }
@@ -159,12 +162,12 @@ impl Log {
         self.entries.back()
     }
 
-    /// Returns the position of the last event that the log has, or had.
+    /// Returns the position of the newest event, including dropped ones.
     pub(crate) fn last_position(&self) -> u64 {
         self.last().map_or(self.evicted, |last| last.position)
     }
 
-    /// Returns the position of the event with this id, which its publisher chose.
+    /// Returns the position of the event with this publisher-chosen id.
     pub(crate) fn position_of(&self, own_id: &str) -> Option<u64> {
         self.index.as_ref()?.own_ids.get(own_id.as_bytes()).copied()
     }
@@ -176,8 +179,8 @@ impl Log {
         self.entries.get(index)
     }
 
-    /// Appends an event whose position is above all others, and drops the oldest events beyond the
-    /// bounds. The newest event stays, however large it is.
+    /// Appends an event, whose position must be higher than all others, and drops the oldest events
+    /// that exceed the bounds. The newest event stays even if it exceeds them alone.
     pub(crate) fn append(&mut self, entry: Entry, has_own_id: bool, history: &History) {
         debug_assert!(self.entries.back().is_none_or(|last| last.position < entry.position));
         self.bytes += entry.cost(has_own_id);
@@ -198,7 +201,7 @@ impl Log {
         }
     }
 
-    /// Drops at most `limit` events that are too old, and returns their number.
+    /// Drops at most `limit` events that are older than `age`, and returns the number dropped.
     pub(crate) fn expire(&mut self, age: Duration, now: CompactInstant, limit: usize) -> usize {
         let mut count = 0;
         while count < limit && self.first().is_some_and(|entry| entry.at + age < now) {
@@ -216,7 +219,7 @@ impl Log {
         self.evicted = entry.position;
         let mut has_own_id = false;
         if let Some(index) = &mut self.index {
-            // An assigned id is never in there.
+            // Assigned ids are not in the index, so this identifies a chosen one.
             let id = entry.frame.id().unwrap_or_default();
             has_own_id = index.own_ids.remove(id).is_some();
             if let Some(key) = &entry.key {
@@ -228,7 +231,7 @@ impl Log {
             }
         }
         self.bytes -= entry.cost(has_own_id);
-        // Room for a few more entries is kept, and twice the entries' otherwise.
+        // Twice the length is kept, so that the next events do not make the buffer grow again.
         if self.entries.is_empty() {
             self.entries = VecDeque::new();
         } else if self.entries.capacity() > 4 * self.entries.len().max(4) {
@@ -237,6 +240,10 @@ impl Log {
     }
 
     /// Returns the events after a position, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`Evicted`] if events after the position have been dropped.
     pub(crate) fn after(&self, position: u64) -> Result<impl Iterator<Item = &Entry>, Evicted> {
         if position < self.evicted {
             return Err(Evicted);

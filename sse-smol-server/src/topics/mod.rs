@@ -1,8 +1,7 @@
-//! Topics: publish to a log, subscribe with a cursor into it.
+//! Topics: publishers append events to logs, and subscribers hold cursors into them.
 //!
-//! Positions are given out under the registry's lock, in which the event is appended, too; so the
-//! order of positions is the order of logs, also over several topics, and a cursor is one number
-//! whatever it is subscribed to.
+//! A position is assigned and its event appended under one lock, that of the registry. So positions
+//! order the events of all topics, and a cursor into any set of topics is one number.
 
 pub(crate) mod error;
 pub(crate) mod history;
@@ -32,19 +31,19 @@ const MAX_PAGE: usize = 1000;
 /// The configuration of topics.
 #[derive(Clone, Debug)]
 pub struct TopicsConfig {
-    /// The bounds of each topic.
+    /// The bounds of each topic's log.
     pub history: History,
-    /// The maximum number of topics that hold events, at least 1. Topics without events, which exist
-    /// while they have subscribers, do not count. Default: 1000.
+    /// The maximum number of topics that hold events, at least 1. Topics that have subscribers but
+    /// no events do not count. Default: 1000.
     pub max_topics: usize,
-    /// The maximum number of bytes of memory that all topics take; beyond, the oldest events of all
-    /// are dropped. The newest event is held in any case. Default: 256 MiB.
+    /// The maximum memory that all topics take together, in bytes. Beyond it, the oldest events are
+    /// dropped, except for the newest one. Default: 256 MiB.
     pub max_bytes: usize,
     /// The type of the event that reports a gap to a subscriber: 1 to 4096 bytes without line ends.
     /// Default: `gap`.
     pub gap_type: String,
     /// Whether a subscriber that falls behind the log while it is connected gets a gap event and
-    /// goes on. By default its stream ends, so that it resumes.
+    /// continues. By default, its stream ends, so that it reconnects and resumes.
     pub gap_on_lag: bool,
 }
 
@@ -62,7 +61,8 @@ impl Default for TopicsConfig {
 
 /// An event to publish.
 ///
-/// Each event fits the default [`Limits`] of a decoder, whichever event of the topic came before.
+/// A decoder with the default [`Limits`] accepts every event that can be published, including the
+/// last event ID that it keeps from the event before.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Publication<'a> {
     /// The event type, if any: at most 4096 bytes without line ends.
@@ -71,10 +71,10 @@ pub struct Publication<'a> {
     pub data: &'a str,
     /// The id, if the publisher chooses it: 1 to 256 bytes. Otherwise the server assigns one.
     pub id: Option<&'a str>,
-    /// The reconnection time in milliseconds, if the event sets it.
+    /// The reconnection time in milliseconds, if the event sets one.
     pub retry: Option<u64>,
-    /// The idempotency key. A second publication with the same key and content is not published
-    /// while the first event is in the log.
+    /// The idempotency key. A publication that repeats the key and the content of an event in the
+    /// log is not published again.
     pub key: Option<&'a str>,
 }
 
@@ -83,18 +83,18 @@ pub struct Publication<'a> {
 pub struct Published {
     /// The event's id.
     pub id: String,
-    /// Whether the event was published before, with the same key.
+    /// Whether the event was already in the log, with the same key.
     pub duplicate: bool,
 }
 
-/// Where a subscription begins.
+/// The place where a subscription begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start<'a> {
-    /// With what comes next.
+    /// With the next event that is published.
     Latest,
     /// With the oldest event that is held.
     Earliest,
-    /// Behind the event with this id.
+    /// After the event with this id.
     After(&'a str),
 }
 
@@ -106,7 +106,7 @@ pub enum Start<'a> {
 /// async fn news(topics: &Topics, request: Request) -> Result<(), End> {
 ///     let id = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
 ///     let start = id.map_or(Start::Latest, Start::After);
-///     let subscription = topics.subscribe(&["news"], start).expect("a name that is fine");
+///     let subscription = topics.subscribe(&["news"], start).expect("a valid topic name");
 ///     request.open().await?.follow(subscription).await
 /// }
 ///
@@ -122,17 +122,16 @@ pub struct Topics(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     config: TopicsConfig,
-    /// The part of assigned ids that no other run has, so that a cursor of another run is
-    /// recognized.
+    /// The prefix of assigned ids, unique to this run, so that ids of other runs are recognized.
     run: String,
     registry: Mutex<Registry>,
     counts: Counts,
-    /// The last frame that marked the start of a subscription, with its position. Many
-    /// subscriptions start at the same position.
+    /// The most recent start marker and its position. Cached, since many subscriptions start at the
+    /// same position.
     start: Mutex<Option<(u64, Frame)>>,
 }
 
-/// The counts of topics that are kept as they change, for metrics.
+/// Counts for metrics, updated as they change.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) published: Counter,
@@ -145,7 +144,7 @@ pub(crate) struct Counts {
 pub struct TopicPage {
     /// The topics, in the order of their names.
     pub topics: Vec<TopicInfo>,
-    /// The name after which the next page starts, if there is one.
+    /// The name after which the next page starts, if there is a next page.
     pub next: Option<String>,
 }
 
@@ -158,9 +157,9 @@ pub struct TopicInfo {
     pub subscribers: usize,
     /// The number of events held.
     pub events: usize,
-    /// The bytes of memory that they take.
+    /// The memory that they take in bytes.
     pub bytes: usize,
-    /// The id of the last event, if one is held.
+    /// The id of the newest event, if one is held.
     pub last_id: Option<String>,
 }
 
@@ -170,11 +169,11 @@ pub struct TopicInfo {
 pub struct TopicTotals {
     /// The number of topics that hold events or have subscribers.
     pub topics: usize,
-    /// The number of subscriptions; one to several topics counts for each.
+    /// The number of subscriptions; one to several topics counts once for each topic.
     pub subscriptions: usize,
     /// The number of events held.
     pub events: usize,
-    /// The bytes of memory that they take.
+    /// The memory that they take in bytes.
     pub bytes: usize,
 }
 
@@ -183,14 +182,14 @@ impl Topics {
     ///
     /// # Errors
     ///
-    /// [`TopicError::Config`] if [`gap_type`](TopicsConfig::gap_type) is no event type, is empty or
-    /// longer than 4096 bytes, or if [`max_topics`](TopicsConfig::max_topics) or
+    /// [`TopicError::Config`] if [`gap_type`](TopicsConfig::gap_type) is empty, longer than 4096
+    /// bytes or not an event type, or if [`max_topics`](TopicsConfig::max_topics) or
     /// [`History::age`] is 0.
     pub fn new(config: TopicsConfig) -> Result<Self, TopicError> {
         check_config(&config)?;
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        // The time orders the ids of one run after those of the run before; the random part is for
-        // a clock that was set back.
+        // The time orders the ids of a run after those of earlier runs. The random part keeps runs
+        // distinct if the clock was set back.
         let run = format!("{:x}{:05x}", since_1970.as_millis(), fastrand::u32(..1 << 20));
         Ok(Self(Arc::new(Shared {
             config,
@@ -206,18 +205,18 @@ impl Topics {
     }
 
     pub(crate) fn assigned_id(&self, position: u64) -> String {
-        // Of one length, so that ids are in order as texts, too.
+        // Zero-padded, so that ids sort as text in the order of positions.
         format!("{}-{position:012}", self.0.run)
     }
 
-    /// Returns an id without data, from which a subscriber resumes at a position.
+    /// Returns a start marker: an id without data, from which a subscriber resumes at a position.
     pub(crate) fn start(&self, position: u64) -> Frame {
         let mut start = self.0.start.lock().expect("no panic while this lock is held");
         match &*start {
             Some((known, frame)) if *known == position => frame.clone(),
             _ => {
                 let id = self.assigned_id(position);
-                let id = EventId::new(&id).expect("assigned ids are without line ends");
+                let id = EventId::new(&id).expect("assigned ids have no line end or NUL");
                 let frame = Frame::from(Event::without_data().with_id(id));
                 *start = Some((position, frame.clone()));
                 frame
@@ -225,13 +224,14 @@ impl Topics {
         }
     }
 
-    /// The position that an assigned id names.
+    /// Returns the position in an id that this run assigned, or `None` for any other id.
     fn assigned_position(&self, id: &str) -> Option<u64> {
         let digits = id.strip_prefix(&self.0.run)?.strip_prefix('-')?;
         digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
     }
 
-    /// Publishes an event. When this returns, the event is in the log and subscribers are woken.
+    /// Publishes an event. When this returns, the event is in the log and subscribers have been
+    /// woken.
     ///
     /// # Errors
     ///
@@ -241,9 +241,9 @@ impl Topics {
         let event = self.event(new)?;
         let TopicsConfig { history, max_topics, max_bytes, .. } = &self.0.config;
         let mut registry = self.registry();
-        // Under the lock, so that positions are in the order of time.
+        // Read under the lock, so that positions are in the order of time.
         let now = CompactInstant::now();
-        // Before a publication is refused, all expired events give up the places of their topics.
+        // All expired events are dropped before a publication is refused, since that may make room.
         let is_full = loop {
             let has_more = registry.expire(history.age, now);
             let is_full = registry.holding() >= *max_topics;
@@ -285,7 +285,7 @@ impl Topics {
         Ok(published)
     }
 
-    /// Returns a publication as an event without its id, if all of it is valid.
+    /// Returns a publication as an event without its id, if all its values are valid.
     fn event<'a>(&self, new: Publication<'a>) -> Result<Event<'a>, TopicError> {
         if new.data.len() > Limits::default().data {
             return Err(TopicError::DataTooLarge(new.data.len()));
@@ -306,8 +306,8 @@ impl Topics {
         Ok(event)
     }
 
-    /// Returns the result of a publication whose key is in the log, with this entry: the entry
-    /// again, if the event is the same.
+    /// Returns the result of a publication whose key belongs to this entry of the log: a duplicate
+    /// if the event is the same, or else an error.
     fn repeated(
         &self,
         entry: &Entry,
@@ -325,7 +325,7 @@ impl Topics {
     fn check_own_id(&self, id: &str) -> Result<(), TopicError> {
         EventId::new(id).map_err(TopicError::Id)?;
         let fits = (1..=MAX_ID).contains(&id.len());
-        // As a header value it would lose spaces at its ends, and other characters may be refused.
+        // A header value loses spaces at its ends, and control characters in one may be rejected.
         let visible =
             id.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ' || byte >= 0x80);
         let reserved = matches!(id, "earliest" | "latest")
@@ -336,13 +336,14 @@ impl Topics {
         Ok(())
     }
 
-    /// Subscribes to topics: to what is missed since `start` first, then to what comes, with no gap,
-    /// no duplicate, in order. A topic without events needs no place among
-    /// [`max_topics`](TopicsConfig::max_topics), and is gone with its last subscription.
+    /// Subscribes to topics. The subscription yields the events missed since `start` and then new
+    /// ones, in order, without gaps or duplicates. A topic without events does not count towards
+    /// [`max_topics`](TopicsConfig::max_topics), and is removed with its last subscription.
     ///
-    /// A subscription that does not begin behind an id is first given one, by a block without data.
-    /// One that cannot begin behind its id first gets an event that says so, and then all that is
-    /// held: of several topics, that may be more than it missed.
+    /// A subscription from [`Start::Latest`] or [`Start::Earliest`] begins with an id without data,
+    /// to resume from. One from [`Start::After`] begins with a gap event if events after the id
+    /// have been dropped, or if the id is unknown; in that case all events that are held follow,
+    /// which may be more than were missed.
     ///
     /// # Errors
     ///
@@ -355,7 +356,8 @@ impl Topics {
         names.dedup();
         let mut registry = self.registry();
         let now = CompactInstant::now();
-        // A topic that has a subscriber stays when its last event expires.
+        // Before the expiry below, since a topic with a subscriber stays when its last event
+        // expires.
         let topics: Vec<Arc<Topic>> = names.iter().map(|name| registry.subscribe(name)).collect();
         registry.expire(age, now);
         for topic in &topics {
@@ -363,7 +365,7 @@ impl Topics {
         }
         let last_position = registry.last_position;
         let mut subscription = Subscription::new(self.clone(), topics, last_position);
-        // Events after `last_position` are published from here on.
+        // From here on, events after `last_position` may be published.
         drop(registry);
         match start {
             Start::Latest => subscription.tell_start(),
@@ -382,11 +384,11 @@ impl Topics {
         Ok(subscription)
     }
 
-    /// Returns the topics that hold events or have subscribers, in the order of their names: those
-    /// after a name, and at most `limit` of them.
+    /// Returns at most `limit` of the topics that hold events or have subscribers, in the order of
+    /// their names, starting after the name `after`.
     ///
-    /// A page holds at least one topic, if there is one, and at most 1000, whatever the limit.
-    /// [`TopicPage::next`] leads to the next page.
+    /// The limit is clamped to between 1 and 1000. [`TopicPage::next`] is the `after` of the next
+    /// page.
     pub fn list(&self, after: Option<&str>, limit: usize) -> TopicPage {
         let limit = limit.clamp(1, MAX_PAGE);
         let mut registry = self.registry();
@@ -411,7 +413,7 @@ impl Topics {
         }
     }
 
-    /// Returns the totals of all topics, which takes the same time whatever their number.
+    /// Returns the totals of all topics. The time that this takes does not depend on their number.
     pub fn totals(&self) -> TopicTotals {
         let mut registry = self.registry();
         registry.expire(self.0.config.history.age, CompactInstant::now());
@@ -448,13 +450,16 @@ fn check_config(config: &TopicsConfig) -> Result<(), TopicError> {
     }
     if !(1..=MAX_TYPE).contains(&gap_type.len()) {
         let len = gap_type.len();
-        return error("gap_type", format!("{len} bytes; it needs 1 to {MAX_TYPE}"));
+        return error("gap_type", format!("must have 1 to {MAX_TYPE} bytes, not {len}"));
     }
     if config.max_topics == 0 {
-        return error("max_topics", "0 would refuse each publication; it is at least 1".into());
+        return error(
+            "max_topics",
+            "must be at least 1: with 0, every publication would be rejected".into(),
+        );
     }
     if config.history.age.is_zero() {
-        let problem = "0 would drop events before subscribers get them; it is more than 0";
+        let problem = "must be more than 0, or events would be dropped before they are sent";
         return error("history.age", problem.into());
     }
     Ok(())

@@ -1,16 +1,17 @@
-//! The registry of topics: logs by name, which of them holds the oldest event, and the bounds over
-//! all of them.
+//! The registry of topics: topics by name and by the age of their oldest event, and the bounds over
+//! all logs.
 //!
 //! # Locks
 //!
-//! - The registry comes before any log: positions are given out and events appended under both.
-//! - A group's streams (`connection/delivery.rs`) come before the topic's log and before a connection's state
-//!   (`connection/mod.rs`).
-//! - No other two locks of the crate are held at once, and none across a wait.
+//! - The registry is locked before a log. Positions are assigned and events appended under both.
+//! - A group's streams (`connection/delivery.rs`) are locked before the topic's log and before a
+//!   connection's state (`connection/mod.rs`).
+//! - No other two locks of the crate are held at once, and none across an await.
 //!
-//! No waker is woken or dropped, no hook called, and no other value of the library's user dropped
-//! while a lock is held. Each may run code that takes any of the locks: a waker, for instance, may
-//! drop its task at once, and with it a stream at rest or a subscription.
+//! While a lock is held, no waker is woken or dropped, no hook is called, and no other value that
+//! belongs to the library's user is dropped. Each of these may run code that takes any of the
+//! locks. A waker, for example, may drop its task at once, and with it a parked stream or a
+//! subscription.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem;
@@ -25,41 +26,43 @@ use crate::frame::allocated;
 use crate::net::compact_instant::CompactInstant;
 use crate::topics::history::Log;
 
-/// The maximum number of expired events of other topics that a publication, subscription or listing
-/// drops, so that it does not wait for a long backlog. The topic that it is for is expired completely,
-/// as are all topics before a publication is refused for want of a place.
+/// The maximum number of expired events that one call of [`Registry::expire`] drops, so that a
+/// publication, subscription or listing does not work through a long backlog. The topic of a
+/// publication or subscription expires completely, and so do all topics before a publication is
+/// refused for lack of room.
 const EXPIRED_AT_ONCE: usize = 1000;
 
+/// The topics of a server, and totals over them.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     /// The topics that hold events or have subscribers.
     topics: BTreeMap<Arc<str>, Arc<Topic>>,
-    /// The topics that hold events, by the position of the oldest one, and the time of that one.
-    /// Positions are in the order of time, so expiry and eviction start with the first topic here.
+    /// The topics that hold events, by the position of their oldest event, with its time. Positions
+    /// are in the order of time, so expiry and eviction start with the first topic here.
     oldest: BTreeMap<u64, (CompactInstant, Arc<Topic>)>,
+    /// The last position that was assigned.
     pub(crate) last_position: u64,
-    /// The bytes in all logs.
+    /// The memory that all logs take in bytes.
     bytes: usize,
-    /// The events in all logs.
+    /// The number of events in all logs.
     events: usize,
     removed: Removed,
 }
 
-/// The last positions that were dropped from topics that were removed. A topic that comes back starts
-/// after its own, so a subscriber that has missed nothing of it gets no gap event.
+/// The last dropped positions of removed topics. The log of a topic that is created again starts
+/// after its own, so a subscriber that has missed none of its events gets no gap event.
 #[derive(Debug, Default)]
 struct Removed {
-    /// By name, at most [`REMEMBERED`].
+    /// Positions by topic name, at most [`REMEMBERED`].
     positions: HashMap<Arc<str>, u64>,
-    /// The same, lowest position first.
+    /// The same entries, lowest position first.
     order: BTreeSet<(u64, Arc<str>)>,
-    /// The last position of a topic that is not among them any more. A topic without a position of
-    /// its own may be that one.
+    /// The highest position that was discarded from `positions`. A topic without an entry may be
+    /// the one that it belonged to.
     forgotten: u64,
 }
 
-/// The maximum number of removed topics whose last position is kept: about 1 MiB with the longest
-/// names.
+/// The maximum number of removed topics whose position is kept: about 1 MiB with the longest names.
 const REMEMBERED: usize = 4096;
 
 impl Removed {
@@ -86,29 +89,30 @@ impl Removed {
     }
 }
 
+/// A topic: its log and its subscribers.
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
     log: Mutex<Log>,
     followers: Mutex<Followers>,
-    /// The number of subscriptions. It grows under the registry's lock alone, so a topic that is
-    /// found unused under that lock is unused.
+    /// The number of subscriptions. It increases only under the registry's lock, so a topic without
+    /// subscriptions stays so while that lock is held.
     subscribers: AtomicUsize,
 }
 
-/// The parties to notify of new events.
+/// The recipients of notifications about new events.
 #[derive(Debug, Default)]
 pub(crate) struct Followers {
-    /// The streams that follow this topic alone and have sent all events. Copied on write, so a
-    /// publisher can call them without the lock and without a copy.
+    /// The groups of parked streams, which follow this topic alone and have sent all its events.
+    /// Copied on write, so that a publisher can call them without the lock and without a copy.
     pub(crate) groups: Arc<[Arc<SubscriberGroup>]>,
     /// The wakers of subscriptions that wait for events, by the number of the wait.
     pub(crate) waiting: BTreeMap<u64, Waker>,
 }
 
 impl Topic {
-    /// The memory of two map rows in the registry, and of the entries that even the smallest log
-    /// has room for.
+    /// The memory in bytes of two map rows in the registry, and of the entries that even the
+    /// smallest log has room for.
     const ROWS: usize = 144;
 
     /// Creates an empty topic whose log starts after a position.
@@ -135,12 +139,12 @@ impl Topic {
         self.subscribers.load(Ordering::Relaxed)
     }
 
-    /// Whether the log has, or had, something after a position.
+    /// Returns whether an event was published after a position, even if it was dropped since.
     pub(crate) fn has_more(&self, position: u64) -> bool {
         self.log().last_position() > position
     }
 
-    /// Wakes the subscribers after an event was published.
+    /// Wakes the subscribers after an event was published. Called without a lock held.
     pub(crate) fn notify(self: &Arc<Self>) {
         let mut followers = self.followers();
         let groups = Arc::clone(&followers.groups);
@@ -163,7 +167,8 @@ impl Registry {
         topic
     }
 
-    /// Returns the topic with this name, which exists for as long as it is subscribed to.
+    /// Returns the topic with this name, creating it if necessary, and counts a subscription, which
+    /// keeps the topic in the registry.
     pub(crate) fn subscribe(&mut self, name: &str) -> Arc<Topic> {
         let topic = match self.topics.get(name) {
             Some(topic) => Arc::clone(topic),
@@ -173,7 +178,7 @@ impl Registry {
         topic
     }
 
-    /// Returns the topics after a name, in the order of names.
+    /// Returns at most `limit` topics after a name, in the order of names.
     pub(crate) fn page(&self, after: Option<&str>, limit: usize) -> Vec<Arc<Topic>> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let range = self.topics.range::<str, _>((start, Bound::Unbounded));
@@ -190,15 +195,18 @@ impl Registry {
         self.oldest.len()
     }
 
+    /// Returns the number of events in all logs.
     pub(crate) fn events(&self) -> usize {
         self.events
     }
 
+    /// Returns the memory that all logs take in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Changes a log and updates the totals, the order, and whether the topic exists.
+    /// Changes a log, updates the totals and the order by age, and removes the topic if it is
+    /// unused.
     pub(crate) fn change<R>(
         &mut self,
         topic: &Arc<Topic>,
@@ -228,7 +236,7 @@ impl Registry {
     /// Removes a topic that holds no event and has no subscriber.
     fn remove_unused(&mut self, topic: &Arc<Topic>) {
         let log = topic.log();
-        // Another topic may have got the name since.
+        // A new topic may have the name by now.
         let is_known = self.topics.get(&topic.name).is_some_and(|known| Arc::ptr_eq(known, topic));
         if is_known && log.len() == 0 && topic.subscribers() == 0 {
             self.removed.insert(&topic.name, log.evicted());
@@ -236,8 +244,8 @@ impl Registry {
         }
     }
 
-    /// Drops the oldest events of all topics while they take more than `max_bytes`. The newest
-    /// event stays, as in a log.
+    /// Drops the oldest events of all topics while the logs take more than `max_bytes`. The newest
+    /// event of all stays.
     pub(crate) fn evict(&mut self, max_bytes: usize) {
         while self.bytes > max_bytes && self.events > 1 {
             let Some((_, topic)) = self.oldest.values().next() else {
@@ -248,8 +256,8 @@ impl Registry {
         }
     }
 
-    /// Drops events that are too old, of the topics with the oldest ones first and at most
-    /// [`EXPIRED_AT_ONCE`] in all. Returns whether it reached that number, so that more may be left.
+    /// Drops at most [`EXPIRED_AT_ONCE`] events that are older than `age`, from the topics with the
+    /// oldest events first. Returns whether it dropped that many, so that more may be left.
     pub(crate) fn expire(&mut self, age: Duration, now: CompactInstant) -> bool {
         let mut left = EXPIRED_AT_ONCE;
         while left > 0 {
@@ -263,7 +271,7 @@ impl Registry {
     }
 }
 
-/// Ends a subscription to a topic.
+/// Ends a subscription to a topic. Locks the registry only if it was the last one.
 pub(crate) fn unsubscribe<'r>(
     topic: &Arc<Topic>,
     registry: impl FnOnce() -> MutexGuard<'r, Registry>,

@@ -1,4 +1,4 @@
-//! A subscriber: a cursor into the logs of topics.
+//! Subscriptions: cursors into the logs of topics.
 
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
@@ -16,22 +16,22 @@ use crate::{Frame, Topics};
 
 /// A cursor into the logs of one or more topics.
 ///
-/// [`EventStream::follow`](crate::EventStream::follow) sends what it finds.
-// In a box, as a request is.
+/// [`EventStream::follow`](crate::EventStream::follow) sends its events to a client.
+// Boxed, so that a future that holds one stays small.
 #[derive(Debug)]
 pub struct Subscription(Box<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     topics: Cursors,
-    /// Everything up to here has been read.
+    /// All events up to this position have been read.
     position: u64,
     all: Topics,
-    /// To be told before anything else: where the subscription begins, or that there is a gap.
+    /// The block to return before any event: the start marker or a gap event.
     first: Option<Frame>,
 }
 
-/// One, mostly.
+/// The cursors of a subscription. Most have one, which needs no allocation.
 #[derive(Debug)]
 enum Cursors {
     One(Cursor),
@@ -41,16 +41,17 @@ enum Cursors {
 #[derive(Debug)]
 struct Cursor {
     topic: Arc<Topic>,
-    /// The reader knows that events up to here are gone.
+    /// Missing events up to this position do not count as a lag: they precede the start of the
+    /// subscription, or a gap event has reported them.
     told: u64,
 }
 
-/// A subscription fell behind a log that drops its oldest events.
+/// The error of a subscription that has fallen behind: events were dropped before it read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lagged;
 
 impl Subscription {
-    /// A cursor into topics, each of which counts it already.
+    /// Creates a subscription to topics that count it already.
     pub(crate) fn new(all: Topics, topics: Vec<Arc<Topic>>, position: u64) -> Self {
         let mut cursors: Vec<Cursor> =
             topics.into_iter().map(|topic| Cursor { topic, told: 0 }).collect();
@@ -65,14 +66,14 @@ impl Subscription {
         Self(Box::new(Inner { topics, position, all, first: None }))
     }
 
-    /// Waits for the next events, and gives some of them, the oldest first.
+    /// Waits for the next events and returns a batch of them, oldest first.
     ///
-    /// Dropping the future loses nothing.
+    /// No event is lost if the future is dropped.
     ///
     /// # Errors
     ///
-    /// [`Lagged`] if events were dropped before they could be read, unless
-    /// [`gap_on_lag`](crate::TopicsConfig::gap_on_lag) has that told by an event.
+    /// [`Lagged`] if events were dropped before they were read, unless
+    /// [`gap_on_lag`](crate::TopicsConfig::gap_on_lag) is set, which makes it a gap event.
     pub async fn next(&mut self) -> Result<Vec<Frame>, Lagged> {
         loop {
             let frames = self.read()?;
@@ -83,13 +84,13 @@ impl Subscription {
         }
     }
 
-    /// Waits until there may be something to read.
+    /// Waits until there may be events to read.
     pub(crate) fn news(&self) -> impl Future<Output = ()> + Send {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         News { subscription: &self.0, number: NUMBERS.fetch_add(1, Ordering::Relaxed) }
     }
 
-    /// The one topic whose log is read, if it is one, and everything up to where was read.
+    /// Returns the topic and the position in it, if the subscription has a single topic.
     pub(crate) fn only_topic(&self) -> Option<(&Arc<Topic>, u64)> {
         match &self.0.topics {
             Cursors::One(cursor) => Some((&cursor.topic, self.0.position.max(cursor.told))),
@@ -97,15 +98,15 @@ impl Subscription {
         }
     }
 
-    /// Notes that somebody else has read on, up to a position.
+    /// Sets the position, after another task has delivered the events up to it.
     pub(crate) fn go_to(&mut self, position: u64) {
         self.0.position = position;
     }
 
-    /// Gives what there is to tell at once, the oldest first: for [`Request::open_with`].
+    /// Returns the first batch of events that are ready, oldest first, for [`Request::open_with`].
     ///
-    /// Of much, it gives some; and nothing if events were dropped before they could be read, which
-    /// [`next`](Self::next) then tells.
+    /// If events were dropped before they were read, the result has none, and
+    /// [`next`](Self::next) returns the error.
     ///
     /// ```
     /// # use sse_smol_server::{End, Request, Subscription};
@@ -122,16 +123,17 @@ impl Subscription {
         frames
     }
 
-    /// What there is to read.
+    /// Returns the next batch of events, which is empty if there are none.
     pub(crate) fn read(&mut self) -> Result<Vec<Frame>, Lagged> {
         if let Some(first) = self.0.first.take() {
             return Ok(vec![first]);
         }
-        // Logs are read at one moment, or a position could be passed in one before an event below
-        // it turns up in another. A single log is such a moment by itself.
+        // Several logs are read under the registry's lock: otherwise one log could be read up to a
+        // position before an event with a lower position is appended to another log.
         let registry = (self.0.topics.len() > 1).then(|| self.0.all.registry());
         let mut found = Vec::new();
-        // Where the first batch that is cut short ends; other logs wait for that one.
+        // The lowest position at which a log's batch was cut off. Later events of all logs wait for
+        // the next batch.
         let mut end = u64::MAX;
         let mut lags = false;
         for cursor in self.0.topics.iter() {
@@ -168,13 +170,14 @@ impl Subscription {
         Ok(found.into_iter().map(|(_, frame)| frame).collect())
     }
 
-    /// Where an event with this id, chosen by its publisher, stands. If several topics have one, the
-    /// earliest: rather twice than not at all.
+    /// Returns the position of the event with this publisher-chosen id. If several topics have one,
+    /// returns the lowest position: the subscriber may get events twice, but misses none.
     pub(crate) fn position_of(&self, own_id: &str) -> Option<u64> {
         self.0.topics.iter().filter_map(|cursor| cursor.topic.log().position_of(own_id)).min()
     }
 
-    /// Goes on behind the event with this id and position, and says so if something is missing.
+    /// Continues after the event with this id and position. Queues a gap event if later events have
+    /// been dropped.
     pub(crate) fn resume(&mut self, id: &str, position: u64) {
         self.0.position = position;
         if self.0.topics.iter().any(|cursor| cursor.topic.log().evicted() > position) {
@@ -182,13 +185,13 @@ impl Subscription {
         }
     }
 
-    /// Tells a subscriber that has no id yet where it begins, by an id without data. Otherwise, cut
-    /// off before the first event, it would come back with none, and miss what came meanwhile.
+    /// Queues the start marker, an id without data. A subscriber without an id whose connection
+    /// breaks before the first event would otherwise reconnect without one, and miss events.
     pub(crate) fn tell_start(&mut self) {
         self.0.first = Some(self.0.all.start(self.0.position));
     }
 
-    /// Goes back to a position, or to the oldest events after it that are left.
+    /// Moves to a position, or to the oldest events that are left if the logs begin after it.
     pub(crate) fn rewind(&mut self, position: u64) {
         for cursor in self.0.topics.iter_mut() {
             cursor.told = cursor.topic.log().evicted();
@@ -197,8 +200,8 @@ impl Subscription {
         self.0.position = position.max(oldest);
     }
 
-    /// Goes on with the oldest events after a position that are left, and says first that some are
-    /// missing. The event has an id that leads back to just there.
+    /// Moves to the oldest events after a position that are left, and queues a gap event, whose id
+    /// leads a subscriber that resumes to the same place.
     pub(crate) fn tell_gap(&mut self, reason: &str, requested: Option<&str>, position: u64) {
         self.rewind(position);
         let (mut earliest, mut latest) = (None, None);
@@ -231,7 +234,7 @@ impl Subscription {
 #[derive(Debug)]
 struct News<'s> {
     subscription: &'s Inner,
-    /// The number under which the topics know the waker.
+    /// The key of the waker in the topics' maps.
     number: u64,
 }
 
@@ -243,10 +246,10 @@ impl Future for News<'_> {
         for cursor in topics.iter() {
             let waker = cx.waker().clone();
             let replaced = cursor.topic.followers().waiting.insert(self.number, waker);
-            // The lock is released by now: to drop a waker may be to drop a task.
+            // Dropping a waker may drop a task, so the lock is released first.
             drop(replaced);
         }
-        // After the wakers are in place, so no event is published unseen in between.
+        // Checked after the wakers are registered, so that no event in between goes unnoticed.
         let has_more = |cursor: &Cursor| cursor.topic.has_more((*position).max(cursor.told));
         if topics.iter().any(has_more) { Poll::Ready(()) } else { Poll::Pending }
     }
