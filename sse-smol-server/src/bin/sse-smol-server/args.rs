@@ -1,4 +1,4 @@
-//! The command line.
+//! Command line arguments.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -12,14 +12,14 @@ use sse_smol_server::{Config, History, TopicsConfig};
 
 use crate::host::{AllowedOrigin, Host, allowed_host, allowed_origin};
 
-/// The length of `GET / HTTP/1.0` with its line ends, the shortest request there is.
+/// The length in bytes of the shortest request, `GET / HTTP/1.0` with its line ends.
 const SHORTEST_HEAD: usize = 18;
 
 /// A small server for server-sent events: topics with publish, subscribe and replay.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Args {
-    /// Address and port to listen on; port 0 takes any that is free
+    /// Address and port to listen on; port 0 selects a free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
 
@@ -28,91 +28,95 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) public: bool,
 
-    /// Send a comment after so many seconds without traffic on a stream; 0 for never
+    /// Send a keep-alive comment after this time without traffic on a stream; 0 to disable
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = keep_alive)]
     keep_alive: Duration,
 
-    /// Answer 408 to a request head that takes longer to arrive, or to a body that stalls for longer
+    /// Answer 408 if a request head takes longer than this to arrive, or if a body stalls for
+    /// longer
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = timeout)]
     head_timeout: Duration,
 
-    /// Answer 408 to a request body that takes longer to arrive as a whole
+    /// Answer 408 if a whole request body takes longer than this to arrive
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = timeout)]
     body_timeout: Duration,
 
-    /// Close a connection that is idle for longer between two requests
+    /// Close a connection that is idle for longer than this between two requests
     #[arg(long, value_name = "SECONDS", default_value = "75", value_parser = timeout)]
     idle_timeout: Duration,
 
-    /// Answer 431 to a request head that is larger
+    /// Maximum size of a request head; answer 431 to a larger one
     #[arg(long, value_name = "BYTES", default_value = "16384", value_parser = at_least(SHORTEST_HEAD, "no request is shorter"))]
     max_head: usize,
 
-    /// Answer 413 to a request body that is larger, and so to larger events
+    /// Maximum size of a request body, and so of an event; answer 413 to a larger one
     #[arg(long, value_name = "BYTES", default_value = "1048576")]
     max_body: usize,
 
-    /// Answer 503 to a request body if all bodies that are being received or handled would occupy
-    /// more bytes together
+    /// Maximum size of all request bodies that are being received or handled, together; answer 503
+    /// to a body beyond it
     #[arg(long, value_name = "BYTES", default_value = "67108864", value_parser = at_least(1, "with 0 no body could be received"))]
     max_pending_body_bytes: usize,
 
-    /// Reset the connection of a client that takes nothing for this long; a slow client is waited for
+    /// Reset the connection of a client that takes no data for this long; a slow client that takes
+    /// some is not reset
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = timeout)]
     write_timeout: Duration,
 
-    /// Answer 503 to more connections
+    /// Maximum number of connections; answer 503 to more
     #[arg(long, value_name = "COUNT", default_value = "20000", value_parser = at_least(1, "with 0 no connection would be served"))]
     max_connections: usize,
 
-    /// Answer 503 to more connections from one address [default: 256, loopback addresses unlimited]
+    /// Maximum number of connections from one address; answer 503 to more [default: 256, unlimited
+    /// for loopback addresses]
     #[arg(long, value_name = "COUNT", value_parser = at_least(1, "with 0 no connection would be served"))]
     max_connections_per_peer: Option<usize>,
 
-    /// Maximum time to stop, over which open streams end one after the other; few end sooner
-    /// [default: 5; with --watch 0, so that a successor can start at once]
+    /// Maximum time of a graceful shutdown, over which open streams are closed one after the other;
+    /// few streams take less [default: 5, or 0 with --watch, so that a successor can start at once]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     drain: Option<Duration>,
 
-    /// Hold so many events of each topic for those who come back
+    /// Maximum number of events held of each topic, for subscribers that reconnect
     #[arg(long, value_name = "EVENTS", default_value = "1000", value_parser = at_least(1, "the newest event of a topic is always held"))]
     history: usize,
 
-    /// Hold events of each topic that take up to this many bytes of memory
+    /// Maximum memory for the events held of each topic
     #[arg(long, value_name = "BYTES", default_value = "1048576", value_parser = at_least(1, "the newest event of a topic is always held"))]
     history_bytes: usize,
 
-    /// Hold events for so long
+    /// Maximum age of the events held
     #[arg(long, value_name = "SECONDS", default_value = "3600", value_parser = timeout)]
     history_age: Duration,
 
-    /// Hold events of all topics that take up to this many bytes of memory together
+    /// Maximum memory for the events of all topics together; beyond it, the oldest are dropped
     #[arg(long, value_name = "BYTES", default_value = "268435456", value_parser = at_least(1, "with 0 no event could be held"))]
     max_bytes: usize,
 
-    /// Answer 429 to a publication that needs one more topic with events; subscribers need no place
+    /// Maximum number of topics that hold events; answer 429 to a publication that needs one more.
+    /// Topics with subscribers only do not count
     #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = at_least(1, "with 0 there could be no topic"))]
     max_topics: usize,
 
-    /// Type of the event that is sent to a subscriber that has missed events; neither open nor error,
+    /// Type of the event that is sent to a subscriber that has missed events; not open or error,
     /// which an `EventSource` fires itself
     #[arg(long, value_name = "TYPE", default_value = "gap", value_parser = gap_type)]
     gap_type: String,
 
-    /// What happens to a subscriber that falls behind the history while connected
+    /// Action when a subscriber falls behind the history while connected
     #[arg(long, value_enum, default_value_t = OnLag::End)]
     on_lag: OnLag,
 
-    /// File that holds the bearer token for publishing, in one line. Without a token from a file or
-    /// the environment the server makes one and prints it
+    /// File with the bearer token for publishing, on one line. Without a token from a file or the
+    /// environment, the server generates one and prints it
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
 
-    /// Environment variable that holds the token, and has to be set [default: `SSE_TOKEN`, if set]
+    /// Environment variable with the token, which must be set [default: `SSE_TOKEN`, if set]
     #[arg(long, value_name = "NAME", conflicts_with = "token_file")]
     pub(crate) token_env: Option<String>,
 
-    /// Let everyone publish who can connect, without a token
+    /// Allow every client that can connect to publish, without a token
     #[arg(long, conflicts_with_all = ["token_file", "token_env"])]
     pub(crate) open_publishing: bool,
 
@@ -121,32 +125,33 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ORIGIN", value_parser = allowed_origin)]
     pub(crate) allow_origin: Vec<AllowedOrigin>,
 
-    /// Host name that requests may come for, whatever the port, beside those of this machine;
-    /// repeatable. If given, or on a loopback address, requests for other hosts are refused
+    /// Host name to answer requests for, on any port, in addition to the names of this machine;
+    /// repeatable. If given, or on a loopback address, requests for other hosts are rejected
     #[arg(long, value_name = "HOST", value_parser = allowed_host)]
     pub(crate) allow_host: Vec<Host>,
 
-    /// Serve the files below a directory, without hidden ones and what links elsewhere; the page of
-    /// streams moves to /__sse. The directory may be a symbolic link that is switched
+    /// Serve the files below a directory, except hidden files and symbolic links that lead out of
+    /// it; the page of streams moves to /__sse. The directory may be a symbolic link that is
+    /// switched later
     #[arg(long, value_name = "DIRECTORY", value_parser = directory)]
     pub(crate) serve: Option<PathBuf>,
 
-    /// Watch a directory and all below it, and have pages that include /__hotreload.js reload when
-    /// something changes, or a symbolic link in the path is switched; repeatable
+    /// Watch a directory and everything below it, and reload pages that include /__hotreload.js
+    /// when something changes or a symbolic link in the path is switched; repeatable
     #[arg(long, value_name = "DIRECTORY", value_parser = directory)]
     pub(crate) watch: Vec<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum OnLag {
-    /// Its stream ends, so that it resumes
+    /// End its stream, so that it reconnects and resumes
     End,
-    /// It gets the gap event, and goes on
+    /// Send it the gap event, and continue
     Gap,
 }
 
 impl Args {
-    /// Whether other machines cannot reach the server.
+    /// Returns whether the server listens on a loopback address, which other machines cannot reach.
     pub(crate) fn listens_on_loopback(&self) -> bool {
         self.listen.ip().to_canonical().is_loopback()
     }
@@ -190,21 +195,21 @@ fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds)
         .ok()
-        // A deadline has to be a point in time.
+        // The bound keeps deadlines in the range of `Instant`.
         .filter(|duration| *duration <= Duration::from_secs(365 * 24 * 3600))
-        .ok_or_else(|| "must be between 0 and the seconds of a year".to_owned())
+        .ok_or_else(|| "must be between 0 and 31536000 (one year)".to_owned())
 }
 
-/// Parses a time after which something is given up. Without any time everything would be.
+/// Parses a timeout, which must not be so short that it always expires.
 fn timeout(text: &str) -> Result<Duration, String> {
     let timeout = seconds(text)?;
     if timeout < Duration::from_millis(1) {
-        return Err("must be at least 0.001: with less, nothing could be done in time".to_owned());
+        return Err("must be at least 0.001: a shorter timeout would always expire".to_owned());
     }
     Ok(timeout)
 }
 
-/// Returns a parser of numbers from `least` on, which gives `why` as the reason for that limit.
+/// Returns a parser of numbers that are at least `least`. Its error gives `why` as the reason.
 fn at_least(
     least: usize,
     why: &'static str,
@@ -219,23 +224,25 @@ fn at_least(
 fn keep_alive(text: &str) -> Result<Duration, String> {
     let interval = seconds(text)?;
     if !interval.is_zero() && interval < Duration::from_millis(50) {
-        return Err("must be 0, for never, or at least 0.05".to_owned());
+        return Err("must be 0, to disable keep-alives, or at least 0.05".to_owned());
     }
     Ok(interval)
 }
 
-/// The absolute path of a directory. Symbolic links stay in it, so that they can be switched to
-/// another directory later.
+/// Returns the absolute path of a directory. Symbolic links are not resolved, so that they can be
+/// switched to another directory later.
 fn directory(text: &str) -> io::Result<PathBuf> {
     let path = path::absolute(text)?;
     if fs::metadata(&path)?.is_dir() { Ok(path) } else { Err(ErrorKind::NotADirectory.into()) }
 }
 
-/// Parses the type of gap events. `EventSource` fires events of the types `open` and `error` itself:
-/// a page would take a gap for a change of the connection.
+/// Parses the type of gap events. `open` and `error` are rejected: an `EventSource` fires events of
+/// these types itself, so a page would mistake a gap for a change of the connection.
 fn gap_type(text: &str) -> Result<String, String> {
     match text {
-        "" => Err("must not be empty: an event without a type is a message".to_owned()),
+        "" => {
+            Err("must not be empty: an event without a type is dispatched as `message`".to_owned())
+        }
         "open" | "error" => {
             Err(format!("must not be {text}: an EventSource fires that type itself"))
         }

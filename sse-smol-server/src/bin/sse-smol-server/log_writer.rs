@@ -1,5 +1,5 @@
-//! The log on standard error. A thread of its own writes it, so that a reader that has stopped
-//! reading blocks no connection and no signal.
+//! The log on standard error. A thread of its own writes it, so that standard error that is not
+//! read blocks neither connections nor signals.
 
 use std::io::{self, Write};
 use std::mem;
@@ -7,14 +7,14 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// The maximum size of the lines that wait to be written, in bytes: some ten thousand lines.
+/// The maximum size of the queued lines in bytes: about ten thousand lines.
 const MAX_QUEUED: usize = 1 << 20;
 
-/// The pause before another attempt, if standard error is non-blocking and full.
+/// The pause before the next attempt to write if standard error is non-blocking and full.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Queues lines for standard error. Lines that do not fit into the queue are dropped and counted,
-/// and their number is logged when standard error takes lines again.
+/// and their number is written when standard error accepts lines again.
 #[derive(Clone)]
 pub(crate) struct LogWriter(Arc<Inner>);
 
@@ -29,14 +29,14 @@ struct Queue {
     lines: Vec<u8>,
     /// The number of log records in `lines`.
     records: usize,
-    /// The number of log records that were dropped and not reported yet.
+    /// The number of log records that were dropped and have not been reported.
     dropped: usize,
-    /// The thread is writing lines that it has taken from the queue.
+    /// Whether the thread is writing lines that it has taken from the queue.
     writing: bool,
 }
 
 impl LogWriter {
-    /// Starts the thread.
+    /// Starts the thread that writes the log.
     pub(crate) fn start() -> io::Result<Self> {
         let inner = Arc::<Inner>::default();
         let shared = Arc::clone(&inner);
@@ -52,12 +52,12 @@ impl LogWriter {
     /// Waits until all queued lines have been written, but no longer than `timeout`.
     pub(crate) fn finish(&self, timeout: Duration) {
         let busy = |queue: &mut Queue| queue.writing || !queue.lines.is_empty();
-        // The result is of no use: after the timeout, nothing reads the lines that are left.
+        // A timeout is ignored: nothing reads standard error, and the remaining lines are lost.
         drop(self.0.changed.wait_timeout_while(self.0.queue(), timeout, busy));
     }
 }
 
-/// Takes whole lines.
+/// Each call of `write` queues one log record.
 impl Write for LogWriter {
     fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
         self.0.push(lines);
@@ -84,13 +84,13 @@ impl Inner {
             queue.dropped += 1;
         }
         drop(queue);
-        // Otherwise the thread is writing, and looks at the queue when it is done.
+        // Otherwise an earlier call has notified the thread.
         if was_empty {
             self.changed.notify_all();
         }
     }
 
-    /// Writes what is queued, again and again.
+    /// Writes queued lines to standard error, forever.
     fn run(&self) {
         let mut queue = self.queue();
         loop {
@@ -102,7 +102,7 @@ impl Inner {
             queue.writing = true;
             drop(queue);
             if dropped > 0 {
-                // Not a log record, since the level of the log may exclude those.
+                // Bypasses the logger, whose level may exclude warnings.
                 let line =
                     format!("[WARN ] {dropped} log lines dropped: standard error was blocked\n");
                 lines.extend_from_slice(line.as_bytes());
@@ -111,7 +111,7 @@ impl Inner {
             queue = self.queue();
             queue.writing = false;
             if written.is_err() {
-                // Standard error may be a file on a full disk, and accept lines again later.
+                // Standard error may accept lines again later, for example a file on a full disk.
                 queue.dropped += dropped + records;
             }
             self.changed.notify_all();

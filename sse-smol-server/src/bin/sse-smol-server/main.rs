@@ -1,4 +1,4 @@
-//! The server that people run.
+//! The `sse-smol-server` program.
 
 mod args;
 mod beneath;
@@ -30,7 +30,7 @@ use crate::log_writer::LogWriter;
 use crate::publishing::Publishing;
 use crate::routes::App;
 
-/// The time that the last lines of the log may take to be written.
+/// The maximum time to write the last log lines before the process exits.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
@@ -38,11 +38,11 @@ fn main() -> ExitCode {
     let log = match LogWriter::start() {
         Ok(log) => log,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "error: cannot start the thread of the log: {error}");
+            let _ = writeln!(io::stderr(), "error: cannot start the log thread: {error}");
             return ExitCode::FAILURE;
         }
     };
-    // The watcher's lines about removed directories are of no use to those who removed them.
+    // Without the info lines of the file watcher, which report each directory that was removed.
     let level = env_logger::Env::default().default_filter_or("info,notify=warn");
     env_logger::Builder::from_env(level)
         .format_target(false)
@@ -71,8 +71,8 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<(), String> {
     if !args.listens_on_loopback() && !args.public {
         return Err(format!(
-            "other machines can reach --listen {}, and anyone there could subscribe, list the topics \
-             and read the metrics; --public allows that",
+            "other machines can reach --listen {}, and could subscribe, list the topics and read \
+             the metrics; add --public to allow that",
             args.listen
         ));
     }
@@ -81,14 +81,16 @@ fn run(args: &Args) -> Result<(), String> {
     let in_use = |error: io::Error| {
         use ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
         let hint = match error.kind() {
-            AddrInUse | AddrNotAvailable | PermissionDenied => "; --listen chooses another address",
+            AddrInUse | AddrNotAvailable | PermissionDenied => {
+                "; choose another address with --listen"
+            }
             _ => "",
         };
         format!("cannot listen on {}: {error}{hint}", args.listen)
     };
     let server = Server::bind(args.listen, args.server_config()).map_err(in_use)?;
-    let mut signals =
-        Signals::new(signals()).map_err(|error| format!("cannot listen to signals: {error}"))?;
+    let mut signals = Signals::new(signals())
+        .map_err(|error| format!("cannot register signal handlers: {error}"))?;
     let address = server.local_addr().map_err(in_use)?;
     let start_up_text = start_up_text(address, args, &publishing);
     let app = Arc::new(App::new(args, publishing, &server)?);
@@ -97,15 +99,17 @@ fn run(args: &Args) -> Result<(), String> {
     let executor = Executor::new();
     let (running, stopped) = channel::bounded::<()>(1);
     thread::scope(|scope| {
-        // This thread is one of them: it accepts, and serves what it accepted.
+        // The main thread is one of the executor's threads, so one less is started.
         for _ in 1..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| block_on(executor.run(stopped.recv())));
         }
         let drain = server.drain();
-        // On a task, and so not polled whenever this thread is woken.
+        // A task of its own, so that it is not polled each time this thread is woken.
         let until_second_signal = executor.spawn(async move {
             signals.next().await;
-            log::info!("draining; a second signal stops at once");
+            log::info!(
+                "shutting down: closing open streams; a second signal stops the server at once"
+            );
             drain.begin();
             signals.next().await;
         });
@@ -114,11 +118,12 @@ fn run(args: &Args) -> Result<(), String> {
         log::info!("stopping");
         drop(running);
     });
-    // What is still open ends with the executor.
+    // Connections that are still open are dropped with the executor.
     Ok(())
 }
 
-/// Writes to standard output. A pipe that is full or closed neither blocks nor ends the server.
+/// Writes to standard output on another thread, so that a full or closed pipe neither blocks nor
+/// ends the server.
 fn print(text: String) {
     let write = move || drop(io::stdout().write_all(text.as_bytes()));
     if let Err(error) = thread::Builder::new().spawn(write) {
@@ -126,8 +131,8 @@ fn print(text: String) {
     }
 }
 
-/// Returns the signals that stop the server. A hangup that is ignored, as `nohup` has it, stays
-/// ignored.
+/// Returns the signals that stop the server. SIGHUP is not among them if it is ignored at start, as
+/// under `nohup`.
 fn signals() -> Vec<Signal> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -140,10 +145,10 @@ fn signals() -> Vec<Signal> {
     signals
 }
 
-/// Returns what is printed when the server listens: its address, commands that work as they stand, and
-/// a link to the page. A token that was made at start is in them, and is printed nowhere else.
+/// Returns the text to print at start: the address, a link to the page, and commands that work as
+/// printed. They contain a generated token, which is printed nowhere else.
 fn start_up_text(address: SocketAddr, args: &Args, publishing: &Publishing) -> String {
-    // To connect to, an address that stands for all is not.
+    // Clients cannot connect to the unspecified address.
     let mut local = address;
     match address {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => local.set_ip(Ipv4Addr::LOCALHOST.into()),
@@ -167,12 +172,13 @@ fn start_up_text(address: SocketAddr, args: &Args, publishing: &Publishing) -> S
     )
 }
 
-/// A connection is a descriptor, and the usual limit is for programs that open files.
+/// Raises the limit of open files to the hard limit. Each connection takes a file descriptor, and
+/// the usual soft limit is too low for a server.
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, ..limit };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        log::debug!("the limit of open files stays at {:?}: {error}", limit.current);
+        log::debug!("cannot raise the limit of open files above {:?}: {error}", limit.current);
     }
 }

@@ -1,4 +1,4 @@
-//! Who may publish: the holders of a bearer token, or everyone.
+//! Authorization of publishers: by a bearer token, or open to every client.
 
 use std::env;
 use std::fmt;
@@ -13,27 +13,27 @@ use crate::args::Args;
 /// The environment variable that is read if no flag names another source of the token.
 const DEFAULT_VARIABLE: &str = "SSE_TOKEN";
 
-/// The maximum length of a token in bytes. Longer ones would not fit into a request head.
+/// The maximum length of a token in bytes, so that it fits into a request head.
 const MAX_TOKEN: usize = 4096;
 
-/// What a request needs to publish.
+/// The credentials that a request needs to publish.
 #[derive(Debug)]
 pub(crate) enum Publishing {
-    /// Nothing.
+    /// None.
     Open,
     /// The token from a file or the environment.
     Configured(Token),
-    /// The token that was made at start, since none was configured.
+    /// The token that was generated at start, since none was configured.
     Generated(Token),
 }
 
 impl Publishing {
-    /// Reads the token from where the flags say that it is, or generates one.
+    /// Reads the token from the source that the flags name, or generates one.
     ///
     /// # Errors
     ///
-    /// A token that is configured, and cannot be read or used. It would be wrong to start with
-    /// another rule than the one that was asked for.
+    /// A description of the problem if a configured token cannot be read or used, or if no token
+    /// can be generated. The server must not start with other rules than the configured ones.
     pub(crate) fn new(args: &Args) -> Result<Self, String> {
         let configured = if let Some(path) = &args.token_file {
             let error =
@@ -51,9 +51,9 @@ impl Publishing {
             }
         };
         match configured {
-            // The flags exclude each other; the default variable may be set nevertheless.
+            // The flags exclude each other, so the token is from the default variable.
             Some(_) if args.open_publishing => Err(format!(
-                "--open-publishing and a token exclude each other: unset {DEFAULT_VARIABLE}"
+                "--open-publishing cannot be used with a token: unset {DEFAULT_VARIABLE}"
             )),
             Some(token) => Ok(Self::Configured(token)),
             None if args.open_publishing => Ok(Self::Open),
@@ -75,37 +75,37 @@ impl Token {
             return Err(format!("it is longer than {MAX_TOKEN} bytes"));
         }
         if bytes.contains(&b'\n') {
-            return Err("it has several lines, and a token has one".into());
+            return Err("it has several lines, but a token has only one".into());
         }
         match std::str::from_utf8(bytes) {
             Ok(token) if bytes.iter().all(u8::is_ascii_graphic) => Ok(Self(token.to_owned())),
-            _ => {
-                Err("it holds white space or other than visible ASCII, which no header can".into())
-            }
+            _ => Err("it contains white space or characters other than visible ASCII".into()),
         }
     }
 
-    /// Returns 128 bits from the system's random number generator, in hexadecimal.
+    /// Generates a token: 128 bits from the system's random number generator, in hexadecimal.
     fn generate() -> Result<Self, String> {
         let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes)
-            .map_err(|error| format!("the system has no random numbers for a token: {error}"))?;
+        getrandom::fill(&mut bytes).map_err(|error| {
+            format!("cannot get random numbers for a token from the system: {error}")
+        })?;
         Ok(Self(format!("{:032x}", u128::from_ne_bytes(bytes))))
     }
 
-    /// Compares in a time that depends on the lengths alone.
+    /// Returns whether `given` is the token, in a time that depends only on the lengths.
     pub(crate) fn is(&self, given: &str) -> bool {
         given.as_bytes().ct_eq(self.0.as_bytes()).into()
     }
 
-    /// Returns the token itself, for the operator only: never for a log or an answer.
+    /// Returns the token in clear text, to show to the operator. It must not reach a log or a
+    /// response.
     pub(crate) fn reveal(&self) -> &str {
         &self.0
     }
 }
 
 impl fmt::Debug for Token {
-    /// Without the token, which has no place in a log.
+    /// Omits the token, so that it cannot reach a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(..)")
     }
@@ -113,7 +113,7 @@ impl fmt::Debug for Token {
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    // White space around the token does not count.
+    // Twice the maximum, to allow for white space around the token.
     let limit = 2 * MAX_TOKEN as u64;
     let read = File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes));
     match read {
