@@ -1,4 +1,4 @@
-//! Opens files beneath a directory, whatever happens to the directory in the meantime.
+//! Opens files beneath a directory, even while names in it are being replaced.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -10,14 +10,15 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open, openat, readlinkat};
 use rustix::io::Errno;
 
-/// The maximum number of symbolic links on the way to a file: that of Linux.
+/// The maximum number of symbolic links that are followed to a file, the same as in Linux.
 const MAX_LINKS: u32 = 40;
 
-/// Symbolic links are resolved here, not by the system, and a FIFO is not waited for.
+/// `NOFOLLOW`, since symbolic links are resolved here and not by the system; `NONBLOCK`, so that
+/// opening a FIFO does not wait for a writer.
 const FLAGS: OFlags =
     OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
-/// What a path leads to.
+/// The file or directory at a path.
 #[derive(Debug)]
 pub(crate) enum Found {
     /// A regular file, open for reading.
@@ -28,15 +29,16 @@ pub(crate) enum Found {
 /// Opens the file at `path`, which is relative to the directory `root`. Blocks.
 ///
 /// Symbolic links are followed as long as they stay beneath `root`; an absolute one stays there if
-/// its target begins with the path of `root`. Names that begin with a dot are not found, and neither
-/// is anything but regular files and directories.
+/// its target begins with the path of `root`. Names that begin with a dot are not found, and
+/// neither are special files.
 ///
-/// Each name is opened in the directory that was opened before it, so that replacing one by a link
-/// between a check and its use leads nowhere else.
+/// Each name is opened relative to the directory that was opened before it. So a name that is
+/// replaced by a link between a check and its use cannot lead out of `root`.
 ///
 /// # Errors
 ///
-/// `NotFound` for all paths that lead out of `root` or to hidden files; otherwise the system's.
+/// `NotFound` if the path leads out of `root`, or to a hidden or special file; otherwise the error
+/// of the system.
 pub(crate) fn open_beneath(root: &Path, path: &Path) -> io::Result<Found> {
     let directory =
         open(root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(|error| {
@@ -47,12 +49,14 @@ pub(crate) fn open_beneath(root: &Path, path: &Path) -> io::Result<Found> {
     walk.run()
 }
 
+/// The state of resolving a path.
 struct Walk<'r> {
     root: &'r Path,
     /// The directories from the root to the one that has been reached.
     directories: Vec<OwnedFd>,
     /// The names that remain to be opened, the next one last.
     rest: Vec<OsString>,
+    /// The number of symbolic links that have been followed.
     links: u32,
 }
 
@@ -79,7 +83,7 @@ impl Walk<'_> {
                     Ok(target) => {
                         self.follow(Path::new(&OsString::from_vec(target.into_bytes())))?;
                     }
-                    // It was a link, and something else has taken its place since.
+                    // The name was a link when it was opened, and has been replaced since.
                     Err(Errno::INVAL) if matches!(error, Errno::LOOP | Errno::MLINK) => {
                         self.count_link()?;
                         self.rest.push(name);
@@ -91,6 +95,7 @@ impl Walk<'_> {
         Ok(Found::Directory)
     }
 
+    /// Continues with the target of a symbolic link.
     fn follow(&mut self, target: &Path) -> io::Result<()> {
         self.count_link()?;
         if !target.is_absolute() {
@@ -114,7 +119,7 @@ impl Walk<'_> {
         below(self.root).or_else(|| below(&self.root.canonicalize().ok()?))
     }
 
-    /// Has these names opened before those that remain.
+    /// Inserts the names of a path before those that remain.
     fn prepend(&mut self, path: &Path) {
         let names = path.components().rev().filter(|name| *name != Component::CurDir);
         self.rest.extend(names.map(|name| name.as_os_str().to_owned()));

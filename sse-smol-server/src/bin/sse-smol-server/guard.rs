@@ -1,4 +1,4 @@
-//! Which requests are answered: rules for hosts, origins of pages, and publishers.
+//! Access rules for requests: by host, by the origin of the page, and for publishers.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use crate::args::Args;
 use crate::host::{AllowedOrigin, Host, Origin};
 use crate::publishing::Publishing;
 
-/// The rules.
+/// The access rules.
 #[derive(Debug)]
 pub(crate) struct Guard {
     publishing: Publishing,
@@ -23,21 +23,24 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");
 const HEADERS: &str = "Authorization, Content-Type, Event-Id, Event-Retry, Event-Type, \
                        Idempotency-Key, Last-Event-ID";
 
-/// What the answer to a preflight depends on.
+/// The request headers that the response to a preflight depends on.
 const PREFLIGHT_VARY: HeaderValue = HeaderValue::from_static(
     "Origin, Access-Control-Request-Headers, Access-Control-Request-Private-Network",
 );
 
-/// The page that a request came from, if a browser sent it.
+/// The page that sent a request, as far as the `Origin` header identifies it.
 struct Page {
-    /// The `Origin` header, unless there is none or more than one.
+    /// The `Origin` header, if there is exactly one.
     header: Option<HeaderValue>,
+    /// Whether there is more than one `Origin` header.
     several: bool,
-    /// Whether `--allow-origin` lists the origin.
+    /// Whether `--allow-origin` lists this origin.
     by_name: bool,
     /// Whether `--allow-origin` is `*`.
     by_any: bool,
+    /// Whether the header is an origin, and not `null` or invalid.
     is_origin: bool,
+    /// Whether this server served the page.
     is_same: bool,
 }
 
@@ -45,7 +48,9 @@ impl Guard {
     pub(crate) fn new(args: &Args, publishing: Publishing) -> Self {
         let on_loopback = args.listens_on_loopback();
         if matches!(publishing, Publishing::Open) {
-            log::warn!("publishing needs no token (--open-publishing)");
+            log::warn!(
+                "every client that can connect may publish, without a token (--open-publishing)"
+            );
         }
         if !on_loopback && args.allow_host.is_empty() {
             log::warn!(
@@ -63,43 +68,43 @@ impl Guard {
     }
 
     /// Checks a request before it is routed, and sets the response headers that depend on the page
-    /// it came from. Returns the response if the request ends here.
+    /// that sent it. Returns the response if the request is rejected or is a preflight.
     pub(crate) fn check(&self, request: &mut Request) -> Option<Response> {
-        // Load balancers probe by address, and learn nothing from the answer.
+        // Load balancers probe by address. The response reveals nothing.
         let is_probe = !self.on_loopback && request.path() == "/healthz";
         if !is_probe && !request.authority().is_none_or(|authority| self.answers_for(authority)) {
-            let line = "This server does not answer for this host (see --allow-host).";
+            let line = "This server does not serve the host of this request (see --allow-host).";
             return Some(text(StatusCode::MISDIRECTED_REQUEST, line));
         }
         let page = self.page(request);
         let is_preflight = *request.method() == Method::OPTIONS
             && page.header.is_some()
             && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-        // Also without an origin, or a cache would give one page the answer for another.
+        // Also without an origin: otherwise a cache could give one page the response for another.
         let vary = if is_preflight { PREFLIGHT_VARY } else { HeaderValue::from_static("Origin") };
         request.response_headers_mut().insert(header::VARY, vary);
         if let Some(origin) = page.header.clone().filter(|_| page.may_read()) {
             request.response_headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         }
         let allowed = match *request.method() {
-            // The browser withholds the answer from pages that may not read it.
+            // Browsers withhold the response from pages that may not read it.
             Method::GET | Method::HEAD => return None,
             _ if is_preflight => page.may_read(),
             _ => page.may_change(request.headers()),
         };
         if !allowed {
-            let line = "Pages of this origin may not do that (see --allow-origin).";
+            let line = "Pages of this origin may not send this request (see --allow-origin).";
             return Some(text(StatusCode::FORBIDDEN, line));
         }
         is_preflight.then(|| preflight(&page, request.headers()))
     }
 
-    /// Whether a request may publish. Returns the refusal if not.
+    /// Checks whether a request may publish. Returns the response if it may not.
     pub(crate) fn check_publisher(&self, request: &Request) -> Option<Response> {
         let (token, advice) = match &self.publishing {
             Publishing::Open => return None,
             Publishing::Configured(token) => {
-                (token, "it is the one that the server is configured with")
+                (token, "it is the one that the server was configured with")
             }
             Publishing::Generated(token) => {
                 (token, "the server printed it when it started, with a link to the page")
@@ -121,17 +126,18 @@ impl Guard {
         Some(response)
     }
 
-    /// Whether requests for this host are answered.
+    /// Returns whether requests for this host are answered.
     ///
-    /// A page elsewhere can have its name resolve to this machine, and is then of the same origin.
-    /// So, on a loopback address, the host has to be this machine by name, or an address, which
-    /// cannot be made to lead elsewhere.
+    /// A foreign site can make its name resolve to this machine (DNS rebinding), so that its pages
+    /// count as same-origin. So on a loopback address, the host has to be a name of this machine, a
+    /// listed name, or an address, which cannot be rebound.
     fn answers_for(&self, authority: Authority<'_>) -> bool {
         let host = Host::new(authority.host());
         let unlisted = if self.on_loopback { host.is_address() } else { self.hosts.is_empty() };
         unlisted || host.is_local() || self.hosts.contains(&host)
     }
 
+    /// Returns the page that sent a request.
     fn page(&self, request: &Request) -> Page {
         let mut origins = request.headers().get_all(header::ORIGIN).iter();
         let (first, several) = (origins.next(), origins.next().is_some());
@@ -154,18 +160,18 @@ impl Guard {
 }
 
 impl Page {
-    /// Whether the page may read answers. That includes pages of the origin `null`, if all may.
+    /// Returns whether the page may read responses. With `*`, that includes the origin `null`.
     fn may_read(&self) -> bool {
         self.is_same || self.by_name || self.by_any
     }
 
-    /// Whether `--allow-origin` covers the origin.
+    /// Returns whether `--allow-origin` covers the origin. `*` does not cover `null`.
     fn is_listed(&self) -> bool {
         self.by_name || (self.by_any && self.is_origin)
     }
 
-    /// Whether the request may change something. Programs that are no browsers send neither header;
-    /// pages can set neither.
+    /// Returns whether the request may change state. Clients other than browsers send neither
+    /// `Sec-Fetch-Site` nor `Origin`, and pages cannot set them.
     fn may_change(&self, headers: &HeaderMap) -> bool {
         if self.is_listed() {
             return true;
@@ -181,8 +187,8 @@ impl Page {
     }
 }
 
-/// Answers a preflight of a page that may make requests. Pages whose origin is listed may send any
-/// header that they ask for.
+/// Returns the response to a preflight of a page that may send requests. A page whose origin is
+/// listed may send every header that the preflight names.
 fn preflight(page: &Page, asked: &HeaderMap) -> Response {
     let mut allowed = HEADERS.to_owned();
     if page.is_listed() {
@@ -195,7 +201,7 @@ fn preflight(page: &Page, asked: &HeaderMap) -> Response {
                 continue;
             }
             let Ok(name) = HeaderName::from_bytes(name) else {
-                let line = "Access-Control-Request-Headers is no list of header names.";
+                let line = "Access-Control-Request-Headers is not a list of header names.";
                 return text(StatusCode::BAD_REQUEST, line);
             };
             if !known.contains(&name) {
@@ -209,10 +215,10 @@ fn preflight(page: &Page, asked: &HeaderMap) -> Response {
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-    let allowed = HeaderValue::try_from(allowed).expect("header names are header values");
+    let allowed = HeaderValue::try_from(allowed).expect("header names are valid header values");
     headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, allowed);
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
-    // A public page may reach into a private network only if the operator named it.
+    // Only pages whose origin is listed by name may reach into a private network.
     let private = asked.get("access-control-request-private-network");
     if page.by_name && private.is_some_and(|value| value == "true") {
         let name = HeaderName::from_static("access-control-allow-private-network");

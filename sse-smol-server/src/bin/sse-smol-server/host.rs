@@ -1,11 +1,11 @@
-//! Hosts and web origins, as flags list them and as requests name them.
+//! Hosts and web origins, as given in flags and in requests.
 
 use std::net::IpAddr;
 
 use sse_smol_server::Authority;
 
-/// A host in the form in which hosts are compared: addresses by value, names without regard to
-/// letter case and to the dot of the DNS root at their end.
+/// A host, normalized for comparison: an address by value, a name in lower case and without the
+/// trailing dot of the DNS root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Host {
     Address(IpAddr),
@@ -21,7 +21,7 @@ impl Host {
         }
     }
 
-    /// Whether this stands for the machine itself: a loopback address, `localhost`, or a name below
+    /// Returns whether this is the local machine: a loopback address, `localhost`, or a name below
     /// `localhost`.
     pub(crate) fn is_local(&self) -> bool {
         match self {
@@ -35,7 +35,7 @@ impl Host {
     }
 }
 
-/// The origin of a web page. The port is that of the scheme if there is none, as in RFC 6454.
+/// The origin of a web page. Without a port, it has the default port of its scheme (RFC 6454).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
     scheme: String,
@@ -44,7 +44,7 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// Parses an `Origin` header. Returns `None` for `null` and for what is no origin.
+    /// Parses an `Origin` header. Returns `None` for `null` and for anything that is not an origin.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (scheme, authority) = text.split_once("://").filter(|(scheme, _)| is_scheme(scheme))?;
         let authority = Authority::parse(authority)?;
@@ -61,10 +61,11 @@ impl Origin {
         Self { scheme, host, port }
     }
 
-    /// Whether a page of this origin comes from the server that a request for `authority` reached.
+    /// Returns whether a page of this origin was served by the server that received a request for
+    /// `authority`.
     ///
-    /// The server speaks http. A page may have come over https through a proxy, but then from the
-    /// default port, and the request is for that port, too: otherwise the page is another server's.
+    /// The server itself speaks http. An https page can be its own if a proxy served it on the
+    /// default port, and the request is for that port, too. On other ports it is another server's.
     pub(crate) fn is_of(&self, authority: Authority<'_>) -> bool {
         let same_port = match self.scheme.as_str() {
             "http" => self.port == Some(authority.port().unwrap_or(80)),
@@ -82,14 +83,15 @@ pub(crate) enum AllowedOrigin {
     Only(Origin),
 }
 
-/// Parses a value of `--allow-origin`. Refuses what no browser sends, since it would never match.
+/// Parses a value of `--allow-origin`. Rejects origins that no browser sends, which would never
+/// match.
 pub(crate) fn allowed_origin(text: &str) -> Result<AllowedOrigin, String> {
     if text == "*" {
         return Ok(AllowedOrigin::Any);
     }
     if text.eq_ignore_ascii_case("null") {
         return Err(
-            "null is sent by all sandboxed and local pages alike, and cannot be listed".into()
+            "all sandboxed and local pages send the origin null, so it cannot be allowed".into()
         );
     }
     let Some((scheme, rest)) = text.split_once("://") else {
@@ -108,10 +110,10 @@ pub(crate) fn allowed_origin(text: &str) -> Result<AllowedOrigin, String> {
     Ok(AllowedOrigin::Only(Origin::new(scheme, host, port)))
 }
 
-/// Parses a value of `--allow-host`. Refuses what no request names, since it would never match.
+/// Parses a value of `--allow-host`. Rejects hosts that no browser sends, which would never match.
 pub(crate) fn allowed_host(text: &str) -> Result<Host, String> {
     if text.contains(['/', '?', '#']) {
-        return Err("this is a URL or a path: give the host name alone".into());
+        return Err("give the host name alone, not a URL or a path".into());
     }
     if let Ok(address) = text.parse::<IpAddr>() {
         // An IPv6 address without brackets.
@@ -120,7 +122,7 @@ pub(crate) fn allowed_host(text: &str) -> Result<Host, String> {
     match host_and_port(text)? {
         (host, None | Some(80 | 443)) => Ok(host),
         (_, Some(port)) => {
-            Err(format!("hosts are allowed whatever the port: leave out the port {port}"))
+            Err(format!("a host is allowed on every port: leave out the port {port}"))
         }
     }
 }
@@ -134,13 +136,13 @@ fn host_and_port(text: &str) -> Result<(Host, Option<u16>), String> {
         return Err("user information is not part of a host".into());
     }
     if text.contains('*') {
-        return Err("there are no patterns of hosts: list each by a flag of its own".into());
+        return Err("patterns of hosts are not supported: repeat the flag for each host".into());
     }
     if !text.is_ascii() {
         return Err("browsers send host names in ASCII: give the Punycode form (xn--...)".into());
     }
     let Some(authority) = Authority::parse(text) else {
-        return Err("this is no host name, IPv4 address or IPv6 address in brackets, with an \
+        return Err("expected a host name, IPv4 address or IPv6 address in brackets, with an \
                     optional port up to 65535"
             .into());
     };
@@ -148,12 +150,12 @@ fn host_and_port(text: &str) -> Result<(Host, Option<u16>), String> {
     if let Host::Name(name) = &host {
         let odd = |c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c);
         if let Some(odd) = name.chars().find(|c| odd(*c)) {
-            return Err(format!("a host name has no {odd:?}"));
+            return Err(format!("a host name cannot contain {odd:?}"));
         }
         if name.split('.').any(str::is_empty) {
             return Err("a part of the host name between dots is empty".into());
         }
-        // Browsers take such a name for an address, and send the address.
+        // Browsers interpret such a name as an address, and send that address.
         let last = name.rsplit('.').next().unwrap_or_default();
         let hexadecimal = last
             .strip_prefix("0x")
@@ -175,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_are_compared_by_what_they_mean() {
+    fn equivalent_hosts_are_equal() {
         for (one, other) in [
             ("Example.ORG", "example.org"),
             ("localhost.", "localhost"),
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_of_the_server_if_host_port_and_scheme_fit() {
+    fn a_page_is_of_the_server_if_scheme_host_and_port_match() {
         for (origin, host, same) in [
             ("http://h", "h", true),
             ("http://H.:80", "h", true),

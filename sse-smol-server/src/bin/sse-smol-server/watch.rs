@@ -1,4 +1,4 @@
-//! Directories that are watched: a burst of changes in them is one change.
+//! Watches directories, and reports each burst of changes in them as one change.
 
 mod way;
 
@@ -13,24 +13,28 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use self::way::Way;
 
-/// Editors and build tools write in bursts: what comes closer together than this is one change.
+/// The pause that ends a burst. Editors and build tools make changes in bursts.
 const QUIET: Duration = Duration::from_millis(200);
 
-/// The maximum time from a change until it is reported, quiet or not.
+/// The maximum time from the first change of a burst until it is reported, without such a pause.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// How often a directory that is gone is looked for, besides when a name on the way to it changes:
-/// not all directories can be watched.
+/// The interval at which a missing directory is looked up. It is also looked up when a name on the
+/// path to it changes, but not all directories on the path can be watched.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Has `changed` called for each change in the directories at these absolute paths and all that is
-/// below them, from when this returns until the process ends.
+/// Calls `changed` for each burst of changes in the directories at these absolute paths and in
+/// everything below them, from when this returns until the process ends.
 ///
-/// A path may contain symbolic links. If one of them is switched to another directory, that is a
-/// change, and the other directory is watched from then on.
+/// A path may contain symbolic links. Switching one of them to another directory is a change, and
+/// the other directory is watched from then on.
 ///
-/// Hidden files and directories do not count: that is where editors and version control keep what
-/// is theirs.
+/// Changes of hidden files and directories are ignored, since editors and version control keep
+/// their own files there.
+///
+/// # Errors
+///
+/// A description of the problem if a directory cannot be watched or a thread cannot be started.
 pub(crate) fn watch(
     roots: Vec<PathBuf>,
     changed: impl Fn() + Send + 'static,
@@ -39,7 +43,8 @@ pub(crate) fn watch(
         return Ok(());
     }
     let (sender, events) = mpsc::channel();
-    // Two watchers, since a directory may be watched for either reason, and with all below it or not.
+    // Two watchers, since a directory may be watched both recursively, as a root, and by itself, on
+    // the path to another root.
     let watcher = |make: fn(notify::Result<notify::Event>) -> Observed| {
         let sender = sender.clone();
         let send = move |event| drop(sender.send(make(event)));
@@ -61,33 +66,36 @@ pub(crate) fn watch(
     thread::Builder::new()
         .name("watch".to_owned())
         .spawn(move || watch.run(&events, changed))
-        .map_err(|error| format!("cannot start a thread: {error}"))?;
+        .map_err(|error| format!("cannot start the thread that watches directories: {error}"))?;
     Ok(())
 }
 
 /// An event, by the watcher that it comes from.
 enum Observed {
+    /// In a root or below it.
     Below(notify::Result<notify::Event>),
+    /// In a directory on the path to a root.
     OnTheWay(notify::Result<notify::Event>),
 }
 
 struct Watch {
-    /// Of the directories and all below them.
+    /// The watcher of the roots and of everything below them.
     watcher: RecommendedWatcher,
     way: Way,
     roots: Vec<Root>,
-    /// When the changes that have not been reported began, and when the last of them came.
+    /// The times of the first and of the last change that have not been reported.
     burst: Option<(Instant, Instant)>,
 }
 
+/// A directory to watch.
 struct Root {
     path: PathBuf,
-    /// The real path of the directory that is watched.
+    /// The real path of the directory, while it is watched.
     real: Option<PathBuf>,
-    /// The names that lead to it.
+    /// The paths of all names that were looked up to find it.
     names: BTreeSet<PathBuf>,
-    /// The directory was removed or moved away, as build tools do with what they make anew, or
-    /// the path may lead to another one.
+    /// Whether the directory has to be looked up: it was removed or moved away, as build tools do
+    /// with their output, or the path may lead to another directory.
     lost: bool,
 }
 
@@ -109,13 +117,13 @@ impl Watch {
                 Ok(Observed::Below(Ok(event))) => self.handle(event),
                 Ok(Observed::OnTheWay(Ok(event))) => self.handle_way(event),
                 Ok(Observed::Below(Err(error)) | Observed::OnTheWay(Err(error))) => {
-                    log::warn!("changes may go unnoticed: {error}");
+                    log::warn!("cannot watch directories, so changes may go unnoticed: {error}");
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             self.look_for_lost();
-            // What waits to be received belongs to the burst, however late it is.
+            // Events that have been queued already belong to the burst.
             let quiet = event.is_err();
             let now = Instant::now();
             let is_due = quiet && self.due().is_some_and(|due| due <= now);
@@ -126,7 +134,8 @@ impl Watch {
         }
     }
 
-    /// When the burst is over. While a directory is gone, its replacement is still to come.
+    /// Returns when the burst has to be reported. While a directory is missing, its replacement is
+    /// waited for, up to the maximum time.
     fn due(&self) -> Option<Instant> {
         let (first, last) = self.burst?;
         let latest = first + LONGEST;
@@ -137,7 +146,7 @@ impl Watch {
         self.roots.iter().any(|root| root.lost)
     }
 
-    /// Handles an event in a directory or below it.
+    /// Handles an event in a root or below it.
     fn handle(&mut self, event: &notify::Event) {
         const MOVED: EventKind = EventKind::Modify(ModifyKind::Name(RenameMode::From));
         if event.need_rescan() {
@@ -155,8 +164,8 @@ impl Watch {
         }
     }
 
-    /// Watches directories that new symbolic links below a root lead to: the watcher follows links
-    /// only when it begins.
+    /// Watches the targets of new symbolic links below a root. The watcher itself only follows
+    /// links that exist when it starts.
     fn watch_links(&mut self, event: &notify::Event) {
         const NAMED: EventKind = EventKind::Modify(ModifyKind::Name(RenameMode::To));
         if !event.kind.is_create() && event.kind != NAMED {
@@ -169,7 +178,7 @@ impl Watch {
         }
     }
 
-    /// Handles an event in a directory that leads to a root.
+    /// Handles an event in a directory on the path to a root.
     fn handle_way(&mut self, event: &notify::Event) {
         if event.need_rescan() {
             self.way.replaced(Path::new("/"));
@@ -186,6 +195,7 @@ impl Watch {
         }
     }
 
+    /// Adds a change to the burst.
     fn changed(&mut self) {
         let now = Instant::now();
         self.burst.get_or_insert((now, now)).1 = now;
@@ -193,13 +203,14 @@ impl Watch {
 
     fn is_change(&self, event: &notify::Event) -> bool {
         const WRITTEN: EventKind = EventKind::Access(AccessKind::Close(AccessMode::Write));
-        // Files are also opened to be served.
+        // Files are also opened to serve them.
         let is_read = event.kind.is_access() && event.kind != WRITTEN;
         let roots = || self.roots.iter().filter_map(|root| root.real.as_deref());
         !is_read && event.paths.iter().any(|path| is_visible(path, roots()))
     }
 
-    /// Watches the lost directories that are back, and counts that as a change.
+    /// Looks up the lost directories, and watches those that exist. Each of them counts as a
+    /// change.
     fn look_for_lost(&mut self) {
         if !self.is_any_lost() {
             return;
@@ -208,7 +219,7 @@ impl Watch {
         let mut unwatched = false;
         for index in &lost {
             if let Some(real) = self.roots[*index].real.take() {
-                // An error says that it is not there any more.
+                // An error means that the directory does not exist any more.
                 let _ = self.watcher.unwatch(&real);
                 unwatched = true;
             }
@@ -216,11 +227,13 @@ impl Watch {
         for index in lost {
             match self.find(index) {
                 Ok(()) => self.changed(),
-                Err(error) => log::debug!("{}: {error}", self.roots[index].path.display()),
+                Err(error) => {
+                    log::debug!("cannot watch {}: {error}", self.roots[index].path.display());
+                }
             }
         }
         if unwatched {
-            // Some of these may have been watched as a part of what was lost.
+            // Unwatching a directory may have ended the watches of roots below it.
             for real in self.roots.iter().filter_map(|root| root.real.as_ref()) {
                 if let Err(error) = self.watcher.watch(real, RecursiveMode::Recursive) {
                     log::warn!("cannot watch {}: {error}", real.display());
@@ -230,7 +243,7 @@ impl Watch {
         self.way.retain(self.roots.iter().flat_map(|root| &root.names));
     }
 
-    /// Watches the directory that the path of a root leads to.
+    /// Resolves the path of a root, and watches the directory there.
     fn find(&mut self, index: usize) -> notify::Result<()> {
         let root = &mut self.roots[index];
         root.names.clear();
@@ -243,7 +256,7 @@ impl Watch {
     }
 }
 
-/// Returns whether a path has no hidden part below one of the directories that are watched.
+/// Returns whether a path is below one of the roots, and has no hidden name below that root.
 fn is_visible<'r>(path: &Path, roots: impl Iterator<Item = &'r Path>) -> bool {
     let mut below = roots.filter_map(|root| path.strip_prefix(root).ok());
     below.any(|path| path.iter().all(|name| !name.as_encoded_bytes().starts_with(b".")))
@@ -254,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hidden_is_what_is_hidden_below_the_directory() {
+    fn only_names_below_the_root_make_a_path_hidden() {
         let roots = ["/home/.dev/site", "/home/.dev/site/.well-known"].map(Path::new);
         for (path, visible) in [
             ("/home/.dev/site", true),

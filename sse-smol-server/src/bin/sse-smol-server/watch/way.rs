@@ -1,5 +1,5 @@
-//! Resolves the paths of watched directories, and watches each name on the way: any of them may be
-//! replaced, be it a symbolic link that is switched or a directory that is moved.
+//! Resolves the paths of watched directories, and watches the names in them: a symbolic link may be
+//! switched to another directory, and a directory may be moved or replaced.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -10,12 +10,13 @@ use std::path::{Component, Path, PathBuf};
 use notify::event::ModifyKind;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
-/// The maximum number of symbolic links in a path: that of Linux.
+/// The maximum number of symbolic links that are followed in a path, the same as in Linux.
 const MAX_LINKS: usize = 40;
 
+/// A watcher of the names on the paths to watched directories.
 pub(super) struct Way {
     watcher: RecommendedWatcher,
-    /// The directories that hold the names on the way, by their real paths.
+    /// The real paths of the directories that contain these names.
     watched: BTreeSet<PathBuf>,
 }
 
@@ -24,12 +25,13 @@ impl Way {
         Self { watcher, watched: BTreeSet::new() }
     }
 
-    /// Returns the real path of a directory. Adds the names that were looked up to `names`: those of
-    /// links and directories, and the one that is missing, if any.
+    /// Returns the real path of a directory. Adds the paths of all names that were looked up to
+    /// `names`, including that of a missing one, and watches the directories that contain them.
     ///
     /// # Errors
     ///
-    /// The system's, or if there is no directory at the path.
+    /// The error of the system, `NotADirectory` if the path leads to something else, or an error if
+    /// it has too many symbolic links.
     pub(super) fn resolve(
         &mut self,
         path: &Path,
@@ -43,7 +45,7 @@ impl Way {
                 real.pop();
                 continue;
             }
-            // First, so that no change falls between the look at the name and the watch.
+            // Before the lookup, so that no change in between goes unnoticed.
             self.watch(&real);
             let next = real.join(name);
             names.insert(next.clone());
@@ -73,12 +75,12 @@ impl Way {
         !other && !event.kind.is_access()
     }
 
-    /// Notes that something else may be at this path: what was watched below it is gone.
+    /// Ends the watches at and below a path at which there may be another directory now.
     pub(super) fn replaced(&mut self, name: &Path) {
         self.forget(|directory| directory.starts_with(name));
     }
 
-    /// Ends watching directories that hold none of these names.
+    /// Ends the watches of directories that contain none of these names.
     pub(super) fn retain<'n>(&mut self, names: impl Iterator<Item = &'n PathBuf>) {
         let needed: BTreeSet<&Path> = names.filter_map(|name| name.parent()).collect();
         self.forget(|directory| !needed.contains(directory));
@@ -89,16 +91,20 @@ impl Way {
             return;
         }
         if let Err(error) = self.watcher.watch(directory, RecursiveMode::NonRecursive) {
-            log::warn!("cannot watch what is replaced in {}: {error}", directory.display());
+            log::warn!(
+                "cannot watch {}, so directories replaced in it are noticed late: {error}",
+                directory.display()
+            );
         }
     }
 
+    /// Ends the watches of directories that match.
     fn forget(&mut self, is_needless: impl Fn(&Path) -> bool) {
         let watcher = &mut self.watcher;
         self.watched.retain(|directory| {
             let needless = is_needless(directory);
             if needless {
-                // An error says that it is not there any more.
+                // An error means that the directory does not exist any more.
                 let _ = watcher.unwatch(directory);
             }
             !needless
@@ -106,7 +112,7 @@ impl Way {
     }
 }
 
-/// The names in a path, the first one last.
+/// Returns the names in a path in reverse order.
 fn reversed(path: &Path) -> Vec<OsString> {
     let names = path
         .components()
