@@ -1,4 +1,4 @@
-//! `/clock`: the time, each second: a periodic stream.
+//! `/clock`: a periodic stream, which sends the time every second.
 
 use std::time::{Duration, SystemTime};
 

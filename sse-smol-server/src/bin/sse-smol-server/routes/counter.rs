@@ -1,5 +1,5 @@
-//! `/counter`: ten events, one a second, and a clean end. A client that comes back goes on where it
-//! was; when it has seen all, it is told that there is no more.
+//! `/counter`: ten events, one per second, and a clean end. A client that reconnects continues
+//! after its last event, and gets 204 if that was the last of all.
 
 use std::time::Duration;
 

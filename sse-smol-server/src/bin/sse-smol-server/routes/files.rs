@@ -14,16 +14,17 @@ use crate::beneath::{Found, open_beneath};
 /// The maximum number of bytes of a file that are held for a client.
 const PIECE: u64 = 64 << 10;
 
+/// The route for the files below a directory.
 #[derive(Debug)]
 pub(super) struct Files {
     root: PathBuf,
 }
 
-/// What to answer with.
+/// The content to answer a request with.
 enum Answer {
     File(Content),
-    /// A directory, and the path does not end in a slash: relative links in its page would lead
-    /// elsewhere.
+    /// A directory whose path in the request does not end in a slash, so that relative links in its
+    /// page would not resolve.
     Directory,
 }
 
@@ -32,21 +33,22 @@ struct Content {
     content_type: HeaderValue,
     file: File,
     length: u64,
-    /// The bytes that have been read last.
+    /// The bytes that were read last.
     piece: Vec<u8>,
 }
 
 impl Content {
-    /// Reads the next piece, up to `remaining` bytes. Empty at the end of the file. Blocks.
+    /// Reads the next piece, of at most `remaining` bytes. It is empty at the end of the file.
+    /// Blocks.
     fn read(&mut self, remaining: u64) -> io::Result<()> {
         let length = remaining.min(PIECE);
-        // To the byte, or sending it would copy it.
+        // The exact capacity, since sending a piece with spare capacity would copy it.
         self.piece = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
         (&self.file).take(length).read_to_end(&mut self.piece)?;
         Ok(())
     }
 
-    /// Answers with the file. It is read no faster than the peer takes it.
+    /// Sends the file, and reads it no faster than the peer takes it.
     async fn send(mut self, request: Request) -> Result<(), End> {
         let mut head = http::Response::new(());
         head.headers_mut().insert(CONTENT_TYPE, self.content_type.clone());
@@ -66,14 +68,14 @@ impl Content {
 }
 
 impl Files {
-    /// Serves the files below the directory at this path. The path is resolved for each request, so
-    /// that a symbolic link can be switched to another directory.
+    /// Creates the route for the directory at this path. The path is resolved for each request, so
+    /// that a symbolic link in it can be switched to another directory.
     pub(super) const fn new(root: PathBuf) -> Self {
         Self { root }
     }
 
     pub(super) async fn serve(&self, mut request: Request) -> Result<(), End> {
-        // Clients may store a file, but have to revalidate it: a page that is reloaded is current.
+        // Clients may store a file but must revalidate it, so that a reloaded page is current.
         let no_cache = HeaderValue::from_static("no-cache");
         request.response_headers_mut().insert(CACHE_CONTROL, no_cache);
         if request.method() != Method::GET && request.method() != Method::HEAD {
@@ -95,15 +97,15 @@ impl Files {
                 if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
                     log::warn!("cannot serve {:?}: {error}", request.path());
                 }
-                text(StatusCode::NOT_FOUND, "There is no such file.")
+                text(StatusCode::NOT_FOUND, "There is no file at this path.")
             }
         };
         request.respond(response).await
     }
 }
 
-/// The names in a request's path, as a path that leads nowhere but down; `None` if they are such
-/// that no file is served by them.
+/// Returns the decoded names of a request's path as a relative path that only leads down, or `None`
+/// if a name is hidden or cannot be the name of a file.
 fn names(path: &str) -> Option<PathBuf> {
     let path = path.strip_prefix('/')?;
     let mut names = PathBuf::new();
@@ -121,7 +123,7 @@ fn names(path: &str) -> Option<PathBuf> {
     Some(names)
 }
 
-/// Opens a file, and reads its first piece if its content is to be sent. Blocks.
+/// Opens a file, and reads its first piece if `with_content` is set. Blocks.
 fn find(
     root: &Path,
     mut path: PathBuf,
@@ -153,7 +155,7 @@ fn content_type(path: &Path) -> HeaderValue {
         .unwrap_or(HeaderValue::from_static(guess))
 }
 
-/// Sends on to the path of the directory.
+/// Redirects to the path of the directory, which ends in a slash.
 fn to_directory(request: &Request) -> Response {
     let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
     let location = format!("{}/{query}", request.path());

@@ -11,8 +11,8 @@ pub(super) async fn healthz(request: Request) -> Result<(), End> {
     super::show(request, "text/plain; charset=utf-8", b"ok\n".to_vec()).await
 }
 
-/// Answers in the `OpenMetrics` format if the client asks for it, and else in the classic text format,
-/// which every collector of metrics reads.
+/// Answers in the `OpenMetrics` format if the client prefers it, and otherwise in the classic text
+/// format of Prometheus, which every collector reads.
 pub(super) async fn metrics(app: Arc<App>, mut request: Request) -> Result<(), End> {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -24,7 +24,7 @@ pub(super) async fn metrics(app: Arc<App>, mut request: Request) -> Result<(), E
     super::show(request, CLASSIC, classic(&metrics).into_bytes()).await
 }
 
-/// Whether `Accept` names `OpenMetrics`, and gives it at least the weight of plain text.
+/// Returns whether `Accept` names `OpenMetrics` with at least the weight of plain text.
 fn prefers_open_metrics(headers: &HeaderMap) -> bool {
     let weight = |media_type: &str| {
         let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
@@ -42,8 +42,8 @@ fn prefers_open_metrics(headers: &HeaderMap) -> bool {
     open_metrics > 0.0 && open_metrics >= weight("text/plain")
 }
 
-/// Converts counters and gauges from the `OpenMetrics` format to the classic one: there, the metadata of
-/// a counter carry the name of its samples, which ends in `_total`, and there is no end mark.
+/// Converts counters and gauges from the `OpenMetrics` format to the classic one, in which the
+/// metadata of a counter have the name of its samples, with `_total`, and which has no end mark.
 fn classic(open_metrics: &str) -> String {
     let is_counter = |name: &str| {
         let line = format!("# TYPE {name} counter");
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_classic_format_names_counters_as_their_samples() {
+    fn the_classic_format_names_counters_like_their_samples() {
         let open_metrics = "# HELP a_requests Requests, by reason.\n\
             # TYPE a_requests counter\n\
             a_requests_total{reason=\"x y\"} 1\n\
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn open_metrics_are_for_clients_that_ask_for_them() {
+    fn open_metrics_are_sent_only_to_clients_that_prefer_them() {
         let prefers = |values: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for value in values {

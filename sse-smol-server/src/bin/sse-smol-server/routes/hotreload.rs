@@ -1,5 +1,5 @@
-//! `/__hotreload`: tells pages that something they were made of has changed. `/__hotreload.js` is
-//! the script for pages that listens to it, and reloads them.
+//! `/__hotreload`: a stream with an event for each change of the watched files. `/__hotreload.js`:
+//! the script for pages that follows the stream, and reloads them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,14 +19,15 @@ use crate::watch::watch;
 const CONNECTED: EventType<'static> = EventType::from_static("connected");
 const UPDATED: EventType<'static> = EventType::from_static("updated");
 
-/// In milliseconds: a server that is back has its pages back before anyone could look at them.
+/// The reconnection time in milliseconds. It is short, so that pages are reloaded as soon as a
+/// restarted server is back.
 const RETRY: u64 = 25;
 
-/// Counts the changes.
+/// The routes for live reload, and the version of the watched files.
 #[derive(Debug)]
 pub(super) struct HotReload {
-    /// Sets the versions of this run apart from those of all others: to pages, a server that was
-    /// started again is a change.
+    /// The start time of the server in microseconds. It is part of each version, so that a restart
+    /// of the server counts as a change.
     start: u128,
     state: Arc<State>,
     drain: Drain,
@@ -34,7 +35,9 @@ pub(super) struct HotReload {
 
 #[derive(Debug)]
 struct State {
+    /// The number of changes since the start.
     changes: AtomicU64,
+    /// Notified after each change.
     wake: Wake,
 }
 
@@ -51,7 +54,7 @@ impl HotReload {
         Ok(Self { start, state, drain })
     }
 
-    /// The script, which has the version that the page is of.
+    /// Serves the script, with the current version in it.
     pub(super) async fn script(&self, mut request: Request) -> Result<(), End> {
         const SCRIPT: &str = include_str!("../../../../web/hotreload.js");
         let no_store = HeaderValue::from_static("no-store");
@@ -60,7 +63,7 @@ impl HotReload {
         super::show(request, "text/javascript; charset=utf-8", script.into()).await
     }
 
-    /// The stream. A page that is not of the current version is told so at once.
+    /// Serves the stream. A page of another version gets `updated` at once.
     pub(super) async fn serve(&self, request: Request) -> Result<(), End> {
         let seen = match query::last_event_id(&request) {
             Ok(seen) => seen,
@@ -69,29 +72,31 @@ impl HotReload {
         let mut stream = request.open().await?;
         let retry = || Frame::from(Event::without_data().with_retry(RETRY));
 
-        let mut told = self.changes();
-        let version = self.version(told);
+        let mut sent = self.changes();
+        let version = self.version(sent);
         if seen.is_empty() || seen == version {
             stream.send_all([retry(), event(CONNECTED, &version, true)]).await?;
         } else {
-            // The id comes with `updated`: a client that got no further asks with its old one again.
+            // Only `updated` has the id, so that a client that does not get it reconnects with its
+            // old id.
             let connected = event(CONNECTED, &version, false);
             stream.send_all([retry(), connected, event(UPDATED, &version, true)]).await?;
         }
         loop {
-            let change = async { Some(self.after(told).await) };
+            let change = async { Some(self.after(sent).await) };
             let drained = async {
                 self.drain.begun().await;
                 None
             };
             let Some(changes) = drained.or(change).await else {
-                // Streams end one after the other so that not all come back at once. Here all shall,
-                // and whoever starts the server anew waits for this one to be gone.
+                // The server would close these streams one after the other, so that clients do not
+                // all reconnect at once. They end at once instead: pages should reconnect together,
+                // and a restart waits for this server to exit.
                 stream.send(retry()).await?;
                 return Err(End::Drained);
             };
-            told = changes;
-            stream.send(event(UPDATED, &self.version(told), true)).await?;
+            sent = changes;
+            stream.send(event(UPDATED, &self.version(sent), true)).await?;
         }
     }
 
@@ -103,12 +108,12 @@ impl HotReload {
         format!("{}-{changes}", self.start)
     }
 
-    /// Waits until there are other changes than were told.
-    async fn after(&self, told: u64) -> u64 {
+    /// Waits until the number of changes differs from `seen`, and returns it.
+    async fn after(&self, seen: u64) -> u64 {
         loop {
             let listener = self.state.wake.listen();
             let changes = self.changes();
-            if changes != told {
+            if changes != seen {
                 return changes;
             }
             listener.await;

@@ -1,4 +1,4 @@
-//! What the binary serves: one file for each route.
+//! The routes of the binary, one file for each.
 
 mod clock;
 mod counter;
@@ -27,14 +27,15 @@ use crate::publishing::Publishing;
 use self::files::Files;
 use self::hotreload::HotReload;
 
-/// What answers a request: a box, so that a connection takes the room that its route needs, and not
-/// the largest.
+/// The future that answers a request. Boxed, so that a connection takes the memory that its route
+/// needs, and not that of the largest route.
 pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<(), End>> + Send>>;
 
-/// What routes share.
+/// The state that the routes share.
 #[derive(Debug)]
 pub(crate) struct App {
     guard: Guard,
+    /// The path of the page of streams.
     page: &'static str,
     topics: Topics,
     metrics: Arc<Metrics>,
@@ -65,7 +66,7 @@ impl App {
         })
     }
 
-    /// Routes a request.
+    /// Checks a request and routes it.
     pub(crate) fn handle(self: Arc<Self>, mut request: Request) -> Answer {
         if let Some(answer) = self.guard.check(&mut request) {
             return Box::pin(request.respond(answer));
@@ -87,14 +88,14 @@ impl App {
                 if let Some(files) = &self.files {
                     return files.serve(request).await;
                 }
-                let line = "The page / lists what there is.";
+                let line = "There is nothing at this path. The page / lists the routes.";
                 request.respond(text(StatusCode::NOT_FOUND, line)).await
             }),
         }
     }
 }
 
-/// Returns the path of the page of streams: out of the way of a page among the files.
+/// Returns the path of the page of streams, which leaves `/` to the files if any are served.
 pub(crate) const fn page_path(args: &Args) -> &'static str {
     if args.serve.is_some() { "/__sse" } else { "/" }
 }
@@ -107,6 +108,7 @@ async fn show(request: Request, content_type: &'static str, body: Vec<u8>) -> Re
     request.respond(typed(content_type, body)).await
 }
 
+/// Returns a response with a body of this type.
 fn typed(content_type: &'static str, body: Vec<u8>) -> Response {
     let mut response = Response::new(body);
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

@@ -1,4 +1,5 @@
-//! `/async`: two results as they come in, then `end`, and then there is no more.
+//! `/async`: two results as they become available, then `end`. A client that reconnects after `end`
+//! gets 204.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `/`: the page that shows streams as they come.
+//! The page that shows streams: `/`, or `/__sse` if files are served.
 
 use sse_smol_server::{End, Request};
 

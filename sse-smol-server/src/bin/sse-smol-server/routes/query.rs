@@ -8,7 +8,7 @@ use sse_smol_server::Request;
 pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Decodes the query of a request, as a form encodes it. A `%` that begins no escape stands for
+    /// Decodes the form-encoded query of a request. A `%` that does not begin an escape stands for
     /// itself, as in the URL Standard.
     ///
     /// # Errors
@@ -32,11 +32,11 @@ impl Query {
         self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// Returns the value of a parameter that makes no sense twice.
+    /// Returns the value of a parameter that must not be repeated.
     ///
     /// # Errors
     ///
-    /// A description of the parameter if it is there twice.
+    /// A description of the problem if the parameter is repeated.
     pub(super) fn only<'q>(&'q self, name: &'q str) -> Result<Option<&'q str>, String> {
         let mut values = self.all(name);
         match (values.next(), values.next()) {
@@ -51,13 +51,13 @@ fn decode(text: &str) -> Option<String> {
     percent_decode_str(&text).decode_utf8().ok().map(Into::into)
 }
 
-/// Returns the ID of the last event that the client has seen, or an empty string. The header of a
-/// client that reconnects is newer than its URL. Of several parameters the last one counts: clients
-/// append another each time they reconnect.
+/// Returns the ID of the last event that the client has seen, or an empty string. The header takes
+/// precedence, since on reconnection it is newer than the URL. The last of several parameters
+/// counts, since clients append one each time they reconnect.
 ///
 /// # Errors
 ///
-/// A description of the header or parameter that is not UTF-8.
+/// A description of a header or parameter that is not UTF-8.
 pub(super) fn last_event_id(request: &Request) -> Result<String, String> {
     let query = Query::of(request)?;
     let header = request.headers().get("last-event-id").map_or(&b""[..], HeaderValue::as_bytes);

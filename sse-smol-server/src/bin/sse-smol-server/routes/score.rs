@@ -1,4 +1,4 @@
-//! `/score`: a number that wanders, as a plain handler that is polled for whoever asks with
+//! `/score`: a random walk from a plain handler, which is polled once for all clients that request
 //! `?stream=true`.
 
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! `/metrics.json`: what the server is doing, and with `?stream=true` whenever that changes.
+//! `/metrics.json`: counts of connections, streams, topics and events. With `?stream=true` they are
+//! sent whenever they change.
 
 use std::sync::Arc;
 

@@ -15,16 +15,17 @@ use sse_smol_server::{
 use super::query::{self, Query};
 use super::{Answer, App, typed};
 
-/// More would make one request cost what many do.
+/// The maximum number of topics in one subscription, which bounds the cost of a request.
 const MOST_TOPICS: usize = 32;
 
 /// The default and the maximum number of topics on one page of the list.
 const MAX_PAGE: usize = 1000;
 
-/// What a topic's path begins with; its name follows.
+/// The prefix of a topic's path, which its name follows.
 pub(super) const BELOW: &str = "/topics/";
 
-/// `GET /topics?topic=a&topic=b` subscribes to several; without topics, a page of the list of all.
+/// Serves `/topics`. `GET /topics?topic=a&topic=b` subscribes to several topics; without `topic`,
+/// the response is a page of the list of topics.
 pub(super) fn serve_all(app: &App, request: Request) -> Answer {
     let query = match Query::of(&request) {
         Ok(query) => query,
@@ -52,19 +53,22 @@ pub(super) fn serve_all(app: &App, request: Request) -> Answer {
     Box::pin(super::show(request, "application/json", format!("{list}\n").into_bytes()))
 }
 
-/// Returns which page of the list a query is for: the name before it, and its length.
+/// Returns the page of the list that a query selects: the name after which it starts, and its
+/// maximum length.
 fn page_of(query: &Query) -> Result<(Option<&str>, usize), String> {
     let limit = match query.only("limit")?.map(str::parse) {
         None => MAX_PAGE,
         Some(Ok(limit)) if (1..=MAX_PAGE).contains(&limit) => limit,
         Some(_) => {
-            return Err(format!("The query parameter limit is a number from 1 to {MAX_PAGE}."));
+            return Err(format!(
+                "The query parameter limit must be a number from 1 to {MAX_PAGE}."
+            ));
         }
     };
     Ok((query.only("after")?, limit))
 }
 
-/// `GET /topics/{name}` subscribes, `POST /topics/{name}` publishes.
+/// Serves `/topics/{name}`: `GET` subscribes, `POST` publishes.
 pub(super) fn serve(app: Arc<App>, request: Request) -> Answer {
     match *request.method() {
         Method::POST => Box::pin(publish(app, request)),
@@ -76,12 +80,12 @@ pub(super) fn serve(app: Arc<App>, request: Request) -> Answer {
     }
 }
 
-/// Returns the topic name in the path. Some clients encode more than they have to; other names that
-/// are no names are refused when they are used.
+/// Returns the topic name in the path. It is decoded, since some clients encode more than they have
+/// to, and checked only when it is used.
 fn name(request: &Request) -> Result<String, &'static str> {
     let name = request.path().strip_prefix(BELOW).unwrap_or_default();
     percent_decode_str(name).decode_utf8().map(Into::into).map_err(|_| {
-        "The topic in the path is not UTF-8: names are 1 to 128 of the characters A-Z a-z 0-9 . _ ~ -."
+        "The topic in the path is not UTF-8: names are 1 to 128 characters from A-Z a-z 0-9 . _ ~ -."
     })
 }
 
@@ -91,7 +95,7 @@ fn bad(request: Request, why: &str) -> Answer {
 
 fn subscribe(app: &App, names: &[&str], request: Request) -> Answer {
     if names.len() > MOST_TOPICS {
-        let line = format!("One stream follows at most {MOST_TOPICS} topics.");
+        let line = format!("A subscription can have at most {MOST_TOPICS} topics.");
         return bad(request, &line);
     }
     let id = match query::last_event_id(&request) {
@@ -113,7 +117,7 @@ fn subscribe(app: &App, names: &[&str], request: Request) -> Answer {
     }
 }
 
-/// A publication as JSON. Data that is no string is sent as the JSON that it is.
+/// A publication in JSON. Data other than a string is published as its JSON text.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Envelope {
@@ -125,14 +129,14 @@ struct Envelope {
     key: Option<String>,
 }
 
-/// What became of it.
+/// The response to a publication.
 #[derive(Debug, Serialize)]
 struct Reply {
     duplicate: bool,
     id: String,
 }
 
-/// A string is its text; anything else stays as it was written, to the digit.
+/// Deserializes a string to its text, and any other value to its JSON text, unchanged.
 fn text_or_json<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let raw = Box::<RawValue>::deserialize(deserializer)?;
     if raw.get().starts_with('"') {
@@ -147,7 +151,7 @@ async fn publish(app: Arc<App>, mut request: Request) -> Result<(), End> {
         return request.respond(answer).await;
     }
     if is_encoded(request.headers()) {
-        let line = "A Content-Encoding is not decoded here: send the body as it is.";
+        let line = "A body with a Content-Encoding is not supported: send it without one.";
         let mut response = text(StatusCode::UNSUPPORTED_MEDIA_TYPE, line);
         let identity = HeaderValue::from_static("identity");
         response.headers_mut().insert(header::ACCEPT_ENCODING, identity);
@@ -175,7 +179,8 @@ async fn publish(app: Arc<App>, mut request: Request) -> Result<(), End> {
     match published {
         Ok(published) => {
             let Published { duplicate, id } = published;
-            let mut body = serde_json::to_vec(&Reply { duplicate, id }).expect("it has a form");
+            let mut body =
+                serde_json::to_vec(&Reply { duplicate, id }).expect("a reply can be serialized");
             body.push(b'\n');
             let mut response = typed("application/json", body);
             if !duplicate {
@@ -187,7 +192,7 @@ async fn publish(app: Arc<App>, mut request: Request) -> Result<(), End> {
     }
 }
 
-/// Whether the body has a content coding, such as compression.
+/// Returns whether the body has a content coding, such as compression.
 fn is_encoded(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::CONTENT_ENCODING).iter();
     let mut codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
@@ -197,8 +202,9 @@ fn is_encoded(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Returns what a request publishes. With `Content-Type: application/json` the body is an envelope,
-/// otherwise the data; headers, or else the query, add what is missing.
+/// Returns the publication in a request. With `Content-Type: application/json` the body is an
+/// envelope, and otherwise it is the data. Fields that are not set come from headers, or else from
+/// the query.
 ///
 /// # Errors
 ///
@@ -210,17 +216,19 @@ fn envelope(request: &Request, body: Vec<u8>) -> Result<Envelope, String> {
         essence.eq_ignore_ascii_case("application/json")
     });
     let mut envelope = if is_json {
-        // Fields of an array would be taken by their position.
+        // From an array, serde would take the fields by position.
         if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
-            return Err("The body is no object {data, type, id, retry, key} in JSON.".to_owned());
+            return Err(
+                "The body is not an object {data, type, id, retry, key} in JSON.".to_owned()
+            );
         }
         serde_json::from_slice(&body).map_err(|error| {
-            format!("The body is no {{data, type, id, retry, key}} in JSON: {error}.")
+            format!("The body is not a valid {{data, type, id, retry, key}} in JSON: {error}.")
         })?
     } else {
         let data = String::from_utf8(body).map_err(|error| {
             let at = error.utf8_error().valid_up_to();
-            format!("The body is not UTF-8 text: see byte {at}. Event streams carry text alone.")
+            format!("The body is not UTF-8 text: see byte {at}. Event streams carry only text.")
         })?;
         Envelope { data, ..Envelope::default() }
     };
@@ -239,12 +247,12 @@ fn envelope(request: &Request, body: Vec<u8>) -> Result<Envelope, String> {
     };
     envelope.r#type = envelope.r#type.or(field("event-type", "type")?);
     envelope.id = envelope.id.or(field("event-id", "id")?);
-    // An empty key would make all publications one.
+    // An empty key is ignored: it would make all publications duplicates of one event.
     envelope.key = envelope.key.or(field("idempotency-key", "key")?).filter(|key| !key.is_empty());
     if envelope.retry.is_none() {
         if let Some(retry) = field("event-retry", "retry")? {
             let number = retry.parse().map_err(|_| {
-                format!("The reconnection time {retry:?} is no whole number of milliseconds.")
+                format!("The reconnection time {retry:?} is not a whole number of milliseconds.")
             });
             envelope.retry = Some(number?);
         }
@@ -252,6 +260,7 @@ fn envelope(request: &Request, body: Vec<u8>) -> Result<Envelope, String> {
     Ok(envelope)
 }
 
+/// Returns the response for a publication or subscription that was rejected.
 fn refusal(error: &TopicError) -> Response {
     let status = match error {
         TopicError::IdInUse(_) => StatusCode::CONFLICT,
