@@ -1,14 +1,14 @@
-// Reloads the page when something has changed since this script was loaded.
+// Reloads the page when watched files have changed since this script was loaded.
 (() => {
-  // Relative to this script. In a module there is no `currentScript`.
+  // Relative to this script, except in a module, where `currentScript` is null.
   const base = document.currentScript?.src ?? location.origin;
   const url = new URL("__hotreload?lastEventId={version}", base);
-  // How long a page that was about to go, or to finish loading, is waited for.
+  // The time in milliseconds to wait for the page to unload or to finish loading.
   const PATIENCE = 5000;
   let events, timer;
 
-  // Browsers open few connections to a server, often six for all pages together. So a stream must not
-  // hold one that its own page waits for: it is opened last, and closed before the page goes.
+  // Browsers open few connections to a server, often six for all pages together. The stream must
+  // not hold one that its own page needs, so it is opened last, and closed before the page unloads.
   const close = () => {
     clearTimeout(timer);
     events?.close();
@@ -18,7 +18,7 @@
     close();
     events = new EventSource(url);
     events.addEventListener("updated", reload);
-    // An EventSource reconnects by itself, unless the response was an error: a proxy's 502, say.
+    // An EventSource reconnects by itself, but not after an error response, such as a proxy's 502.
     events.addEventListener("error", () => {
       if (events.readyState === EventSource.CLOSED) listenIn(1000);
     });
@@ -30,25 +30,25 @@
   };
 
   const reload = ({ lastEventId }) => {
-    // From a cache that keeps what it should not, this script comes with an old version each time.
-    // So a page is reloaded once for each new one, or that would go on for ever.
+    // A cache that ignores `no-store` may serve this script with an old version each time. The page
+    // is reloaded at most once for each new version, so that it does not reload for ever.
     try {
       const key = "__hotreload " + location.href;
       if (sessionStorage.getItem(key) === lastEventId) return;
       sessionStorage.setItem(key, lastEventId);
     } catch {
-      // No storage here.
+      // Storage is not available.
     }
     listenIn(PATIENCE);
     location.reload();
   };
 
-  // The page may stay nevertheless: the user cancels, or the link is a download.
+  // The page may stay, if the user cancels or the link is a download. Then the stream is reopened.
   addEventListener("beforeunload", () => listenIn(PATIENCE));
   addEventListener("pagehide", close);
   addEventListener("pageshow", ({ persisted }) => persisted && listen());
 
-  // No change is missed until then: the URL has the version that was loaded.
+  // No change before `listen` is missed, since the URL contains the version that was loaded.
   if (document.readyState === "complete") listen();
   else {
     listenIn(PATIENCE);
