@@ -1,5 +1,6 @@
-//! The test service of the SSE contract tests (github.com/launchdarkly/sse-contract-tests): a
-//! harness tells it by HTTP which streams to follow, and it tells the harness what comes from them.
+//! The test service for the SSE contract tests (github.com/launchdarkly/sse-contract-tests). A test
+//! harness requests by HTTP which streams to follow, and receives their events by callback
+//! requests.
 //!
 //! ```text
 //! cargo run -p sse-smol-server --example contract_service -- 8000
@@ -34,13 +35,13 @@ use crate::client::{EventSource, News, Result, fetch};
 /// Follows event streams for the SSE contract tests.
 #[derive(Parser)]
 struct Args {
-    /// Port to listen on; 0 takes any that is free
+    /// Port to listen on; 0 selects a free port
     #[arg(default_value = "8000")]
     port: u16,
 }
 
-/// What tells the harness which tests make sense. Events of all types are reported without being
-/// asked for, so `event-type-listeners` is not among them.
+/// The capabilities by which the harness selects its tests. Events of all types are reported
+/// without a request, so `event-type-listeners` is not among them.
 const CAPABILITIES: [&str; 9] = [
     "bom",
     "comments",
@@ -53,7 +54,7 @@ const CAPABILITIES: [&str; 9] = [
     "server-directed-shutdown-request",
 ];
 
-/// What a stream is made of. What the harness leaves unset may be missing or null.
+/// The parameters of a stream. Those that the harness does not set are missing or null.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Parameters {
@@ -67,6 +68,7 @@ struct Parameters {
     body: Option<String>,
 }
 
+/// A command for an existing stream.
 #[derive(Deserialize)]
 #[serde(tag = "command", rename_all = "lowercase")]
 enum Command {
@@ -82,7 +84,7 @@ struct Service {
 #[derive(Default)]
 struct Streams {
     created: u64,
-    /// By the path of the resource that stands for it.
+    /// Open streams by the path of their resource.
     open: HashMap<String, Stream>,
 }
 
@@ -121,7 +123,7 @@ impl Service {
                 match stream {
                     None => no_stream(),
                     Some(stream) => {
-                        // When this is answered, nothing more is reported.
+                        // After the response, nothing more is reported.
                         stream.follower.cancel().await;
                         no_content()
                     }
@@ -162,7 +164,7 @@ impl Service {
             Ok(Command::Restart) if stream.restarts.is_closed() => {
                 return text(StatusCode::CONFLICT, "The stream is closed for good.");
             }
-            // If it is full, there is a restart yet to be done, which is as good as two.
+            // If the channel is full, a restart is pending already, and a second has no effect.
             Ok(Command::Restart) => drop(stream.restarts.try_send(())),
             Err(error) => return bad(&error),
         }
@@ -181,7 +183,7 @@ impl Parameters {
         let body = self.body.unwrap_or_default().into_bytes();
         let mut config = ClientConfig {
             read_timeout: self.read_timeout_ms.map(Duration::from_millis),
-            // The harness chooses the delays and measures them.
+            // The harness sets the delays and measures them.
             min_reconnection_time: Duration::ZERO,
             ..ClientConfig::default()
         };
@@ -193,7 +195,7 @@ impl Parameters {
     }
 }
 
-/// Reports what comes, one message after the other, until the stream is closed for good.
+/// Reports the messages of a stream, one after the other, until it is closed for good.
 async fn follow(mut source: EventSource, callback: String, restarts: Receiver<()>) {
     let callback = callback.trim_end_matches('/');
     let mut count = 0;
@@ -242,7 +244,7 @@ fn no_content() -> Response {
 }
 
 fn no_stream() -> Response {
-    text(StatusCode::NOT_FOUND, "There is no such stream.")
+    text(StatusCode::NOT_FOUND, "There is no stream at this path.")
 }
 
 fn bad(error: &dyn Error) -> Response {

@@ -1,4 +1,5 @@
-//! `tail -f` for event streams: prints events as they arrive, and reconnects when the stream breaks off.
+//! `tail -f` for event streams: prints events as they arrive, and reconnects when the stream breaks
+//! off.
 //!
 //! ```text
 //! cargo run -p sse-smol-server --example tail -- http://127.0.0.1:8080/topics/news
@@ -32,12 +33,12 @@ use crate::client::{EventSource, News, Request, Result};
 /// code 1).
 #[derive(Parser)]
 struct Args {
-    /// Where the stream is; `http` only
+    /// URL of the stream; only `http` is supported
     url: Url,
     /// Print each event as a line of JSON
     #[arg(long)]
     json: bool,
-    /// Begin behind this event
+    /// ID of the event to begin after
     #[arg(long, value_name = "ID", default_value = "")]
     last_event_id: String,
     /// Reconnect after this number of seconds without a byte

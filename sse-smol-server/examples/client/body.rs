@@ -1,4 +1,4 @@
-//! Bodies of responses, without their framing (RFC 9112, 6 and 7).
+//! Response bodies, from which the framing is removed (RFC 9112, sections 6 and 7).
 
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -13,35 +13,37 @@ use super::fetch::Incoming;
 pub(crate) struct Body {
     socket: TcpStream,
     buffer: Vec<u8>,
-    /// What has arrived and is not decoded yet.
+    /// The bytes that have arrived and are not decoded yet.
     wire: Vec<u8>,
     state: State,
 }
 
-/// What comes next.
+/// The part of the response that comes next.
 #[derive(Clone, Copy)]
 enum State {
-    /// The body, up to the end of the connection.
+    /// The body, which ends with the connection.
     ToTheEnd,
-    /// The body, of which so much is missing.
+    /// The body, of which this many bytes are missing.
     Bytes(u64),
     /// The line that begins a chunk.
     ChunkSize,
-    /// A chunk, of which so much is missing.
+    /// A chunk, of which this many bytes are missing.
     Chunk(u64),
-    /// The line end behind a chunk.
+    /// The line end after a chunk.
     ChunkEnd,
-    /// Nothing that belongs to the body.
+    /// Bytes after the body, which are ignored.
     Over,
 }
 
-/// How much is read at once.
+/// The size of the read buffer in bytes.
 const READ: usize = 16 << 10;
 
-/// A chunk's size and its extensions, which mean nothing here, take no more.
+/// The maximum length of a line with a chunk's size and extensions in bytes. Extensions are
+/// ignored.
 const MAX_LINE: usize = 4096;
 
 impl Body {
+    /// Creates the body of a response from its connection and headers.
     pub(crate) fn new((socket, wire): Incoming, headers: &HeaderMap) -> Result<Self> {
         if let Some(coding) = headers.get(CONTENT_ENCODING).filter(|coding| *coding != "identity") {
             return Err(format!("the content coding is {coding:?}").into());
@@ -54,7 +56,7 @@ impl Body {
         Ok(Self { socket, buffer: vec![0; READ], wire, state })
     }
 
-    /// The next piece, as soon as there is one, or `None` at the end. Nothing is lost if the future
+    /// Waits for the next piece and returns it, or `None` at the end. No data is lost if the future
     /// is dropped.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<u8>>> {
         loop {
@@ -72,7 +74,8 @@ impl Body {
         }
     }
 
-    /// What has arrived of the body. What is wrong with it is said when all before it was given.
+    /// Returns the decoded bytes that have arrived. An error is returned only after all valid bytes
+    /// before it.
     fn decode(&mut self) -> Result<Vec<u8>> {
         let mut wire = &self.wire[..];
         let mut piece = Vec::with_capacity(wire.len());
@@ -89,7 +92,7 @@ impl Body {
                     take(&mut wire, u64::MAX);
                     State::ToTheEnd
                 }
-                // What comes behind a body is not part of it; its last chunk has trailers there.
+                // Bytes after the body are ignored, including trailers after the last chunk.
                 State::Bytes(0) | State::Over => {
                     wire = &[];
                     State::Over
@@ -106,7 +109,7 @@ impl Body {
                         State::ChunkSize
                     }
                     _ => {
-                        broken = Some("a chunk is longer than it says");
+                        broken = Some("a chunk is longer than its size");
                         State::ChunkEnd
                     }
                 },
@@ -118,7 +121,7 @@ impl Body {
                         State::Chunk(size)
                     }
                     Ok(Status::Partial) | Err(_) => {
-                        broken = Some("a chunk has no size");
+                        broken = Some("a chunk has no size, or an invalid one");
                         State::ChunkSize
                     }
                 },
@@ -133,7 +136,7 @@ impl Body {
     }
 }
 
-/// What `Content-Length` says. It may say it several times, but no two things.
+/// Returns the value of `Content-Length`, which may be repeated but must not differ.
 fn length(headers: &HeaderMap) -> Result<Option<u64>> {
     let values = headers.get_all(CONTENT_LENGTH).iter();
     let mut lengths = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
@@ -141,7 +144,7 @@ fn length(headers: &HeaderMap) -> Result<Option<u64>> {
         return Ok(None);
     };
     if !first.iter().all(u8::is_ascii_digit) || lengths.any(|other| other.trim_ascii() != first) {
-        return Err("the content length is none".into());
+        return Err("the content length is invalid".into());
     }
     Ok(Some(std::str::from_utf8(first)?.parse()?))
 }

@@ -1,4 +1,4 @@
-//! One request over HTTP/1.1, and the redirects that answer it (Fetch, "HTTP-redirect fetch").
+//! Requests over HTTP/1.1, with redirects (Fetch, "HTTP-redirect fetch").
 
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH,
@@ -14,7 +14,7 @@ use url::{Position, Url};
 
 use super::Result;
 
-/// What is asked for. Redirects change it.
+/// A request. Redirects change it.
 pub(crate) struct Request {
     url: Url,
     method: Method,
@@ -22,18 +22,19 @@ pub(crate) struct Request {
     body: Vec<u8>,
 }
 
-/// The connection, and what has arrived on it behind the head.
+/// The connection, and the bytes that have arrived on it after the head.
 pub(crate) type Incoming = (TcpStream, Vec<u8>);
 
-/// As many redirects as Fetch follows.
+/// The maximum number of redirects, the same as in Fetch.
 const MAX_REDIRECTS: usize = 20;
 
-/// A response's head, and those of interim responses before it, take no more bytes, and each has no
-/// more headers.
+/// The maximum size in bytes of a response's head, together with those of interim responses.
 const MAX_HEAD: usize = 64 << 10;
+
+/// The maximum number of headers in a response.
 const MAX_HEADERS: usize = 128;
 
-/// Makes the request, and those that redirects ask for. Gives the response that is none.
+/// Sends the request, follows redirects, and returns the final response.
 pub(crate) async fn fetch(request: &mut Request) -> Result<Response<Incoming>> {
     for _ in 0..MAX_REDIRECTS {
         let response = exchange(request).await?;
@@ -49,7 +50,8 @@ pub(crate) async fn fetch(request: &mut Request) -> Result<Response<Incoming>> {
     }
 }
 
-/// Where a redirect leads. One that does not say so is a response like any other.
+/// Returns the target of a redirect, or `None` for other responses, including redirects without a
+/// target.
 fn location(response: &Response<Incoming>) -> Result<Option<String>> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
@@ -68,6 +70,7 @@ impl Request {
         Ok(Self { url, method, headers, body })
     }
 
+    /// Changes the request as a redirect with this status and target requires.
     fn redirect(&mut self, status: StatusCode, location: &str) -> Result<()> {
         let target = self.url.join(location)?;
         is_http(&target)?;
@@ -84,7 +87,7 @@ impl Request {
             }
         }
         if target.origin() != self.url.origin() {
-            // Secrets are for those who they were given for.
+            // Credentials must not be sent to another origin.
             self.headers.remove(AUTHORIZATION);
             self.headers.remove(COOKIE);
         }
@@ -92,12 +95,13 @@ impl Request {
         Ok(())
     }
 
+    /// Returns the request in its wire form.
     fn encode(&self) -> Vec<u8> {
         let host = &self.url[Position::BeforeHost..Position::AfterPort];
         let target = &self.url[Position::BeforePath..Position::AfterQuery];
         let line = format!("{} {target} HTTP/1.1\r\nHost: {host}\r\n", self.method);
         let mut wire = line.into_bytes();
-        // What is said of the connection and the body is not for callers to say.
+        // Callers do not control the headers that describe the connection and the body.
         let mut headers = self.headers.clone();
         for name in [HOST, TRANSFER_ENCODING, CONTENT_LENGTH] {
             headers.remove(name);
@@ -116,22 +120,27 @@ impl Request {
 }
 
 fn is_http(url: &Url) -> Result<()> {
-    if url.scheme() == "http" { Ok(()) } else { Err(format!("{url} is not http").into()) }
+    if url.scheme() == "http" {
+        Ok(())
+    } else {
+        Err(format!("{url} is not http, the only scheme that is supported").into())
+    }
 }
 
-/// One request and its response.
+/// Sends one request and returns its response.
 async fn exchange(request: &Request) -> Result<Response<Incoming>> {
     let url = request.url.clone();
     let addresses = unblock(move || url.socket_addrs(|| None)).await?;
     let mut socket = TcpStream::connect(&addresses[..]).await?;
     let sent = socket.write_all(&request.encode()).await;
-    // Who answers before everything has arrived may take no more; the answer counts.
+    // A server may respond and close the connection before it has read the whole request. Its
+    // response counts.
     let (head, wire) =
         read_head(&mut socket).await.map_err(|error| sent.err().map_or(error, Into::into))?;
     Ok(head.map(|()| (socket, wire)))
 }
 
-/// The head of a response, and what has arrived behind it.
+/// Reads the head of a response. Returns it with the bytes that have arrived after it.
 async fn read_head(socket: &mut TcpStream) -> Result<(Response<()>, Vec<u8>)> {
     let mut wire = Vec::new();
     let mut buffer = [0; 4096];
@@ -139,7 +148,7 @@ async fn read_head(socket: &mut TcpStream) -> Result<(Response<()>, Vec<u8>)> {
     loop {
         while let Some((head, len)) = parse_head(&wire)? {
             wire.drain(..len);
-            // Interim responses are as if they were not there; nobody asked for another protocol.
+            // Interim responses are skipped, except 101, which is final: no upgrade was requested.
             let status = head.status();
             if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS {
                 return Ok((head, wire));
@@ -152,7 +161,8 @@ async fn read_head(socket: &mut TcpStream) -> Result<(Response<()>, Vec<u8>)> {
             }
             room = room.checked_sub(count).ok_or("the head of the response is too large")?;
             wire.extend_from_slice(&buffer[..count]);
-            // Heads end where a line does. One that comes byte by byte is not to be parsed for each.
+            // A head ends with a line, so it is not parsed again before the next line end: it may
+            // arrive byte by byte.
             if buffer[..count].contains(&b'\n') {
                 break;
             }
@@ -160,7 +170,8 @@ async fn read_head(socket: &mut TcpStream) -> Result<(Response<()>, Vec<u8>)> {
     }
 }
 
-/// A head and its length, if all of it is there. Lines that are no headers mean nothing.
+/// Parses a head and returns it with its length, or `None` if it is incomplete. Invalid header
+/// lines are ignored.
 fn parse_head(wire: &[u8]) -> Result<Option<(Response<()>, usize)>> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Response::new(&mut fields);

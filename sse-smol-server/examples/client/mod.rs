@@ -1,5 +1,5 @@
-//! An `EventSource` on smol: [`sse_proto::Client`] decides everything, what is here is sockets and
-//! HTTP around it.
+//! An `EventSource` on smol: [`sse_proto::Client`] is the state machine, and this module adds
+//! sockets and HTTP.
 
 #![allow(dead_code)] // each example uses a part of it
 
@@ -20,41 +20,40 @@ pub(crate) use fetch::{Request, fetch};
 
 pub(crate) type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
-/// A stream that is followed from one connection to the next. To drop it is to close it.
+/// An event stream that is followed across connections. Dropping it closes the stream.
 pub(crate) struct EventSource {
     client: Client<Instant>,
-    /// What redirects have made of it stays: it is the same request that is made again.
+    /// The request for each connection. Changes by redirects persist.
     request: Request,
-    /// The request is to be made, or was begun.
+    /// Whether the request has to be sent, or is in progress.
     requesting: bool,
     connection: Option<body::Body>,
-    /// A piece of the body, and how much of it has been read.
+    /// The current piece of the body.
     piece: Vec<u8>,
+    /// The number of bytes of `piece` that have been decoded.
     read: usize,
-    /// What is known of the comment that is being received.
+    /// The part of the current comment that has been received.
     comment: Vec<u8>,
     news: VecDeque<News>,
 }
 
-/// What an [`EventSource`] has to say.
+/// An item that an [`EventSource`] yields.
 pub(crate) enum News {
-    /// Connected.
+    /// The stream is connected.
     Open,
-    Event {
-        event_type: String,
-        data: String,
-        last_event_id: String,
-    },
+    /// An event was received.
+    Event { event_type: String, data: String, last_event_id: String },
+    /// A comment was received.
     Comment(String),
-    /// The connection is over, or could not be made, or something in it was no good.
+    /// The connection ended or failed, or an event in it was invalid.
     Error(Box<dyn Error + Send + Sync>),
 }
 
-/// No more is kept of a comment.
+/// The maximum length of a comment in bytes. The rest is dropped.
 const MAX_COMMENT: usize = 1 << 20;
 
 impl EventSource {
-    /// The last event ID is empty, or one to begin behind.
+    /// Creates a stream that starts after the event with this ID, or anywhere if the ID is empty.
     pub(crate) fn new(
         request: Request,
         config: ClientConfig,
@@ -74,8 +73,8 @@ impl EventSource {
         })
     }
 
-    /// What comes next, or `None` when nothing will. If the future is dropped, nothing is lost, but a
-    /// request that is not yet answered is made again.
+    /// Waits for the next item, or returns `None` after the stream was closed for good. If the
+    /// future is dropped, no item is lost, but a request without a response is sent again.
     pub(crate) async fn next(&mut self) -> Option<News> {
         loop {
             if let Some(news) = self.news.pop_front() {
@@ -95,11 +94,11 @@ impl EventSource {
                 };
                 None
             };
-            // What is there counts, even if it is late.
+            // The step is polled first: data that has arrived counts even if it is late.
             let over = match async { Some(self.step().await) }.or(time_comes).await {
                 Some(step) => step.err(),
                 None if self.client.handle_timeout(Instant::now(), fastrand::u32(..)) => {
-                    Some("nothing has come for too long".into())
+                    Some("no data has come for too long".into())
                 }
                 None => None,
             };
@@ -109,23 +108,27 @@ impl EventSource {
                 self.client.handle_end(Instant::now(), fastrand::u32(..));
                 self.news.push_back(News::Error(error));
             }
-            // A stream that never pauses leaves others their turn.
+            // A stream that is always ready must not starve other tasks.
             yield_now().await;
         }
     }
 
-    /// Returns whether there will be no further connection. The last [`News::Error`] is the reason.
+    /// Returns whether the stream is closed for good. The last [`News::Error`] is the reason.
     pub(crate) fn is_closed(&self) -> bool {
         self.client.ready_state() == ReadyState::Closed
     }
 
-    /// Drops the connection, and connects again at once.
+    /// Drops the connection and reconnects at once.
     pub(crate) fn restart(&mut self) {
         self.connection = None;
         self.client.restart();
     }
 
-    /// If the time for a request has come, gives it its headers, and says if one cannot be had.
+    /// Prepares the request if it is due.
+    ///
+    /// # Errors
+    ///
+    /// No header can hold the last event ID. The request is sent without it.
     fn prepare(&mut self) -> Result<()> {
         let Some(wanted) = self.client.poll_request(Instant::now()) else {
             return Ok(());
@@ -133,7 +136,7 @@ impl EventSource {
         self.requesting = true;
         self.request.headers.remove("last-event-id");
         for (name, value) in wanted.headers() {
-            // The id is text, as the standard reads it.
+            // The standard decodes the ID as UTF-8, with replacement characters.
             let value = HeaderValue::from_str(&String::from_utf8_lossy(value))?;
             self.request.headers.insert(name, value);
         }
@@ -143,6 +146,7 @@ impl EventSource {
         }
     }
 
+    /// Connects, reads a piece of the body, or decodes an event, whatever is next.
     async fn step(&mut self) -> Result<()> {
         match &mut self.connection {
             None if self.requesting => self.connect().await,
@@ -177,7 +181,7 @@ impl EventSource {
         Ok(())
     }
 
-    /// Reads the piece at hand up to the next event.
+    /// Decodes the current piece up to and including the next event.
     fn decode(&mut self) {
         let (comment, news) = (&mut self.comment, &mut self.news);
         let on_comment = |part: &[u8], end| {
@@ -203,7 +207,7 @@ impl EventSource {
     }
 }
 
-/// What `Retry-After` says: seconds, or a date.
+/// Returns the delay in a `Retry-After` header, which holds seconds or a date.
 fn retry_after(value: &HeaderValue) -> Option<Duration> {
     let value = value.to_str().ok()?;
     let until = |date: SystemTime| date.duration_since(SystemTime::now()).unwrap_or_default();
