@@ -146,7 +146,7 @@ impl EventSource {
         }
     }
 
-    /// Connects, reads a piece of the body, or decodes an event, whatever is next.
+    /// Takes the next step: connects, reads a piece of the body, or decodes an event.
     async fn step(&mut self) -> Result<()> {
         match &mut self.connection {
             None if self.requesting => self.connect().await,

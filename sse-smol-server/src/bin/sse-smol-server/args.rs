@@ -94,7 +94,7 @@ pub(crate) struct Args {
     max_bytes: usize,
 
     /// Maximum number of topics that hold events; answer 429 to a publication that needs one more.
-    /// Topics with subscribers only do not count
+    /// Topics that only have subscribers do not count
     #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = at_least(1, "with 0 there could be no topic"))]
     max_topics: usize,
 
