@@ -30,7 +30,7 @@ use sse_proto::ClientConfig;
 use sse_smol_server::{Config, Drain, End, Request, Response, Server, not_allowed, text};
 use url::Url;
 
-use crate::client::{EventSource, News, Result, fetch};
+use crate::client::{EventSource, Item, Result, fetch};
 
 /// Follows event streams for the SSE contract tests.
 #[derive(Parser)]
@@ -207,12 +207,12 @@ async fn follow(mut source: EventSource, callback: String, restarts: Receiver<()
                 continue;
             }
             Ok(None) | Err(Err(_)) => return,
-            Ok(Some(News::Open)) => continue,
-            Ok(Some(News::Event { event_type, data, last_event_id: id })) => {
+            Ok(Some(Item::Open)) => continue,
+            Ok(Some(Item::Event { event_type, data, last_event_id: id })) => {
                 json!({ "kind": "event", "event": { "type": event_type, "data": data, "id": id } })
             }
-            Ok(Some(News::Comment(comment))) => json!({ "kind": "comment", "comment": comment }),
-            Ok(Some(News::Error(error))) => json!({ "kind": "error", "error": error.to_string() }),
+            Ok(Some(Item::Comment(comment))) => json!({ "kind": "comment", "comment": comment }),
+            Ok(Some(Item::Error(error))) => json!({ "kind": "error", "error": error.to_string() }),
         };
         count += 1;
         if let Err(error) = report(format!("{callback}/{count}"), &message).await {

@@ -25,7 +25,7 @@ use smol::block_on;
 use sse_proto::{ClientConfig, Rejected};
 use url::Url;
 
-use crate::client::{EventSource, News, Request, Result};
+use crate::client::{EventSource, Item, Request, Result};
 
 /// Prints the events of a stream as they arrive.
 ///
@@ -75,18 +75,18 @@ fn source(args: Args) -> Result<EventSource> {
 
 /// Prints events until the server ends the stream, or the reader of the output closes it.
 async fn follow(mut source: EventSource, json: bool) -> Result<()> {
-    while let Some(news) = source.next().await {
-        match news {
-            News::Open => report(format_args!("open")),
-            News::Error(error) if source.is_closed() => {
+    while let Some(item) = source.next().await {
+        match item {
+            Item::Open => report(format_args!("open")),
+            Item::Error(error) if source.is_closed() => {
                 if !matches!(error.downcast_ref(), Some(Rejected::Status(204))) {
                     return Err(error);
                 }
                 report(format_args!("the stream has ended: {error}"));
             }
-            News::Error(error) => report(format_args!("{error}")),
-            News::Comment(_) => {}
-            News::Event { event_type, data, last_event_id } => {
+            Item::Error(error) => report(format_args!("{error}")),
+            Item::Comment(_) => {}
+            Item::Event { event_type, data, last_event_id } => {
                 match print(json, &event_type, &data, &last_event_id) {
                     Ok(()) => {}
                     Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),

@@ -34,11 +34,11 @@ pub(crate) struct EventSource {
     read: usize,
     /// The part of the current comment that has been received.
     comment: Vec<u8>,
-    news: VecDeque<News>,
+    items: VecDeque<Item>,
 }
 
 /// An item that an [`EventSource`] yields.
-pub(crate) enum News {
+pub(crate) enum Item {
     /// The stream is connected.
     Open,
     /// An event was received.
@@ -69,22 +69,22 @@ impl EventSource {
             piece: Vec::new(),
             read: 0,
             comment: Vec::new(),
-            news: VecDeque::new(),
+            items: VecDeque::new(),
         })
     }
 
     /// Waits for the next item, or returns `None` after the stream was closed for good. If the
     /// future is dropped, no item is lost, but a request without a response is sent again.
-    pub(crate) async fn next(&mut self) -> Option<News> {
+    pub(crate) async fn next(&mut self) -> Option<Item> {
         loop {
-            if let Some(news) = self.news.pop_front() {
-                return Some(news);
+            if let Some(item) = self.items.pop_front() {
+                return Some(item);
             }
             if self.is_closed() {
                 return None;
             }
             if let Err(error) = self.prepare() {
-                return Some(News::Error(error));
+                return Some(Item::Error(error));
             }
             let deadline = self.client.poll_timeout();
             let time_comes = async {
@@ -106,14 +106,14 @@ impl EventSource {
                 self.requesting = false;
                 self.connection = None;
                 self.client.handle_end(Instant::now(), fastrand::u32(..));
-                self.news.push_back(News::Error(error));
+                self.items.push_back(Item::Error(error));
             }
             // A stream that is always ready must not starve other tasks.
             yield_now().await;
         }
     }
 
-    /// Returns whether the stream is closed for good. The last [`News::Error`] is the reason.
+    /// Returns whether the stream is closed for good. The last [`Item::Error`] is the reason.
     pub(crate) fn is_closed(&self) -> bool {
         self.client.ready_state() == ReadyState::Closed
     }
@@ -177,31 +177,31 @@ impl EventSource {
         self.piece.clear();
         self.read = 0;
         self.comment.clear();
-        self.news.push_back(News::Open);
+        self.items.push_back(Item::Open);
         Ok(())
     }
 
     /// Decodes the current piece up to and including the next event.
     fn decode(&mut self) {
-        let (comment, news) = (&mut self.comment, &mut self.news);
+        let (comment, items) = (&mut self.comment, &mut self.items);
         let on_comment = |part: &[u8], end| {
             let room = MAX_COMMENT - comment.len();
             comment.extend_from_slice(&part[..part.len().min(room)]);
             if end {
                 let text = String::from_utf8_lossy(comment).into_owned();
                 comment.clear();
-                news.push_back(News::Comment(text));
+                items.push_back(Item::Comment(text));
             }
         };
         let mut rest = &self.piece[self.read..];
         match self.client.next_event_with_comments(&mut rest, Instant::now(), on_comment) {
             Ok(None) => {}
-            Ok(Some(event)) => self.news.push_back(News::Event {
+            Ok(Some(event)) => self.items.push_back(Item::Event {
                 event_type: event.event_type().to_string(),
                 data: event.data().to_string(),
                 last_event_id: event.last_event_id().to_string(),
             }),
-            Err(error) => self.news.push_back(News::Error(error.into())),
+            Err(error) => self.items.push_back(Item::Error(error.into())),
         }
         self.read = self.piece.len() - rest.len();
     }

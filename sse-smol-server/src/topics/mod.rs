@@ -368,16 +368,16 @@ impl Topics {
         // From here on, events after `last_position` may be published.
         drop(registry);
         match start {
-            Start::Latest => subscription.tell_start(),
+            Start::Latest => subscription.queue_start(),
             Start::Earliest => {
                 subscription.rewind(0);
-                subscription.tell_start();
+                subscription.queue_start();
             }
             Start::After(id) => {
                 let assigned = self.assigned_position(id).filter(|at| *at <= last_position);
                 match assigned.or_else(|| subscription.position_of(id)) {
                     Some(position) => subscription.resume(id, position),
-                    None => subscription.tell_gap("unknown", Some(id), 0),
+                    None => subscription.queue_gap("unknown", Some(id), 0),
                 }
             }
         }

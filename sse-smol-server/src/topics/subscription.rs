@@ -43,7 +43,7 @@ struct Cursor {
     topic: Arc<Topic>,
     /// Missing events up to this position do not count as a lag: they precede the start of the
     /// subscription, or a gap event has reported them.
-    told: u64,
+    gap_end: u64,
 }
 
 /// The error of a subscription that has fallen behind: events were dropped before it read them.
@@ -54,7 +54,7 @@ impl Subscription {
     /// Creates a subscription to topics that count it already.
     pub(crate) fn new(all: Topics, topics: Vec<Arc<Topic>>, position: u64) -> Self {
         let mut cursors: Vec<Cursor> =
-            topics.into_iter().map(|topic| Cursor { topic, told: 0 }).collect();
+            topics.into_iter().map(|topic| Cursor { topic, gap_end: 0 }).collect();
         let topics = match cursors.pop() {
             Some(only) if cursors.is_empty() => Cursors::One(only),
             last => {
@@ -93,7 +93,7 @@ impl Subscription {
     /// Returns the topic and the position in it, if the subscription has a single topic.
     pub(crate) fn only_topic(&self) -> Option<(&Arc<Topic>, u64)> {
         match &self.0.topics {
-            Cursors::One(cursor) => Some((&cursor.topic, self.0.position.max(cursor.told))),
+            Cursors::One(cursor) => Some((&cursor.topic, self.0.position.max(cursor.gap_end))),
             Cursors::Several(_) => None,
         }
     }
@@ -138,7 +138,7 @@ impl Subscription {
         let mut lags = false;
         for cursor in self.0.topics.iter() {
             let log = cursor.topic.log();
-            let Ok(entries) = log.after(self.0.position.max(cursor.told)) else {
+            let Ok(entries) = log.after(self.0.position.max(cursor.gap_end)) else {
                 lags = true;
                 break;
             };
@@ -157,7 +157,7 @@ impl Subscription {
             if !self.0.all.config().gap_on_lag {
                 return Err(Lagged);
             }
-            self.tell_gap("lagged", None, self.0.position);
+            self.queue_gap("lagged", None, self.0.position);
             return Ok(self.0.first.take().into_iter().collect());
         }
         if self.0.topics.len() > 1 {
@@ -181,28 +181,28 @@ impl Subscription {
     pub(crate) fn resume(&mut self, id: &str, position: u64) {
         self.0.position = position;
         if self.0.topics.iter().any(|cursor| cursor.topic.log().evicted() > position) {
-            self.tell_gap("evicted", Some(id), position);
+            self.queue_gap("evicted", Some(id), position);
         }
     }
 
     /// Queues the start marker, an id without data. A subscriber without an id whose connection
     /// breaks before the first event would otherwise reconnect without one, and miss events.
-    pub(crate) fn tell_start(&mut self) {
+    pub(crate) fn queue_start(&mut self) {
         self.0.first = Some(self.0.all.start(self.0.position));
     }
 
     /// Moves to a position, or to the oldest events that are left if the logs begin after it.
     pub(crate) fn rewind(&mut self, position: u64) {
         for cursor in self.0.topics.iter_mut() {
-            cursor.told = cursor.topic.log().evicted();
+            cursor.gap_end = cursor.topic.log().evicted();
         }
-        let oldest = self.0.topics.iter().map(|cursor| cursor.told).min().unwrap_or(0);
+        let oldest = self.0.topics.iter().map(|cursor| cursor.gap_end).min().unwrap_or(0);
         self.0.position = position.max(oldest);
     }
 
     /// Moves to the oldest events after a position that are left, and queues a gap event, whose id
     /// leads a subscriber that resumes to the same place.
-    pub(crate) fn tell_gap(&mut self, reason: &str, requested: Option<&str>, position: u64) {
+    pub(crate) fn queue_gap(&mut self, reason: &str, requested: Option<&str>, position: u64) {
         self.rewind(position);
         let (mut earliest, mut latest) = (None, None);
         for cursor in self.0.topics.iter() {
@@ -250,7 +250,7 @@ impl Future for News<'_> {
             drop(replaced);
         }
         // Checked after the wakers are registered, so that no event in between goes unnoticed.
-        let has_more = |cursor: &Cursor| cursor.topic.has_more((*position).max(cursor.told));
+        let has_more = |cursor: &Cursor| cursor.topic.has_more((*position).max(cursor.gap_end));
         if topics.iter().any(has_more) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
