@@ -128,8 +128,8 @@ impl Subscription {
         if let Some(first) = self.0.first.take() {
             return Ok(vec![first]);
         }
-        // Several logs are read under the registry's lock. Otherwise, an event could be appended to a
-        // log after that was read, and be passed by a later event of a log that is read next.
+        // Several logs are read under the registry's lock. Otherwise an event could be appended to
+        // a log that was read already, and a later event of another log would pass it.
         let registry = (self.0.topics.len() > 1).then(|| self.0.all.registry());
         let mut found = Vec::new();
         // The lowest position at which a log's batch was cut off. Later events of all logs wait for
