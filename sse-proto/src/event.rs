@@ -1,10 +1,10 @@
-//! The vocabulary of both directions: what the decoder yields and the encoder takes.
+//! Types shared by the decoder and the encoder.
 
 use core::fmt;
 
 use crate::{Field, Text};
 
-/// The event type of an event that names none (9.2.6).
+/// The event type of an event without an `event` field (9.2.6).
 const MESSAGE: &[u8] = b"message";
 
 /// A value that would break the stream if it were written into a field.
@@ -16,17 +16,17 @@ pub struct InvalidValue {
 }
 
 impl InvalidValue {
-    /// The field that cannot hold the value.
+    /// Returns the field that cannot hold the value.
     pub const fn field(self) -> Field {
         self.field
     }
 
-    /// The offending byte: CR, LF or, in an id, NUL.
+    /// Returns the rejected byte: CR, LF or, in an ID, NUL.
     pub const fn byte(self) -> u8 {
         self.byte
     }
 
-    /// Where it stands in the value, in bytes.
+    /// Returns the offset of that byte in the value, in bytes.
     pub const fn offset(self) -> usize {
         self.offset
     }
@@ -61,7 +61,7 @@ const fn check(field: Field, value: &[u8]) -> Result<(), InvalidValue> {
 
 /// An event type: any text without CR and LF.
 ///
-/// An empty one and `message` both mean what an absent one means.
+/// An empty type and `message` mean the same as no type.
 ///
 /// ```
 /// use sse_proto::EventType;
@@ -75,7 +75,7 @@ const fn check(field: Field, value: &[u8]) -> Result<(), InvalidValue> {
 pub struct EventType<'a>(Text<'a>);
 
 impl<'a> EventType<'a> {
-    /// Checks a text.
+    /// Creates an event type from any text.
     ///
     /// # Errors
     ///
@@ -85,7 +85,7 @@ impl<'a> EventType<'a> {
         check(Field::EventType, text.as_bytes()).map(|()| Self(text))
     }
 
-    /// Checks a literal; in a `const`, while compiling.
+    /// Creates an event type from a literal; in a `const`, it is checked at compile time.
     ///
     /// ```compile_fail,E0080
     /// # use sse_proto::EventType;
@@ -94,11 +94,11 @@ impl<'a> EventType<'a> {
     ///
     /// # Panics
     ///
-    /// If the text holds CR or LF.
+    /// If the text contains CR or LF.
     pub const fn from_static(text: &'static str) -> Self {
         assert!(
             check(Field::EventType, text.as_bytes()).is_ok(),
-            "an event type holds neither CR nor LF"
+            "an event type must not contain CR or LF"
         );
         Self(Text::from_bytes(text.as_bytes()))
     }
@@ -110,25 +110,25 @@ impl AsRef<[u8]> for EventType<'_> {
     }
 }
 
-/// An id for the last event ID: any text without CR, LF and NUL.
+/// A value for the last event ID: any text without CR, LF and NUL.
 ///
-/// An empty one is written, too: it resets the receiver's last event ID.
+/// An empty ID is written too: it resets the receiver's last event ID.
 ///
-/// An id comes back as the value of the `Last-Event-ID` request header (9.2.4). A space or tab at
-/// its ends does not survive that way, and control characters make many servers refuse the
-/// request; both are allowed here because the stream itself carries them.
+/// The receiver sends the ID back in the `Last-Event-ID` request header (9.2.4). A space or tab at
+/// either end is lost there, and many servers reject a request with control characters; both are
+/// allowed here because the stream itself can carry them.
 ///
 /// ```
 /// use sse_proto::EventId;
 ///
 /// assert!(EventId::new("42").is_ok());
-/// assert!(EventId::new("4\02").is_err(), "receivers ignore an id with a NUL");
+/// assert!(EventId::new("4\02").is_err(), "receivers ignore an ID with a NUL");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventId<'a>(Text<'a>);
 
 impl<'a> EventId<'a> {
-    /// Checks a text.
+    /// Creates an ID from any text.
     ///
     /// # Errors
     ///
@@ -138,13 +138,16 @@ impl<'a> EventId<'a> {
         check(Field::Id, text.as_bytes()).map(|()| Self(text))
     }
 
-    /// Checks a literal; in a `const`, while compiling.
+    /// Creates an ID from a literal; in a `const`, it is checked at compile time.
     ///
     /// # Panics
     ///
-    /// If the text holds CR, LF or NUL.
+    /// If the text contains CR, LF or NUL.
     pub const fn from_static(text: &'static str) -> Self {
-        assert!(check(Field::Id, text.as_bytes()).is_ok(), "an id holds neither CR, LF nor NUL");
+        assert!(
+            check(Field::Id, text.as_bytes()).is_ok(),
+            "an event ID must not contain CR, LF or NUL"
+        );
         Self(Text::from_bytes(text.as_bytes()))
     }
 }
@@ -155,12 +158,12 @@ impl AsRef<[u8]> for EventId<'_> {
     }
 }
 
-/// An event, borrowed: what [`Decoder::next_event`](crate::Decoder::next_event) yields and what is
-/// encoded.
+/// A borrowed event, as returned by [`Decoder::next_event`](crate::Decoder::next_event) and
+/// accepted by the encoder.
 ///
-/// One type serves both directions, so that whatever was decoded can be encoded again, and nothing
-/// can be put into it that would break the stream: see [`EventType`] and [`EventId`]; data may hold
-/// anything, the encoder splits it into lines.
+/// One type serves both directions: every decoded event can be encoded again, and an event cannot
+/// hold a value that would break the stream. [`EventType`] and [`EventId`] are checked; data may
+/// contain any bytes, since the encoder splits it into lines.
 ///
 /// ```
 /// use sse_proto::{Event, EventId, EventType};
@@ -183,21 +186,21 @@ pub struct Event<'a> {
     event_type: Text<'a>,
     data: Option<Text<'a>>,
     last_event_id: Text<'a>,
-    /// Whether the event sets the last event ID, or only knows it.
+    /// Whether the event sets the last event ID, instead of inheriting it.
     sets_id: bool,
     retry: Option<u64>,
 }
 
 impl<'a> Event<'a> {
-    /// An event with this data; any bytes, any line ends.
+    /// Creates an event with this data, which may contain any bytes and any line ends.
     ///
-    /// Empty data is data: the receiver dispatches an event.
+    /// Empty data counts as data: the receiver dispatches an event.
     pub fn new(data: impl Into<Text<'a>>) -> Self {
         Self { data: Some(data.into()), ..Self::without_data() }
     }
 
-    /// A block without data: it sets the last event ID or the reconnection time, and the receiver
-    /// dispatches nothing.
+    /// Creates a block without data. It can set the last event ID and the reconnection time; the
+    /// receiver dispatches no event.
     ///
     /// ```
     /// use sse_proto::{Event, EventId};
@@ -211,27 +214,27 @@ impl<'a> Event<'a> {
         Self { event_type: empty, data: None, last_event_id: empty, sets_id: false, retry: None }
     }
 
-    /// The same event with this type.
+    /// Returns the event with this type.
     #[must_use]
     pub fn with_type(self, event_type: EventType<'a>) -> Self {
         Self { event_type: unless_default(event_type.0.as_bytes()), ..self }
     }
 
-    /// The same event with this id.
+    /// Returns the event with this ID.
     #[must_use]
     pub const fn with_id(self, id: EventId<'a>) -> Self {
         Self { last_event_id: id.0, sets_id: true, ..self }
     }
 
-    /// The same event with a reconnection time in milliseconds, from which on the receiver waits
-    /// so long before it connects again.
+    /// Returns the event with a reconnection time in milliseconds: the time that the receiver waits
+    /// before it reconnects, from this event on.
     #[must_use]
     pub const fn with_retry(self, milliseconds: u64) -> Self {
         Self { retry: Some(milliseconds), ..self }
     }
 
-    /// What the decoder has, or an event had. `event_type` and `last_event_id` come from single
-    /// lines, the latter without NUL, so they are valid as they are.
+    /// Creates an event from values that are already valid: `event_type` and `last_event_id` come
+    /// from single lines or from another event, and `last_event_id` contains no NUL.
     #[inline]
     pub(crate) fn from_parts(
         event_type: &'a [u8],
@@ -249,36 +252,36 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// The event type; `message` if the event names none.
+    /// Returns the event type; `message` if the event has none.
     pub fn event_type(&self) -> Text<'a> {
         if self.event_type.is_empty() { Text::from_bytes(MESSAGE) } else { self.event_type }
     }
 
-    /// Whether it has data, and so is dispatched by the receiver.
+    /// Returns whether the event has data, so that the receiver dispatches it.
     pub const fn has_data(&self) -> bool {
         self.data.is_some()
     }
 
-    /// The data; empty also for a block without data.
+    /// Returns the data; empty for a block without data.
     pub fn data(&self) -> Text<'a> {
         self.data.unwrap_or_default()
     }
 
-    /// The last event ID as of this event: its own id or, in a decoded event without one, that of
-    /// an earlier event.
+    /// Returns the last event ID as of this event: its own ID or, for a decoded event without one,
+    /// that of an earlier event.
     pub fn last_event_id(&self) -> Text<'a> {
         self.last_event_id
     }
 
-    /// The id that the event sets, if it does.
+    /// Returns the ID that the event sets, if any.
     ///
-    /// For a decoded event: the last event ID, if it was set since the event before, be it by a
-    /// block without data.
+    /// For a decoded event, this is the last event ID if it was set since the previous event,
+    /// including by a block without data.
     pub fn id(&self) -> Option<EventId<'a>> {
         self.sets_id.then_some(EventId(self.last_event_id))
     }
 
-    /// The data, read as JSON, straight from the bytes; strings in it may be borrowed.
+    /// Deserializes the data as JSON, directly from its bytes; strings can be borrowed from it.
     ///
     /// ```
     /// #[derive(serde::Deserialize)]
@@ -293,42 +296,42 @@ impl<'a> Event<'a> {
     ///
     /// # Errors
     ///
-    /// [`serde_json::Error`] if the data is no such JSON; also if a string in it is not UTF-8,
-    /// where [`Text::to_str_lossy`] would read U+FFFD.
+    /// [`serde_json::Error`] if the data is not valid JSON for `T`, or if a string in it is not
+    /// UTF-8, which [`Text::to_str_lossy`] would replace by U+FFFD.
     #[cfg(feature = "serde_json")]
     pub fn json<T: serde::Deserialize<'a>>(&self) -> serde_json::Result<T> {
         serde_json::from_slice(self.data().as_bytes())
     }
 
-    /// The reconnection time that the event sets, in milliseconds, if it does.
+    /// Returns the reconnection time that the event sets, in milliseconds, if any.
     ///
-    /// For a decoded event: the reconnection time, if it was set since the event before.
+    /// For a decoded event, this is the reconnection time if it was set since the previous event.
     pub fn retry(&self) -> Option<u64> {
         self.retry
     }
 
-    /// The type to be written, if any.
+    /// Returns the type to write, if any.
     pub(crate) fn named_type(&self) -> Option<&'a [u8]> {
         (!self.event_type.is_empty()).then_some(self.event_type.as_bytes())
     }
 
-    /// The data to be written, if any.
+    /// Returns the data to write, if any.
     pub(crate) fn own_data(&self) -> Option<&'a [u8]> {
         self.data.map(Text::as_bytes)
     }
 }
 
-/// A type that says no more than no type does becomes none, so that both compare and encode alike.
+/// Replaces `message` by no type, so that both compare and encode alike.
 #[inline]
 fn unless_default(event_type: &[u8]) -> Text<'_> {
     Text::from_bytes(if event_type == MESSAGE { b"" } else { event_type })
 }
 
-/// A comment: text that receivers ignore, between events.
+/// A comment between events, which receivers ignore.
 ///
-/// Every line of it gets its own colon, so no text can become a field. It ends with a blank line,
-/// for readers that split the stream at blank lines and would take it for a part of the event
-/// after it.
+/// Every line gets its own colon, so no text can become a field. The comment ends with a blank
+/// line, for readers that split the stream at blank lines and would otherwise take it for a part of
+/// the next event.
 ///
 /// ```
 /// use sse_proto::Comment;
@@ -341,7 +344,8 @@ fn unless_default(event_type: &[u8]) -> Text<'_> {
 pub struct Comment<'a>(Text<'a>);
 
 impl<'a> Comment<'a> {
-    /// A comment with this text, written right behind the colon; a customary space is part of it.
+    /// Creates a comment with this text. It is written directly after the colon: include a space
+    /// for the customary form `: text`.
     pub fn new(text: impl Into<Text<'a>>) -> Self {
         Self(text.into())
     }

@@ -1,12 +1,13 @@
 //! Server-sent events (`text/event-stream`) as a protocol, without I/O.
 //!
-//! Bytes in, events out; events in, bytes out. No socket, no clock, no runtime; `no_std`, no
-//! allocation unless you want it, no `unsafe`. The [HTML Standard], section 9.2, is followed to
-//! the letter, and where it is silent this documentation says what happens.
+//! The decoder turns bytes into events, and the encoder turns events into bytes. The crate uses no
+//! socket, no clock and no async runtime. It is `no_std`, contains no `unsafe` code, and allocates
+//! only with the feature `alloc`. It implements section 9.2 of the [HTML Standard] exactly; where
+//! the standard leaves behaviour open, this documentation specifies it.
 //!
 //! # Decode
 //!
-//! [`Decoder`] takes chunks, cut anywhere, and gives each event as soon as it is complete.
+//! [`Decoder`] accepts chunks cut at any byte, and returns each event as soon as it is complete.
 //!
 //! ```
 //! use sse_proto::Decoder;
@@ -23,7 +24,7 @@
 //!
 //! # Encode
 //!
-//! [`Event`] cannot be made to hold what would break the stream, so encoding cannot fail.
+//! An [`Event`] cannot hold a value that would break the stream, so every event can be encoded.
 //!
 //! ```
 //! use sse_proto::{Event, EventId, EventType};
@@ -37,8 +38,8 @@
 //!
 //! # Relay
 //!
-//! What was decoded can be encoded as it is: ids and reconnection times come through, too, also
-//! those from blocks without data, with the next event.
+//! A decoded event can be encoded again as it is. IDs and reconnection times are relayed too; those
+//! of a block without data are sent with the next event.
 //!
 //! ```
 //! use sse_proto::Decoder;
@@ -53,31 +54,31 @@
 //! # Ok::<(), sse_proto::EventTooLarge>(())
 //! ```
 //!
-//! # What else there is
+//! # Other items
 //!
-//! - [`Client`]: `EventSource` without the fetch, for clients that reconnect.
-//! - [`OwnedEvent`]: events that outlive their chunk, without a copy if need be.
-//! - [`Events`], [`EventBody`], [`EventCodec`]: the same as streams, HTTP bodies, and a codec.
-//! - [`KeepAlive`]: when a silent stream needs a comment, with any clock.
-//! - [`Utf8Checker`]: values as `str`, checked many at a time.
-//! - [`Lexer`]: the level below the decoder, for comments and for values before they are whole.
+//! - [`Client`]: the `EventSource` state machine, without I/O, for clients that reconnect.
+//! - [`OwnedEvent`]: an event that outlives its chunk, by sharing the chunk's memory or by copying.
+//! - [`Events`], [`EventBody`], [`EventCodec`]: adapters for streams, HTTP bodies and codecs.
+//! - [`KeepAlive`]: the deadline of the next keep-alive comment, for any clock.
+//! - [`Utf8Checker`]: UTF-8 validation of many values at once.
+//! - [`Lexer`]: the layer below the decoder, for comments and for values before they are complete.
 //! - [`Decoder::with_buffers`]: decoding without an allocator.
 //!
 //! # Features
 //!
-//! | feature | brings | `no_std` |
+//! | feature | adds | `no_std` |
 //! |---|---|---|
-//! | `std` (default) | vector instructions chosen at run time; implies `alloc` | |
+//! | `std` (default) | run-time selection of vector instructions; implies `alloc` | |
 //! | `alloc` | [`Decoder::new`], [`Client::new`], `encode_to_vec`, [`Text::to_str_lossy`] | yes |
 //! | `bytes` | [`OwnedEvent`], [`AsEvent`]; `encode_to_buf`, for any `bytes::BufMut` | yes |
 //! | `serde_json` | [`Event::json`] | yes |
-//! | `simdutf8` | text checked by vector instructions: several times as fast where it is not ASCII | yes |
-//! | `futures-core` | [`Events`] of a `Stream` of chunks, [`EventBody`] of a `Stream` of events | yes |
-//! | `http-body` | [`Events::from_body`], [`EventBody`] as a body: axum, hyper, reqwest, tower | |
+//! | `simdutf8` | UTF-8 validation by vector instructions: several times as fast for non-ASCII text | yes |
+//! | `futures-core` | [`Events`] from a `Stream` of chunks, [`EventBody`] from a `Stream` of events | yes |
+//! | `http-body` | [`Events::from_body`], [`EventBody`] as an HTTP body: axum, hyper, reqwest, tower | |
 //! | `tokio-util` | [`EventCodec`], for `FramedRead` and `FramedWrite` | |
 //!
-//! Without features there remain the decoder over lent memory, the encoder over slices, and all
-//! else. Features only add.
+//! Without features, the crate provides the decoder over borrowed buffers, the encoder into slices,
+//! and everything that the table does not list. Features are additive.
 //!
 //! [HTML Standard]: https://html.spec.whatwg.org/multipage/server-sent-events.html
 

@@ -1,4 +1,4 @@
-//! The size limits of a decoder, and the errors for what exceeds them.
+//! The size limits of a decoder, and the errors for exceeding them.
 
 use core::fmt;
 
@@ -6,8 +6,8 @@ use crate::{Field, InvalidValue};
 
 /// The maximum size of events, whether they lie in one chunk or not.
 ///
-/// A publisher whose events have to get through a decoder with the default limits compares them
-/// with [`Limits::DEFAULT`]:
+/// A publisher can compare its events with [`Limits::DEFAULT`] to ensure that a decoder with the
+/// default limits receives them:
 ///
 /// ```
 /// use sse_proto::{EventId, EventType, Limits};
@@ -19,7 +19,7 @@ use crate::{Field, InvalidValue};
 /// # assert!(fits(EventType::from_static("a"), EventId::from_static("1"), EventId::from_static("")));
 /// ```
 ///
-/// A decoder with limits of its own:
+/// A decoder with custom limits:
 ///
 /// ```
 /// use sse_proto::{Decoder, Limits};
@@ -36,15 +36,16 @@ pub struct Limits {
     /// Default: 16 MiB, which holds the images and documents that language models and tools send as
     /// one event.
     pub data: usize,
-    /// The maximum number of bytes of the event type and the ids together. Default: 8 KiB. The last
-    /// event ID is sent back in a request header, and servers refuse heads much larger than that.
+    /// The maximum number of bytes of the event type and the IDs together. Default: 8 KiB. The last
+    /// event ID is sent back in a request header, and servers reject request heads much larger than
+    /// that.
     ///
-    /// It limits, at each moment, the sum of the last event ID, which is that of an earlier event,
-    /// the id and the type of the current event, and the value of the `id` or `event` line being
-    /// read. An event with at most one line of each is therefore received if its type, its id and
-    /// the id before it take no more than this together; a stream whose longest type and id take
-    /// `t` and `i` bytes is received if `t + 2 * i` is no more than this. A further `id` or `event`
-    /// line for the same event replaces the value of the one before, but counts together with it.
+    /// At any time, it limits the sum of the last event ID, which is that of an earlier event, the
+    /// ID and the type of the current event, and the value of the `id` or `event` line being read.
+    /// An event with at most one line of each is therefore received if its type, its ID and the ID
+    /// before it take no more than this together; a stream whose longest type and ID take `t` and
+    /// `i` bytes is received if `t + 2 * i` is no more than this. A further `id` or `event` line
+    /// for the same event replaces the value of the previous one, but counts together with it.
     pub fields: usize,
 }
 
@@ -61,8 +62,8 @@ impl Default for Limits {
 
 /// An event is larger than the decoder's [`Limits`] allow.
 ///
-/// It is dropped with its type and id: the last event ID is still that of the event before it.
-/// The decoder continues with the next event.
+/// The event is dropped with its type and ID: the last event ID is still that of the event before
+/// it. The decoder continues with the next event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventTooLarge {
     field: Field,
@@ -74,13 +75,13 @@ impl EventTooLarge {
         Self { field, limit }
     }
 
-    /// The field that exceeded its limit: [`Field::Data`], or [`Field::EventType`] or [`Field::Id`],
-    /// which share a limit.
+    /// Returns the field that exceeded its limit: [`Field::Data`], or [`Field::EventType`] or
+    /// [`Field::Id`], which share a limit.
     pub const fn field(self) -> Field {
         self.field
     }
 
-    /// The limit in bytes.
+    /// Returns the limit in bytes.
     pub const fn limit(self) -> usize {
         self.limit
     }
@@ -102,9 +103,9 @@ impl core::error::Error for EventTooLarge {}
 /// A last event ID that a decoder rejects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidLastEventId {
-    /// It cannot come from an event stream: it holds CR, LF or NUL.
+    /// It contains CR, LF or NUL, so it cannot come from an event stream.
     Value(InvalidValue),
-    /// It takes more room than [`Limits::fields`] leaves.
+    /// It takes more bytes than [`Limits::fields`] leaves.
     TooLong {
         /// The limit in bytes.
         limit: usize,

@@ -8,15 +8,14 @@ use bytes::Bytes;
 
 use crate::{Event, Text};
 
-/// An event with memory of its own, reference counted: to be sent to another task, put into a
-/// queue, kept.
+/// An event that owns its memory, by reference counting: for other tasks, for queues, or to keep.
 ///
-/// There are two ways to one, and the difference is what it holds on to:
+/// There are two ways to create one. They differ in the memory that they keep alive:
 ///
-/// - [`Event::into_owned`] copies type, data and id; the chunk is free to go.
+/// - [`Event::into_owned`] copies type, data and ID; the chunk can be freed.
 /// - [`Event::slice_ref`] copies nothing that lies in a [`Bytes`] chunk; the whole chunk stays in
-///   memory for as long as one event of it does. That is right for events that are soon used up, and
-///   wrong for a small one that is kept for long: [`detach`](Self::detach) that one.
+///   memory as long as one of its events does. Use it for events that are consumed soon, and
+///   [`detach`](Self::detach) a small event that is kept for long.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -39,7 +38,7 @@ use crate::{Event, Text};
 /// # Ok::<(), sse_proto::EventTooLarge>(())
 /// ```
 ///
-/// To send data that is `Bytes` already, `Event::new(&data).slice_ref(&data)` makes an event of it
+/// To send data that is `Bytes` already, `Event::new(&data).slice_ref(&data)` creates an event
 /// without a copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnedEvent {
@@ -51,13 +50,13 @@ pub struct OwnedEvent {
 }
 
 impl OwnedEvent {
-    /// An event with the same flags as `event`, and these parts of it.
+    /// Creates an event with the flags of `event` and these values.
     fn new(event: Event<'_>, event_type: Bytes, data: Option<Bytes>, last_event_id: Bytes) -> Self {
         let (sets_id, retry) = (event.id().is_some(), event.retry());
         Self { event_type, data, last_event_id, sets_id, retry }
     }
 
-    /// The same event, to be looked at or encoded.
+    /// Returns the event in borrowed form, to read or encode it.
     pub fn as_event(&self) -> Event<'_> {
         Event::from_parts(
             &self.event_type,
@@ -68,33 +67,33 @@ impl OwnedEvent {
         )
     }
 
-    /// The event type: see [`Event::event_type`].
+    /// Returns the event type: see [`Event::event_type`].
     pub fn event_type(&self) -> Text<'_> {
         self.as_event().event_type()
     }
 
-    /// The data: see [`Event::data`].
+    /// Returns the data: see [`Event::data`].
     pub fn data(&self) -> Text<'_> {
         self.as_event().data()
     }
 
-    /// The last event ID as of this event: see [`Event::last_event_id`].
+    /// Returns the last event ID as of this event: see [`Event::last_event_id`].
     pub fn last_event_id(&self) -> Text<'_> {
         self.as_event().last_event_id()
     }
 
-    /// The data, without a copy.
+    /// Returns the data without a copy; empty for a block without data.
     pub fn into_data(self) -> Bytes {
         self.data.unwrap_or_default()
     }
 
-    /// The same event in memory of its own, which shares no chunk with anyone.
+    /// Returns a copy of the event that shares no memory with a chunk or another event.
     #[must_use]
     pub fn detach(&self) -> Self {
         self.as_event().into_owned()
     }
 
-    /// The data, read as JSON: see [`Event::json`].
+    /// Deserializes the data as JSON: see [`Event::json`].
     ///
     /// # Errors
     ///
@@ -105,7 +104,7 @@ impl OwnedEvent {
     }
 }
 
-/// A part of an event: a slice of the chunk, if it lies there, or a copy.
+/// Returns a slice of the chunk if `bytes` lies in it, and a copy otherwise.
 fn part(chunk: &Bytes, bytes: &[u8]) -> Bytes {
     let (memory, own) = (chunk.as_ptr_range(), bytes.as_ptr_range());
     if memory.start <= own.start && own.end <= memory.end {
@@ -116,7 +115,7 @@ fn part(chunk: &Bytes, bytes: &[u8]) -> Bytes {
 }
 
 impl Event<'_> {
-    /// The same event with memory of its own, by copying, all into one piece of memory.
+    /// Copies the event into memory of its own, with a single allocation.
     pub fn into_owned(self) -> OwnedEvent {
         let (event_type, id) = (self.named_type().unwrap_or_default(), self.last_event_id());
         let mut all = Vec::with_capacity(event_type.len() + id.len() + self.data().len());
@@ -128,15 +127,15 @@ impl Event<'_> {
         OwnedEvent::new(self, event_type, self.has_data().then_some(all), id)
     }
 
-    /// The same event with memory of its own: what lies in `chunk` is shared with it, all else (an
-    /// event that two chunks brought, data of several lines, an id from earlier) is copied.
+    /// Returns an event that shares the values that lie in `chunk`, and copies all others: values
+    /// that span chunks, data of several lines, an ID of an earlier event.
     ///
-    /// What that means for the chunk: see [`OwnedEvent`].
+    /// [`OwnedEvent`] describes how long that keeps the chunk in memory.
     pub fn slice_ref(self, chunk: &Bytes) -> OwnedEvent {
         self.slice_ref_with_id(chunk, part(chunk, &self.last_event_id()))
     }
 
-    /// The same, with a last event ID that is there already.
+    /// Like `slice_ref`, with a last event ID that is owned already.
     pub(crate) fn slice_ref_with_id(self, chunk: &Bytes, last_event_id: Bytes) -> OwnedEvent {
         let event_type = part(chunk, self.named_type().unwrap_or_default());
         let data = self.own_data().map(|data| part(chunk, data));
@@ -150,16 +149,16 @@ impl From<Event<'_>> for OwnedEvent {
     }
 }
 
-/// What can be sent as an event: an [`Event`], an [`OwnedEvent`], or a type of your own.
+/// A value that can be sent as an event: an [`Event`], an [`OwnedEvent`], or a type of your own.
 ///
-/// A box, a reference or an [`Arc`] of one is one, too; the latter lets many streams send the same
-/// event.
+/// Boxes, references and [`Arc`]s of such values implement it too; with an `Arc`, many streams can
+/// send the same event.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an event",
     note = "map it to `sse_proto::Event` or `OwnedEvent`, or implement `sse_proto::AsEvent` for it"
 )]
 pub trait AsEvent {
-    /// The event to be sent.
+    /// Returns the event to send.
     fn as_event(&self) -> Event<'_>;
 }
 
@@ -175,7 +174,7 @@ impl AsEvent for OwnedEvent {
     }
 }
 
-macro_rules! as_what_it_points_to {
+macro_rules! delegate_as_event {
     ($($pointer:ty),*) => {$(
         impl<T: AsEvent + ?Sized> AsEvent for $pointer {
             fn as_event(&self) -> Event<'_> {
@@ -185,4 +184,4 @@ macro_rules! as_what_it_points_to {
     )*};
 }
 
-as_what_it_points_to!(&T, Box<T>, Arc<T>);
+delegate_as_event!(&T, Box<T>, Arc<T>);

@@ -1,4 +1,4 @@
-//! Bytes that mean text.
+//! Text from the stream: UTF-8 by the standard, possibly invalid in practice.
 
 #[cfg(feature = "alloc")]
 use alloc::{borrow::Cow, string::String};
@@ -6,17 +6,18 @@ use core::fmt::{self, Write as _};
 use core::ops::Deref;
 use core::str::Utf8Error;
 
-/// Bytes that mean text, borrowed for `'a`.
+/// Text from the stream, borrowed for `'a`: UTF-8 by the standard, possibly invalid in practice.
 ///
-/// An event stream is UTF-8 whatever it claims, and the standard decodes it lossily: a stream is
-/// never invalid, broken sequences read as U+FFFD (Encoding Standard, "UTF-8 decode"). The bytes
-/// are here as they came, at no cost; which text they are, and whether broken text is an error, is
-/// asked of them when it matters:
+/// An event stream is UTF-8 regardless of its declared charset, and the standard decodes it
+/// lossily: no stream is invalid, and broken sequences become U+FFFD (Encoding Standard, "UTF-8
+/// decode"). A `Text` keeps the bytes as they were received, at no cost. The caller chooses how to
+/// read them:
 ///
-/// - [`to_str`](Self::to_str): text, or an error that says where it is broken;
-/// - [`to_str_lossy`](Self::to_str_lossy) (feature `alloc`): the text of the standard;
-/// - `Display`: the same without allocation;
-/// - [`as_bytes`](Self::as_bytes), `AsRef<[u8]>`, `Deref`: bytes, say for `serde_json::from_slice`.
+/// - [`to_str`](Self::to_str): as text, or an error with the position of the first broken sequence;
+/// - [`to_str_lossy`](Self::to_str_lossy) (feature `alloc`): as the standard decodes it;
+/// - `Display`: the same, without an allocation;
+/// - [`as_bytes`](Self::as_bytes), `AsRef<[u8]>`, `Deref`: as bytes, for example for
+///   `serde_json::from_slice`.
 ///
 /// ```
 /// use sse_proto::Text;
@@ -37,13 +38,13 @@ impl<'a> Text<'a> {
         Self(bytes)
     }
 
-    /// The bytes, for as long as the text itself is borrowed.
+    /// Returns the bytes, borrowed for as long as the text itself.
     pub const fn as_bytes(self) -> &'a [u8] {
         self.0
     }
 
-    /// The same as [`as_bytes`](Self::as_bytes). It stands in front of the trait's method, whose
-    /// result could not outlive a `Text` that nobody holds.
+    /// Returns the same as [`as_bytes`](Self::as_bytes). It takes precedence over the method of
+    /// `AsRef`, whose result could not outlive a temporary `Text`.
     ///
     /// ```
     /// let event = sse_proto::Event::new("data");
@@ -54,15 +55,15 @@ impl<'a> Text<'a> {
         self.0
     }
 
-    /// The text, if the bytes are valid UTF-8. [`Utf8Checker`](crate::Utf8Checker) checks many values
-    /// of a chunk together.
+    /// Returns the text if the bytes are valid UTF-8. [`Utf8Checker`](crate::Utf8Checker) checks
+    /// many values of a chunk together.
     ///
     /// # Errors
     ///
-    /// [`Utf8Error`] tells where the first broken sequence stands.
+    /// [`Utf8Error`] with the position of the first broken sequence.
     #[inline]
     pub fn to_str(self) -> Result<&'a str, Utf8Error> {
-        // That one is fast because it does not know where broken text is broken.
+        // This validation is fast because it does not locate errors.
         #[cfg(feature = "simdutf8")]
         if let Ok(text) = simdutf8::basic::from_utf8(self.0) {
             return Ok(text);
@@ -70,8 +71,8 @@ impl<'a> Text<'a> {
         core::str::from_utf8(self.0)
     }
 
-    /// The text as the standard reads it: U+FFFD for each maximal part of a broken sequence.
-    /// Copies only if there is one.
+    /// Returns the text as the standard decodes it: U+FFFD for each maximal part of a broken
+    /// sequence. Copies only if there is one.
     #[cfg(feature = "alloc")]
     pub fn to_str_lossy(self) -> Cow<'a, str> {
         self.to_str().map_or_else(|_| String::from_utf8_lossy(self.0), Cow::Borrowed)
@@ -98,7 +99,7 @@ impl Deref for Text<'_> {
     }
 }
 
-/// Byte by byte, with anything that has bytes: `str`, `[u8]`, another `Text`.
+/// Compares byte by byte with anything that has bytes: `str`, `[u8]`, another `Text`.
 impl<T: AsRef<[u8]> + ?Sized> PartialEq<T> for Text<'_> {
     fn eq(&self, other: &T) -> bool {
         self.0 == other.as_ref()
@@ -107,7 +108,7 @@ impl<T: AsRef<[u8]> + ?Sized> PartialEq<T> for Text<'_> {
 
 impl Eq for Text<'_> {}
 
-/// Lossy, as the standard decodes.
+/// Writes the text as the standard decodes it, lossily.
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.0.utf8_chunks() {
@@ -120,7 +121,7 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-/// As a quoted string; bytes that are not text as `\xNN`.
+/// Writes a quoted string, with bytes that are not text as `\xNN`.
 impl fmt::Debug for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_char('"')?;
