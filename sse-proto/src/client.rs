@@ -1,4 +1,4 @@
-//! `EventSource` without the fetch (HTML Standard, 9.2.2 and 9.2.3).
+//! The `EventSource` state machine, without I/O (HTML Standard, 9.2.2 and 9.2.3).
 
 use core::fmt;
 use core::iter;
@@ -8,38 +8,41 @@ use core::time::Duration;
 use crate::mime::is_event_stream;
 use crate::{DecodeBuffer, Decoder, Event, EventTooLarge, GrowableBuffer, Text};
 
-/// How a [`Client`] behaves where the standard leaves it open.
+/// The settings of a [`Client`], where the standard leaves the behaviour open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientConfig {
     /// The reconnection time until the stream sets one. Default: 3 s, as in Chromium.
     pub reconnection_time: Duration,
-    /// The minimum wait before a reconnection, which bounds the rate of requests: a shorter
+    /// The minimum wait before a reconnection, which bounds the rate of requests. A shorter
     /// reconnection time, `retry` field, `Retry-After` or [`backoff_cap`](Self::backoff_cap) is
     /// raised to this. Default: 500 ms, as in Firefox.
     ///
-    /// After a failed attempt, which is one without a single byte of a body, the minimum is measured
-    /// from its end. After a connection with a body it is measured from the *request*: the server of
-    /// a stream that was open for longer than this can have its client back at once, as live reload
-    /// does with `retry: 25`, but one that closes each connection right away cannot.
+    /// After a failed attempt, which is one without a single byte of a body, the minimum is
+    /// measured from the end of the attempt. After a connection with a body, it is measured from
+    /// the *request*: a server whose stream was open for longer than this can have its client back
+    /// at once, as live reload does with `retry: 25`, but a server that closes each connection
+    /// right away cannot.
     pub min_reconnection_time: Duration,
-    /// Doubles the wait with each failed attempt in a row after the first, up to this. `None`, the
-    /// default: the wait is always the reconnection time.
+    /// The maximum wait of an exponential backoff, which doubles the wait with each consecutive
+    /// failed attempt after the first. A longer reconnection time is not shortened. Default:
+    /// `None`, which waits for the reconnection time only.
     pub backoff_cap: Option<Duration>,
-    /// Shortens each wait by up to half of it, by the random number that the caller passes, so that
-    /// clients that were disconnected together do not reconnect together. The waits of `Retry-After`
-    /// and [`min_reconnection_time`](Self::min_reconnection_time) are lengthened instead, by up to
-    /// half. Default: no.
+    /// Whether each wait is shortened by up to half, in proportion to the random number that the
+    /// caller passes, so that clients that were disconnected together do not reconnect together.
+    /// The waits of `Retry-After` and [`min_reconnection_time`](Self::min_reconnection_time) are
+    /// lengthened by up to half instead. Default: false.
     pub jitter: bool,
-    /// Gives up after this number of failed attempts in a row; with zero there is no reconnection at
-    /// all. Default: never.
+    /// The number of consecutive failed attempts after which the client closes. Zero disables
+    /// reconnection. Default: `None`, no limit.
     pub max_attempts: Option<u32>,
-    /// Takes a connection that has been silent for so long for dead, from the request on; any byte
-    /// counts, those of comments too. Default: never.
+    /// The period of silence after which a connection counts as dead. It is measured from the
+    /// request, the response head or the last byte of the body, including comments. Default:
+    /// `None`, never.
     pub read_timeout: Option<Duration>,
-    /// Connects again after a 429 or 503 that says by `Retry-After` when. Default: no; by the
-    /// standard any status but 200 is the end.
+    /// Whether the client reconnects after a 429 or 503 response with `Retry-After`, at that time.
+    /// Default: false; by the standard, any status other than 200 closes the client.
     pub honour_retry_after: bool,
-    /// Whether the request may be made again. Default: always, as an `EventSource` does.
+    /// When the request may be repeated. Default: always, as in `EventSource`.
     pub repeat: RequestReplay,
 }
 
@@ -58,33 +61,33 @@ impl Default for ClientConfig {
     }
 }
 
-/// Whether a request may be made again. One that could not be sent counts as made.
+/// When a request may be repeated. A request that could not be sent counts as made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestReplay {
-    /// A `GET` that changes nothing.
+    /// Always: for a `GET` that changes nothing.
     Always,
-    /// Only to resume: with a last event ID. For a `POST` whose answer can be resumed.
+    /// Only with a last event ID, to resume: for a `POST` whose response can be resumed.
     WithId,
-    /// Never. For a `POST` that costs something each time.
+    /// Never: for a `POST` that has a cost each time.
     Never,
 }
 
-/// Where a client is (9.2.2).
+/// The connection state of a client (9.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadyState {
-    /// Not connected, and about to be.
+    /// Not connected; the next request is scheduled, due or waiting for its response.
     Connecting,
-    /// Connected.
+    /// Connected: the response was accepted.
     Open,
-    /// Not connected, and not to be again.
+    /// Closed for good: no reconnection follows.
     Closed,
 }
 
-/// A response that ended the connection.
+/// The reason why a response was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejected {
-    /// The status is not 200. 204 is how a server says that there is no more.
+    /// The status is not 200. A server ends a stream for good with 204.
     Status(u16),
     /// The `Content-Type` is not `text/event-stream`.
     ContentType,
@@ -101,31 +104,32 @@ impl fmt::Display for Rejected {
 
 impl core::error::Error for Rejected {}
 
-/// What there is to know of a response's head. Redirects are not among it: whoever fetches follows
-/// them, and tells of the last response.
+/// The parts of a response's head that a [`Client`] needs. Redirects are not among them: the caller
+/// follows them and passes the head of the last response.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseHead<'r> {
-    /// The status.
+    /// The status code.
     pub status: u16,
-    /// The value of each `Content-Type` header, in order.
+    /// The values of all `Content-Type` headers, in order.
     pub content_type: &'r [&'r [u8]],
-    /// How long `Retry-After` says to wait, if it is there and understood.
+    /// The wait that `Retry-After` requires, if the header is present and understood.
     pub retry_after: Option<Duration>,
 }
 
-/// A request to be made: `GET` unless the caller knows better, with these headers.
+/// A request to make, with these headers. The method is `GET` unless the caller chooses another
+/// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectRequest<'c> {
     last_event_id: Text<'c>,
 }
 
 impl<'c> ConnectRequest<'c> {
-    /// Names and values of the headers: `Accept`, those of Fetch's cache mode `no-store`, and, if
-    /// there is a last event ID that can be sent, `Last-Event-ID` (9.2.4).
+    /// Returns the names and values of the headers: `Accept`, those of Fetch's cache mode
+    /// `no-store`, and `Last-Event-ID` (9.2.4), if there is a last event ID that can be sent.
     ///
-    /// A space or tab at the ends of the id is not part of a header's value, and does not arrive.
-    /// An id that is no UTF-8 is here as it came; the standard would send it as
-    /// [`Text::to_str_lossy`] reads it.
+    /// A space or tab at either end of the ID does not arrive, since it is not part of a header's
+    /// value. An ID that is not UTF-8 is returned as received; the standard would send it as
+    /// [`Text::to_str_lossy`] decodes it.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &'c [u8])> + use<'c> {
         let id = self.last_event_id.as_bytes();
         let id =
@@ -135,31 +139,33 @@ impl<'c> ConnectRequest<'c> {
         iter::once(accept).chain(no_store).chain(id)
     }
 
-    /// The last event ID, if it cannot be the value of a header: it has a control character. It is
-    /// left out of the headers then, and the stream will not resume behind it.
+    /// Returns the last event ID if it cannot be the value of a header, because it contains a
+    /// control character other than a tab. It is then left out of the headers, and the stream does
+    /// not resume after it.
     pub fn unsendable_id(&self) -> Option<Text<'c>> {
         let control = |byte: &u8| (*byte < 0x20 && *byte != b'\t') || *byte == 0x7F;
         self.last_event_id.iter().any(control).then_some(self.last_event_id)
     }
 }
 
-/// An `EventSource` without the fetch: says when to connect and with which headers, judges the
-/// response, decodes the body, and says when to connect again.
+/// The `EventSource` state machine, without I/O: determines when to connect and with which headers,
+/// checks the response, decodes the body, and determines when to reconnect.
 ///
-/// It makes no request, reads no clock and makes no random number. The loop around it:
+/// It makes no requests, reads no clock and generates no random numbers. The caller's loop:
 ///
-/// 1. [`poll_request`](Self::poll_request): if there is a request, make it.
-/// 2. When its response is there, [`handle_response`](Self::handle_response).
-/// 3. With each chunk of the body, [`next_event`](Self::next_event) until there is none.
-/// 4. When the body ends, however, or there is no response, [`handle_end`](Self::handle_end).
-/// 5. At [`poll_timeout`](Self::poll_timeout), [`handle_timeout`](Self::handle_timeout); if it says
-///    so, drop the connection.
+/// 1. Call [`poll_request`](Self::poll_request). If it returns a request, make it.
+/// 2. Pass the head of the response to [`handle_response`](Self::handle_response).
+/// 3. Pass each chunk of the body to [`next_event`](Self::next_event), until it returns `None`.
+/// 4. When the body ends for any reason, or if there is no response, call
+///    [`handle_end`](Self::handle_end).
+/// 5. At [`poll_timeout`](Self::poll_timeout), call [`handle_timeout`](Self::handle_timeout). If it
+///    returns true, drop the connection.
 ///
 /// ```
 /// use core::time::Duration;
 /// use sse_proto::{Client, ClientConfig, ReadyState, ResponseHead};
 ///
-/// let now = Duration::from_secs(0); // of a clock of your own
+/// let now = Duration::from_secs(0); // from any clock
 /// let ok = ResponseHead { status: 200, content_type: &[b"text/event-stream"], retry_after: None };
 ///
 /// let mut client = Client::new(ClientConfig::default());
@@ -184,7 +190,7 @@ pub struct Client<I, B = GrowableBuffer> {
     config: ClientConfig,
     decoder: Decoder<B>,
     state: State<I>,
-    /// Attempts in a row that ended without a byte of a body.
+    /// The number of consecutive attempts that ended without a byte of a body.
     failures: u32,
 }
 
@@ -194,11 +200,11 @@ enum State<I> {
     Waiting(I),
     /// The next request is due now.
     Due,
-    /// No response yet to the request made at this time.
+    /// The request was made at this time, and its response has not arrived.
     Requested(I),
     Open {
         requested: I,
-        /// When the head or the last byte of the body arrived.
+        /// The time at which the head or the last byte of the body arrived.
         active: I,
         /// Whether a byte of the body has arrived.
         has_body: bool,
@@ -212,20 +218,20 @@ const LONGEST_WAIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 #[cfg(feature = "alloc")]
 impl<I: Copy + Ord + Add<Duration, Output = I>> Client<I> {
-    /// A client that is to connect at once.
+    /// Creates a client whose first request is due at once.
     pub fn new(config: ClientConfig) -> Self {
         Self::with_decoder(config, Decoder::new())
     }
 }
 
 impl<I: Copy + Ord + Add<Duration, Output = I>, B: DecodeBuffer> Client<I, B> {
-    /// A client with a decoder of your own: with limits, over lent memory, or with a last event ID
-    /// to begin with.
+    /// Creates a client with this decoder, which may have custom limits, borrowed buffers or an
+    /// initial last event ID.
     pub const fn with_decoder(config: ClientConfig, decoder: Decoder<B>) -> Self {
         Self { config, decoder, state: State::Due, failures: 0 }
     }
 
-    /// The request to be made now, if there is one. It counts as made.
+    /// Returns the request to make now, if one is due. It then counts as made.
     pub fn poll_request(&mut self, now: I) -> Option<ConnectRequest<'_>> {
         let due = match self.state {
             State::Due => true,
@@ -240,14 +246,14 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: DecodeBuffer> Client<I, B> {
         Some(ConnectRequest { last_event_id: self.decoder.last_event_id() })
     }
 
-    /// Judges the head of the response. When this is `Ok`, the source is open, unless it was
-    /// closed meanwhile.
+    /// Checks the head of the response. Returns `Ok` if the client is open now, or if it was not
+    /// waiting for a response, for example because it was closed meanwhile.
     ///
-    /// `random` is any number, for [`jitter`](ClientConfig::jitter).
+    /// `random` is a random number for [`jitter`](ClientConfig::jitter), which uses its full range.
     ///
     /// # Errors
     ///
-    /// [`Rejected`] if it is no event stream; drop the connection. The client is then
+    /// [`Rejected`] if the response is not an event stream; drop the connection. The client is then
     /// [closed](ReadyState::Closed), or waits for as long as `Retry-After` requires.
     pub fn handle_response(
         &mut self,
@@ -277,13 +283,15 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: DecodeBuffer> Client<I, B> {
         Err(rejected)
     }
 
-    /// Takes bytes of the body off the front of `input`, as [`Decoder::next_event`] does.
+    /// Consumes bytes of the body from the front of `input` and returns the next event, as
+    /// [`Decoder::next_event`] does.
     ///
-    /// When the client is closed, there are no more events, not even in what has arrived.
+    /// A client that is not open discards `input`: after [`close`](Self::close), there are no more
+    /// events, not even those that have arrived.
     ///
     /// # Errors
     ///
-    /// [`EventTooLarge`], once for each event beyond the decoder's limits.
+    /// [`EventTooLarge`], once for each event that exceeds the decoder's limits.
     pub fn next_event<'e, 'i: 'e>(
         &'e mut self,
         input: &mut &'i [u8],
@@ -292,7 +300,8 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: DecodeBuffer> Client<I, B> {
         self.next_event_with_comments(input, now, |_, _| {})
     }
 
-    /// The same, and comments on the way: see [`Decoder::next_event_with_comments`].
+    /// Like [`next_event`](Self::next_event), and passes the comments before the event to
+    /// `on_comment`: see [`Decoder::next_event_with_comments`].
     ///
     /// # Errors
     ///
@@ -317,7 +326,7 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: DecodeBuffer> Client<I, B> {
     /// Records the end of a connection: the body has ended or broke off, or there was no response
     /// at all. Starts the wait for the next request, or closes the client if it must not reconnect.
     ///
-    /// `random` is any number, for [`jitter`](ClientConfig::jitter).
+    /// `random` is a random number for [`jitter`](ClientConfig::jitter), which uses its full range.
     pub fn handle_end(&mut self, now: I, random: u32) {
         let minimum_from = match self.state {
             State::Open { requested, has_body: true, .. } => requested,
@@ -335,9 +344,9 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: DecodeBuffer> Client<I, B> {
         };
     }
 
-    /// Time has come to [`poll_timeout`](Self::poll_timeout). True if the connection has been silent
-    /// for too long, and is to be dropped; it counts as [ended](Self::handle_end).
-    #[must_use = "a connection that is dead is to be dropped"]
+    /// Handles the time of [`poll_timeout`](Self::poll_timeout). Returns true if the connection has
+    /// been silent for too long: drop it. It then counts as [ended](Self::handle_end).
+    #[must_use = "a dead connection must be dropped"]
     pub fn handle_timeout(&mut self, now: I, random: u32) -> bool {
         let silent = matches!(self.state, State::Requested(_) | State::Open { .. })
             && self.poll_timeout().is_some_and(|deadline| deadline <= now);
@@ -347,8 +356,8 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: DecodeBuffer> Client<I, B> {
         silent
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout) and
-    /// [`poll_request`](Self::poll_request). Changes with every other call.
+    /// Returns the next time at which to call [`handle_timeout`](Self::handle_timeout) and
+    /// [`poll_request`](Self::poll_request), if any. Every other call may change it.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<I> {
         match self.state {
@@ -360,20 +369,20 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: DecodeBuffer> Client<I, B> {
         }
     }
 
-    /// Closes the source for good; drop the connection. No event comes after this, and no request.
+    /// Closes the client for good; drop the connection. No events and no requests follow.
     pub fn close(&mut self) {
         self.state = State::Closed;
     }
 
-    /// Drops the connection and makes the next request due at once, without a minimum wait: the
-    /// caller decides how often to restart.
+    /// Makes the next request due at once, without a minimum wait; drop the connection. The caller
+    /// decides how often to restart.
     pub fn restart(&mut self) {
         if !matches!(self.state, State::Closed) {
             self.state = State::Due;
         }
     }
 
-    /// Where the client is.
+    /// Returns the connection state.
     pub const fn ready_state(&self) -> ReadyState {
         match self.state {
             State::Waiting(_) | State::Due | State::Requested(_) => ReadyState::Connecting,
@@ -382,7 +391,7 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: DecodeBuffer> Client<I, B> {
         }
     }
 
-    /// The decoder, for its [`last_event_id`](Decoder::last_event_id) and
+    /// Returns the decoder, for its [`last_event_id`](Decoder::last_event_id) and
     /// [`retry`](Decoder::retry).
     pub const fn decoder(&self) -> &Decoder<B> {
         &self.decoder
@@ -405,8 +414,8 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: DecodeBuffer> Client<I, B> {
         let mut wait = retry.unwrap_or(self.config.reconnection_time);
         if let Some(cap) = self.config.backoff_cap {
             let doublings = self.failures.saturating_sub(1).min(31);
-            // A reconnection time above the cap is what the server asked for, so the cap does not
-            // shorten it. Doubling starts at the minimum: zero would never grow.
+            // The cap does not shorten a longer reconnection time, which the server or the caller
+            // has chosen. Doubling starts at the minimum, because zero would never grow.
             let least = self.config.min_reconnection_time.max(Duration::from_millis(1));
             let first = if doublings == 0 { wait } else { wait.max(least) };
             wait = first.saturating_mul(1 << doublings).min(cap.max(wait));

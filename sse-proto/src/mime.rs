@@ -1,10 +1,10 @@
-//! Whether a response is an event stream, by its `Content-Type` (Fetch, "extract a MIME type").
+//! Recognition of event streams by their `Content-Type` (Fetch, "extract a MIME type").
 
-/// Whether a response is an event stream by its `Content-Type`: the values of these headers, in
-/// order. [`Client`](crate::Client) asks this by itself.
+/// Returns whether a response is an event stream, given the values of its `Content-Type` headers in
+/// order. [`Client`](crate::Client) calls this itself.
 ///
-/// They are split at commas. Of those that parse as a MIME type and are not `*/*`, the last one
-/// counts; its parameters do not, not even a charset.
+/// The values are split at commas. The last part that parses as a MIME type and is not `*/*`
+/// counts; its parameters are ignored, even a charset.
 ///
 /// ```
 /// use sse_proto::is_event_stream;
@@ -31,7 +31,7 @@ pub fn is_event_stream<'v>(values: impl IntoIterator<Item = &'v [u8]>) -> bool {
     last
 }
 
-/// The part before the first comma that is not in a quoted string, and the part after it.
+/// Splits a value at the first comma outside of quoted strings.
 fn split_at_comma(value: &[u8]) -> (&[u8], Option<&[u8]>) {
     let (mut quoted, mut escaped) = (false, false);
     for (at, byte) in value.iter().enumerate() {
@@ -46,7 +46,8 @@ fn split_at_comma(value: &[u8]) -> (&[u8], Option<&[u8]>) {
     (value, None)
 }
 
-/// Type and subtype, if it has the form of a MIME type (MIME Sniffing, "parse a MIME type").
+/// Returns type and subtype if the value has the form of a MIME type (MIME Sniffing, "parse a MIME
+/// type").
 fn essence(value: &[u8]) -> Option<(&[u8], &[u8])> {
     let is_space = |byte: &u8| b" \t\r\n".contains(byte);
     let start = value.iter().position(|byte| !is_space(byte))?;

@@ -1,17 +1,17 @@
-//! Is it text? Asked once for many events.
+//! UTF-8 validation for many values at once.
 
 use core::str::{self, Utf8Error};
 
 use crate::Text;
 
-/// Gives the values of events as `str`, and checks a stretch of the chunk at a time.
+/// A UTF-8 validator for the values of one chunk, which checks whole blocks of it.
 ///
-/// The same as [`Text::to_str`], and faster where most of a chunk is asked for: a check has its
-/// price for each call, however short the text, and events of one chunk lie side by side. Who asks
-/// for little of it, say for types and not for data, has less to do without. What the decoder had
-/// to join is checked by itself, and nothing before the first value is asked for.
+/// Its results are those of [`Text::to_str`]. It is faster if most of a chunk is read as text: each
+/// check has a fixed cost, however short the value, and the values of a chunk lie side by side. It
+/// is slower if only little is read, for example types but not data. Values that the decoder had to
+/// join are checked one by one, and nothing before the first requested value is checked.
 ///
-/// Make one for each chunk, before [`next_event`](crate::Decoder::next_event) moves on in it.
+/// Create one for each chunk, before [`next_event`](crate::Decoder::next_event) advances in it.
 ///
 /// ```
 /// use sse_proto::{Decoder, Utf8Checker};
@@ -30,48 +30,50 @@ use crate::Text;
 #[derive(Clone, Debug)]
 pub struct Utf8Checker<'i> {
     chunk: &'i [u8],
-    /// A part of the chunk that is text.
+    /// A part of the chunk that is valid.
     checked: &'i str,
-    /// What begins before this place in the chunk, and is not in `checked`, is checked by itself:
-    /// so nothing is checked again and again, however broken, and in whatever order events' values
-    /// are asked for.
+    /// An offset in the chunk. A value that begins before it, and is not in `checked`, is checked
+    /// alone: so no block is checked twice, however invalid it is and in whichever order values are
+    /// requested.
     passed: usize,
 }
 
 impl<'i> Utf8Checker<'i> {
-    /// So much is checked at a time. It stays in the nearest cache until the decoder comes to it.
-    const STRETCH: usize = 4096;
+    /// The maximum length of a block in bytes. A block stays in the L1 cache until the decoder gets
+    /// to it.
+    const BLOCK: usize = 4096;
 
-    /// As long a value gains nothing from others beside it.
-    const LONG: usize = Self::STRETCH / 4;
+    /// The length in bytes from which a value is checked alone, since a block would not help.
+    const LONG: usize = Self::BLOCK / 4;
 
-    /// Less than this behind a value is hardly another.
-    const NOTHING_MORE: usize = 32;
+    /// The number of bytes after a value that are too few for another value.
+    const SHORTEST_REST: usize = 32;
 
-    /// For the events that a chunk completes.
+    /// Creates a checker for the events that a chunk completes.
     pub const fn new(chunk: &'i [u8]) -> Self {
         Self { chunk, checked: "", passed: 0 }
     }
 
-    /// The text, if the bytes are valid UTF-8. Any may be asked for, also from elsewhere.
+    /// Returns the text if the bytes are valid UTF-8. The value need not lie in the chunk.
     ///
     /// # Errors
     ///
-    /// [`Utf8Error`] tells where in the value the first broken sequence stands.
+    /// [`Utf8Error`] with the position of the first broken sequence in the value.
     #[inline]
     pub fn to_str<'e>(&mut self, text: Text<'e>) -> Result<&'e str, Utf8Error>
     where
         'i: 'e,
     {
-        match self.known(text) {
+        match self.find(text) {
             Some(text) => Ok(text),
             None => self.check(text),
         }
     }
 
-    /// What stands in the same place is the same, as long as both are borrowed.
+    /// Returns the value if it lies in `checked`. The same address means the same bytes, because
+    /// both are borrowed.
     #[inline]
-    fn known(&self, text: Text<'_>) -> Option<&'i str> {
+    fn find(&self, text: Text<'_>) -> Option<&'i str> {
         let start = text.as_ptr().addr().wrapping_sub(self.checked.as_ptr().addr());
         self.checked.get(start..start.wrapping_add(text.len()))
     }
@@ -83,23 +85,23 @@ impl<'i> Utf8Checker<'i> {
     {
         let start = text.as_ptr().addr().wrapping_sub(self.chunk.as_ptr().addr());
         let ahead = self.chunk.get(start..).unwrap_or_default();
-        let is_worth = ahead.len() > text.len() + Self::NOTHING_MORE && text.len() < Self::LONG;
-        if !is_worth || start < self.passed {
+        let use_block = ahead.len() > text.len() + Self::SHORTEST_REST && text.len() < Self::LONG;
+        if !use_block || start < self.passed {
             return text.to_str();
         }
-        let stretch = &ahead[..ahead.len().min(Self::STRETCH)];
-        match Text::from_bytes(whole_characters(stretch)).to_str() {
+        let block = &ahead[..ahead.len().min(Self::BLOCK)];
+        match Text::from_bytes(whole_characters(block)).to_str() {
             Ok(checked) => {
                 self.checked = checked;
                 self.passed = start;
             }
-            Err(_) => self.passed = start + stretch.len(),
+            Err(_) => self.passed = start + block.len(),
         }
-        self.known(text).map_or_else(|| text.to_str(), Ok)
+        self.find(text).map_or_else(|| text.to_str(), Ok)
     }
 }
 
-/// Without the first part of a character at the end.
+/// Returns `bytes` without an incomplete character at the end.
 fn whole_characters(bytes: &[u8]) -> &[u8] {
     for (after, byte) in bytes.iter().rev().take(3).enumerate() {
         let is_cut = match byte {
