@@ -1,16 +1,16 @@
-//! Where the decoder keeps what outlives a chunk: memory that grows, or memory that was lent.
+//! The decoder's memory: allocated on demand, or borrowed from the caller.
 
 #[cfg(feature = "alloc")]
 use alloc::vec::Vec;
 
 use self::sealed::Storage;
 
-/// Memory of a [`Decoder`](crate::Decoder): [`GrowableBuffer`] or [`BorrowedBuffer`]. The two differ in nothing
-/// else, and no other can be made.
+/// The memory of a [`Decoder`](crate::Decoder): [`GrowableBuffer`] or [`BorrowedBuffer`]. The trait
+/// is sealed.
 pub trait DecodeBuffer: Storage {}
 
 mod sealed {
-    /// A vector of bytes, and how long it may get. Its users keep to that.
+    /// A vector of bytes with a maximum length, which its users must not exceed.
     #[allow(unnameable_types)] // a sealed trait
     pub trait Storage {
         fn limit(&self) -> usize;
@@ -20,41 +20,41 @@ mod sealed {
         fn extend(&mut self, bytes: &[u8]);
         fn truncate(&mut self, len: usize);
 
-        /// Whether `clear` may have memory to give back.
+        /// Returns whether `clear` may have memory to release.
         fn is_large(&self) -> bool {
             false
         }
 
-        /// Empties the buffer after an event, in a moment when it may give memory back.
+        /// Empties the buffer after an event, and may release memory.
         fn clear(&mut self) {
             self.truncate(0);
         }
     }
 }
 
-/// Memory from the allocator, as much as events need that span chunks or hold several lines. What
-/// is as small as most ids stays in the decoder itself.
+/// Memory from the allocator, which grows with events that span chunks or have several lines of
+/// data. Up to 40 bytes, which hold most IDs, are stored in the buffer itself.
 #[cfg(feature = "alloc")]
 #[derive(Clone, Debug)]
 pub struct GrowableBuffer {
-    /// Holds the bytes, `inline_len` of them, until they get too many. From then on `heap` does.
+    /// Holds the first `inline_len` bytes, until more are needed. From then on, `heap` holds them.
     inline: [u8; Self::INLINE],
     inline_len: usize,
     heap: Vec<u8>,
     limit: usize,
 }
 
-/// Memory from the allocator; without the feature `alloc` there is none.
+/// Memory from the allocator. Without the feature `alloc`, it cannot be created.
 #[cfg(not(feature = "alloc"))]
 #[derive(Clone, Debug)]
 pub enum GrowableBuffer {}
 
 #[cfg(feature = "alloc")]
 impl GrowableBuffer {
-    /// Room for a UUID.
+    /// The number of bytes that are stored inline: enough for a UUID.
     const INLINE: usize = 40;
 
-    /// Up to so much is kept between events, however small they are.
+    /// The number of bytes that are kept between events, however small the events are.
     const KEPT: usize = 64 * 1024;
 
     pub(crate) const fn new(limit: usize) -> Self {
@@ -66,20 +66,20 @@ impl GrowableBuffer {
         self.heap.capacity() == 0
     }
 
-    /// Appends what does not fit where the bytes are.
+    /// Appends bytes that do not fit into the current memory.
     #[cold]
     fn extend_heap(&mut self, bytes: &[u8]) {
         if self.is_inline() {
             self.grow(self.inline_len + bytes.len());
             self.heap.extend_from_slice(&self.inline[..self.inline_len]);
-            // A clone of an empty heap has no capacity, and so begins inline again.
+            // A clone of an empty heap has no capacity, so it starts inline again.
             self.inline_len = 0;
         }
         self.grow(self.heap.len() + bytes.len());
         self.heap.extend_from_slice(bytes);
     }
 
-    /// Makes room for `len` bytes in all: twice as much as there was, but not beyond the limit.
+    /// Makes room for `len` bytes in total. Doubles the capacity if the limit allows it.
     fn grow(&mut self, len: usize) {
         let capacity = self.heap.capacity();
         if len > capacity {
@@ -143,8 +143,8 @@ impl Storage for GrowableBuffer {
         self.heap.capacity() > Self::KEPT
     }
 
-    /// The first event that needs much less than the largest before it gives the difference back.
-    /// A stream of nothing but large ones keeps its memory.
+    /// Releases memory when an event needs much less than the largest before it. A stream of large
+    /// events only keeps its memory.
     #[inline]
     fn clear(&mut self) {
         let (len, capacity) = (self.heap.len(), self.heap.capacity());
@@ -155,7 +155,7 @@ impl Storage for GrowableBuffer {
     }
 }
 
-/// Memory that the caller lends; its length is the limit.
+/// Memory that is borrowed from the caller. Its length is the limit.
 #[derive(Debug)]
 pub struct BorrowedBuffer<'b> {
     bytes: &'b mut [u8],

@@ -1,6 +1,6 @@
-//! From lines and fields to events (HTML Standard, 9.2.6).
+//! Decodes fields into events (HTML Standard, 9.2.6).
 //!
-//! Here is what happens to a block that lies in the chunk; all others are left to `join`.
+//! This file handles blocks that lie in one chunk; `join` handles all others.
 
 mod join;
 
@@ -15,16 +15,16 @@ use crate::{
     InvalidLastEventId, Lexer, LineToken, Text,
 };
 
-/// An incremental decoder: chunks of an event stream in, events out.
+/// An incremental decoder of an event stream: chunks in, events out.
 ///
-/// It does what the standard does, for any bytes: no stream is an error. Any way to cut a stream
-/// into chunks gives the same events, and each of them as soon as the last byte of its blank line
-/// is there.
+/// It implements the standard's algorithm for any bytes: no stream is malformed. The events do not
+/// depend on how the stream is cut into chunks, and each is returned as soon as the last byte of
+/// its blank line has arrived.
 ///
-/// An event that lies in one chunk is lent from it; of its id alone a copy is kept, in the decoder
-/// itself up to 40 bytes. What spans chunks, and data of several lines, is joined in the decoder's
-/// memory, which grows on demand up to [`Limits`](crate::Limits) or, with [`with_buffers`](Decoder::with_buffers),
-/// was lent by the caller.
+/// An event that lies in one chunk borrows from it; only its ID is copied, without an allocation up
+/// to 40 bytes. Values that span chunks, and data of several lines, are joined in the decoder's
+/// memory. That memory grows on demand up to [`Limits`](crate::Limits) or, with
+/// [`with_buffers`](Decoder::with_buffers), is borrowed from the caller.
 ///
 /// ```
 /// use sse_proto::Decoder;
@@ -41,7 +41,7 @@ use crate::{
 /// # Ok::<(), sse_proto::EventTooLarge>(())
 /// ```
 ///
-/// An event borrows from the decoder and from the chunk, so it is used before either changes:
+/// An event borrows from the decoder and from the chunk, so neither can change while it is in use:
 ///
 /// ```compile_fail,E0499
 /// # let mut decoder = sse_proto::Decoder::new();
@@ -63,39 +63,40 @@ pub struct Decoder<B = GrowableBuffer> {
     lexer: Lexer,
     fields: Fields<B>,
     data: B,
-    /// The block at hand has data in `data`, be it one empty line.
+    /// Whether the current block has data in `data`, even if that is one empty line.
     has_data: bool,
-    /// A part of the line at hand has been seen.
+    /// Whether a part of the current line has been received.
     in_line: bool,
-    /// The line at hand has no meaning after all: an id with a NUL.
+    /// Whether the current line is ignored: an ID with a NUL.
     ignore_line: bool,
-    /// The block at hand is too large; nothing but `retry` counts until it ends.
+    /// Whether the current block exceeded a limit. Until it ends, only `retry` lines take effect.
     skipping: bool,
-    /// There is something of the block at hand here, or memory to be given back.
+    /// Whether the decoder holds state of the current block, or the data buffer has memory to
+    /// release. If not, the next block needs no buffer.
     held: bool,
-    /// The block in the buffers was yielded. It is cleared on the next call, not before, because
-    /// the event borrows it.
+    /// Whether the block in the buffers was yielded. It is cleared on the next call, because the
+    /// event borrows it.
     yielded: bool,
-    /// The last event ID was set since the last event.
+    /// Whether the last event ID was set since the last event.
     id_is_news: bool,
-    /// `retry` was set since the last event.
+    /// Whether `retry` was set since the last event.
     retry_is_news: bool,
     retry: Option<u64>,
-    /// The `retry` line at hand; `None` if it holds anything but digits.
+    /// The value of the current `retry` line; `None` if it contains anything but digits.
     retry_line: Option<u64>,
 }
 
-/// The part of a block that is still where it came from.
+/// The values of a block that still lie in the chunk.
 #[derive(Default)]
 struct Borrowed<'i> {
-    /// Empty if there is none: that means the same.
+    /// Empty if there is none, which means the same.
     event_type: &'i [u8],
     id: Option<&'i [u8]>,
     data: Option<&'i [u8]>,
 }
 
 impl Borrowed<'_> {
-    /// What `fields` is to have room for.
+    /// Returns the number of bytes that these values take in `fields`.
     #[inline]
     fn fields_len(&self) -> usize {
         self.event_type.len() + self.id.map_or(0, <[u8]>::len)
@@ -104,12 +105,13 @@ impl Borrowed<'_> {
 
 #[cfg(feature = "alloc")]
 impl Decoder {
-    /// A decoder with the default [`Limits`].
+    /// Creates a decoder with the default [`Limits`].
     pub fn new() -> Self {
         Self::with_limits(Limits::default())
     }
 
-    /// A decoder with limits of your own. They cost nothing until they are used.
+    /// Creates a decoder with these limits. Memory is allocated only when needed, so high limits
+    /// cost nothing by themselves.
     pub const fn with_limits(limits: Limits) -> Self {
         Self::with_storage(GrowableBuffer::new(limits.fields), GrowableBuffer::new(limits.data))
     }
@@ -123,7 +125,7 @@ impl Default for Decoder {
 }
 
 impl<'b> Decoder<BorrowedBuffer<'b>> {
-    /// A decoder that works in the memory it is given and never allocates: the lengths are the
+    /// Creates a decoder that works in these buffers and never allocates. Their lengths are the
     /// [`Limits`](crate::Limits).
     ///
     /// ```
@@ -161,16 +163,18 @@ impl<B> Decoder<B> {
 }
 
 impl<B: DecodeBuffer> Decoder<B> {
-    /// Takes bytes off the front of `input` up to the end of the next event, and gives the event.
+    /// Consumes bytes from the front of `input` up to the end of the next event, and returns the
+    /// event.
     ///
-    /// `Ok(None)` means that all of `input` is used up: call again with the next chunk. At the end
-    /// of the stream nothing is left to be done: an event that is not complete by then is to be
-    /// dropped (9.2.6), which [`reset`](Self::reset) does.
+    /// `Ok(None)` means that all of `input` has been consumed: call again with the next chunk. At
+    /// the end of the stream, no further call is needed: an event that is incomplete by then must
+    /// be dropped (9.2.6), which [`reset`](Self::reset) does.
     ///
     /// # Errors
     ///
-    /// [`EventTooLarge`], once for each event beyond the limits. The next call goes on after it.
-    #[allow(clippy::inline_always)] // a call for each event takes as long as a short one
+    /// [`EventTooLarge`], once for each event that exceeds the limits. The next call continues
+    /// after it.
+    #[allow(clippy::inline_always)] // a call costs as much as decoding a short event
     #[inline(always)]
     pub fn next_event<'e, 'i: 'e>(
         &'e mut self,
@@ -179,9 +183,9 @@ impl<B: DecodeBuffer> Decoder<B> {
         self.next_block(input, None::<fn(&'i [u8], bool)>)
     }
 
-    /// The same, and comments on the way to the event, as they come: `on_comment` is given what
-    /// stands after the colon, and whether that is the end of it. A comment that the end of a chunk
-    /// cuts comes in parts, for it is not kept.
+    /// Like [`next_event`](Self::next_event), and passes the comments before the event to
+    /// `on_comment`: the bytes after the colon, and whether the comment ends with them. A comment
+    /// that is cut by the end of a chunk is passed in parts, since the decoder does not store it.
     ///
     /// ```
     /// # use sse_proto::Decoder;
@@ -207,7 +211,8 @@ impl<B: DecodeBuffer> Decoder<B> {
         self.next_block(input, Some(on_comment))
     }
 
-    /// The same; where comments are not asked for, they need not be told one from another.
+    /// Implements both. Without `on_comment`, comments are skipped without finding where each one
+    /// ends.
     #[allow(clippy::inline_always)] // as above
     #[inline(always)]
     fn next_block<'e, 'i: 'e>(
@@ -222,7 +227,7 @@ impl<B: DecodeBuffer> Decoder<B> {
         }
     }
 
-    /// The next event, where there is nothing in the buffers.
+    /// Decodes the next event if the decoder holds no state of a block.
     #[allow(clippy::inline_always)] // as above
     #[inline(always)]
     fn new_block<'e, 'i: 'e>(
@@ -242,7 +247,7 @@ impl<B: DecodeBuffer> Decoder<B> {
             }
             return self.lent_block(None, input, on_comment);
         }
-        // What most streams consist of, a line of data and a blank one, needs none of the rest.
+        // Fast path for what most streams consist of: a line of data and a blank line.
         let mut rest = *input;
         match self.lexer.next_data(&mut rest) {
             Some(LineToken::Value { field: Field::Data, bytes, end: true })
@@ -269,8 +274,8 @@ impl<B: DecodeBuffer> Decoder<B> {
         }
     }
 
-    /// The next event, as long as its block consists of single lines that lie in the chunk. All of
-    /// that is kept in registers, and nothing of the decoder is touched but the id.
+    /// Decodes the next event as long as its block consists of single lines that lie in the chunk.
+    /// The block's state stays in registers, and the buffers are not touched except for the ID.
     #[inline(never)]
     fn lent_block<'e, 'i: 'e>(
         &'e mut self,
@@ -318,7 +323,7 @@ impl<B: DecodeBuffer> Decoder<B> {
         Ok(None)
     }
 
-    /// The event of a block that lies in the chunk: nothing of it is in the buffers.
+    /// Returns the event of a block that lies in the chunk, with nothing in the buffers.
     #[allow(clippy::inline_always)] // part of `new_block`
     #[inline(always)]
     fn lent_event<'e, 'i: 'e>(
@@ -336,8 +341,9 @@ impl<B: DecodeBuffer> Decoder<B> {
         )
     }
 
-    /// Comments between events, and blank lines among them: what there is when a stream is silent. The
-    /// input goes in and out as a value, so that the caller's stays in registers.
+    /// Skips comments and blank lines between events, which is all that a silent stream sends, and
+    /// returns the rest of the input. The input is passed by value, so that the caller's copy stays
+    /// in registers.
     #[inline(never)]
     fn pass_comments<'i>(
         &mut self,
@@ -351,7 +357,7 @@ impl<B: DecodeBuffer> Decoder<B> {
                     Some(on_comment) => each_comment(input, on_comment),
                 };
             }
-            // One that the search has left, or that the end of a chunk cuts.
+            // A comment that the search left over, or that the end of the chunk cuts.
             let Some((bytes, end)) = self.lexer.next_comment(&mut input) else { return input };
             if let Some(on_comment) = on_comment {
                 if end || !bytes.is_empty() {
@@ -361,7 +367,8 @@ impl<B: DecodeBuffer> Decoder<B> {
         }
     }
 
-    /// A line that lies in the chunk stays there, if there is nothing to be said against it.
+    /// Stores a line in `block` if it can stay in the chunk. Returns false if the general path must
+    /// handle it.
     #[inline]
     fn lend<'i>(&self, block: &mut Borrowed<'i>, field: Field, bytes: &'i [u8]) -> bool {
         let room = self.fields.limit() - self.fields.len() - block.fields_len();
@@ -380,14 +387,14 @@ impl<B: DecodeBuffer> Decoder<B> {
         true
     }
 
-    /// The last event ID string (9.2.2): that of the last block that ended, with data or without.
-    /// Empty if there is none.
+    /// Returns the last event ID string (9.2.2), as of the last block that ended, with or without
+    /// data. Empty if none has been set.
     pub fn last_event_id(&self) -> Text<'_> {
         Text::from_bytes(self.fields.last_event_id())
     }
 
-    /// Sets the last event ID, as if an earlier connection had received it. If that changes it,
-    /// the next event has it as its [`id`](Event::id), too.
+    /// Sets the last event ID, as if an earlier connection had received it. If this changes it, the
+    /// next event also reports it as its [`id`](Event::id).
     ///
     /// ```
     /// # use sse_proto::Decoder;
@@ -400,8 +407,8 @@ impl<B: DecodeBuffer> Decoder<B> {
     ///
     /// # Errors
     ///
-    /// [`InvalidLastEventId`] if no stream can have set this id, or it is too long for the limits.
-    /// The one in force stays.
+    /// [`InvalidLastEventId`] if no stream can set this ID, or if it is too long for the limits.
+    /// The current ID is then kept.
     pub fn set_last_event_id(&mut self, id: impl AsRef<[u8]>) -> Result<(), InvalidLastEventId> {
         if self.yielded {
             self.clear_yielded();
@@ -417,16 +424,16 @@ impl<B: DecodeBuffer> Decoder<B> {
         Ok(())
     }
 
-    /// The reconnection time in milliseconds that the stream has set, if it has. In force from the
-    /// end of its line on; `u64::MAX` stands for anything larger, too.
+    /// Returns the reconnection time in milliseconds, if the stream has set one. It takes effect at
+    /// the end of its line. `u64::MAX` also stands for any larger value.
     pub fn retry(&self) -> Option<u64> {
         self.retry
     }
 
-    /// Makes the decoder ready for the next connection.
+    /// Prepares the decoder for the next connection.
     ///
-    /// What was incomplete is dropped, with its type and id. The last event ID and the reconnection
-    /// time stay.
+    /// An incomplete event is dropped, with its type and ID. The last event ID and the reconnection
+    /// time are kept.
     pub fn reset(&mut self) {
         self.lexer = Lexer::new();
         self.fields.clear_block();
@@ -439,7 +446,8 @@ impl<B: DecodeBuffer> Decoder<B> {
     }
 }
 
-/// Gives comments that end in the chunk, up to a line that is none and not blank.
+/// Passes the comments that end in the chunk to `on_comment`. Returns the rest, from the first line
+/// that is neither a comment nor blank, or that is incomplete.
 #[inline]
 fn each_comment<'i>(chunk: &'i [u8], on_comment: &mut impl FnMut(&'i [u8], bool)) -> &'i [u8] {
     let mut lines = Lines::new(chunk);

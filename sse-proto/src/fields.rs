@@ -1,15 +1,15 @@
-//! The decoder's memory for everything but data: one buffer in four parts.
+//! The decoder's memory for everything except data: one buffer in four parts.
 
 use crate::buffer::DecodeBuffer;
 
-/// `[last event ID][new id][event type][line]`, one behind the other in one buffer.
+/// The parts `[last event ID][new ID][event type][line]`, in this order, in one buffer.
 ///
-/// - *last event ID*: in force.
-/// - *new id*, *event type*: what the block at hand has said so far, as far as it has been copied.
-/// - *line*: a value that is still being received. It moves to its place when its line is whole,
-///   not before: an id is ignored if a NUL turns up in it.
+/// - *last event ID*: the one in effect.
+/// - *new ID*, *event type*: those of the current block, as far as they have been copied.
+/// - *line*: a value that is still being received. It moves to its part when its line is complete,
+///   not before: an ID that contains NUL is ignored.
 ///
-/// Who adds to it sees to it that `len` stays within the buffer's limit.
+/// Callers that add bytes must keep `len` within the buffer's limit.
 #[derive(Clone, Debug)]
 pub(crate) struct Fields<B> {
     buffer: B,
@@ -80,20 +80,20 @@ impl<B: DecodeBuffer> Fields<B> {
         }
     }
 
-    /// Forgets the block at hand; the last event ID stays.
+    /// Drops the current block; the last event ID stays.
     pub(crate) fn clear_block(&mut self) {
         self.new_id = None;
         self.event_type = 0;
         self.buffer.truncate(self.last_event_id);
     }
 
-    /// The line becomes the event type.
+    /// Makes the line the event type.
     pub(crate) fn line_to_type(&mut self) {
         self.clear_type();
         self.event_type = self.len() - self.type_start();
     }
 
-    /// The line becomes the new id.
+    /// Makes the line the new ID.
     pub(crate) fn line_to_new_id(&mut self) {
         self.clear_new_id();
         let start = self.last_event_id;
@@ -102,7 +102,7 @@ impl<B: DecodeBuffer> Fields<B> {
         self.new_id = Some(line);
     }
 
-    /// The new id, if there is one, becomes the last event ID. Tells whether there was.
+    /// Makes the new ID the last event ID. Returns whether there was a new ID.
     #[inline]
     pub(crate) fn commit_id(&mut self) -> bool {
         let Some(len) = self.new_id.take() else {
@@ -113,7 +113,7 @@ impl<B: DecodeBuffer> Fields<B> {
         true
     }
 
-    /// `id` becomes the last event ID; all else stays.
+    /// Sets the last event ID; the other parts stay.
     #[inline]
     pub(crate) fn set_last_event_id(&mut self, id: &[u8]) {
         if self.len() == self.last_event_id {

@@ -1,15 +1,15 @@
-//! From bytes to lines and fields (HTML Standard, 9.2.5 and 9.2.6).
+//! Splits bytes into lines and fields (HTML Standard, 9.2.5 and 9.2.6).
 //!
-//! The lexer holds no bytes. A value that the end of the chunk cuts comes out in parts, so the
-//! lexer needs no buffer, no limit and no error; whoever must join the parts decides where.
+//! The lexer stores no bytes. A value that is cut by the end of the chunk is returned in parts, so
+//! the lexer needs no buffer, no limit and no error. A caller that joins the parts decides where.
 
 use crate::line_end;
 
-/// What a line says.
+/// The kind of a line.
 ///
 /// The standard calls `data`, `event`, `id` and `retry` fields; comments are listed with them
-/// because they, too, are a line with a value. Lines of any other name carry no meaning and are
-/// not reported.
+/// because they are also lines with a value. Lines with other names have no meaning and are not
+/// reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Field {
     /// `data`: a line of the event's data.
@@ -20,8 +20,8 @@ pub enum Field {
     Id,
     /// `retry`: the reconnection time.
     Retry,
-    /// A line that begins with a colon. Its value is all that stands after the colon; unlike
-    /// with fields, a leading space is part of it.
+    /// A line that begins with a colon. Its value is everything after the colon, including a
+    /// leading space, which is not part of a field's value.
     Comment,
 }
 
@@ -37,16 +37,16 @@ impl Field {
     }
 }
 
-/// What [`Lexer::next_token`] found.
+/// A token from [`Lexer::next_token`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineToken<'i> {
-    /// A value, or the part of it that this chunk holds.
+    /// A value, or the part of it that lies in this chunk.
     Value {
-        /// The line's field.
+        /// The field of the line.
         field: Field,
-        /// The bytes. A part that is not the last is never empty.
+        /// The bytes. Only the last part of a value can be empty.
         bytes: &'i [u8],
-        /// Whether the line ends here. If not, more of the same value comes from the next chunk.
+        /// Whether the line ends here. If not, more of the value comes from the next chunk.
         end: bool,
     },
     /// A blank line: the block before it is complete.
@@ -55,12 +55,14 @@ pub enum LineToken<'i> {
 
 /// An incremental lexer for event streams: a few bytes of state, no buffer.
 ///
-/// This is the level below [`Decoder`](crate::Decoder), for those who want each line as it comes:
-/// relays, tools that show comments, readers that act on a value before its event is complete.
+/// This is the layer below [`Decoder`](crate::Decoder), for programs that need each line as it
+/// arrives: relays, tools that show comments, readers that act on a value before its event is
+/// complete.
 ///
-/// Any way to cut the stream into chunks gives the same values, only cut in other places. Line
-/// ends are CR, LF and CRLF; a CR ends its line at once, without a look at the byte after it. One
-/// byte order mark at the very start is dropped. No byte is scanned again when the next chunk comes.
+/// The values do not depend on how the stream is cut into chunks, only the places where they are
+/// cut do. Lines end with CR, LF or CRLF; a CR ends its line at once, before the next byte is
+/// known. One byte order mark at the very start is dropped. No byte is scanned again when the next
+/// chunk comes.
 ///
 /// ```
 /// use sse_proto::{Field, Lexer, LineToken};
@@ -87,19 +89,20 @@ pub struct Lexer {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// At the very start; so many bytes of the byte order mark have been seen.
+    /// At the start of the stream; this number of bytes of the byte order mark have been seen.
     Bom(u8),
     /// At the start of a line.
     Line,
-    /// The same, after a chunk that ended in CR: an LF that comes next belongs to that line end.
+    /// At the start of a line, after a chunk that ended with CR: an LF that comes next belongs to
+    /// that line end.
     AfterCr,
-    /// In a name that so far is the first bytes of the field's.
+    /// In a name. This number of bytes of the field's name have been seen.
     Name(Field, u8),
     /// After the colon of a field: one space is not part of the value.
     Space(Field),
     /// In a value.
     Value(Field),
-    /// In a line without meaning.
+    /// In a line that has no meaning.
     Skip,
 }
 
@@ -112,17 +115,17 @@ impl Default for Lexer {
 }
 
 impl Lexer {
-    /// A lexer at the start of a stream.
+    /// Creates a lexer for the start of a stream.
     pub const fn new() -> Self {
         Self { state: State::Bom(0) }
     }
 
-    /// Takes the next token off the front of `input`.
+    /// Consumes the next token from the front of `input`, and returns it.
     ///
-    /// `None` means that all of `input` is used up: call again with the next chunk. There is
-    /// nothing to say at the end of the stream; what has not ended in a blank line by then is to
-    /// be dropped (9.2.6).
-    #[allow(clippy::inline_always)] // a token that goes through memory costs more than a short line
+    /// `None` means that all of `input` has been consumed: call again with the next chunk. At the
+    /// end of the stream, no further call is needed: a block that has not ended with a blank line
+    /// by then must be dropped (9.2.6).
+    #[allow(clippy::inline_always)] // returning a token in memory costs more than a short line
     #[inline(always)]
     pub fn next_token<'i>(&mut self, input: &mut &'i [u8]) -> Option<LineToken<'i>> {
         if input.starts_with(b"data:") {
@@ -147,8 +150,8 @@ impl Lexer {
         token
     }
 
-    /// The same for an input that begins with the name of data and its colon. Data is mostly long,
-    /// types, ids and comments are not, and so it is searched in another way.
+    /// Like `next_token`, for an input that begins with `data:`. Data is mostly long, while types,
+    /// IDs and comments are short, so it is searched in another way.
     #[allow(clippy::inline_always)] // as above
     #[inline(always)]
     pub(crate) fn next_data<'i>(&mut self, input: &mut &'i [u8]) -> Option<LineToken<'i>> {
@@ -161,8 +164,8 @@ impl Lexer {
         token
     }
 
-    /// The same, from anywhere. The input goes in and out as a value, so that the caller's stays in
-    /// registers.
+    /// Like `next_token`, from any state. The input is passed by value, so that the caller's copy
+    /// stays in registers.
     #[inline(never)]
     fn resume<'i>(&mut self, mut input: &'i [u8]) -> (Option<LineToken<'i>>, &'i [u8]) {
         let token = loop {
@@ -211,8 +214,8 @@ impl Lexer {
         (token, input)
     }
 
-    /// A value up to the end of the line or of the chunk. The space before it is searched along with
-    /// it, so that the search need not wait for what the first byte is.
+    /// Returns a value up to the end of the line or of the chunk. The search includes the space
+    /// before the value, so that it need not wait for the first byte to be compared.
     #[allow(clippy::inline_always)] // as above
     #[inline(always)]
     fn value<'i, const SHORT: bool>(
@@ -238,13 +241,13 @@ impl Lexer {
         (!value.is_empty()).then_some(LineToken::Value { field, bytes: value, end: false })
     }
 
-    /// Whether a line begins here, and it is known that no byte of the one before is left.
+    /// Returns whether a line begins here, and no LF of the previous line end can follow.
     #[inline]
     pub(crate) fn at_line(&self) -> bool {
         matches!(self.state, State::Line)
     }
 
-    /// Whether a comment is what comes, or more of one.
+    /// Returns whether the input begins with a comment or with more of one.
     #[inline]
     pub(crate) fn at_comment(&self, input: &[u8]) -> bool {
         match self.state {
@@ -254,7 +257,8 @@ impl Lexer {
         }
     }
 
-    /// A comment or more of one, if that is what comes, and whether it is the end of it.
+    /// Consumes a comment or more of one, if the input begins with it. Returns it, and whether it
+    /// ends here.
     #[inline]
     pub(crate) fn next_comment<'i>(&mut self, input: &mut &'i [u8]) -> Option<(&'i [u8], bool)> {
         if !self.at_comment(input) {
@@ -272,13 +276,14 @@ impl Lexer {
         Some((&chunk[start..], false))
     }
 
-    /// More of a line of data, if that is what comes, and whether it is the end of it.
+    /// Consumes more of a line of data, if the lexer is in one. Returns it, and whether it ends
+    /// here.
     #[inline]
     pub(crate) fn more_data<'i>(&mut self, input: &mut &'i [u8]) -> Option<(&'i [u8], bool)> {
         matches!(self.state, State::Value(Field::Data)).then(|| self.more(input))
     }
 
-    /// More of a value, and whether it is the end of it.
+    /// Consumes more of a value. Returns it, and whether it ends here.
     #[allow(clippy::inline_always)] // as above
     #[inline(always)]
     fn more<'i>(&mut self, input: &mut &'i [u8]) -> (&'i [u8], bool) {
@@ -292,7 +297,7 @@ impl Lexer {
         (chunk, false)
     }
 
-    /// Takes the line end at `at`, and whatever stands before it, off the input.
+    /// Consumes the line end at `at` and everything before it.
     #[inline]
     fn end_line(&mut self, input: &mut &[u8], at: usize) {
         let (line_end, rest) = (input[at], &input[at + 1..]);
@@ -306,7 +311,7 @@ impl Lexer {
         }
     }
 
-    /// One byte in one of the states that look at single bytes. `None` if there is no byte.
+    /// Makes one step in a state that inspects single bytes. Returns `None` if there is no byte.
     #[cold]
     fn step(&mut self, input: &mut &[u8]) -> Option<()> {
         let (&byte, rest) = input.split_first()?;
@@ -315,7 +320,7 @@ impl Lexer {
                 (if seen == 2 { State::Line } else { State::Bom(seen + 1) }, true)
             }
             State::Bom(0) => (State::Line, false),
-            // The first bytes of a mark are the start of a name that nobody knows.
+            // An incomplete mark is the start of an unknown name.
             State::Bom(_) => (State::Skip, false),
             State::Name(field, seen) => match field.name().get(usize::from(seen)) {
                 Some(expected) if byte == *expected => (State::Name(field, seen + 1), true),
@@ -335,7 +340,7 @@ impl Lexer {
     }
 }
 
-/// A name that stands whole in the chunk, with its colon, and what follows.
+/// Splits off a name, with its colon, that lies completely in the chunk.
 #[inline]
 fn known_name(line: &[u8]) -> Option<(Field, &[u8])> {
     if let Some(rest) = line.strip_prefix(b"data:") {

@@ -1,14 +1,14 @@
-//! Where a line ends. All that is searched for in a stream is searched for here.
+//! Searches for line ends. All searches in a stream are here.
 //!
-//! What is fast depends on how far it is: a call to `memchr` takes as long as a short line, and
-//! nothing else goes through a long one as fast.
+//! The fastest way depends on the distance: a call to `memchr` takes as long as a short line, but
+//! nothing gets through a long line faster.
 
 use memchr::{memchr2, memrchr2};
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 
-/// The first CR or LF. If it is among the first 8 bytes, or 24 where lines are `SHORT`, nothing is
-/// called.
+/// Returns the position of the first CR or LF. If it is among the first 8 bytes, or 24 where lines
+/// are `SHORT`, no function is called.
 #[inline]
 pub(crate) fn find<const SHORT: bool>(bytes: &[u8]) -> Option<usize> {
     let Some(word) = bytes.first_chunk() else {
@@ -29,21 +29,22 @@ pub(crate) fn find<const SHORT: bool>(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// The first byte below 14, or 8 if there is none. Hardly anything but line ends is so low, and to
-/// look for one limit takes half the steps of looking for two values.
+/// Returns the position of the first byte below 14, or 8 if there is none. Such bytes are nearly
+/// always line ends, and comparing with one limit takes half the steps of comparing with two
+/// values.
 #[inline]
 fn control(word: [u8; 8]) -> usize {
     let word = u64::from_le_bytes(word);
-    // The high bit of such a byte. Behind the first one it may be wrong, as that one borrows.
+    // The high bit of each such byte. After the first one it may be wrong, because of the borrow.
     let low = word.wrapping_sub(14 * ONES) & !word & (ONES << 7);
     low.trailing_zeros() as usize / 8
 }
 
-/// The first CR or LF, where none is expected soon.
+/// Returns the position of the first CR or LF, where none is expected soon.
 #[inline]
 pub(crate) fn find_far(bytes: &[u8]) -> Option<usize> {
     let mut rest = bytes;
-    // So many blocks are gone through before a call would have begun.
+    // Checking four blocks takes no longer than a call needs to begin.
     for _ in 0..4 {
         if rest.is_empty() {
             return None;
@@ -58,14 +59,15 @@ pub(crate) fn find_far(bytes: &[u8]) -> Option<usize> {
     memchr2(b'\r', b'\n', rest).map(|at| bytes.len() - rest.len() + at)
 }
 
-/// How many bytes of a chunk, which begins with a line, are comments and blank lines that end in it;
-/// the last line or two may be missing.
+/// Returns the length in bytes of the comments and blank lines at the start of a chunk, which
+/// begins with a line. Only lines that end in the chunk count, and the last one or two may be
+/// missing.
 ///
-/// What lines begin with is looked at for all of a block or a word at once. One search for each
-/// line's end would wait for the last.
+/// The first bytes of lines are compared for a whole block or word at once. A search for each line
+/// end would have to wait for the previous one.
 #[inline]
 pub(crate) fn comments(chunk: &[u8]) -> usize {
-    // Whether a CR at the end is all of a line end is for whoever has the next chunk.
+    // A CR at the end may be half of a CRLF, so it is left for the next chunk.
     let chunk = chunk.strip_suffix(b"\r").unwrap_or(chunk);
     if chunk.len() > 64 { many_comments(chunk) } else { comments_from(chunk, 0, 0) }
 }
@@ -82,16 +84,17 @@ fn many_comments(chunk: &[u8]) -> usize {
     comments_from(chunk, at, line)
 }
 
-/// The same, where all up to `at` is known, and the last line there begins at `line`.
+/// Like `comments`, where everything before `at` has been checked, and the last line there begins
+/// at `line`.
 #[inline]
 fn comments_from(chunk: &[u8], mut at: usize, mut line: usize) -> usize {
     const LOW: u64 = 0x7F * ONES;
-    // The high bit of each byte that is another; of the rest nothing is known.
+    // The high bit of each byte that differs from `byte`; the other bits are undefined.
     let unlike = |word: u64, byte: u8| {
         let differ = word ^ (u64::from(byte) * ONES);
         ((differ & LOW) + LOW) | differ
     };
-    // Whether the word begins with a line.
+    // 0x80 if a line begins at the start of the word.
     let mut first = if line == at { 0x80 } else { 0 };
     for word in chunk[at..].chunks_exact(8) {
         let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
@@ -111,7 +114,7 @@ fn comments_from(chunk: &[u8], mut at: usize, mut line: usize) -> usize {
     if first == 0 { line } else { at }
 }
 
-/// Whether no line begins within a block, or behind it, that is neither comment nor blank.
+/// Returns whether all lines that begin within a block, or right after it, are comments or blank.
 #[inline]
 fn is_quiet(block: &[u8; 65]) -> bool {
     let mut others = 0;
@@ -123,7 +126,7 @@ fn is_quiet(block: &[u8; 65]) -> bool {
     others & 1 == 0
 }
 
-/// The lines of a chunk whose ends are in it, which is what to ask for where many are expected.
+/// An iterator over the lines that end in a chunk, for chunks with many line ends.
 pub(crate) struct Lines<'i> {
     ends: LineEnds<'i>,
     rest: usize,
@@ -135,7 +138,7 @@ impl<'i> Lines<'i> {
         Self { ends: LineEnds { chunk, block: 0, ends: 0, next: 0 }, rest: 0 }
     }
 
-    /// What follows the lines so far.
+    /// Returns what follows the lines so far.
     #[inline]
     pub(crate) fn rest(&self) -> &'i [u8] {
         &self.ends.chunk[self.rest..]
@@ -157,7 +160,7 @@ impl<'i> Iterator for Lines<'i> {
                 Some(b'\n') => self.rest = self.ends.next()? + 1,
                 Some(_) => {}
                 None => {
-                    // Whoever has the next chunk will see what that is.
+                    // The next chunk decides whether an LF follows.
                     self.rest = end - line.len();
                     return None;
                 }
@@ -167,13 +170,14 @@ impl<'i> Iterator for Lines<'i> {
     }
 }
 
-/// All CRs and LFs of a chunk.
+/// An iterator over the CRs and LFs of a chunk.
 struct LineEnds<'i> {
     chunk: &'i [u8],
-    /// Where the block begins that `ends` is about: those of it that are still to come.
+    /// The offset of the block that `ends` belongs to.
     block: usize,
+    /// The line ends of that block that have not been yielded.
     ends: u64,
-    /// Where that begins which has not been looked at.
+    /// The offset of the first byte that has not been searched.
     next: usize,
 }
 
@@ -200,10 +204,10 @@ impl Iterator for LineEnds<'_> {
     }
 }
 
-/// The CRs and LFs of a block: bit `8 * column + row` for byte `8 * row + column`.
+/// Returns the CRs and LFs of a block: bit `8 * column + row` for byte `8 * row + column`.
 ///
-/// In this form, and over so many bytes, compilers make it a few dozen vector instructions without
-/// a loop; there is no safe way to ask for these by name.
+/// In this form and with this length, compilers turn it into a few dozen vector instructions
+/// without a loop; safe code cannot request these by name.
 #[inline]
 fn in_block(block: &[u8; 64]) -> u64 {
     const MARKS: [u8; 64] = {
@@ -224,7 +228,7 @@ fn in_block(block: &[u8; 64]) -> u64 {
     rows.fold(0, |ends, row| ends | u64::from_le_bytes(row))
 }
 
-/// The same as bit `at` for byte `at`: rows and columns change places.
+/// Returns the same as bit `at` for byte `at`: transposes rows and columns.
 #[inline]
 fn in_order(mut ends: u64) -> u64 {
     for (by, pairs) in [(7, 0x00AA_00AA_00AA_00AA), (14, 0xCCCC_0000_CCCC), (28, 0xF0F0_F0F0)] {
@@ -271,15 +275,15 @@ mod tests {
             let Some(len) = end else { break };
             expected += len + 1;
         }
-        // What begins or ends in less than a word is left.
+        // Lines that begin or end in an incomplete word at the end are left out.
         let ends = whole.len() - whole.len() % 8;
         assert!(found == expected || found < expected && expected > ends, "{bytes:?}");
         assert!(found == 0 || matches!(whole[found - 1], b'\r' | b'\n'), "{bytes:?}");
     }
 
-    /// Each byte as what surrounds a line end, over all distances within blocks, and some beyond.
+    /// Surrounds a line end with each byte value, at all distances within blocks and some beyond.
     #[test]
-    fn line_ends_are_found_wherever_they_stand() {
+    fn line_ends_are_found_at_any_distance() {
         for byte in 0..=255 {
             for len in (0..20).chain([63, 64, 65, 130, 330]) {
                 let mut bytes = std::vec![byte; len];
@@ -294,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn line_ends_are_found_among_what_is_nearly_one() {
+    fn line_ends_are_found_among_similar_bytes() {
         let mut random = 1_u64;
         for len in 0..400 {
             let mut bytes = std::vec![0; len];
@@ -309,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_are_passed_up_to_what_is_none() {
+    fn comments_are_skipped_up_to_the_first_other_line() {
         for other in [&b"data: a\n"[..], b"\0", b"", b": cut", b"\r", b"\xBA"] {
             for lines in [
                 &b": ping\n\n"[..],

@@ -1,5 +1,5 @@
-//! Blocks that do not lie in the chunk as they are: in several chunks, with several lines of data,
-//! or too large.
+//! Decodes blocks that do not lie in the chunk as they are: those that span chunks, have several
+//! lines of data, or are too large.
 
 use core::mem;
 
@@ -10,7 +10,7 @@ use crate::line_end::Lines;
 use crate::{DecodeBuffer, Event, EventTooLarge, Field, LineToken};
 
 impl<B: DecodeBuffer> Decoder<B> {
-    /// The next event, where there is something in the buffers.
+    /// Decodes the next event if the decoder holds state of a block.
     #[inline(never)]
     pub(super) fn held_block<'e, 'i: 'e>(
         &'e mut self,
@@ -23,7 +23,7 @@ impl<B: DecodeBuffer> Decoder<B> {
                 return self.new_block(input, on_comment);
             }
         }
-        // Most chunks of a long line are data and nothing else.
+        // Most chunks of a long line contain nothing but data.
         if self.in_line && !self.skipping {
             if let Some((bytes, end)) = self.lexer.more_data(input) {
                 self.in_line = !end;
@@ -44,7 +44,8 @@ impl<B: DecodeBuffer> Decoder<B> {
         self.joined_block(Borrowed::default(), None, input, on_comment)
     }
 
-    /// The next event, however its block comes; `first` is what the lexer has found already.
+    /// Decodes the next event in the general case. `first` is a token that the lexer has returned
+    /// already.
     #[inline(never)]
     pub(super) fn joined_block<'e, 'i: 'e>(
         &'e mut self,
@@ -81,7 +82,7 @@ impl<B: DecodeBuffer> Decoder<B> {
         Ok(None)
     }
 
-    /// The event of a block; what is not in `block` is in the buffers.
+    /// Returns the event of a block; values that are not in `block` are in the buffers.
     #[inline]
     fn event<'e, 'i: 'e>(&'e mut self, block: &Borrowed<'i>) -> Event<'e> {
         Event::from_parts(
@@ -102,7 +103,7 @@ impl<B: DecodeBuffer> Decoder<B> {
         self.held = self.data.is_large();
     }
 
-    /// Data of which the chunk holds the first part.
+    /// Stores the first part of a line of data that the end of the chunk cuts.
     pub(super) fn begin_data(&mut self, bytes: &[u8]) {
         self.data.extend(bytes);
         self.has_data = true;
@@ -110,7 +111,7 @@ impl<B: DecodeBuffer> Decoder<B> {
         self.held = true;
     }
 
-    /// Ends the block at hand and tells whether it is an event.
+    /// Ends the current block and returns whether it is an event.
     fn end_block(&mut self, block: &Borrowed<'_>) -> bool {
         if mem::take(&mut self.skipping) {
             self.held = self.data.is_large();
@@ -131,7 +132,7 @@ impl<B: DecodeBuffer> Decoder<B> {
         self.yielded
     }
 
-    /// One value or a part of one.
+    /// Processes a value or a part of one.
     fn value<'i>(
         &mut self,
         block: &mut Borrowed<'i>,
@@ -145,7 +146,8 @@ impl<B: DecodeBuffer> Decoder<B> {
             self.ignore_line = false;
         }
         if !end {
-            // The chunk ends here, and what it lent goes where it belongs before this does.
+            // The chunk ends here. Borrowed values are copied first: this part must be the last in
+            // the buffer.
             self.keep(block);
         }
         match field {
@@ -158,7 +160,7 @@ impl<B: DecodeBuffer> Decoder<B> {
         Ok(())
     }
 
-    /// Lines of data that follow others.
+    /// Appends lines of data that follow other lines of data.
     #[inline(never)]
     fn join_lines(&mut self, input: &mut &[u8]) {
         let mut lines = Lines::new(input);
@@ -223,7 +225,7 @@ impl<B: DecodeBuffer> Decoder<B> {
             self.fields.clear_line();
             self.ignore_line = true;
         } else if first && end {
-            // What the new value replaces goes at once, so that memory is what was counted.
+            // A replaced value is removed at once, so that the memory in use is what was counted.
             if is_id {
                 self.fields.clear_new_id();
                 block.id = Some(bytes);
@@ -242,13 +244,13 @@ impl<B: DecodeBuffer> Decoder<B> {
         Ok(())
     }
 
-    /// A reconnection time takes effect with its line, not with the event (9.2.6). One beyond the
-    /// range means as long as can be.
+    /// Processes a part of a `retry` line. A reconnection time takes effect with its line, not with
+    /// the event (9.2.6). One that is out of range becomes `u64::MAX`.
     fn retry_part(&mut self, bytes: &[u8], first: bool, end: bool) {
         if first {
             self.retry_line = Some(0);
         }
-        // Digits only, and at least one of them.
+        // A value needs at least one digit.
         if first && end && bytes.is_empty() {
             self.retry_line = None;
         }
@@ -278,7 +280,7 @@ impl<B: DecodeBuffer> Decoder<B> {
         EventTooLarge::new(field, limit)
     }
 
-    /// Copies what the chunk lent, before it goes away.
+    /// Copies borrowed values into the buffers, before the chunk goes away.
     pub(super) fn keep(&mut self, block: &mut Borrowed<'_>) {
         if let Some(id) = block.id.take() {
             self.held = true;
