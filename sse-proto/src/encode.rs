@@ -1,7 +1,7 @@
-//! From events and comments to bytes (HTML Standard, 9.2.5).
+//! Encodes events and comments into bytes (HTML Standard, 9.2.5).
 //!
-//! There is one way to encode: [`Slices`] walks the pieces of the wire form in order, and all
-//! else (length, appending, writing into memory) goes through it.
+//! There is one implementation: [`Slices`] yields the pieces of the encoded form in order, and
+//! everything else (length, appending, writing into memory) is built on it.
 
 #[cfg(feature = "alloc")]
 use alloc::vec::Vec;
@@ -11,18 +11,18 @@ use memchr::memchr2;
 
 use crate::{Comment, Event};
 
-/// A comment that says nothing, to be sent when a stream has been silent for long (9.2.7): see
+/// An empty comment, to send when a stream has been silent for a while (9.2.7): see
 /// [`KeepAlive`](crate::KeepAlive).
 pub const KEEP_ALIVE: &[u8] = b":\n\n";
 
-/// The memory to encode into is too small. What it holds now is of no use.
+/// The buffer is too small for the encoded form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BufferTooSmall {
     needed: usize,
 }
 
 impl BufferTooSmall {
-    /// How many bytes would do.
+    /// Returns the length of the encoded form in bytes.
     pub const fn needed(self) -> usize {
         self.needed
     }
@@ -30,21 +30,21 @@ impl BufferTooSmall {
 
 impl fmt::Display for BufferTooSmall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the encoded form takes {} bytes, more than the buffer has", self.needed)
+        write!(f, "buffer too small: the encoded form needs {} bytes", self.needed)
     }
 }
 
 impl core::error::Error for BufferTooSmall {}
 
-/// What [`Event`] and [`Comment`] share: all encodings of whatever `slices` gives.
+/// Implements all encodings of [`Event`] and [`Comment`] in terms of `slices`.
 macro_rules! encodings {
     ($type:ident) => {
         impl<'a> $type<'a> {
-            /// The pieces of the encoded form, in order, for a vectored write.
+            /// Returns the pieces of the encoded form in order, for a vectored write.
             ///
-            /// Values are lent from the event, never copied. All pieces together are
-            /// [`encoded_len`](Self::encoded_len) bytes and end with a blank line: write them all
-            /// and flush, and the receiver has the event.
+            /// Values are borrowed, never copied. Together the pieces are
+            /// [`encoded_len`](Self::encoded_len) bytes and end with a blank line: after all of
+            /// them are written and flushed, the receiver has the whole event.
             ///
             /// ```
             /// use std::io::{IoSlice, Write};
@@ -61,23 +61,23 @@ macro_rules! encodings {
                 Slices::from(*self)
             }
 
-            /// The exact length of the encoded form in bytes.
+            /// Returns the exact length of the encoded form in bytes.
             pub fn encoded_len(&self) -> usize {
                 self.slices().map(<[u8]>::len).sum()
             }
 
-            /// Appends the encoded form.
+            /// Appends the encoded form to `out`.
             #[cfg(feature = "alloc")]
             #[inline]
             pub fn encode_to_vec(&self, out: &mut Vec<u8>) {
                 self.slices().for_each(|slice| out.extend_from_slice(slice));
             }
 
-            /// Writes the encoded form to the front of `out` and tells its length.
+            /// Writes the encoded form to the front of `out` and returns its length in bytes.
             ///
             /// # Errors
             ///
-            /// [`BufferTooSmall`] if it does not fit; `out` then holds a part of it.
+            /// [`BufferTooSmall`] if the encoded form does not fit; `out` then holds a part of it.
             pub fn encode_to_slice(&self, out: &mut [u8]) -> Result<usize, BufferTooSmall> {
                 let len = self.slices().fold(0, |len, slice| {
                     if let Some(room) = out.get_mut(len..len + slice.len()) {
@@ -92,16 +92,16 @@ macro_rules! encodings {
             ///
             /// # Errors
             ///
-            /// [`BufferTooSmall`] if `out` cannot grow and it does not fit; nothing is written
-            /// then.
+            /// [`BufferTooSmall`] if the encoded form does not fit into `out`, which cannot grow;
+            /// nothing is written in that case.
             #[cfg(feature = "bytes")]
             #[inline]
             pub fn encode_to_buf(
                 &self,
                 out: &mut impl bytes::BufMut,
             ) -> Result<(), BufferTooSmall> {
-                // Most have room for anything, and then nobody need know how much it will be.
-                if out.remaining_mut() < self.slices().longest() {
+                // Most buffers have room for any encoding, so the exact length is rarely needed.
+                if out.remaining_mut() < self.slices().max_len() {
                     let needed = self.encoded_len();
                     if out.remaining_mut() < needed {
                         return Err(BufferTooSmall { needed });
@@ -117,17 +117,17 @@ macro_rules! encodings {
 encodings!(Event);
 encodings!(Comment);
 
-/// The pieces of an encoded event or comment: see [`Event::slices`].
+/// An iterator over the pieces of an encoded event or comment: see [`Event::slices`].
 #[derive(Clone, Debug)]
 pub struct Slices<'a> {
     state: State,
     event: Event<'a>,
     lines: Lines<'a>,
-    /// What introduces each of `lines`: a colon, or the name of data.
+    /// Whether each of `lines` begins with a colon, instead of the field name of data.
     is_comment: bool,
-    /// The value that goes out next, its name being out already.
+    /// The value to yield next; its field name has been yielded.
     value: Option<&'a [u8]>,
-    /// Whether a line has been begun, and so must be ended before anything else.
+    /// Whether a line has been begun that must be ended before anything else.
     in_line: bool,
 }
 
@@ -136,14 +136,15 @@ enum State {
     Type,
     Id,
     Retry,
-    /// The digits of a number that is below ten times the power of ten beside it.
+    /// A number whose digits are yielded next, and the power of ten of its first digit: the number
+    /// is below ten times that.
     Digits(u64, u64),
     Lines,
     End,
     Done,
 }
 
-// The name of each field carries the line end before it, which the first one leaves out.
+// Each field name includes the line end before it, which the first line omits.
 const TYPE: &[u8] = b"\nevent: ";
 const ID: &[u8] = b"\nid: ";
 const RETRY: &[u8] = b"\nretry: ";
@@ -170,16 +171,17 @@ impl<'a> From<Comment<'a>> for Slices<'a> {
 }
 
 impl<'a> Slices<'a> {
-    /// No less than all pieces together are long: as if each byte were a line of its own.
+    /// Returns an upper bound of the encoded length in bytes: as if each byte were a line of its
+    /// own.
     #[cfg(feature = "bytes")]
-    fn longest(&self) -> usize {
+    fn max_len(&self) -> usize {
         let event_type = self.event.named_type().map_or(0, <[u8]>::len);
         let values =
             [event_type, self.event.last_event_id().len(), self.lines.rest.map_or(0, <[u8]>::len)];
         values.iter().fold(64, |all: usize, len| all.saturating_add(len.saturating_mul(8)))
     }
 
-    /// Begins a line; `value` is to follow what this returns.
+    /// Begins a line and returns its name; `value` is yielded next.
     #[inline]
     fn begin(&mut self, name: &'static [u8], value: &'a [u8]) -> &'static [u8] {
         self.value = (!value.is_empty()).then_some(value);
@@ -222,7 +224,7 @@ impl<'a> Iterator for Slices<'a> {
                         1 => State::Lines,
                         _ => State::Digits(number % power, power / 10),
                     };
-                    // Digits one by one need no memory to be rendered into.
+                    // Yielding digits one by one needs no buffer.
                     return Some(match number / power {
                         0 => b"0",
                         1 => b"1",
@@ -252,7 +254,8 @@ impl<'a> Iterator for Slices<'a> {
         }
     }
 
-    /// The same without a step for each slice of the data, which is most of most events.
+    /// Yields the lines of data in a loop, without the states of `next`: data is most of most
+    /// events.
     #[inline]
     fn fold<A, F: FnMut(A, &'a [u8]) -> A>(mut self, mut all: A, mut f: F) -> A {
         while self.is_comment || self.value.is_some() || !matches!(self.state, State::Lines) {
@@ -262,7 +265,7 @@ impl<'a> Iterator for Slices<'a> {
             }
         }
         for line in self.lines {
-            // Names whose length is a constant are copied without a call.
+            // A copy whose length is a constant needs no call.
             all = if mem::replace(&mut self.in_line, true) {
                 f(all, DATA)
             } else {
@@ -276,7 +279,7 @@ impl<'a> Iterator for Slices<'a> {
     }
 }
 
-/// The lines of a text that CR, LF and CRLF separate: always one more than there are line ends.
+/// The lines of a text, separated by CR, LF or CRLF: always one more than there are line ends.
 #[derive(Clone, Debug)]
 struct Lines<'a> {
     rest: Option<&'a [u8]>,

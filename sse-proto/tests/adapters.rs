@@ -220,7 +220,7 @@ fn an_error_of_the_chunks_is_the_end() {
     assert_eq!(block_on(events.next()).unwrap().unwrap().data(), "a");
     let error = block_on(events.next()).unwrap().unwrap_err();
     assert_eq!(error, EventsError::Chunks("broken"));
-    assert_eq!(error.to_string(), "the event stream broke: broken");
+    assert_eq!(error.to_string(), "the event stream failed: broken");
     assert_eq!(block_on(events.next()), None);
 }
 
@@ -231,7 +231,7 @@ fn errors_that_are_boxed_can_be_passed_on() {
         block_on(Events::new(chunks).next()).unwrap()?;
         Ok(())
     }
-    assert_eq!(read().unwrap_err().to_string(), "the event stream broke: broken");
+    assert_eq!(read().unwrap_err().to_string(), "the event stream failed: broken");
 }
 
 /// Events that are there when they are put there, and a timer that fires when it is told.

@@ -63,7 +63,7 @@ fn every_error_has_its_text() {
         (Box::new(Rejected::ContentType), "the content type is not text/event-stream"),
         (
             Box::new(Event::new("a").encode_to_slice(&mut [0; 8]).unwrap_err()),
-            "the encoded form takes 9 bytes, more than the buffer has",
+            "buffer too small: the encoded form needs 9 bytes",
         ),
     ];
     for (error, text) in errors {
@@ -78,7 +78,7 @@ fn the_errors_of_streams_pass_on_those_within() {
     use sse_proto::EventsError;
 
     let chunks = EventsError::Chunks("connection reset");
-    assert_eq!(chunks.to_string(), "the event stream broke: connection reset");
+    assert_eq!(chunks.to_string(), "the event stream failed: connection reset");
     let too_large = too_large("data: 123456\n");
     assert_eq!(EventsError::<&str>::TooLarge(too_large).to_string(), too_large.to_string());
 }

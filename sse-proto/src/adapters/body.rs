@@ -1,4 +1,4 @@
-//! From a stream of events to a stream of chunks.
+//! Encodes a stream of events as a stream of chunks.
 
 use alloc::vec::Vec;
 use core::convert::Infallible;
@@ -13,17 +13,18 @@ use pin_project_lite::pin_project;
 
 use crate::{AsEvent, KEEP_ALIVE};
 
-/// Events that are there at once go out together, up to so many bytes and one event.
-const ENOUGH: usize = 8 << 10;
+/// The number of bytes from which a chunk is sent. Until then, it takes further events that are
+/// ready.
+const FULL_CHUNK: usize = 8 << 10;
 
 pin_project! {
-    /// An event stream to be sent: encodes a [`Stream`] of events, and fills its silence with
-    /// [keep-alive comments](KEEP_ALIVE).
+    /// An event stream to send: encodes a [`Stream`] of events, and adds
+    /// [keep-alive comments](KEEP_ALIVE) when it is silent.
     ///
     /// It is a [`Stream`] of [`Bytes`] that never fails and, with the feature `http-body`, the body
     /// of a response. The events are [`Event`](crate::Event)s, [`OwnedEvent`](crate::OwnedEvent)s,
-    /// or whatever else is [as an event](AsEvent). A stream of events cannot say that it failed; it
-    /// can only end, as a stream of results does with `map_while(Result::ok)`.
+    /// or of any other type that implements [`AsEvent`]. A stream of events cannot report an error,
+    /// only end; a stream of results does that with `map_while(Result::ok)`.
     ///
     /// ```
     /// use core::future::{pending, ready};
@@ -37,12 +38,12 @@ pin_project! {
     /// assert_eq!(body.next().await, None);
     ///
     /// let silent = stream::pending::<Event>();
-    /// let mut body = EventBody::new(silent, || ready(())); // in earnest: || sleep(15 seconds)
+    /// let mut body = EventBody::new(silent, || ready(())); // in practice: || sleep(15 seconds)
     /// assert_eq!(body.next().await.unwrap().unwrap(), ":\n\n");
     /// # });
     /// ```
     ///
-    /// Text alone is not an event:
+    /// Plain text is not an event:
     ///
     /// ```compile_fail,E0277
     /// # use futures_lite::stream;
@@ -64,13 +65,12 @@ where
     F: FnMut() -> T,
     T: Future,
 {
-    /// The body with these events. A comment goes out whenever a future that `silence` gives is
-    /// done before there is an event; each is asked for when there is nothing else to send, and
-    /// dropped with the next event.
+    /// Creates a body of these events. `silence` creates a timer when there is nothing to send; the
+    /// next event drops the timer. If the timer completes first, a comment is sent.
     ///
-    /// That is any runtime's timer, such as `|| tokio::time::sleep(Duration::from_secs(15))` or
-    /// `|| async_io::Timer::after(Duration::from_secs(15))`; with `core::future::pending::<()>`
-    /// there are no comments.
+    /// Any runtime's timer works, such as `|| tokio::time::sleep(Duration::from_secs(15))` or
+    /// `|| async_io::Timer::after(Duration::from_secs(15))`. With `core::future::pending::<()>`, no
+    /// comments are sent.
     pub fn new(events: S, silence: F) -> Self {
         Self { events: Some(events), silence, timer: None }
     }
@@ -86,7 +86,8 @@ where
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut this = self.project();
-        // Made for each chunk, and given away with it: an event that was large leaves nothing behind.
+        // A new buffer for each chunk, which takes its memory along: a large event leaves none
+        // behind.
         let mut chunk = Vec::new();
         while let Some(events) = this.events.as_mut().as_pin_mut() {
             match events.poll_next(cx) {
@@ -94,7 +95,7 @@ where
                     let event = event.as_event();
                     chunk.reserve(event.encoded_len());
                     event.encode_to_vec(&mut chunk);
-                    if chunk.len() >= ENOUGH {
+                    if chunk.len() >= FULL_CHUNK {
                         break;
                     }
                 }

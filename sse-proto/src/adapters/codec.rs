@@ -1,4 +1,4 @@
-//! For `tokio_util::codec`: framed reading and writing.
+//! Framed reading and writing, for `tokio_util::codec`.
 
 use std::io;
 
@@ -8,14 +8,13 @@ use tokio_util::codec;
 use super::Decoding;
 use crate::{AsEvent, Comment, Decoder, EventTooLarge, OwnedEvent};
 
-/// Decodes and encodes for [`FramedRead`](codec::FramedRead) and
-/// [`FramedWrite`](codec::FramedWrite).
+/// A codec for [`FramedRead`](codec::FramedRead) and [`FramedWrite`](codec::FramedWrite).
 ///
-/// An oversized event is an item, not an error of the codec, so that framed reading goes on after
-/// it. Comments can be sent beside events.
+/// An event that exceeds the limits is an item, not an error of the codec, so that framed reading
+/// continues after it. Comments can be sent as well as events.
 ///
-/// What has been read and not decoded yet is kept in the codec, not in the read buffer of the
-/// framed reader: another codec cannot take over.
+/// Bytes that have been read but not decoded are kept in the codec, not in the read buffer of the
+/// framed reader, so another codec cannot take over.
 ///
 /// ```
 /// use futures_lite::{StreamExt, future::block_on};
@@ -37,17 +36,17 @@ pub struct EventCodec {
 }
 
 impl EventCodec {
-    /// A codec at the start of a stream.
+    /// Creates a codec for the start of a stream.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same with a decoder of your own: with limits, or with a last event ID to begin with.
+    /// Creates a codec with this decoder, which may have custom limits or an initial last event ID.
     pub const fn with_decoder(decoder: Decoder) -> Self {
         Self { decoding: Decoding::new(decoder) }
     }
 
-    /// The decoder, for its [`last_event_id`](Decoder::last_event_id) and
+    /// Returns the decoder, for its [`last_event_id`](Decoder::last_event_id) and
     /// [`retry`](Decoder::retry).
     pub const fn decoder(&self) -> &Decoder {
         &self.decoding.decoder
@@ -64,8 +63,8 @@ impl codec::Decoder for EventCodec {
             if event.is_some() || input.is_empty() {
                 return Ok(event);
             }
-            // The codec keeps what is left of it: the caller sees it as used up, at the end of
-            // the stream, too, where what is incomplete is dropped without an error.
+            // The codec takes all of the input, so its caller sees an empty buffer. At the end of
+            // the stream, an incomplete event is therefore dropped without an error.
             self.decoding.chunk = input.split().freeze();
         }
     }

@@ -1,4 +1,4 @@
-//! From a stream of chunks to a stream of events.
+//! Decodes a stream of chunks into a stream of events.
 
 use core::fmt;
 use core::pin::Pin;
@@ -12,19 +12,19 @@ use super::Decoding;
 use crate::{Decoder, EventTooLarge, OwnedEvent};
 
 pin_project! {
-    /// The events of a stream of chunks: a [`Stream`] over a [`Stream`].
+    /// A [`Stream`] of the events in a [`Stream`] of chunks.
     ///
-    /// Chunks are whatever becomes [`Bytes`] at no cost: `Bytes`, `Vec<u8>`, `&'static [u8]`.
-    /// Events are [slices](crate::Event::slice_ref) of their chunk where they can be.
+    /// Chunks are of any type that becomes [`Bytes`] at no cost: `Bytes`, `Vec<u8>`,
+    /// `&'static [u8]`. Events are [slices](crate::Event::slice_ref) of their chunk where possible.
     ///
-    /// After an [oversized event](EventsError::TooLarge) the stream goes on with the next one. It
-    /// ends with the chunks, or after an [error](EventsError::Chunks) of theirs: what would come
-    /// behind a hole is anybody's guess. An event that is incomplete then is dropped (HTML Standard,
-    /// 9.2.6).
+    /// After an [oversized event](EventsError::TooLarge), the stream continues with the next one.
+    /// It ends with the chunks or after the first [error](EventsError::Chunks) among them, because
+    /// bytes after a gap cannot be interpreted. An event that is incomplete by then is dropped
+    /// (HTML Standard, 9.2.6).
     ///
-    /// Comments are not events, and so a server's keep-alives are not seen here: a time-out for a
-    /// connection that is silent belongs around the chunks. Comments themselves, and reconnecting,
-    /// are to be had of [`Client`](crate::Client).
+    /// Comments are not events, so a server's keep-alives are not visible here: apply a timeout for
+    /// silent connections to the stream of chunks. For comments, and for reconnection, use
+    /// [`Client`](crate::Client).
     ///
     /// ```
     /// use futures_lite::{StreamExt, future::block_on, stream};
@@ -49,24 +49,25 @@ pin_project! {
 }
 
 impl<S> Events<S> {
-    /// The events of these chunks.
+    /// Creates a stream of the events in these chunks.
     pub fn new(chunks: S) -> Self {
         Self::with_decoder(chunks, Decoder::new())
     }
 
-    /// The same with a decoder of your own: with limits, or with a last event ID to begin with.
+    /// Creates a stream with this decoder, which may have custom limits or an initial last event
+    /// ID.
     pub const fn with_decoder(chunks: S, decoder: Decoder) -> Self {
         Self { chunks: Some(chunks), decoding: Decoding::new(decoder) }
     }
 
-    /// The decoder, for its [`last_event_id`](Decoder::last_event_id) and
+    /// Returns the decoder, for its [`last_event_id`](Decoder::last_event_id) and
     /// [`retry`](Decoder::retry).
     pub const fn decoder(&self) -> &Decoder {
         &self.decoding.decoder
     }
 
-    /// The decoder, [ready](Decoder::reset) for the next connection: with the last event ID and the
-    /// reconnection time, and without what was incomplete.
+    /// Returns the decoder, [prepared](Decoder::reset) for the next connection: it keeps the last
+    /// event ID and the reconnection time, but no incomplete event.
     pub fn into_decoder(self) -> Decoder {
         let mut decoder = self.decoding.decoder;
         decoder.reset();
@@ -102,23 +103,24 @@ where
     }
 }
 
-/// What [`Events`] may yield in place of an event.
+/// An error that [`Events`] yields in place of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventsError<E> {
-    /// The chunks brought an error; it was the end of them.
+    /// The stream of chunks failed. The stream of events ends with this error.
     Chunks(E),
-    /// An event is beyond the decoder's limits. The stream goes on after it.
+    /// An event exceeds the decoder's limits. The stream continues after it.
     TooLarge(EventTooLarge),
 }
 
 impl<E: fmt::Display> fmt::Display for EventsError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Chunks(error) => write!(f, "the event stream broke: {error}"),
+            Self::Chunks(error) => write!(f, "the event stream failed: {error}"),
             Self::TooLarge(error) => error.fmt(f),
         }
     }
 }
 
-/// Without a source, so that errors that are boxed, which are no `Error`s, will do.
+/// There is no `source`, so that `E` need not be an [`Error`](core::error::Error); boxed errors are
+/// not.
 impl<E: fmt::Debug + fmt::Display> core::error::Error for EventsError<E> {}

@@ -1,4 +1,4 @@
-//! Event streams as bodies of HTTP messages, for all that speaks `http-body`.
+//! Event streams as bodies of HTTP messages, for libraries that use `http-body`.
 
 use core::convert::Infallible;
 use core::future::Future;
@@ -15,7 +15,7 @@ use super::{EventBody, Events};
 use crate::{AsEvent, Decoder};
 
 pin_project! {
-    /// The chunks of a body: see [`Events::from_body`].
+    /// The data chunks of a body: see [`Events::from_body`].
     #[derive(Clone, Debug)]
     pub struct BodyChunks<B> {
         #[pin]
@@ -30,10 +30,10 @@ impl<B: Body> Stream for BodyChunks<B> {
         let mut body = self.project().body;
         loop {
             match ready!(body.as_mut().poll_frame(cx)) {
-                // What is no data is trailers, which say nothing about events.
+                // Trailers contain no events.
                 Some(Ok(frame)) => {
                     if let Ok(mut data) = frame.into_data() {
-                        // No copy, if the data is `Bytes`.
+                        // This copies nothing if the data is `Bytes`.
                         return Poll::Ready(Some(Ok(data.copy_to_bytes(data.remaining()))));
                     }
                 }
@@ -45,10 +45,11 @@ impl<B: Body> Stream for BodyChunks<B> {
 }
 
 impl<B: Body> Events<BodyChunks<B>> {
-    /// The events of a body: that of a hyper or reqwest response, or of a request in axum.
+    /// Creates a stream of the events in a body, such as that of a hyper or reqwest response, or of
+    /// a request in axum.
     ///
-    /// Whether the message is an event stream at all (status,
-    /// [`Content-Type`](crate::is_event_stream)) is for the caller to see to.
+    /// The caller must check that the message is an event stream, by its status and
+    /// [`Content-Type`](crate::is_event_stream).
     ///
     /// ```no_run
     /// use futures_lite::StreamExt;
@@ -64,14 +65,14 @@ impl<B: Body> Events<BodyChunks<B>> {
     /// # }
     /// ```
     ///
-    /// Any body will do:
+    /// Any other body works too:
     ///
     /// ```
     /// use futures_lite::{StreamExt, future::block_on};
     /// use sse_proto::Events;
     ///
     /// # block_on(async {
-    /// let body = String::from("data: a\n\n"); // is a body
+    /// let body = String::from("data: a\n\n"); // implements `Body`
     /// let mut events = Events::from_body(body);
     /// assert_eq!(events.next().await.unwrap().unwrap().data(), "a");
     /// # });
@@ -80,7 +81,7 @@ impl<B: Body> Events<BodyChunks<B>> {
         Self::from_body_with_decoder(body, Decoder::new())
     }
 
-    /// The same with a decoder of your own.
+    /// Creates a stream with this decoder: see [`Events::with_decoder`].
     pub const fn from_body_with_decoder(body: B, decoder: Decoder) -> Self {
         Self::with_decoder(BodyChunks { body }, decoder)
     }
@@ -92,15 +93,15 @@ where
     F: FnMut() -> T,
     T: Future,
 {
-    /// The response with this body: status 200, `Content-Type: text/event-stream`, and what keeps
-    /// caches and proxies from holding it back or rewriting it.
+    /// Returns a response with this body: status 200, `Content-Type: text/event-stream`, and
+    /// headers that keep caches and proxies from delaying or changing it.
     ///
     /// ```
     /// use futures_lite::stream;
     /// use sse_proto::{Event, EventBody};
     ///
     /// let body = EventBody::new(stream::pending::<Event>(), core::future::pending::<()>);
-    /// let response = body.into_response(); // axum and others take it as it is
+    /// let response = body.into_response(); // axum and others accept it as it is
     /// assert_eq!(response.headers()["content-type"], "text/event-stream");
     /// ```
     pub fn into_response(self) -> Response<Self> {
@@ -109,7 +110,7 @@ where
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         let no_cache = HeaderValue::from_static("no-cache, no-transform");
         headers.insert(header::CACHE_CONTROL, no_cache);
-        // nginx buffers what it passes on unless told.
+        // nginx buffers responses that it proxies, unless this header disables it.
         headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
         response
     }

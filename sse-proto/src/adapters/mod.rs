@@ -1,4 +1,4 @@
-//! The protocol in other crates' terms. Each adapter is a translation: no protocol of its own, no
+//! Adapters to the types of other crates. They only translate: they add no protocol logic and no
 //! runtime.
 
 #[cfg(feature = "futures-core")]
@@ -25,12 +25,13 @@ use bytes::{Buf as _, Bytes};
 
 use crate::{Decoder, EventTooLarge, OwnedEvent};
 
-/// A decoder, and the rest of the chunk that it is in.
+/// A decoder and the rest of its current chunk.
 #[derive(Clone, Debug, Default)]
 struct Decoding {
     decoder: Decoder,
     chunk: Bytes,
-    /// The last event ID of events without one of their own. A copy: it may stay for long.
+    /// The last event ID of events without one of their own. It is a copy, because it may be kept
+    /// for much longer than its chunk.
     inherited_id: Bytes,
 }
 
@@ -39,7 +40,8 @@ impl Decoding {
         Self { decoder, chunk: Bytes::new(), inherited_id: Bytes::new() }
     }
 
-    /// The next event of the chunk. After `None` the chunk is used up and may be replaced.
+    /// Returns the next event of the chunk. After `None`, the chunk is consumed and may be
+    /// replaced.
     fn next_event(&mut self) -> Option<Result<OwnedEvent, EventTooLarge>> {
         let mut rest = &self.chunk[..];
         let event = self.decoder.next_event(&mut rest).map(|event| {
@@ -55,7 +57,8 @@ impl Decoding {
         });
         let used = self.chunk.len() - rest.len();
         if rest.is_empty() {
-            // What is used up is not held: an empty slice would, until the next chunk comes.
+            // Releases a consumed chunk at once: an empty slice would keep its memory until the
+            // next chunk.
             mem::take(&mut self.chunk);
         } else {
             self.chunk.advance(used);
