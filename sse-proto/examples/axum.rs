@@ -1,4 +1,4 @@
-//! An axum handler whose answer is an event stream of ours.
+//! An axum handler that responds with an event stream.
 //!
 //! ```text
 //! cargo run -p sse-proto --example axum --features http-body
@@ -28,7 +28,7 @@ async fn main() -> std::io::Result<()> {
     axum::serve(listener, Router::new().route("/counter", get(counter))).await
 }
 
-/// Counts, and goes on counting for who comes back.
+/// Sends a counter, which continues after the client's last event ID.
 async fn counter(headers: HeaderMap) -> impl IntoResponse {
     let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let events = stream::unfold(last.unwrap_or(0_u64), async |last| {

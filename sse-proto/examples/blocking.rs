@@ -1,14 +1,15 @@
-//! Follows an event stream with nothing but `std`, and reconnects when it breaks off.
+//! Follows an event stream with only `std`, and reconnects when the connection ends.
 //!
 //! ```text
 //! cargo run -p sse-proto --example blocking -- http://127.0.0.1:8080/clock
 //! ```
 //!
-//! The URL has to name the port. Exit codes: 0 if the server ended the stream with status 204, 1 if it
-//! rejected the request or sent something other than an event stream, 2 for an invalid command line.
+//! The URL must include the port. Exit codes: 0 if the server ended the stream with status 204, 1
+//! if it rejected the request or sent something other than an event stream, 2 for an invalid
+//! command line.
 //!
-//! The request is HTTP/1.0: its response has no framing that would have to be taken off. For
-//! redirects, HTTP/1.1 and TLS, take an HTTP library; the loop stays the same.
+//! The request is HTTP/1.0, so the response's body has no chunked framing. For redirects, HTTP/1.1
+//! and TLS, use an HTTP library; the loop stays the same.
 
 use std::error::Error;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -19,7 +20,7 @@ use std::{env, thread};
 
 use sse_proto::{Client, ClientConfig, ReadyState, Rejected, ResponseHead};
 
-/// A connection that is silent for longer is taken for dead.
+/// The period of silence after which a connection counts as dead.
 const SILENCE: Duration = Duration::from_secs(60);
 
 fn main() -> ExitCode {
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Splits a URL into host, with the port, and path, without the slash.
+/// Splits a URL into the host with its port and the path without its first slash.
 fn parse(url: &str) -> Option<(&str, &str)> {
     let rest = url.strip_prefix("http://")?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -45,7 +46,8 @@ fn parse(url: &str) -> Option<(&str, &str)> {
     (!name.is_empty() && port.parse::<u16>().is_ok()).then_some((host, path))
 }
 
-/// Reconnects until the client is closed. An error is the reason for that.
+/// Follows the stream until the client is closed. Returns the error that closed it; status 204 is
+/// not an error.
 fn follow(host: &str, path: &str) -> Result<(), Box<dyn Error>> {
     let mut client = Client::new(ClientConfig::default());
     loop {
@@ -68,13 +70,13 @@ fn follow(host: &str, path: &str) -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// One connection, from the request to its end.
+/// Makes one connection, from the request to the end of the body.
 fn attempt(host: &str, head: &[u8], client: &mut Client<Instant>) -> Result<(), Box<dyn Error>> {
     let mut socket = TcpStream::connect(host)?;
     socket.set_read_timeout(Some(SILENCE))?;
     socket.write_all(head)?;
     let mut socket = BufReader::new(socket);
-    let mut lines = socket.by_ref().take(16 << 10).split(b'\n'); // a longer head is none
+    let mut lines = socket.by_ref().take(16 << 10).split(b'\n'); // a longer head is cut off
     let status = String::from_utf8(lines.next().ok_or("no response")??)?;
     let status = status.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
     let mut content_type = Vec::new();
@@ -94,7 +96,7 @@ fn attempt(host: &str, head: &[u8], client: &mut Client<Instant>) -> Result<(), 
     loop {
         let mut chunk = socket.fill_buf()?;
         if chunk.is_empty() {
-            return Err("the stream has ended; connecting again".into());
+            return Err("the stream ended; reconnecting".into());
         }
         let len = chunk.len();
         loop {
@@ -103,7 +105,7 @@ fn attempt(host: &str, head: &[u8], client: &mut Client<Instant>) -> Result<(), 
                 Ok(Some(event)) => {
                     println!("{} [{}] {}", event.event_type(), event.last_event_id(), event.data());
                 }
-                // One event less; the connection is as good as before.
+                // The event is dropped; the connection continues.
                 Err(too_large) => eprintln!("{too_large}"),
             }
         }

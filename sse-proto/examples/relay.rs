@@ -5,8 +5,8 @@
 //! curl -N http://127.0.0.1:3001/clock
 //! ```
 //!
-//! What a relay of bytes could not do happens on the way: an event is passed on whole or not at
-//! all, keep-alive comments are the relay's own, and each event could be looked at or left out.
+//! Unlike a relay of bytes, it forwards each event completely or not at all, sends keep-alive
+//! comments of its own, and could inspect or drop events.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -34,7 +34,7 @@ type Body = UnsyncBoxBody<Bytes, Infallible>;
 async fn main() -> ExitCode {
     let mut arguments = env::args().skip(1);
     let (Some(listen), Some(upstream)) = (arguments.next(), arguments.next()) else {
-        eprintln!("usage: relay ADDRESS-TO-LISTEN-ON ADDRESS-OF-THE-SERVER");
+        eprintln!("usage: relay LISTEN_ADDRESS UPSTREAM_ADDRESS");
         return ExitCode::from(2);
     };
     let Err(error) = serve(&listen, upstream).await;
@@ -55,7 +55,7 @@ async fn serve(listen: &str, upstream: String) -> io::Result<Infallible> {
                     status(StatusCode::BAD_GATEWAY)
                 }))
             });
-            // A client that leaves is no failure.
+            // A client that disconnects is not a failure.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
         });
     }
@@ -68,15 +68,15 @@ async fn relay(
     let socket = TcpStream::connect(upstream).await?;
     let (mut sender, connection) = conn::http1::handshake(TokioIo::new(socket)).await?;
     tokio::spawn(connection);
-    // Of the client's headers none is passed on but where it was: not what is for one connection
-    // only, and not `Accept-Encoding`, or events would come compressed.
-    let mut asked = Request::get(request.uri().clone()).header(HOST, upstream);
+    // Only the last event ID is forwarded. Other headers may apply to a single connection, and with
+    // `Accept-Encoding` events could come compressed.
+    let mut forwarded = Request::get(request.uri().clone()).header(HOST, upstream);
     if let Some(id) = request.headers().get("last-event-id") {
-        asked = asked.header("last-event-id", id);
+        forwarded = forwarded.header("last-event-id", id);
     }
-    let response = sender.send_request(asked.body(Empty::<Bytes>::new())?).await?;
+    let response = sender.send_request(forwarded.body(Empty::<Bytes>::new())?).await?;
     if response.status() != 200 {
-        // 204 is the end of a stream. Any other status is the client's to judge, and worth a line.
+        // 204 ends a stream normally. Any other status is logged, and the client decides about it.
         if response.status() != 204 {
             let rejected = Rejected::Status(response.status().as_u16());
             eprintln!("{upstream}: {rejected}");
@@ -91,14 +91,14 @@ async fn relay(
         return Err(format!("the content coding {coding:?} is not supported").into());
     }
     let events = Events::from_body(response.into_body()).filter_map(|event| {
-        // What is too large is left out; what broke off was the last.
+        // An event that is too large is left out. A failure of the body ends the stream.
         event.inspect_err(|error| eprintln!("{error}")).ok()
     });
     let body = EventBody::new(events, || sleep(Duration::from_secs(15)));
     Ok(body.into_response().map(BodyExt::boxed_unsync))
 }
 
-/// A response that says no more than its status.
+/// Returns a response with this status and an empty body.
 fn status(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Empty::new().boxed_unsync());
     *response.status_mut() = status;

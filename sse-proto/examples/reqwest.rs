@@ -1,4 +1,4 @@
-//! Follows an event stream with reqwest, and reconnects when it breaks off.
+//! Follows an event stream with reqwest, and reconnects when the connection ends.
 //!
 //! ```text
 //! cargo run -p sse-proto --example reqwest -- http://127.0.0.1:8080/clock
@@ -7,8 +7,8 @@
 //! Exit codes: 0 if the server ended the stream with status 204, 1 if it rejected the request or sent
 //! something other than an event stream, 2 for an invalid command line.
 //!
-//! Redirects, proxies, TLS and compression are reqwest's; when to connect, with what, and what a
-//! response means, is the client's.
+//! reqwest handles redirects, proxies, TLS and compression. `Client` decides when to connect, with
+//! which headers, and what a response means.
 
 use std::env;
 use std::error::Error;
@@ -39,7 +39,8 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Reconnects until the client is closed. An error is the reason for that.
+/// Follows the stream until the client is closed. Returns the error that closed it; status 204 is
+/// not an error.
 async fn follow(url: &Url) -> Result<()> {
     let config = ClientConfig {
         read_timeout: Some(Duration::from_secs(60)),
@@ -68,7 +69,7 @@ async fn follow(url: &Url) -> Result<()> {
     }
 }
 
-/// One connection, from the request to its end.
+/// Makes one connection, from the request to the end of the body.
 async fn attempt(request: reqwest::RequestBuilder, client: &mut Client<Instant>) -> Result<()> {
     let mut response = within(client, request.send()).await??;
     let headers = response.headers();
@@ -89,15 +90,15 @@ async fn attempt(request: reqwest::RequestBuilder, client: &mut Client<Instant>)
                 Ok(Some(event)) => {
                     println!("{} [{}] {}", event.event_type(), event.last_event_id(), event.data());
                 }
-                // One event less; the connection is as good as before.
+                // The event is dropped; the connection continues.
                 Err(too_large) => eprintln!("{too_large}"),
             }
         }
     }
-    Err("the stream has ended; connecting again".into())
+    Err("the stream ended; reconnecting".into())
 }
 
-/// What a future gives before the client takes the connection for dead.
+/// Waits for a future, until the client's deadline for a silent connection.
 async fn within<T>(client: &Client<Instant>, future: impl Future<Output = T>) -> Result<T> {
     let Some(deadline) = client.poll_timeout() else {
         return Ok(future.await);

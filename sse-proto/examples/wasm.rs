@@ -1,5 +1,5 @@
-//! An event source for pages that need what the browser's `EventSource` cannot do: other methods
-//! than GET, headers, a body.
+//! An event source for web pages that need what the browser's `EventSource` lacks: methods other
+//! than GET, request headers, a body.
 //!
 //! ```text
 //! rustup target add wasm32-unknown-unknown
@@ -24,13 +24,13 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_sys::{ReadableStreamDefaultReader, ReadableStreamReadResult, Request, Response};
 
-/// Makes the request, and calls `on_event` with type, data and last event ID of each event of
+/// Makes the request, and calls `on_event` with the type, data and last event ID of each event of
 /// the response, until it ends. A response with status 204 has no events.
 ///
 /// # Errors
 ///
-/// What the browser or the callback threw, or a string with the reason why the response was
-/// rejected.
+/// The value that the browser or the callback threw, or a string with the reason why the response
+/// was rejected.
 #[wasm_bindgen]
 pub async fn follow(request: Request, on_event: Function) -> Result<(), JsValue> {
     let window = web_sys::window().ok_or("there is no window")?;
@@ -67,7 +67,7 @@ pub async fn follow(request: Request, on_event: Function) -> Result<(), JsValue>
                         return Err(thrown);
                     }
                 }
-                // One event less; the stream goes on.
+                // The event is dropped; the stream continues.
                 Err(too_large) => web_sys::console::warn_1(&too_large.to_string().into()),
             }
         }

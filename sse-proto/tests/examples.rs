@@ -214,7 +214,7 @@ fn fails_when_it_is_rejected(name: &str) {
     accept(&server).0.write_all(rejections()[0].0.as_bytes()).unwrap();
     let (code, output, errors) = example.end();
     assert_eq!((code, &*output), (1, "message [] a\n"), "{errors}");
-    assert!(errors.contains("connecting again\nerror: "), "{errors}");
+    assert!(errors.contains("reconnecting\nerror: "), "{errors}");
 }
 
 /// Command lines that the example rejects.
@@ -258,7 +258,7 @@ fn llm_fails_when_it_is_rejected() {
     let body = "HTTP/1.1 401 X\r\nContent-Length: 7\r\n\r\nbad key";
     cases.push((body.to_owned(), "the status is 401, not 200: bad key".to_owned()));
     let cut = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 2\r\n\r\n:\n";
-    cases.push((cut.to_owned(), "the answer broke off".to_owned()));
+    cases.push((cut.to_owned(), "the response ended early".to_owned()));
     for (answer, reason) in cases {
         let example = Example::start("llm", &[&base]);
         accept(&server).0.write_all(answer.as_bytes()).unwrap();

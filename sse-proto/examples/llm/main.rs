@@ -1,15 +1,14 @@
-//! Prints what a language model says while it says it, on tokio and reqwest.
+//! Prints the output of a language model while it is generated, on tokio and reqwest.
 //!
 //! ```text
 //! cargo run -p sse-proto --example llm --features http-body,serde_json
 //! ```
 //!
-//! Two vendors' ways to stream are understood. Both are played by a server of the example's own
-//! (see `vendors.rs`), so that it needs no key; another server's base URL can be given as the
-//! argument. The real ones require an `Authorization` header as well.
+//! It supports the streaming formats of two vendors. A local server plays both of them (see
+//! `vendors.rs`), so that no key is needed; the base URL of another server can be given as the
+//! argument. The vendors' own servers also require an `Authorization` header.
 //!
-//! There is no reconnecting here: each request costs money. Whatever the server does wrong ends the
-//! example with exit code 1.
+//! It does not reconnect, because each request costs money. Any error ends it with exit code 1.
 
 mod vendors;
 
@@ -28,7 +27,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match ask(env::args().nth(1)).await {
+    match run(env::args().nth(1)).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error}");
@@ -37,8 +36,8 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Sends each vendor's request to a server, and prints the answers.
-async fn ask(base: Option<String>) -> Result<()> {
+/// Sends each vendor's request to a server, and prints the output.
+async fn run(base: Option<String>) -> Result<()> {
     let base = match base {
         Some(base) => base,
         None => format!("http://{}", vendors::serve().await?),
@@ -53,7 +52,7 @@ async fn ask(base: Option<String>) -> Result<()> {
             .await?;
         let content_type = response.headers().get_all(CONTENT_TYPE);
         if response.status() != 200 {
-            // What went wrong is in the body, most of the time.
+            // The body usually describes the error.
             let status = Rejected::Status(response.status().as_u16());
             return Err(format!("{path}: {status}: {}", response.text().await?).into());
         } else if !is_event_stream(content_type.iter().map(HeaderValue::as_bytes)) {
@@ -62,11 +61,11 @@ async fn ask(base: Option<String>) -> Result<()> {
         print!("{path}: ");
         let mut events = Events::from_body(reqwest::Body::from(response));
         loop {
-            let event = events.next().await.ok_or("the answer broke off")??;
-            match said(&event)? {
-                Said::Text(text) => print!("{text}"),
-                Said::Nothing => {}
-                Said::Everything => break,
+            let event = events.next().await.ok_or("the response ended early")??;
+            match parse(&event)? {
+                Part::Text(text) => print!("{text}"),
+                Part::Other => {}
+                Part::End => break,
             }
             io::stdout().flush()?;
         }
@@ -75,34 +74,34 @@ async fn ask(base: Option<String>) -> Result<()> {
     Ok(())
 }
 
-/// What one event says.
-enum Said {
+/// The meaning of an event.
+enum Part {
     Text(String),
-    Nothing,
-    Everything,
+    Other,
+    End,
 }
 
-fn said(event: &OwnedEvent) -> Result<Said> {
+fn parse(event: &OwnedEvent) -> Result<Part> {
     match event.event_type().to_str()? {
-        // One vendor leaves the type out, and ends with a word that is not JSON.
-        "message" if event.data() == "[DONE]" => Ok(Said::Everything),
+        // One vendor sends no event types, and ends with a marker that is not JSON.
+        "message" if event.data() == "[DONE]" => Ok(Part::End),
         "message" => {
             let mut chunk: Completion = event.json()?;
             if chunk.error.is_some() {
                 return Err(event.data().to_string().into());
             }
             let text = chunk.choices.pop().and_then(|choice| choice.delta.content);
-            Ok(text.map_or(Said::Nothing, Said::Text))
+            Ok(text.map_or(Part::Other, Part::Text))
         }
-        // The other names each event.
+        // The other vendor sends a type with each event.
         "content_block_delta" => {
-            // Without a text, it is what the model thinks, or a call of a tool.
+            // Without `text`, the delta belongs to the model's reasoning or to a tool call.
             let text = event.json::<Block>()?.delta.text;
-            Ok(text.map_or(Said::Nothing, Said::Text))
+            Ok(text.map_or(Part::Other, Part::Text))
         }
-        "message_stop" => Ok(Said::Everything),
+        "message_stop" => Ok(Part::End),
         "error" => Err(event.data().to_string().into()),
-        _ => Ok(Said::Nothing),
+        _ => Ok(Part::Other),
     }
 }
 

@@ -1,4 +1,4 @@
-//! A server that streams as two vendors do, cut where it hurts.
+//! A server that streams in the formats of two vendors, in very small pieces.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 const WORDS: [&str; 6] = ["Hello", ", wörld", ": 世界", " 🦀", "\\n", "“done”"];
 
-/// Serves on a free port, until the program ends.
+/// Starts the server on a free port. It runs until the program ends.
 pub(crate) async fn serve() -> std::io::Result<SocketAddr> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
@@ -28,7 +28,8 @@ fn answer(stream: String) -> impl IntoResponse {
     ([(CONTENT_TYPE, "text/event-stream; charset=utf-8")], Body::from_stream(cut(stream.into())))
 }
 
-/// Pieces of one, two, three and seven bytes: within names, line ends and characters.
+/// Cuts a stream into pieces of one, two, three and seven bytes, which end within names, line ends
+/// and characters.
 fn cut(mut stream: Bytes) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let pieces = [1, 2, 3, 7].into_iter().cycle().map_while(move |len| {
         let piece = stream.split_to(len.min(stream.len()));

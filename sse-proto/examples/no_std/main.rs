@@ -1,7 +1,7 @@
 //! Event streams without an operating system and without an allocator.
 //!
-//! On a device the chunks would come from a modem or a network stack. Here they are constants, so
-//! that the same code runs on your machine, too:
+//! On a device, the chunks would come from a modem or a network stack. Here they are constants, so
+//! that the same code also runs on the development machine:
 //!
 //! ```text
 //! cargo run -p sse-proto --example no_std
@@ -14,8 +14,9 @@
 
 use sse_proto::{Decoder, Event, EventTooLarge, EventType};
 
-/// Everything that decoding keeps: ids and type, and data that spans chunks.
+/// The decoder's memory for IDs and event types, in bytes.
 const FIELDS: usize = 48;
+/// The decoder's memory for data that spans chunks or has several lines, in bytes.
 const DATA: usize = 128;
 
 const CHUNKS: [&[u8]; 4] = [
@@ -25,12 +26,12 @@ const CHUNKS: [&[u8]; 4] = [
     b"\n\r\n",
 ];
 
-/// What the device does with its stream.
+/// A thermostat whose set point comes from an event stream.
 #[derive(Debug, Default, PartialEq)]
 struct Thermostat {
     set_point: Option<u8>,
     events: usize,
-    /// A report to be sent, encoded into memory of its own.
+    /// The report to send, encoded into memory of its own.
     report: [u8; 32],
     report_len: usize,
 }
@@ -54,7 +55,7 @@ impl Thermostat {
     fn report(&mut self, event: &Event<'_>) {
         const APPLIED: EventType<'static> = EventType::from_static("applied");
         let report = Event::new(event.last_event_id().as_bytes()).with_type(APPLIED);
-        // A report that does not fit is none.
+        // A report that does not fit is not sent.
         self.report_len = report.encode_to_slice(&mut self.report).unwrap_or(0);
     }
 }
@@ -76,7 +77,7 @@ use panic_halt as _;
 #[cortex_m_rt::entry]
 fn main() -> ! {
     let mut thermostat = Thermostat::default();
-    // Opaque, or the compiler would do it all at compile time.
+    // `black_box` keeps the compiler from evaluating all of this at compile time.
     let outcome = thermostat.run(core::hint::black_box(&CHUNKS));
     let _ = core::hint::black_box((outcome, thermostat));
     loop {}
