@@ -1,5 +1,5 @@
-//! The client in virtual time: each transition, the table of content types, and any order of facts
-//! against a plain model.
+//! The client in virtual time: every transition, content types, and random sequences of calls
+//! against a simple model.
 
 #![cfg(feature = "alloc")]
 
@@ -18,7 +18,7 @@ const fn ms(milliseconds: u64) -> At {
     Duration::from_millis(milliseconds)
 }
 
-/// A client that is open, and was at time 0.
+/// Returns a client that was opened at time 0.
 fn open(config: ClientConfig) -> Client<At> {
     let mut client = Client::new(config);
     assert!(client.poll_request(ms(0)).is_some());
@@ -34,7 +34,7 @@ fn feed(client: &mut Client<At>, mut chunk: &[u8], now: At) -> Vec<String> {
     data
 }
 
-/// The `Last-Event-ID` of the request that is made at a time.
+/// Makes the request that is due, and returns its `Last-Event-ID`.
 fn last_event_id(client: &mut Client<At>, now: At) -> Option<String> {
     let request = client.poll_request(now).expect("a request is due");
     let mut headers = request.headers();
@@ -48,7 +48,7 @@ fn last_event_id(client: &mut Client<At>, now: At) -> Option<String> {
 }
 
 #[test]
-fn the_first_request_is_made_at_once_and_once() {
+fn the_first_request_is_due_at_once_and_only_once() {
     let mut client = Client::new(ClientConfig::default());
     assert_eq!((client.ready_state(), client.poll_timeout()), (ReadyState::Connecting, None));
     assert_eq!(last_event_id(&mut client, ms(0)), None);
@@ -57,12 +57,12 @@ fn the_first_request_is_made_at_once_and_once() {
 }
 
 #[test]
-fn the_head_opens_it_before_any_byte() {
+fn the_response_head_opens_the_client_before_any_byte_of_the_body() {
     assert_eq!(open(ClientConfig::default()).ready_state(), ReadyState::Open);
 }
 
 #[test]
-fn an_end_is_followed_by_the_reconnection_time_and_another_request() {
+fn after_an_end_a_request_is_due_after_the_reconnection_time() {
     let mut client = open(ClientConfig::default());
     client.handle_end(ms(100), 0);
     assert_eq!(client.ready_state(), ReadyState::Connecting);
@@ -73,7 +73,7 @@ fn an_end_is_followed_by_the_reconnection_time_and_another_request() {
 }
 
 #[test]
-fn no_response_at_all_is_an_end_like_any_other() {
+fn requests_without_a_response_are_repeated() {
     let mut client = Client::new(ClientConfig::default());
     for n in 0..100 {
         let now = ms(3000 * n);
@@ -83,7 +83,7 @@ fn no_response_at_all_is_an_end_like_any_other() {
 }
 
 #[test]
-fn the_id_is_sent_again_and_that_of_a_block_that_broke_off_is_not() {
+fn the_last_event_id_is_sent_but_not_that_of_an_incomplete_block() {
     let mut client = open(ClientConfig::default());
     assert_eq!(
         feed(&mut client, b"id: 1\ndata: a\n\ndata: b\n\nid: 2\ndata: c\n", ms(0)),
@@ -92,15 +92,19 @@ fn the_id_is_sent_again_and_that_of_a_block_that_broke_off_is_not() {
     client.handle_end(ms(0), 0);
     assert_eq!(last_event_id(&mut client, ms(3000)).as_deref(), Some("1"));
     client.handle_response(OK, ms(3000), 0).unwrap();
-    assert_eq!(feed(&mut client, b"\n\ndata: d\n\n", ms(3000)), ["d"], "a fresh decoder");
+    assert_eq!(
+        feed(&mut client, b"\n\ndata: d\n\n", ms(3000)),
+        ["d"],
+        "the incomplete block was dropped"
+    );
     assert_eq!(client.decoder().last_event_id(), "1");
     assert!(feed(&mut client, b"id\n\n", ms(3000)).is_empty());
     client.handle_end(ms(3000), 0);
-    assert_eq!(last_event_id(&mut client, ms(6000)), None, "after a reset no header");
+    assert_eq!(last_event_id(&mut client, ms(6000)), None, "an empty ID is not sent");
 }
 
 #[test]
-fn an_id_can_be_given_to_begin_with() {
+fn an_initial_id_can_be_given() {
     let mut decoder = Decoder::new();
     decoder.set_last_event_id("41").unwrap();
     let mut client = Client::with_decoder(ClientConfig::default(), decoder);
@@ -124,7 +128,7 @@ fn an_id_is_sent_unless_it_has_a_control_character() {
 }
 
 #[test]
-fn an_id_that_no_header_can_hold_is_left_out_and_reported() {
+fn an_id_that_cannot_be_sent_is_left_out_and_reported() {
     let mut client = open(ClientConfig::default());
     feed(&mut client, b"id: a\x07b\ndata\n\n", ms(0));
     client.handle_end(ms(0), 0);
@@ -155,8 +159,8 @@ fn any_status_but_200_closes_for_good() {
 }
 
 #[test]
-fn content_types_are_judged_as_fetch_does() {
-    let judge = |values: &[&[u8]]| {
+fn content_types_are_checked_as_in_fetch() {
+    let check = |values: &[&[u8]]| {
         let mut client = Client::new(ClientConfig::default());
         client.poll_request(ms(0));
         client.handle_response(ResponseHead { content_type: values, ..OK }, ms(0), 0)
@@ -175,14 +179,14 @@ fn content_types_are_judged_as_fetch_does() {
         &[b"text/event-stream,,"],
         &[br#"text/html;x="\",text/plain", text/event-stream"#],
         &[br"text/html;x=\,text/event-stream"],
-        // What is no MIME type does not count.
+        // Values that are not MIME types do not count.
         &[b"text/event-stream, text/"],
         &[b"text/event-stream, /html"],
         &[b"text/event-stream, te xt/html"],
         &[b"text/event-stream, text/ht(ml"],
         &[b"text/event-stream, t\xE9xt/html"],
     ] {
-        assert_eq!(judge(good), Ok(()), "{good:?}");
+        assert_eq!(check(good), Ok(()), "{good:?}");
     }
     for bad in [
         &[][..],
@@ -199,7 +203,7 @@ fn content_types_are_judged_as_fetch_does() {
         &[b"/event-stream"],
         &[br#"text/html;x=", text/event-stream"#],
     ] {
-        assert_eq!(judge(bad), Err(Rejected::ContentType), "{bad:?}");
+        assert_eq!(check(bad), Err(Rejected::ContentType), "{bad:?}");
     }
 }
 
@@ -223,11 +227,11 @@ fn requests_that_must_not_be_repeated_are_not() {
 }
 
 #[test]
-fn silence_ends_a_connection_and_any_byte_breaks_it() {
+fn a_silent_connection_times_out_and_any_byte_resets_the_timeout() {
     let config = ClientConfig { read_timeout: Some(ms(1000)), ..ClientConfig::default() };
     let mut client = Client::new(config);
     client.poll_request(ms(0));
-    assert_eq!(client.poll_timeout(), Some(ms(1000)), "a head that does not come is silence, too");
+    assert_eq!(client.poll_timeout(), Some(ms(1000)), "the wait for the response head counts");
     client.handle_response(OK, ms(500), 0).unwrap();
     assert!(!client.handle_timeout(ms(1000), 0));
     assert_eq!(client.poll_timeout(), Some(ms(1500)));
@@ -240,7 +244,7 @@ fn silence_ends_a_connection_and_any_byte_breaks_it() {
 }
 
 #[test]
-fn close_is_the_end_at_any_moment() {
+fn close_is_final_in_every_state() {
     let mut client = Client::new(ClientConfig::default());
     client.close();
     assert!(client.poll_request(ms(0)).is_none(), "before the first request");
@@ -249,15 +253,12 @@ fn close_is_the_end_at_any_moment() {
     client.poll_request(ms(0));
     client.close();
     assert_eq!(client.handle_response(OK, ms(0), 0), Ok(()));
-    assert_eq!(client.ready_state(), ReadyState::Closed, "while the request is out");
+    assert_eq!(client.ready_state(), ReadyState::Closed, "before the response");
 
     let mut client = open(ClientConfig::default());
     client.close();
     client.close();
-    assert!(
-        feed(&mut client, b"data: a\n\n", ms(0)).is_empty(),
-        "as soon as it is open, and twice"
-    );
+    assert!(feed(&mut client, b"data: a\n\n", ms(0)).is_empty(), "while open, and closed twice");
 
     let mut client = open(ClientConfig::default());
     let mut chunk: &[u8] = b"data: a\n\ndata: b\n\n";
@@ -285,7 +286,7 @@ fn restart_connects_at_once() {
 }
 
 #[test]
-fn comments_come_to_whoever_asks_also_in_parts() {
+fn comments_are_passed_to_the_callback_in_parts() {
     let mut client = open(ClientConfig::default());
     let mut comment = Vec::new();
     for mut chunk in [&b"data: a\n: on"[..], b"e\n\n:two\n"] {
@@ -299,7 +300,7 @@ fn comments_come_to_whoever_asks_also_in_parts() {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Fact {
+enum Step {
     Request,
     Head(u16),
     Chunk(&'static [u8]),
@@ -313,25 +314,25 @@ enum Fact {
 const CHUNKS: [&[u8]; 6] =
     [b"data: a\n\n", b"id: 7\ndata: a\n\n", b"id: 8\n", b"retry: 10\n", b":\n", b"id\n\n"];
 
-fn fact() -> impl Strategy<Value = Fact> {
+fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        4 => Just(Fact::Request),
-        4 => Just(Fact::Head(200)),
-        1 => prop_oneof![Just(204_u16), Just(503), Just(500)].prop_map(Fact::Head),
-        4 => prop::sample::select(&CHUNKS[..]).prop_map(Fact::Chunk),
-        3 => Just(Fact::End),
-        2 => Just(Fact::Timeout),
-        1 => Just(Fact::Close),
-        1 => Just(Fact::Restart),
-        4 => (0..4000_u64).prop_map(Fact::Wait),
+        4 => Just(Step::Request),
+        4 => Just(Step::Head(200)),
+        1 => prop_oneof![Just(204_u16), Just(503), Just(500)].prop_map(Step::Head),
+        4 => prop::sample::select(&CHUNKS[..]).prop_map(Step::Chunk),
+        3 => Just(Step::End),
+        2 => Just(Step::Timeout),
+        1 => Just(Step::Close),
+        1 => Just(Step::Restart),
+        4 => (0..4000_u64).prop_map(Step::Wait),
     ]
 }
 
-/// The standard's text and the minimum wait, as plainly as they can be written.
+/// A simple model of the standard's algorithm and of the minimum wait.
 #[derive(Debug)]
 struct Model {
     ready: ReadyState,
-    /// When a request is due, if one is.
+    /// The time at which a request is due, if one is.
     due: Option<u64>,
     requested: bool,
     last_byte: u64,
@@ -346,8 +347,8 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn any_order_of_facts_is_what_the_standard_says(
-        facts in vec(fact(), 0..60), timeout in any::<bool>(), minimum in prop::sample::select(&[0_u64, 500, 5000][..])
+    fn random_steps_agree_with_the_model(
+        steps in vec(step(), 0..60), timeout in any::<bool>(), minimum in prop::sample::select(&[0_u64, 500, 5000][..])
     ) {
         let read_timeout = timeout.then_some(ms(2000));
         let config = ClientConfig { read_timeout, min_reconnection_time: ms(minimum), ..Default::default() };
@@ -357,11 +358,11 @@ proptest! {
             requested_at: 0, has_body: false, retry: 3000, id: "", id_of_block: None,
         };
         let mut now = 0;
-        for fact in facts {
+        for step in steps {
             let connected = model.requested || model.ready == ReadyState::Open;
             let mut ended = false;
-            match fact {
-                Fact::Request => {
+            match step {
+                Step::Request => {
                     let got = client.poll_request(ms(now)).map(|request| {
                         request.headers().nth(3).map(|(_, id)| String::from_utf8(id.to_vec()).unwrap())
                     });
@@ -374,7 +375,7 @@ proptest! {
                         (model.requested_at, model.has_body) = (now, false);
                     }
                 }
-                Fact::Head(status) => {
+                Step::Head(status) => {
                     let result = client.handle_response(ResponseHead { status, ..OK }, ms(now), 0);
                     prop_assert_eq!(result.is_err(), model.requested && status != 200);
                     if model.requested {
@@ -383,7 +384,7 @@ proptest! {
                         model.ready = if status == 200 { ReadyState::Open } else { ReadyState::Closed };
                     }
                 }
-                Fact::Chunk(chunk) => {
+                Step::Chunk(chunk) => {
                     let events = feed(&mut client, chunk, ms(now)).len();
                     let open = model.ready == ReadyState::Open;
                     let has_event = chunk.starts_with(b"data") || chunk.ends_with(b"data: a\n\n");
@@ -402,27 +403,27 @@ proptest! {
                         }
                     }
                 }
-                Fact::End => {
+                Step::End => {
                     client.handle_end(ms(now), 0);
                     ended = connected;
                 }
-                Fact::Timeout => {
+                Step::Timeout => {
                     let silent = connected && timeout && now >= model.last_byte + 2000;
                     prop_assert_eq!(client.handle_timeout(ms(now), 0), silent);
                     ended = silent;
                 }
-                Fact::Close => {
+                Step::Close => {
                     client.close();
                     (model.ready, model.due, model.requested) = (ReadyState::Closed, None, false);
                 }
-                Fact::Restart => {
+                Step::Restart => {
                     client.restart();
                     if model.ready != ReadyState::Closed {
                         (model.ready, model.due) = (ReadyState::Connecting, Some(now));
                         model.requested = false;
                     }
                 }
-                Fact::Wait(time) => now += time,
+                Step::Wait(time) => now += time,
             }
             if ended {
                 (model.ready, model.requested) = (ReadyState::Connecting, false);
@@ -430,7 +431,7 @@ proptest! {
                 model.due = Some((now + model.retry).max(minimum_from + minimum));
                 prop_assert_eq!(client.poll_timeout(), model.due.map(ms));
             }
-            prop_assert_eq!(client.ready_state(), model.ready, "after {:?}: {:?}", fact, model);
+            prop_assert_eq!(client.ready_state(), model.ready, "after {:?}: {:?}", step, model);
             prop_assert_eq!(client.decoder().last_event_id(), model.id);
         }
     }

@@ -1,4 +1,4 @@
-//! How long a client waits before each request, in virtual time.
+//! The client's waits before requests, in virtual time.
 
 #![cfg(feature = "alloc")]
 
@@ -15,7 +15,7 @@ const fn ms(milliseconds: u64) -> At {
     Duration::from_millis(milliseconds)
 }
 
-/// Without a minimum, the other rules are seen alone.
+/// Returns a configuration without a minimum wait, to test the other rules alone.
 fn no_minimum() -> ClientConfig {
     ClientConfig { min_reconnection_time: Duration::ZERO, ..ClientConfig::default() }
 }
@@ -38,7 +38,7 @@ fn feed(client: &mut Client<At>, mut chunk: &[u8], now: At) {
 }
 
 #[test]
-fn retry_sets_the_wait_without_an_event_and_for_good() {
+fn retry_sets_the_wait_without_an_event_and_across_connections() {
     let mut client = open(no_minimum());
     feed(&mut client, b"retry: 20\n", ms(0));
     for n in 0..3 {
@@ -49,15 +49,15 @@ fn retry_sets_the_wait_without_an_event_and_for_good() {
     let mut client = open(ClientConfig::default());
     feed(&mut client, b"retry: 0\n", ms(0));
     client.handle_end(ms(500), 0);
-    assert!(client.poll_request(ms(500)).is_some(), "at once");
+    assert!(client.poll_request(ms(500)).is_some(), "due at once");
     let mut client = open(ClientConfig::default());
     feed(&mut client, b"retry: 18446744073709551615\n", ms(0));
     client.handle_end(ms(5), 0);
-    assert!(client.poll_timeout().is_some(), "far away, and in the range of clocks");
+    assert!(client.poll_timeout().is_some(), "the deadline is in the range of clocks");
 }
 
 #[test]
-fn retry_after_is_honoured_when_asked_for() {
+fn retry_after_is_honoured_if_configured() {
     let config = ClientConfig { honour_retry_after: true, ..ClientConfig::default() };
     let answer = |status, retry_after, config| {
         let mut client = Client::new(config);
@@ -78,7 +78,7 @@ fn retry_after_is_honoured_when_asked_for() {
         None
     );
 
-    // It is an attempt that brought no event, like any other.
+    // A rejected attempt counts as failed.
     let mut client: Client<At> = Client::new(ClientConfig { max_attempts: Some(3), ..config });
     for n in 1..=3 {
         assert!(client.poll_request(ms(n * 1000)).is_some());
@@ -89,7 +89,7 @@ fn retry_after_is_honoured_when_asked_for() {
 }
 
 #[test]
-fn attempts_that_bring_nothing_are_counted_and_backed_off() {
+fn failed_attempts_are_counted_and_backed_off() {
     let config = ClientConfig {
         reconnection_time: ms(100),
         backoff_cap: Some(ms(1000)),
@@ -105,7 +105,7 @@ fn attempts_that_bring_nothing_are_counted_and_backed_off() {
         client.poll_request(now);
     }
     client.handle_end(now, 0);
-    assert_eq!(client.ready_state(), ReadyState::Closed, "that was the eighth");
+    assert_eq!(client.ready_state(), ReadyState::Closed, "after the eighth failure");
 
     // A connection that opens and ends without a body has failed; one with a comment has not.
     let (mut client, mut now) = (open(config), ms(0));
@@ -119,7 +119,7 @@ fn attempts_that_bring_nothing_are_counted_and_backed_off() {
 }
 
 #[test]
-fn backing_off_respects_and_outlives_what_the_server_wished() {
+fn backoff_starts_from_the_reconnection_time_of_the_server() {
     let config = ClientConfig { backoff_cap: Some(ms(1000)), ..no_minimum() };
     let waits = |retry: &[u8]| {
         let mut client = open(config);
@@ -133,18 +133,18 @@ fn backing_off_respects_and_outlives_what_the_server_wished() {
     };
     assert_eq!(waits(b"retry: 0\n"), [0, 0, 2, 4].map(ms), "zero grows after two failures");
     assert_eq!(waits(b"retry: 400\n"), [400, 400, 800, 1000].map(ms));
-    assert_eq!(waits(b"retry: 4000\n"), [4000; 4].map(ms), "beyond the cap");
+    assert_eq!(waits(b"retry: 4000\n"), [4000; 4].map(ms), "the cap does not shorten it");
 }
 
 #[test]
-fn a_restart_says_nothing_about_the_connection() {
+fn a_restart_does_not_reset_the_failure_count() {
     let config = ClientConfig { max_attempts: Some(2), ..ClientConfig::default() };
     let mut client = open(config);
     client.handle_end(ms(0), 0);
     client.restart();
     client.poll_request(ms(0));
     client.handle_end(ms(0), 0);
-    assert_eq!(client.ready_state(), ReadyState::Closed, "that was the second");
+    assert_eq!(client.ready_state(), ReadyState::Closed, "after the second failure");
 }
 
 #[test]
@@ -185,9 +185,9 @@ fn jitter_is_up_to_half_of_the_wait() {
         client.poll_timeout().unwrap()
     };
     assert_eq!(retry_after(ms(800), 0), ms(800));
-    assert_eq!(retry_after(ms(800), u32::MAX), ms(1200), "never sooner");
+    assert_eq!(retry_after(ms(800), u32::MAX), ms(1200), "never earlier");
     assert_eq!(retry_after(ms(0), 0), ms(500));
-    assert_eq!(retry_after(ms(0), u32::MAX), ms(750), "never sooner than the minimum");
+    assert_eq!(retry_after(ms(0), u32::MAX), ms(750), "never earlier than the minimum");
 }
 
 #[test]
@@ -226,7 +226,7 @@ fn requests(server: Server, config: ClientConfig, random: u32) -> Vec<At> {
     feed(&mut client, b"retry: 0\n", ms(0));
     client.handle_end(ms(0), random);
     let (mut now, mut made) = (ms(0), vec![ms(0)]);
-    // As many steps as would do for a client that spins.
+    // Enough steps to detect a client that spins.
     for _ in 0..2000 {
         if now > ms(10_000) || made.len() == 1000 {
             break;
@@ -292,15 +292,15 @@ fn no_server_makes_a_client_spin() {
 }
 
 #[test]
-fn the_minimum_can_be_chosen_and_holds_against_every_other_wish() {
+fn the_minimum_is_configurable_and_overrides_other_waits() {
     let config = ClientConfig { min_reconnection_time: ms(2000), ..ClientConfig::default() };
     assert_eq!(
         requests(Server::Dead, config, 0),
         (0..=6).map(|n| ms(n * 2000)).collect::<Vec<_>>()
     );
     let made = requests(Server::Dead, no_minimum(), 0);
-    assert_eq!(made.len(), 1000, "zero permits what the caller must not want");
-    // One that is longer than any clock is bounded like every other wait.
+    assert_eq!(made.len(), 1000, "a minimum of zero permits a client that spins");
+    // A minimum beyond the range of clocks is limited like every other wait.
     let now = std::time::Instant::now();
     let config = ClientConfig { min_reconnection_time: Duration::MAX, jitter: true, ..config };
     let mut client = Client::new(config);
@@ -316,19 +316,23 @@ fn a_reconnection_time_of_zero_in_the_configuration_is_raised_to_the_minimum() {
     for n in 0..5 {
         assert!(client.poll_request(ms(n * 600)).is_some());
         client.handle_end(ms(n * 600 + 100), 0);
-        assert_eq!(client.poll_timeout(), Some(ms(n * 600 + 600)), "from the end of the attempt");
+        assert_eq!(
+            client.poll_timeout(),
+            Some(ms(n * 600 + 600)),
+            "measured from the end of the attempt"
+        );
     }
 }
 
 #[test]
 fn backing_off_from_zero_starts_at_the_minimum() {
     let config = ClientConfig { backoff_cap: Some(ms(5000)), ..ClientConfig::default() };
-    let seconds: Vec<_> = requests(Server::Dead, config, 0).iter().map(At::as_millis).collect();
-    assert_eq!(seconds, [0, 500, 1000, 2000, 4000, 8000, 13_000]);
+    let times: Vec<_> = requests(Server::Dead, config, 0).iter().map(At::as_millis).collect();
+    assert_eq!(times, [0, 500, 1000, 2000, 4000, 8000, 13_000]);
 }
 
 #[test]
-fn a_stream_that_was_open_for_the_minimum_has_its_client_back_when_it_asks() {
+fn a_stream_that_was_open_for_the_minimum_is_resumed_after_its_retry_time() {
     let config = ClientConfig { jitter: true, ..ClientConfig::default() };
     let next_request = |end: u64, random| {
         let mut client = open(config);
@@ -337,14 +341,14 @@ fn a_stream_that_was_open_for_the_minimum_has_its_client_back_when_it_asks() {
         client.handle_end(ms(end), random);
         client.poll_timeout().unwrap()
     };
-    assert_eq!(next_request(0, 0), ms(500), "from the request");
+    assert_eq!(next_request(0, 0), ms(500), "measured from the request");
     assert_eq!(next_request(470, 0), ms(500));
     assert_eq!(next_request(480, 0), ms(505));
     assert_eq!(next_request(10_000, 0), ms(10_025));
     assert_eq!(next_request(0, u32::MAX), ms(750));
     assert_eq!(next_request(10_000, u32::MAX), ms(10_012) + Duration::from_micros(500));
 
-    // If the server is not back by then, the attempts that fail are kept apart.
+    // If the server is not reachable by then, the minimum applies between failed attempts.
     let mut client = open(ClientConfig::default());
     feed(&mut client, b"retry: 25\n", ms(0));
     client.handle_end(ms(10_000), 0);
@@ -354,7 +358,7 @@ fn a_stream_that_was_open_for_the_minimum_has_its_client_back_when_it_asks() {
     connect(&mut client, ms(10_526));
     feed(&mut client, b":", ms(10_526));
     client.handle_end(ms(20_000), 0);
-    assert_eq!(client.poll_timeout(), Some(ms(20_025)), "as soon as before");
+    assert_eq!(client.poll_timeout(), Some(ms(20_025)), "measured from the request again");
 }
 
 #[test]

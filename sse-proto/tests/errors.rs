@@ -74,7 +74,7 @@ fn every_error_has_its_text() {
 
 #[cfg(feature = "futures-core")]
 #[test]
-fn the_errors_of_streams_pass_on_those_within() {
+fn errors_of_streams_contain_the_text_of_their_cause() {
     use sse_proto::EventsError;
 
     let chunks = EventsError::Chunks("connection reset");
@@ -84,7 +84,7 @@ fn the_errors_of_streams_pass_on_those_within() {
 }
 
 #[test]
-fn what_an_error_is_about_can_be_had_without_its_text() {
+fn errors_expose_their_field_limit_and_position() {
     for (stream, field, limit) in [
         ("data: 123456\n", Field::Data, 5),
         ("event: 1234\n", Field::EventType, 3),
@@ -101,7 +101,7 @@ fn what_an_error_is_about_can_be_had_without_its_text() {
 }
 
 #[test]
-fn text_that_is_no_utf8_is_printed_lossily() {
+fn text_that_is_not_utf8_is_printed_lossily() {
     assert_eq!(Text::from(&b"a\xFFb"[..]).to_string(), "a\u{FFFD}b");
     assert_eq!(Text::from("\u{E9}").to_string(), "\u{E9}");
 }

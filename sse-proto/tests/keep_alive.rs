@@ -1,4 +1,4 @@
-//! Keep-alive in virtual time.
+//! Keep-alive deadlines in virtual time.
 
 #![cfg(feature = "alloc")]
 
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sse_proto::{Decoder, KEEP_ALIVE, KeepAlive};
 
 #[test]
-fn silence_is_broken_once_an_interval() {
+fn a_keep_alive_is_due_once_per_interval() {
     // Ticks of some device.
     let mut keep_alive = KeepAlive::new(15_u64, 100_u64);
     let mut sent = Vec::new();
@@ -20,7 +20,7 @@ fn silence_is_broken_once_an_interval() {
 }
 
 #[test]
-fn traffic_puts_it_off() {
+fn sending_postpones_the_deadline() {
     let start = Instant::now();
     let mut keep_alive = KeepAlive::new(Duration::from_secs(15), start);
     for second in 1..60 {
@@ -32,7 +32,7 @@ fn traffic_puts_it_off() {
 }
 
 #[test]
-fn a_late_call_does_not_bunch_them_up() {
+fn a_late_call_does_not_cause_a_burst() {
     let mut keep_alive = KeepAlive::new(10_u32, 0_u32);
     assert!(keep_alive.handle_timeout(95));
     assert!(!keep_alive.handle_timeout(104));
@@ -40,7 +40,7 @@ fn a_late_call_does_not_bunch_them_up() {
 }
 
 #[test]
-fn what_is_sent_is_nothing_to_the_receiver() {
+fn receivers_ignore_keep_alives() {
     let mut decoder = Decoder::new();
     let stream = [KEEP_ALIVE, b"data: a\n\n", KEEP_ALIVE, KEEP_ALIVE, b"data: b\n\n"].concat();
     let mut input = &stream[..];
