@@ -4,19 +4,19 @@
 
 use sse_proto::{Decoder, Event};
 
-/// Whether `value` lies wholly in the memory of `chunk`.
+/// Returns whether `value` lies completely in the memory of `chunk`.
 fn lies_in(value: &[u8], chunk: &[u8]) -> bool {
     let (value, chunk) = (value.as_ptr_range(), chunk.as_ptr_range());
     chunk.start <= value.start && value.end <= chunk.end
 }
 
-/// Whether type, id and data of an event lie in `chunk`.
+/// Returns whether type, ID and data of an event lie in `chunk`.
 fn borrowed(event: Event<'_>, chunk: &[u8]) -> [bool; 3] {
     let values = [event.event_type(), event.last_event_id(), event.data()];
     values.map(|value| lies_in(value.as_bytes(), chunk))
 }
 
-/// Decodes a chunk of its own memory, and returns for each event where its parts lie.
+/// Decodes a copy of the chunk, and returns for each event which of its values lie in that copy.
 fn in_one_chunk(decoder: &mut Decoder, chunk: &str) -> Vec<[bool; 3]> {
     let chunk = chunk.as_bytes().to_vec();
     let mut input = &chunk[..];
@@ -39,13 +39,13 @@ fn a_block_of_single_lines_in_one_chunk_is_borrowed_whole() {
         ": comment\nevent: tick\n: comment\nid: 17\n:\ndata: some\n: comment\n\n",
         "unknown: x\nevent: tick\nid: 17\nunknown\ndata: some\n\n",
         "retry: 5\nevent: tick\nretry: 6\nid: 17\nretry: 7\ndata: some\nretry: 8\n\n",
-        // Of several types or ids, the last counts.
+        // If there are several types or IDs, the last one counts.
         "event: tack\nevent: tick\nid: 16\nid: 17\ndata: some\n\n",
         "\u{FEFF}event: tick\nid: 17\ndata: some\n\n",
         "\n\nid: 16\n\nevent: tick\nid: 17\ndata: some\n\n",
     ] {
         assert_eq!(in_one_chunk(&mut Decoder::new(), block), [[true; 3]], "{block:?}");
-        // Nor does it matter what the decoder holds of an event before it.
+        // Buffered values of an earlier event make no difference.
         let mut decoder = Decoder::new();
         assert!(in_one_chunk(&mut decoder, "event: old\nid: 1\nda").is_empty());
         assert_eq!(in_one_chunk(&mut decoder, "ta: o\ndata: ld\n\n"), [[false; 3]]);
@@ -66,11 +66,11 @@ fn data_is_borrowed_without_a_type_or_an_id_too() {
     let mut decoder = Decoder::with_buffers(&mut buffers.0, &mut buffers.1);
     let chunk = b"event: tick\nid: 17\ndata: some\n\n".to_vec();
     let event = decoder.next_event(&mut &chunk[..]).unwrap().unwrap();
-    assert_eq!(borrowed(event, &chunk), [true; 3], "lent memory");
+    assert_eq!(borrowed(event, &chunk), [true; 3], "borrowed buffers");
 }
 
 #[test]
-fn an_id_from_an_earlier_event_is_the_decoders() {
+fn an_id_of_an_earlier_event_lies_in_the_decoder() {
     let mut decoder = Decoder::new();
     let events = in_one_chunk(&mut decoder, "id: 17\ndata: a\n\ndata: b\n\nid: 18\n\ndata: c\n\n");
     assert_eq!(events, [[false, true, true], [false, false, true], [false, false, true]]);
@@ -82,10 +82,10 @@ fn lines_of_data_are_joined_in_the_decoder_and_the_rest_is_borrowed() {
     assert_eq!(in_one_chunk(&mut Decoder::new(), block), [[true, true, false]]);
 }
 
-/// With one cut at each place, a value is borrowed if it and all that follows it in its block lie
+/// With one cut at each offset, a value is borrowed if it and everything after it in its block lie
 /// in one chunk.
 #[test]
-fn what_a_cut_separates_from_the_end_of_its_block_is_copied() {
+fn values_before_a_cut_in_their_block_are_copied() {
     for lines in [
         ["event: tick", "id: 17", "data: some"],
         ["data: some", "event: tick", "id: 17"],
@@ -95,7 +95,7 @@ fn what_a_cut_separates_from_the_end_of_its_block_is_copied() {
             let block = lines.map(|line| format!("{line}{line_end}")).concat() + line_end;
             let start = |value| block.find(value).unwrap();
             let starts = [start("tick"), start("17"), start("some")];
-            // A CR ends its line without a look at the next byte.
+            // A CR ends its line before the next byte is known.
             let complete = block.len() - usize::from(line_end == "\r\n");
             for cut in 0..=block.len() {
                 let (first, second) = block.as_bytes().split_at(cut);
@@ -121,7 +121,7 @@ fn what_a_cut_separates_from_the_end_of_its_block_is_copied() {
     }
 }
 
-/// A copy is the decoder's own: the chunk may be overwritten before the event is complete.
+/// The decoder owns the copy: the chunk may be overwritten before the event is complete.
 #[test]
 fn a_copied_part_outlives_its_chunk() {
     let mut decoder = Decoder::new();

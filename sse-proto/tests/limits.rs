@@ -1,11 +1,11 @@
-//! The limits to the byte, on each way through the decoder: whole, cut anywhere, in both kinds of
-//! memory.
+//! Exact limits on every path through the decoder: for whole streams, for each cut, and with both
+//! kinds of buffers.
 
 #![cfg(feature = "alloc")]
 
 use sse_proto::{DecodeBuffer, Decoder, EventTooLarge, Field, Limits};
 
-/// Returns each event's data and error of a stream in two chunks.
+/// Returns the data or the error of each event of a stream in two chunks.
 fn outcome<B: DecodeBuffer>(
     mut decoder: Decoder<B>,
     chunks: [&[u8]; 2],
@@ -23,7 +23,7 @@ fn outcome<B: DecodeBuffer>(
     items
 }
 
-/// Asserts what becomes of a stream, followed by an event that fits in any case, with limits.
+/// Asserts the result of a stream with these limits. It is followed by an event that always fits.
 fn assert_outcome(limits: Limits, stream: &str, expected: Result<&str, (Field, usize)>) {
     for line_end in ["\n", "\r", "\r\n"] {
         let stream = format!("{stream}\n\ndata:\n\n").replace('\n', line_end).into_bytes();
@@ -37,13 +37,13 @@ fn assert_outcome(limits: Limits, stream: &str, expected: Result<&str, (Field, u
             );
             let (mut fields, mut data) = (vec![0; limits.fields], vec![0; limits.data]);
             let decoder = Decoder::with_buffers(&mut fields, &mut data);
-            assert_eq!(outcome(decoder, chunks), expected, "lent, {stream:?}, {cut}");
+            assert_eq!(outcome(decoder, chunks), expected, "borrowed buffers, {stream:?}, {cut}");
         }
     }
 }
 
 #[test]
-fn data_up_to_its_limit_is_received_wherever_it_stands() {
+fn data_up_to_its_limit_is_received_at_any_position() {
     let limits = |data| Limits { data, fields: 4 };
     for (stream, data) in [
         ("data: 12345", "12345"),
@@ -68,7 +68,7 @@ fn data_up_to_its_limit_is_received_wherever_it_stands() {
 }
 
 #[test]
-fn type_and_ids_share_a_limit_wherever_they_stand() {
+fn type_and_ids_share_a_limit_at_any_position() {
     let limits = |fields| Limits { data: 16, fields };
     for (stream, len, last) in [
         ("event: 12345\ndata", 5, Field::EventType),
@@ -85,10 +85,10 @@ fn type_and_ids_share_a_limit_wherever_they_stand() {
         ("id: 12\n\nevent: 345\ndata", 5, Field::EventType),
         ("id: 12\n\ndata\nid: 345", 5, Field::Id),
         ("id: 12\n\nid: 34\nevent: 5\ndata", 5, Field::EventType),
-        // A value that is replaced counts until its successor is whole.
+        // A replaced value counts until the new value is complete.
         ("event: 12\nevent: 345\ndata", 5, Field::EventType),
         ("id: 12\nid: 345\ndata", 5, Field::Id),
-        // Of an id that is ignored, what stands before the NUL.
+        // An ignored ID counts up to its NUL.
         ("id: 12345\0more\ndata", 5, Field::Id),
     ] {
         let data = if stream.contains("data: b") { "a\nb" } else { "" };
@@ -98,7 +98,7 @@ fn type_and_ids_share_a_limit_wherever_they_stand() {
     assert_outcome(limits(0), "event\nid\ndata", Ok(""));
 }
 
-/// Decodes events of a type and an id each, in one chunk.
+/// Returns whether events with types and IDs of these lengths are received, each in one chunk.
 fn received(limits: Limits, events: &[(usize, usize)]) -> bool {
     let mut decoder = Decoder::with_limits(limits);
     events.iter().all(|(event_type, id)| {
@@ -109,7 +109,7 @@ fn received(limits: Limits, events: &[(usize, usize)]) -> bool {
 }
 
 #[test]
-fn a_publisher_can_tell_by_the_default_limits_what_is_received() {
+fn events_within_the_default_limits_are_received() {
     const LIMITS: Limits = Limits::DEFAULT;
     assert_eq!(LIMITS, Limits::default());
     assert_eq!((LIMITS.data, LIMITS.fields), (16 * 1024 * 1024, 8 * 1024));
@@ -119,7 +119,7 @@ fn a_publisher_can_tell_by_the_default_limits_what_is_received() {
         assert!(!received(LIMITS, &[(event_type + 1, id)]));
         assert!(!received(LIMITS, &[(event_type, id + 1)]));
     }
-    // From the second event on, the id before counts too.
+    // From the second event on, the previous ID counts too.
     let (event_type, id) = (fields - 2 * 3000, 3000);
     assert!(received(LIMITS, &[(event_type, id); 3]));
     assert!(received(LIMITS, &[(event_type + 1, id); 1]));
@@ -140,12 +140,16 @@ fn a_last_event_id_up_to_the_limit_can_be_set() {
         let limits = Limits { fields, ..Limits::DEFAULT };
         let mut decoder = Decoder::with_limits(limits);
         for _ in 0..2 {
-            assert_eq!(decoder.set_last_event_id("x".repeat(fields)), Ok(()), "replaces the last");
+            assert_eq!(
+                decoder.set_last_event_id("x".repeat(fields)),
+                Ok(()),
+                "replaces the previous ID"
+            );
             assert!(decoder.set_last_event_id("x".repeat(fields + 1)).is_err());
             assert_eq!(decoder.last_event_id().len(), fields);
         }
     }
-    // What the block at hand holds counts, and that of an event which was yielded does not.
+    // Values of the current block count, those of a yielded event do not.
     let mut decoder = Decoder::with_limits(Limits { fields: 5, ..Limits::DEFAULT });
     assert!(decoder.next_event(&mut &b"event: abc\nda"[..]).unwrap().is_none());
     assert!(decoder.set_last_event_id("123").is_err());

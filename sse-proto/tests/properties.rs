@@ -1,4 +1,4 @@
-//! What holds for all streams, all cuts and all values.
+//! Properties of all streams, all cuts and all values.
 
 #![cfg(feature = "alloc")]
 
@@ -11,7 +11,7 @@ use sse_proto::{
     Comment, Decoder, Event, EventId, EventType, Field, Lexer, Limits, LineToken, Text, Utf8Checker,
 };
 
-/// A piece of a stream: what fields are made of, and what breaks them.
+/// Generates pieces of a stream: parts of fields, and bytes that break them.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
     let fixed = |bytes: &'static [u8]| Just(bytes.to_vec());
     prop_oneof![
@@ -22,7 +22,7 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         2 => "[0-9]{1,3}".prop_map(String::into_bytes),
         1 => prop_oneof![fixed(b"18446744073709551615"), fixed(b"18446744073709551616")],
         2 => "[a-z]{0,6}".prop_map(String::into_bytes),
-        // Names that are nearly right.
+        // Names that are almost valid.
         1 => prop_oneof![fixed(b"dat"), fixed(b"datax"), fixed(b"Data"), fixed(b"i"), fixed(b"retr")],
         // A byte order mark, whole and in part; broken, truncated and overlong UTF-8.
         2 => prop_oneof![fixed(b"\xEF\xBB\xBF"), fixed(b"\xEF"), fixed(b"\xBB"), fixed(b"\xEF\xBB")],
@@ -32,7 +32,7 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// A line that says something, mostly.
+/// Generates lines, most of which have a meaning.
 fn line() -> impl Strategy<Value = Vec<u8>> {
     let name = prop_oneof![
         3 => Just(&b"data: "[..]),
@@ -49,7 +49,7 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-/// A line of any length up to more than two blocks of 64 bytes, of data mostly.
+/// Generates lines, mostly of data, up to longer than two blocks of 64 bytes.
 fn long_line() -> impl Strategy<Value = Vec<u8>> {
     let name = prop_oneof![
         8 => Just(&b"data: "[..]),
@@ -68,7 +68,7 @@ fn long_line() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
-/// What silent streams consist of.
+/// Generates the lines of silent streams: mostly comments.
 fn comments() -> impl Strategy<Value = Vec<u8>> {
     let fixed = |bytes: &'static [u8]| Just(bytes.to_vec());
     prop_oneof![
@@ -87,7 +87,7 @@ fn stream() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// The stream, cut at some of its line ends.
+/// Cuts the stream at some of its line ends.
 fn cut_at_lines(stream: &[u8], choice: u64) -> Vec<&[u8]> {
     let mut index = 0;
     let chosen = |byte: &u8| {
@@ -105,12 +105,12 @@ fn limits() -> impl Strategy<Value = Limits> {
     ]
 }
 
-/// Data, or a type, or an id, made to break out.
+/// Generates data, types and IDs that try to break out of their field.
 fn value() -> impl Strategy<Value = Vec<u8>> {
     vec(piece(), 0..8).prop_map(|pieces| pieces.concat())
 }
 
-/// The data as the receiver gets it.
+/// Returns the data as a receiver gets it.
 fn normalised(data: &[u8]) -> Vec<u8> {
     let mut lines = Vec::new();
     let mut at = 0;
@@ -130,7 +130,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn any_stream_in_any_cut_is_what_the_standard_says(
+    fn any_stream_in_any_cut_agrees_with_the_standard(
         stream in stream(),
         cuts in vec(any::<usize>(), 0..12),
         choice in any::<u64>(),
@@ -144,9 +144,9 @@ proptest! {
         check(&[&stream], seed, limits);
     }
 
-    /// The next connection begins anew, wherever the last one broke off, but for what is kept.
+    /// After a reset at any position, only the last event ID and the reconnection time remain.
     #[test]
-    fn reset_leaves_nothing_but_what_outlives_connections(
+    fn reset_keeps_only_what_outlives_connections(
         before in stream(),
         after in stream(),
         cuts in vec(any::<usize>(), 0..6),
@@ -161,7 +161,8 @@ proptest! {
         let mut expected = interpret(&after, &first.last_event_id, limits);
         prop_assert_eq!(&second.last_event_id, &expected.last_event_id);
         prop_assert_eq!(second.retry, expected.retry.or(first.retry));
-        // What is news to the first event is news since the last one of the other connection.
+        // The first event also reports what was set after the last event of the previous
+        // connection.
         let mut items = second.items;
         for items in [&mut items, &mut expected.items] {
             let is_event = |item: &&mut Item| matches!(item, Item::Event { .. });
@@ -172,9 +173,9 @@ proptest! {
         prop_assert_eq!(items, expected.items);
     }
 
-    /// Whatever is set as the last event ID could have come from a stream, and fits.
+    /// The decoder accepts only IDs that a stream could set and that fit.
     #[test]
-    fn the_last_event_id_can_be_set_to_what_a_stream_could_set(
+    fn only_ids_that_a_stream_could_set_are_accepted(
         before in stream(),
         id in value(),
         cuts in vec(any::<usize>(), 0..6),
@@ -190,7 +191,7 @@ proptest! {
             result
         };
         let result = set_after(cut(&before, &cuts));
-        prop_assert_eq!(result, set_after(vec![&before]), "however it was cut");
+        prop_assert_eq!(result, set_after(vec![&before]), "the cuts make no difference");
         if EventId::new(&id).is_err() || id.len() > fields {
             prop_assert!(result.is_err());
         } else if before.is_empty() {
@@ -198,10 +199,10 @@ proptest! {
         }
     }
 
-    /// The standard decodes the whole stream before it looks for lines; here text is decoded value
-    /// by value. That must not make a difference.
+    /// The standard decodes the whole stream before it splits lines; here text is decoded value by
+    /// value. The result must be the same.
     #[test]
-    fn decoding_text_late_is_decoding_it_early(stream in stream()) {
+    fn text_decoded_by_value_equals_text_decoded_at_once(stream in stream()) {
         let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let early = interpret(lossy(&stream).as_bytes(), b"", Limits::default());
         let late = decode(&mut Decoder::new(), [&stream[..]]);
@@ -219,9 +220,9 @@ proptest! {
         }
     }
 
-    /// However text is checked: it is the same text, broken at the same place.
+    /// Text and errors are those of the standard library, with and without `simdutf8`.
     #[test]
-    fn text_is_what_the_standard_library_takes_for_text(
+    fn text_validation_agrees_with_the_standard_library(
         text in "[a-zé\u{2028}事😀]{0,200}",
         broken in vec(any::<u8>(), 0..3),
         at in any::<usize>(),
@@ -235,10 +236,10 @@ proptest! {
         prop_assert_eq!(text.to_string(), String::from_utf8_lossy(&bytes));
     }
 
-    /// The checker says of each value what the value says of itself, in whatever order it is asked,
-    /// and wherever the value is.
+    /// The checker returns for each value what the value itself returns, in any order of requests
+    /// and wherever the value lies.
     #[test]
-    fn text_is_the_same_a_stretch_at_a_time(
+    fn utf8_checker_agrees_with_each_value(
         values in vec((0..3_usize, prop_oneof![4 => 0..300_usize, 1 => 0..1600_usize]), 0..16),
         cuts in vec(any::<usize>(), 0..4),
         choice in any::<u64>(),
@@ -271,8 +272,8 @@ proptest! {
         }
     }
 
-    /// The intended event comes out and nothing else, whatever was handed in. What cannot be
-    /// written is refused.
+    /// Decoding an encoded event returns exactly that event. Values that cannot be encoded are
+    /// rejected.
     #[test]
     fn encoded_events_decode_to_themselves(
         data in proptest::option::of(value()),
@@ -321,9 +322,9 @@ proptest! {
         prop_assert_eq!(outcome.retry, retry);
     }
 
-    /// The decoder passes on what the lexer finds, whatever the cuts.
+    /// The decoder passes on the comments that the lexer finds, for any cuts.
     #[test]
-    fn comments_come_on_the_way_to_events(stream in stream(), cuts in vec(any::<usize>(), 0..6)) {
+    fn comments_before_events_are_passed_to_the_callback(stream in stream(), cuts in vec(any::<usize>(), 0..6)) {
         let mut expected = vec![vec![]];
         let see = |comments: &mut Vec<Vec<u8>>, part: &[u8], end: bool| {
             comments.last_mut().unwrap().extend(part);
@@ -345,9 +346,9 @@ proptest! {
         prop_assert_eq!(comments, expected);
     }
 
-    /// After a comment the stream is where it was: the next event is untouched by it.
+    /// A comment is not an event and does not change the next one.
     #[test]
-    fn comments_are_nothing_to_the_receiver(text in value(), cuts in vec(any::<usize>(), 0..6)) {
+    fn encoded_comments_do_not_affect_the_next_event(text in value(), cuts in vec(any::<usize>(), 0..6)) {
         let comment = Comment::new(&text);
         let mut wire = Vec::new();
         comment.encode_to_vec(&mut wire);
@@ -361,7 +362,7 @@ proptest! {
         prop_assert!(items.is_empty());
     }
 
-    /// A relay: what came in goes out, and what goes out of a second relay is the same to the byte.
+    /// A relay preserves all events, and a second relay returns the same bytes.
     #[test]
     fn relaying_is_stable(stream in stream(), cuts in vec(any::<usize>(), 0..6)) {
         let relay = |chunks: Vec<&[u8]>| {
@@ -381,7 +382,7 @@ proptest! {
         prop_assert_eq!(relay(cut(&once, &cuts)), once);
     }
 
-    /// All ways to encode give the same bytes.
+    /// All ways to encode return the same bytes.
     #[test]
     fn encodings_agree(data in value(), id in "[^\r\n\0]{0,8}", retry in proptest::option::of(any::<u64>())) {
         let mut event = Event::new(&data).with_id(EventId::new(&id).unwrap());
@@ -392,7 +393,7 @@ proptest! {
         prop_assert!(event.slices().all(|slice| !slice.is_empty()));
         prop_assert_eq!(event.encoded_len(), wire.len());
 
-        // Whoever stops stepping gets the rest at once, from wherever it is.
+        // `for_each` yields the rest after any number of calls to `next`.
         for taken in 0..=event.slices().count() {
             let mut slices = event.slices();
             let mut bytes = encoded(slices.by_ref().take(taken));
@@ -421,9 +422,9 @@ proptest! {
     }
 }
 
-/// Each pinned down because a change that broke it went unnoticed once.
+/// Each case was once broken by a change that no other test noticed.
 #[test]
-fn cases_that_were_hard_to_hit() {
+fn cases_that_random_streams_miss() {
     let limits = Limits::default();
     check(&[b"id: 1\n", b"id: 2\ndata: a\n\ndata: b\n\n"], b"", limits);
     check(&[b"event: 1\n", b"event: 2\ndata: a\n\ndata: b\n\n"], b"", limits);
@@ -434,14 +435,14 @@ fn cases_that_were_hard_to_hit() {
 }
 
 #[test]
-fn the_wire_form_of_what_is_special() {
+fn encoded_forms_of_special_events() {
     let wire = |event: Event<'_>| {
         let mut wire = Vec::new();
         event.encode_to_vec(&mut wire);
         String::from_utf8(wire).unwrap()
     };
     let typed = |text| Event::new("a").with_type(EventType::new(text).unwrap());
-    assert_eq!(wire(typed("message")), "data: a\n\n", "the default goes without saying");
+    assert_eq!(wire(typed("message")), "data: a\n\n", "the default type is omitted");
     assert_eq!(wire(typed("")), "data: a\n\n");
     assert_eq!(wire(typed("Message")), "event: Message\ndata: a\n\n");
     assert_eq!(wire(Event::new("")), "data: \n\n");
@@ -452,7 +453,7 @@ fn the_wire_form_of_what_is_special() {
         assert_eq!(wire(Event::without_data().with_retry(retry)), format!("retry: {retry}\n\n"));
     }
     assert_eq!(wire(Event::without_data()), "\n");
-    // What opens a stream of the Model Context Protocol.
+    // The first event of a stream of the Model Context Protocol.
     let priming = Event::new("").with_id(EventId::new("1").unwrap()).with_retry(500);
     assert_eq!(wire(priming), "id: 1\nretry: 500\ndata: \n\n");
 }

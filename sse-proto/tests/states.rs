@@ -1,5 +1,5 @@
-//! States of the decoder that random streams seldom reach: the very start of a stream, a reset at
-//! any moment, an id that is set anew.
+//! States of the decoder that random streams rarely reach: the start of a stream, a reset in any
+//! state, an ID set by the caller.
 
 #![cfg(feature = "alloc")]
 
@@ -8,7 +8,7 @@ mod oracle;
 use oracle::{check, decode, feed, interpret};
 use sse_proto::{Decoder, Limits};
 
-/// Checks a stream whole and in each two parts.
+/// Checks a stream whole and with each single cut.
 fn check_in_two(stream: &[u8]) {
     for cut in 0..=stream.len() {
         check(&<[&[u8]; 2]>::from(stream.split_at(cut)), b"", Limits::DEFAULT);
@@ -29,7 +29,7 @@ fn only_a_whole_byte_order_mark_at_the_start_is_dropped() {
     for (start, wanted) in [
         (&b""[..], &["a", "b"][..]),
         (b"\xEF\xBB\xBF", &["a", "b"]),
-        // All else that could be taken for one is the start of an unknown field's name.
+        // Anything similar is the start of an unknown field name.
         (b"\xEF", &["b"]),
         (b"\xEF\xBB", &["b"]),
         (b"\xEF\xBF", &["b"]),
@@ -49,7 +49,7 @@ fn only_a_whole_byte_order_mark_at_the_start_is_dropped() {
         assert_eq!(data(&stream(start)), wanted, "{start:?}");
         check_in_two(&stream(start));
     }
-    // A mark is one at the very start, not at the start of any line.
+    // A mark counts only at the start of the stream, not at the start of other lines.
     for before in [
         &b"\n"[..],
         b"\r",
@@ -70,7 +70,7 @@ fn only_a_whole_byte_order_mark_at_the_start_is_dropped() {
 }
 
 #[test]
-fn a_line_feed_after_a_carriage_return_ends_no_other_line() {
+fn a_line_feed_after_a_carriage_return_ends_no_second_line() {
     for stream in [
         &b"data: a\r\n\r\ndata: b\r\n\r\n"[..],
         b"data: a\r\ndata: b\r\n\r\n",
@@ -89,7 +89,6 @@ fn a_line_feed_after_a_carriage_return_ends_no_other_line() {
     }
 }
 
-/// A comment in parts may be followed by anything.
 #[test]
 fn comments_are_reported_in_order_and_in_parts() {
     let stream = b": one\n:two\n\n:\ndata: a\n: three\r\n\r\n: four\r: five\n\ndata: b\n\n: six";
@@ -113,7 +112,7 @@ fn comments_are_reported_in_order_and_in_parts() {
 }
 
 #[test]
-fn after_a_reset_the_decoder_is_as_new_wherever_it_was() {
+fn after_a_reset_in_any_state_the_decoder_is_as_new() {
     let limits = Limits { data: 16, fields: 16 };
     let next: [&[u8]; 7] = [
         b"data: x\ndata: y\n\n",
@@ -156,9 +155,9 @@ fn after_a_reset_the_decoder_is_as_new_wherever_it_was() {
     }
 }
 
-/// The event that was yielded last is still held by the decoder then.
+/// At that time, the decoder still holds the event that was yielded last.
 #[test]
-fn a_reset_between_two_events_drops_neither_of_the_next_connection() {
+fn a_reset_after_an_event_drops_no_event_of_the_next_connection() {
     for first in [&b"data: a\n\n"[..], b"data: a\ndata: b\n\n", b"event: t\ndata: a\ndata\n\n"] {
         let next = b"event: u\ndata: c\ndata: d\n\ndata: e\n\n";
         for first_cut in 0..first.len() {
@@ -177,7 +176,7 @@ fn a_reset_between_two_events_drops_neither_of_the_next_connection() {
 }
 
 #[test]
-fn an_id_that_is_set_to_what_it_was_is_news_only_if_it_was_before() {
+fn setting_the_last_event_id_reports_it_only_if_it_changes() {
     let next_id = |decoder: &mut Decoder| {
         let event = decoder.next_event(&mut &b"data\n\n"[..]).unwrap().unwrap();
         event.id().map(|id| String::from_utf8(id.as_ref().to_vec()).unwrap())
@@ -186,7 +185,7 @@ fn an_id_that_is_set_to_what_it_was_is_news_only_if_it_was_before() {
     assert_eq!(next_id(&mut decoder), None);
     assert!(decoder.next_event(&mut &b"id: 1\n\n"[..]).unwrap().is_none());
     decoder.set_last_event_id("1").unwrap();
-    assert_eq!(next_id(&mut decoder).as_deref(), Some("1"), "of the block without data");
+    assert_eq!(next_id(&mut decoder).as_deref(), Some("1"), "set by the block without data");
     decoder.set_last_event_id("1").unwrap();
     assert_eq!(next_id(&mut decoder), None);
     decoder.set_last_event_id("2").unwrap();

@@ -1,4 +1,4 @@
-//! Facts about browsers and the standard, from web-platform-tests, in `data/wpt_vectors.json`.
+//! Test vectors from web-platform-tests, in `data/wpt_vectors.json`.
 
 #![cfg(feature = "alloc")]
 
@@ -31,7 +31,7 @@ impl Vector {
         self.chunks.iter().map(Vec::as_slice)
     }
 
-    /// Holds what was decoded against the file.
+    /// Asserts that the decoded events are those of the file.
     fn assert(&self, got: &oracle::Outcome, how: &str) {
         let name = &self.name;
         assert_eq!(got.items.len(), self.expected.len(), "{name}, {how}: number of events");
@@ -52,7 +52,7 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Some values are given as a piece and how often it repeats.
+/// Returns a text of the file, which may be given as a piece and its number of repetitions.
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -99,7 +99,7 @@ fn vectors() -> Vec<Vector> {
             comments: list(&vector["comments"]).iter().map(text).collect(),
         })
         .collect();
-    assert!(vectors.len() >= 57, "the file has lost vectors");
+    assert!(vectors.len() >= 57, "vectors are missing from the file");
     vectors
 }
 
@@ -110,7 +110,7 @@ fn seeded(vector: &Vector) -> Decoder {
 }
 
 #[test]
-fn as_the_file_cuts_them_with_no_event_late() {
+fn vectors_decode_in_their_chunks_with_no_event_late() {
     for vector in vectors() {
         let mut decoder = seeded(&vector);
         let mut items = Vec::new();
@@ -126,7 +126,7 @@ fn as_the_file_cuts_them_with_no_event_late() {
 }
 
 #[test]
-fn whole_and_byte_by_byte_and_with_empty_chunks() {
+fn vectors_decode_whole_and_byte_by_byte_and_with_empty_chunks() {
     for vector in vectors() {
         let stream = vector.chunks.concat();
         vector.assert(&decode(&mut seeded(&vector), [&stream[..]]), "whole");
@@ -134,14 +134,14 @@ fn whole_and_byte_by_byte_and_with_empty_chunks() {
         let empty = stream.chunks(1).flat_map(|byte| [byte, &[]]);
         vector.assert(&decode(&mut seeded(&vector), empty), "with empty chunks");
         let (mut fields, mut data) = (vec![0; stream.len() + 64], vec![0; stream.len()]);
-        let mut lent = Decoder::with_buffers(&mut fields, &mut data);
-        lent.set_last_event_id(&vector.seed).unwrap();
-        vector.assert(&decode(&mut lent, stream.chunks(1)), "byte by byte, lent memory");
+        let mut borrowed = Decoder::with_buffers(&mut fields, &mut data);
+        borrowed.set_last_event_id(&vector.seed).unwrap();
+        vector.assert(&decode(&mut borrowed, stream.chunks(1)), "byte by byte, borrowed buffers");
     }
 }
 
 #[test]
-fn cut_in_two_anywhere() {
+fn vectors_decode_with_any_single_cut() {
     for vector in vectors() {
         let stream = vector.chunks.concat();
         for at in 0..=stream.len() {
@@ -153,7 +153,7 @@ fn cut_in_two_anywhere() {
 }
 
 #[test]
-fn comments_come_from_the_lexer() {
+fn the_lexer_returns_the_comments_of_vectors() {
     for vector in vectors() {
         let stream = vector.chunks.concat();
         let mut lexer = Lexer::new();

@@ -1,13 +1,13 @@
-//! The standard's algorithm (HTML Standard, 9.2.6), written down as plainly as it reads: all bytes
-//! at once, one line after the other. Slow, obvious, and no code shared with the decoder.
+//! The standard's algorithm (HTML Standard, 9.2.6), as literally as possible: over all bytes at
+//! once, line by line. It is slow and simple, and shares no code with the decoder.
 //!
-//! What it adds is the limits, which the standard does not have.
+//! The only addition is the limits, which the standard does not have.
 
 #![allow(dead_code)] // each user of this module uses a part of it
 
 use sse_proto::{DecodeBuffer, Decoder, EventTooLarge, Field, Limits};
 
-/// What a decoder says of a stream.
+/// The result of decoding a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
     pub(crate) items: Vec<Item>,
@@ -21,9 +21,9 @@ pub(crate) enum Item {
         event_type: Vec<u8>,
         data: Vec<u8>,
         last_event_id: Vec<u8>,
-        /// Set since the event before.
+        /// The last event ID, if it was set since the previous event.
         id: Option<Vec<u8>>,
-        /// Set since the event before.
+        /// The reconnection time, if it was set since the previous event.
         retry: Option<u64>,
     },
     TooLarge {
@@ -32,13 +32,13 @@ pub(crate) enum Item {
     },
 }
 
-/// What the standard says of a stream.
+/// Decodes a stream as the standard does, with limits.
 pub(crate) fn interpret(stream: &[u8], initial_last_event_id: &[u8], limits: Limits) -> Outcome {
     let stream = stream.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(stream);
     let mut all = Interpreter {
         limits,
         outcome: Outcome { last_event_id: initial_last_event_id.to_vec(), ..Outcome::default() },
-        news: (!initial_last_event_id.is_empty(), false),
+        newly_set: (!initial_last_event_id.is_empty(), false),
         ..Interpreter::default()
     };
     let mut line = Vec::new();
@@ -64,18 +64,18 @@ pub(crate) fn interpret(stream: &[u8], initial_last_event_id: &[u8], limits: Lim
 struct Interpreter {
     limits: Limits,
     outcome: Outcome,
-    /// The three buffers of the standard; this one keeps the LF after each line.
+    /// The three buffers of the standard; `data` keeps the LF after each line.
     data: Vec<u8>,
     event_type: Vec<u8>,
     id: Option<Vec<u8>>,
     too_large: bool,
-    /// Whether id and retry were set since the last event.
-    news: (bool, bool),
+    /// Whether the ID and the reconnection time were set since the last event.
+    newly_set: (bool, bool),
 }
 
 impl Interpreter {
-    /// `complete` is false for what stands after the last line end. That has no effect, but it can
-    /// be too large.
+    /// Processes a line. `complete` is false for the bytes after the last line end: they have no
+    /// effect, but can exceed a limit.
     fn line(&mut self, line: &[u8], complete: bool) {
         if line.is_empty() {
             if complete {
@@ -100,7 +100,7 @@ impl Interpreter {
                 if complete && is_number {
                     let number = std::str::from_utf8(value).unwrap();
                     self.outcome.retry = Some(number.parse().unwrap_or(u64::MAX));
-                    self.news.1 = true;
+                    self.newly_set.1 = true;
                 }
             }
             _ if self.too_large => {}
@@ -151,26 +151,26 @@ impl Interpreter {
         }
         if let Some(id) = self.id.take() {
             self.outcome.last_event_id = id;
-            self.news.0 = true;
+            self.newly_set.0 = true;
         }
         let event_type = std::mem::take(&mut self.event_type);
         let mut data = std::mem::take(&mut self.data);
         if data.pop().is_none() {
             return;
         }
-        let (id_is_news, retry_is_news) = std::mem::take(&mut self.news);
+        let (id_is_set, retry_is_set) = std::mem::take(&mut self.newly_set);
         let last_event_id = self.outcome.last_event_id.clone();
         self.outcome.items.push(Item::Event {
             event_type: if event_type.is_empty() { b"message".to_vec() } else { event_type },
             data,
-            id: id_is_news.then(|| last_event_id.clone()),
+            id: id_is_set.then(|| last_event_id.clone()),
             last_event_id,
-            retry: self.outcome.retry.filter(|_| retry_is_news),
+            retry: self.outcome.retry.filter(|_| retry_is_set),
         });
     }
 }
 
-/// What the decoder says of the same stream in these chunks.
+/// Decodes a stream in these chunks with the decoder.
 pub(crate) fn decode<'c, B: DecodeBuffer>(
     decoder: &mut Decoder<B>,
     chunks: impl IntoIterator<Item = &'c [u8]>,
@@ -178,12 +178,12 @@ pub(crate) fn decode<'c, B: DecodeBuffer>(
     let mut items = Vec::new();
     for mut chunk in chunks {
         feed(decoder, &mut chunk, &mut items);
-        assert!(chunk.is_empty(), "`Ok(None)` says that the chunk is used up");
+        assert!(chunk.is_empty(), "`Ok(None)` means that the chunk is consumed");
     }
     Outcome { items, last_event_id: decoder.last_event_id().to_vec(), retry: decoder.retry() }
 }
 
-/// One chunk of it.
+/// Decodes one chunk, and appends the results to `items`.
 pub(crate) fn feed<B: DecodeBuffer>(
     decoder: &mut Decoder<B>,
     chunk: &mut &[u8],
@@ -208,8 +208,8 @@ fn too_large(error: EventTooLarge) -> Item {
     Item::TooLarge { field: error.field(), limit: error.limit() }
 }
 
-/// The stream in parts that end at each of `cuts`, taken modulo its length; one that repeats gives
-/// an empty chunk.
+/// Cuts the stream at each of `cuts`, taken modulo its length plus one. Equal cuts give empty
+/// chunks.
 pub(crate) fn cut<'s>(stream: &'s [u8], cuts: &[usize]) -> Vec<&'s [u8]> {
     let mut ends: Vec<usize> = cuts.iter().map(|cut| cut % (stream.len() + 1)).collect();
     ends.sort_unstable();
@@ -218,17 +218,21 @@ pub(crate) fn cut<'s>(stream: &'s [u8], cuts: &[usize]) -> Vec<&'s [u8]> {
     ends.into_iter().map(|end| &stream[std::mem::replace(&mut start, end)..end]).collect()
 }
 
-/// Decodes the stream in both storages, in these chunks, with this seed and these limits, and
-/// holds it against the standard.
+/// Asserts that decoders with both kinds of buffers decode a stream in these chunks as the standard
+/// does, with this initial last event ID and these limits.
 pub(crate) fn check(chunks: &[&[u8]], initial_last_event_id: &[u8], limits: Limits) {
     let expected = interpret(&chunks.concat(), initial_last_event_id, limits);
-    let mut growing = Decoder::with_limits(limits);
-    growing.set_last_event_id(initial_last_event_id).expect("a seed that fits");
-    assert_eq!(decode(&mut growing, chunks.iter().copied()), expected, "growing, {chunks:?}");
+    let mut growable = Decoder::with_limits(limits);
+    growable.set_last_event_id(initial_last_event_id).expect("the initial ID fits");
+    assert_eq!(
+        decode(&mut growable, chunks.iter().copied()),
+        expected,
+        "growable buffers, {chunks:?}"
+    );
 
-    // A decoder that is cloned between two chunks goes on as the original would.
+    // A decoder that is cloned between two chunks continues as the original would.
     let mut cloned = Decoder::with_limits(limits);
-    cloned.set_last_event_id(initial_last_event_id).expect("a seed that fits");
+    cloned.set_last_event_id(initial_last_event_id).expect("the initial ID fits");
     let mut items = Vec::new();
     for mut chunk in chunks.iter().copied() {
         cloned = cloned.clone();
@@ -236,12 +240,17 @@ pub(crate) fn check(chunks: &[&[u8]], initial_last_event_id: &[u8], limits: Limi
     }
     assert_eq!(items, expected.items, "cloned, {chunks:?}");
 
-    // The limits of the lent form are lengths of memory; nobody wants to lend 16 MiB in a test.
+    // The lengths of borrowed buffers are the limits. They are reduced, because 16 MiB for each
+    // test case would be slow.
     let room = chunks.concat().len() + initial_last_event_id.len();
     let (mut fields, mut data) = (vec![0; limits.fields.min(room)], vec![0; limits.data.min(room)]);
     let limits = Limits { data: data.len(), fields: fields.len() };
     let expected = interpret(&chunks.concat(), initial_last_event_id, limits);
-    let mut lent = Decoder::with_buffers(&mut fields, &mut data);
-    lent.set_last_event_id(initial_last_event_id).expect("a seed that fits");
-    assert_eq!(decode(&mut lent, chunks.iter().copied()), expected, "lent, {chunks:?}");
+    let mut borrowed = Decoder::with_buffers(&mut fields, &mut data);
+    borrowed.set_last_event_id(initial_last_event_id).expect("the initial ID fits");
+    assert_eq!(
+        decode(&mut borrowed, chunks.iter().copied()),
+        expected,
+        "borrowed buffers, {chunks:?}"
+    );
 }
