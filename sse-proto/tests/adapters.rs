@@ -1,4 +1,4 @@
-//! The adapters give what the decoder and the encoder give, whatever drives them.
+//! The adapters return the same results as the decoder and the encoder.
 
 #![cfg(all(feature = "http-body", feature = "tokio-util", feature = "serde_json"))]
 
@@ -28,7 +28,7 @@ use tokio_util::codec::{Decoder as _, Encoder as _, FramedRead};
 
 type Item = Result<OwnedEvent, EventTooLarge>;
 
-/// What the decoder itself says.
+/// Returns the results of the decoder itself.
 fn decoded(chunks: &[&[u8]], limits: Limits) -> Vec<Item> {
     let mut decoder = Decoder::with_limits(limits);
     let mut items = Vec::new();
@@ -41,7 +41,7 @@ fn decoded(chunks: &[&[u8]], limits: Limits) -> Vec<Item> {
     items
 }
 
-/// A body of these chunks, and trailers.
+/// A body of these chunks. An empty chunk stands for trailers.
 struct Chunks(VecDeque<Bytes>);
 
 impl Chunks {
@@ -51,7 +51,7 @@ impl Chunks {
 }
 
 impl Body for Chunks {
-    /// Of two parts, to be sure that no part is lost.
+    /// Two parts, to check that neither is lost.
     type Data = bytes::buf::Chain<Cursor<Vec<u8>>, Bytes>;
     type Error = Infallible;
 
@@ -83,7 +83,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2048, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn all_of_them_give_what_the_decoder_gives(
+    fn all_adapters_return_what_the_decoder_returns(
         wire in vec(piece(), 0..40).prop_map(|pieces| pieces.concat()),
         cuts in vec(any::<usize>(), 0..6),
         data in prop_oneof![Just(1 << 20), 0..12_usize],
@@ -117,7 +117,7 @@ proptest! {
     }
 
     #[test]
-    fn owned_events_say_what_their_events_say(
+    fn owned_events_equal_the_events_they_come_from(
         wire in vec(piece(), 0..40).prop_map(|pieces| pieces.concat()),
         cuts in vec(any::<usize>(), 0..3),
     ) {
@@ -139,7 +139,7 @@ proptest! {
 }
 
 #[test]
-fn a_block_without_data_stays_one() {
+fn an_owned_block_without_data_has_no_data() {
     let block = Event::without_data().with_id(EventId::from_static("7")).with_retry(1);
     let owned = block.into_owned();
     assert_eq!(owned.as_event(), block);
@@ -147,7 +147,7 @@ fn a_block_without_data_stays_one() {
 }
 
 #[test]
-fn data_comes_out_of_its_chunk_without_a_copy() {
+fn values_in_a_chunk_of_bytes_are_not_copied() {
     let chunk = Bytes::from(b"id: 1\nevent: x\ndata: [\"a\"]\n\n".to_vec());
     let inside = chunk.as_ptr_range();
     let events = block_on(Events::new(stream::once(Ok::<_, ()>(chunk))).collect::<Vec<_>>());
@@ -163,7 +163,7 @@ fn data_comes_out_of_its_chunk_without_a_copy() {
 }
 
 #[test]
-fn json_that_is_none_is_an_error() {
+fn invalid_json_is_an_error() {
     assert!(Event::new("{").json::<u8>().is_err());
     assert!(Event::new("").into_owned().json::<u8>().is_err());
     assert!(Event::new(b"\"\xFF\"").json::<String>().is_err());
@@ -171,7 +171,7 @@ fn json_that_is_none_is_an_error() {
 }
 
 #[test]
-fn the_decoder_goes_from_connection_to_connection() {
+fn the_decoder_can_be_used_for_the_next_connection() {
     let chunk = Ok::<_, Infallible>("id: 7\ndata: a\n\nid: 8\ndata: cut off");
     let mut events = Events::new(stream::once(chunk));
     assert_eq!(block_on(events.next()).unwrap().unwrap().last_event_id(), "7");
@@ -185,36 +185,36 @@ fn the_decoder_goes_from_connection_to_connection() {
 }
 
 #[test]
-fn an_event_that_is_gone_does_not_hold_its_chunk() {
+fn a_dropped_event_does_not_keep_its_chunk() {
     let chunk = Bytes::from([b"data: ".to_vec(), vec![b'x'; 1 << 20], b"\n\n".to_vec()].concat());
     let chunks = stream::once(Ok::<_, ()>(chunk.clone())).chain(stream::pending());
     let mut events = pin!(Events::new(chunks));
     let event = block_on(events.next()).unwrap().unwrap();
     assert!(!chunk.is_unique());
     drop(event);
-    assert!(chunk.is_unique(), "all of it was used up");
+    assert!(chunk.is_unique(), "the consumed chunk is released");
 
     let mut codec = EventCodec::new();
     let mut buffer = BytesMut::from(&chunk[..]);
     let memory = buffer.as_ptr();
     drop(codec.decode(&mut buffer).unwrap().unwrap());
     buffer.reserve(1 << 20);
-    assert_eq!(buffer.as_ptr(), memory, "the buffer is used again");
+    assert_eq!(buffer.as_ptr(), memory, "the buffer is reused");
 }
 
 #[test]
-fn an_id_that_stays_is_copied_once() {
+fn an_inherited_id_is_copied_once() {
     let chunks = ["id: 7\ndata: a\n\n", "data: b\n\n", "data: c\n\n", "id: 8\ndata: d\n\n"];
     let chunks = chunks.map(|chunk| Ok::<_, ()>(chunk.as_bytes().to_vec()));
     let events: Vec<_> = block_on(Events::new(stream::iter(chunks)).collect());
     let ids: Vec<_> = events.iter().map(|event| event.as_ref().unwrap().last_event_id()).collect();
     assert_eq!(ids, ["7", "7", "7", "8"]);
     assert_eq!(ids[1].as_ptr(), ids[2].as_ptr());
-    assert_ne!(ids[0].as_ptr(), ids[1].as_ptr(), "or the chunk would stay, too");
+    assert_ne!(ids[0].as_ptr(), ids[1].as_ptr(), "the copy does not keep the chunk");
 }
 
 #[test]
-fn an_error_of_the_chunks_is_the_end() {
+fn an_error_of_the_chunks_ends_the_stream() {
     let failing = stream::repeat(Err::<&str, _>("broken"));
     let mut events = Events::new(stream::once(Ok("data: a\n\ndata")).chain(failing));
     assert_eq!(block_on(events.next()).unwrap().unwrap().data(), "a");
@@ -225,7 +225,7 @@ fn an_error_of_the_chunks_is_the_end() {
 }
 
 #[test]
-fn errors_that_are_boxed_can_be_passed_on() {
+fn boxed_errors_can_be_propagated() {
     fn read() -> Result<(), Box<dyn std::error::Error>> {
         let chunks = stream::once(Err::<&str, Box<dyn std::error::Error>>("broken".into()));
         block_on(Events::new(chunks).next()).unwrap()?;
@@ -234,7 +234,7 @@ fn errors_that_are_boxed_can_be_passed_on() {
     assert_eq!(read().unwrap_err().to_string(), "the event stream failed: broken");
 }
 
-/// Events that are there when they are put there, and a timer that fires when it is told.
+/// Events that are ready once they are pushed, and a timer that fires on request.
 #[derive(Clone, Default)]
 struct Script {
     events: Rc<RefCell<VecDeque<Option<OwnedEvent>>>>,
@@ -269,7 +269,7 @@ impl Script {
         })
     }
 
-    fn put(&self, event: Event<'_>) {
+    fn push(&self, event: Event<'_>) {
         self.events.borrow_mut().push_back(Some(event.into_owned()));
     }
 }
@@ -285,7 +285,7 @@ fn chunk(text: &'static str) -> Poll<Option<Chunk>> {
 }
 
 #[test]
-fn comments_fill_silence_and_nothing_else() {
+fn comments_are_sent_only_during_silence() {
     let script = Script::default();
     let mut body = pin!(script.body());
     assert_eq!(poll(body.as_mut()), Poll::Pending);
@@ -293,51 +293,59 @@ fn comments_fill_silence_and_nothing_else() {
     assert_eq!(
         (script.timers.get(), script.timers_dropped.get()),
         (1, 0),
-        "one silence, one timer"
+        "one timer while silent"
     );
 
     script.fires.set(true);
     assert_eq!(poll(body.as_mut()), chunk(":\n\n"));
     assert_eq!(poll(body.as_mut()), Poll::Pending);
-    assert_eq!((script.timers.get(), script.timers_dropped.get()), (2, 1), "silence begins anew");
+    assert_eq!(
+        (script.timers.get(), script.timers_dropped.get()),
+        (2, 1),
+        "a new timer after the comment"
+    );
 
-    script.put(Event::new("a"));
-    script.put(Event::new("b").with_type(EventType::from_static("t")));
+    script.push(Event::new("a"));
+    script.push(Event::new("b").with_type(EventType::from_static("t")));
     script.fires.set(true);
     assert_eq!(poll(body.as_mut()), chunk("data: a\n\nevent: t\ndata: b\n\n"));
-    assert_eq!((script.timers.get(), script.timers_dropped.get()), (2, 2), "an event ends silence");
+    assert_eq!(
+        (script.timers.get(), script.timers_dropped.get()),
+        (2, 2),
+        "an event drops the timer"
+    );
     script.fires.set(false);
     assert_eq!(poll(body.as_mut()), Poll::Pending);
     assert_eq!((script.timers.get(), script.timers_dropped.get()), (3, 2));
 
-    script.put(Event::new("last"));
+    script.push(Event::new("last"));
     script.events.borrow_mut().push_back(None);
     assert_eq!(poll(body.as_mut()), chunk("data: last\n\n"));
     assert!(body.is_end_stream());
     assert_eq!(poll(body.as_mut()), Poll::Ready(None));
-    assert_eq!(poll(body.as_mut()), Poll::Ready(None), "and stays over");
+    assert_eq!(poll(body.as_mut()), Poll::Ready(None), "the stream stays ended");
 }
 
 #[test]
-fn events_that_are_always_there_do_not_pile_up() {
+fn events_that_are_always_ready_are_sent_in_bounded_chunks() {
     let data = "x".repeat(1000);
     let events = stream::repeat(Event::new(&data));
     let mut body = pin!(EventBody::new(events, pending::<()>));
     for _ in 0..10 {
-        let Poll::Ready(Some(Ok(chunk))) = poll(body.as_mut()) else { panic!("there are events") };
+        let Poll::Ready(Some(Ok(chunk))) = poll(body.as_mut()) else { panic!("no chunk") };
         assert!((8 << 10..10 << 10).contains(&chunk.len()));
     }
 }
 
 #[test]
-fn an_event_that_was_large_leaves_no_memory_behind() {
+fn a_large_event_leaves_no_memory_behind() {
     let data = "x".repeat(1 << 20);
     let small = stream::iter([Event::new("a")]);
     let mut body =
         pin!(EventBody::new(stream::iter([Event::new(&data)]).chain(small), pending::<()>));
     let mut len = 0;
     let held = allocation_counter::measure(|| {
-        let Poll::Ready(Some(Ok(chunk))) = poll(body.as_mut()) else { panic!("there is an event") };
+        let Poll::Ready(Some(Ok(chunk))) = poll(body.as_mut()) else { panic!("no chunk") };
         len = chunk.len();
     });
     assert!(len > 1 << 20);
@@ -368,7 +376,7 @@ fn many_bodies_can_send_the_same_event() {
 }
 
 #[test]
-fn what_a_body_sends_another_receives() {
+fn events_sent_by_a_body_are_received_from_a_body() {
     let events = [
         Event::new("a\nb").with_id(EventId::from_static("1")),
         Event::new("").with_type(EventType::from_static("t")).with_retry(5),
@@ -385,7 +393,7 @@ fn what_a_body_sends_another_receives() {
 }
 
 #[test]
-fn framed_reading_goes_on_after_an_event_that_is_too_large() {
+fn framed_reading_continues_after_an_event_that_is_too_large() {
     let decoder = Decoder::with_limits(Limits { data: 3, ..Limits::default() });
     let wire = &b"data: a\n\ndata: much\n\ndata: b\n\ndata: inc"[..];
     let framed = FramedRead::with_capacity(wire, EventCodec::with_decoder(decoder), 4);
@@ -395,7 +403,7 @@ fn framed_reading_goes_on_after_an_event_that_is_too_large() {
 }
 
 #[test]
-fn framed_writing_takes_events_and_comments() {
+fn framed_writing_accepts_events_and_comments() {
     let (mut codec, mut wire) = (EventCodec::new(), BytesMut::new());
     codec.encode(Event::new("a"), &mut wire).unwrap();
     codec.encode(Event::new("b").into_owned(), &mut wire).unwrap();

@@ -1,4 +1,4 @@
-//! What allocates and what does not.
+//! Allocation counts of decoding and encoding.
 
 #![cfg(feature = "alloc")]
 
@@ -9,7 +9,7 @@ use sse_proto::{Decoder, Event, EventId, EventType, Limits};
 
 const EVENTS: usize = 10_000;
 
-/// Ten thousand events with type, id and data of one line.
+/// Encodes `EVENTS` events with a type, an ID and one line of data.
 fn stream() -> Vec<u8> {
     let mut stream = Vec::new();
     let mut id = String::new();
@@ -42,7 +42,7 @@ fn ten_thousand_events_in_whole_chunks_allocate_nothing() {
 }
 
 #[test]
-fn events_that_span_chunks_share_memory() {
+fn events_that_span_chunks_reuse_memory() {
     let stream = stream();
     for size in [1, 7, 64, 1400] {
         let mut decoder = Decoder::new();
@@ -56,7 +56,7 @@ fn events_that_span_chunks_share_memory() {
 }
 
 #[test]
-fn an_event_in_one_chunk_is_lent_from_it() {
+fn an_event_in_one_chunk_borrows_from_it() {
     let chunk = b"event: t\nid: 1\ndata: one line\n\n".to_vec();
     let mut decoder = Decoder::new();
     let mut input = &chunk[..];
@@ -68,7 +68,7 @@ fn an_event_in_one_chunk_is_lent_from_it() {
 }
 
 #[test]
-fn lent_memory_allocates_nothing_at_any_cut() {
+fn borrowed_buffers_allocate_nothing_for_events_that_span_chunks() {
     let stream = stream();
     let (mut fields, mut data) = ([0; 64], [0; 256]);
     let info = measure(|| {
@@ -97,7 +97,7 @@ fn ids_up_to_the_length_of_a_uuid_never_allocate_and_longer_ones_once() {
 }
 
 #[test]
-fn memory_stays_within_the_limit_and_serves_one_large_event_after_the_other() {
+fn memory_stays_within_the_limit_and_is_reused_for_large_events() {
     const LIMIT: usize = 10_000_000;
     let event = format!("data: {}\n\n", "x".repeat(LIMIT)).into_bytes();
     let mut decoder = Decoder::with_limits(Limits { data: LIMIT, ..Limits::default() });
@@ -113,7 +113,7 @@ fn memory_stays_within_the_limit_and_serves_one_large_event_after_the_other() {
     let first = feed(1);
     let held = usize::try_from(first.bytes_current).unwrap();
     assert!(held <= LIMIT + 64, "{held} bytes are held");
-    assert_eq!(feed(5).count_total, 0, "the memory is there by now");
+    assert_eq!(feed(5).count_total, 0, "later events reuse the memory");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn encoding_into_a_reused_vec_allocates_nothing() {
     assert_eq!(info.count_total, 0);
 }
 
-/// A giant event leaves no giant buffer behind, and giant limits cost nothing.
+/// A giant event leaves no giant buffer behind, and high limits by themselves allocate nothing.
 #[test]
 fn memory_shrinks_after_a_giant_event() {
     const GIANT: usize = 8 << 20;
@@ -142,7 +142,7 @@ fn memory_shrinks_after_a_giant_event() {
         assert_eq!(events, 2);
         decoder = Some(new);
     });
-    assert!(info.bytes_max >= GIANT as u64, "the giant was copied");
+    assert!(info.bytes_max >= GIANT as u64, "the giant event was buffered");
     assert_eq!(count(decoder.as_mut().unwrap(), b"data: one more\n\n"), 1);
     assert!(info.bytes_current <= 128 << 10, "{} bytes are still held", info.bytes_current);
 }

@@ -1,6 +1,6 @@
-//! The examples do what they say, from the outside: real processes, real sockets.
+//! End-to-end tests of the examples, with real processes and real sockets.
 //!
-//! (`no_std` and `wasm` are built and run by `scripts/test`, `tail` is tested where it is.)
+//! `scripts/test` builds and runs `no_std`, and builds `wasm`.
 
 #![cfg(all(feature = "http-body", feature = "serde_json"))]
 
@@ -10,10 +10,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-/// Longer than anything takes that works.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The timeout of reads, longer than any successful read takes.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// An example that runs.
+/// A running example.
 struct Example {
     child: Child,
     output: BufReader<ChildStdout>,
@@ -41,29 +41,29 @@ impl Example {
         line.trim_end().to_owned()
     }
 
-    /// Where a server says that it listens: the first line it prints.
+    /// Returns the address that a server prints in its first line.
     fn address(&mut self) -> SocketAddr {
         let url = self.line();
         let authority = url.strip_prefix("http://").and_then(|rest| rest.split('/').next());
         authority.and_then(|authority| authority.parse().ok()).expect(&url)
     }
 
-    /// The rest of what it prints, once it has ended well.
+    /// Waits for a successful exit, and returns the rest of standard output.
     fn finish(self) -> String {
         let (code, rest, errors) = self.end();
         assert_eq!(code, 0, "{errors}");
         rest
     }
 
-    /// Waits for the end. Returns the exit code, and what was printed to standard output and error.
+    /// Waits for the exit. Returns the exit code, the rest of standard output, and standard error.
     fn end(mut self) -> (i32, String, String) {
         let (mut rest, mut errors) = (String::new(), String::new());
         self.output.read_to_string(&mut rest).unwrap();
         self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
-        (self.child.wait().unwrap().code().expect("no signal"), rest, errors)
+        (self.child.wait().unwrap().code().expect("exited without a signal"), rest, errors)
     }
 
-    /// The next line that it prints to standard error.
+    /// Returns the next line of standard error.
     fn error_line(&mut self) -> String {
         let mut line = Vec::new();
         let errors = self.child.stderr.as_mut().unwrap();
@@ -83,22 +83,22 @@ impl Drop for Example {
     }
 }
 
-/// A server of the test's own.
+/// Returns a listener on a free port, and its address.
 fn listen() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     (listener, address)
 }
 
-/// The next connection and the head of its request.
+/// Accepts a connection. Returns it, and the head of its request.
 fn accept(listener: &TcpListener) -> (TcpStream, String) {
     let (socket, _) = listener.accept().unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     let head = read_head(&socket);
     (socket, head)
 }
 
-/// A head, byte by byte so that nothing behind it is taken; in lower case.
+/// Reads a head byte by byte, so that nothing after it is consumed. Returns it in lower case.
 fn read_head(mut socket: &TcpStream) -> String {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -112,13 +112,13 @@ fn read_head(mut socket: &TcpStream) -> String {
 /// Makes a request, and reads the response's head.
 fn get(server: SocketAddr, path: &str, headers: &str) -> (TcpStream, String) {
     let mut socket = TcpStream::connect(server).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     write!(socket, "GET {path} HTTP/1.1\r\nHost: {server}\r\n{headers}\r\n").unwrap();
     let head = read_head(&socket);
     (socket, head)
 }
 
-/// Takes the size lines off a chunked body until it has brought `wanted`.
+/// Reads chunks of a chunked body until it is as long as `wanted`, and asserts that it is equal.
 fn expect_chunks(socket: &TcpStream, wanted: &str) {
     let mut socket = BufReader::new(socket);
     let mut body = Vec::new();
@@ -136,8 +136,8 @@ fn expect_chunks(socket: &TcpStream, wanted: &str) {
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
 
-/// What both examples do that reconnect.
-fn resumes_and_stops_when_told(name: &str) {
+/// Tests that an example resumes its stream, and exits after status 204.
+fn resumes_and_stops_after_status_204(name: &str) {
     let (server, address) = listen();
     let mut example = Example::start(name, &[&format!("http://{address}/a?b")]);
     let (mut socket, head) = accept(&server);
@@ -147,7 +147,7 @@ fn resumes_and_stops_when_told(name: &str) {
     socket.write_all(OK).unwrap();
     socket.write_all("retry: 5\nid: 7\nevent: tick\ndata: é\n\n".as_bytes()).unwrap();
     assert_eq!(example.line(), "tick [7] é", "while the connection is open");
-    // An event that is too large costs nothing but itself.
+    // An event that is too large is dropped, and the connection continues.
     let line = [b"data: ".to_vec(), vec![b'x'; 1 << 20], b"\n".to_vec()].concat();
     for _ in 0..17 {
         socket.write_all(&line).unwrap();
@@ -170,16 +170,16 @@ fn resumes_and_stops_when_told(name: &str) {
 }
 
 #[test]
-fn blocking_resumes_and_stops_when_told() {
-    resumes_and_stops_when_told("blocking");
+fn blocking_resumes_and_stops_after_status_204() {
+    resumes_and_stops_after_status_204("blocking");
 }
 
 #[test]
-fn reqwest_resumes_and_stops_when_told() {
-    resumes_and_stops_when_told("reqwest");
+fn reqwest_resumes_and_stops_after_status_204() {
+    resumes_and_stops_after_status_204("reqwest");
 }
 
-/// Responses that end a client, and what it prints.
+/// Returns responses that close a client, each with the error that it prints.
 fn rejections() -> Vec<(String, String)> {
     let end = "Content-Length: 0\r\n\r\n";
     let content_type = "the content type is not text/event-stream";
@@ -194,8 +194,8 @@ fn rejections() -> Vec<(String, String)> {
     rejections
 }
 
-/// What both examples do that reconnect.
-fn fails_when_it_is_rejected(name: &str) {
+/// Tests that an example fails if a response is rejected.
+fn fails_if_the_response_is_rejected(name: &str) {
     let (server, address) = listen();
     let url = format!("http://{address}/a");
     for (answer, reason) in rejections() {
@@ -205,7 +205,7 @@ fn fails_when_it_is_rejected(name: &str) {
         assert_eq!((code, &*output), (1, ""), "{errors}");
         assert_eq!(errors, format!("error: {url}: {reason}\n"));
     }
-    // After a connection that was open, too.
+    // The same after a connection that was open.
     let example = Example::start(name, &[&url]);
     let (mut socket, _) = accept(&server);
     socket.write_all(OK).unwrap();
@@ -217,7 +217,7 @@ fn fails_when_it_is_rejected(name: &str) {
     assert!(errors.contains("reconnecting\nerror: "), "{errors}");
 }
 
-/// Command lines that the example rejects.
+/// Asserts that an example rejects each of these command lines.
 fn rejects_arguments(name: &str, bad: &[&[&str]]) {
     for arguments in bad {
         let (code, output, errors) = Example::start(name, arguments).end();
@@ -227,8 +227,8 @@ fn rejects_arguments(name: &str, bad: &[&[&str]]) {
 }
 
 #[test]
-fn blocking_fails_when_it_is_rejected() {
-    fails_when_it_is_rejected("blocking");
+fn blocking_fails_if_the_response_is_rejected() {
+    fails_if_the_response_is_rejected("blocking");
     let bad: [&[&str]; 7] = [
         &[],
         &["a"],
@@ -242,14 +242,14 @@ fn blocking_fails_when_it_is_rejected() {
 }
 
 #[test]
-fn reqwest_fails_when_it_is_rejected() {
-    fails_when_it_is_rejected("reqwest");
+fn reqwest_fails_if_the_response_is_rejected() {
+    fails_if_the_response_is_rejected("reqwest");
     let bad: [&[&str]; 4] = [&[], &["a"], &["ftp://127.0.0.1/"], &["http://"]];
     rejects_arguments("reqwest", &bad);
 }
 
 #[test]
-fn llm_fails_when_it_is_rejected() {
+fn llm_fails_if_the_response_is_rejected() {
     let (server, address) = listen();
     let base = format!("http://{address}");
     let mut cases = rejections();
@@ -269,14 +269,14 @@ fn llm_fails_when_it_is_rejected() {
 }
 
 #[test]
-fn llm_understands_both_vendors() {
-    let said = "Hello, wörld: 世界 🦀\n“done”\n";
-    let wanted = format!("v1/chat/completions: {said}v1/messages: {said}");
+fn llm_prints_the_output_of_both_vendors() {
+    let output = "Hello, wörld: 世界 🦀\n“done”\n";
+    let wanted = format!("v1/chat/completions: {output}v1/messages: {output}");
     assert_eq!(Example::start("llm", &[]).finish(), wanted);
 }
 
 #[test]
-fn axum_counts_from_where_the_client_was() {
+fn axum_continues_after_the_last_event_id() {
     let mut example = Example::start("axum", &["127.0.0.1:0"]);
     let (socket, head) = get(example.address(), "/counter", "Last-Event-ID: 41\r\n");
     assert!(head.starts_with("http/1.1 200 ok\r\n"), "{head}");
@@ -285,7 +285,7 @@ fn axum_counts_from_where_the_client_was() {
 }
 
 #[test]
-fn relay_passes_events_on_and_nothing_else() {
+fn relay_forwards_complete_events_only() {
     let (server, upstream) = listen();
     let mut example = Example::start("relay", &["127.0.0.1:0", &upstream]);
     let relay = example.address();
@@ -308,7 +308,7 @@ fn relay_passes_events_on_and_nothing_else() {
     drop(socket);
     let mut rest = [0; 5];
     (&client).read_exact(&mut rest).unwrap();
-    assert_eq!(&rest, b"0\r\n\r\n", "what was cut off is not passed on");
+    assert_eq!(&rest, b"0\r\n\r\n", "an incomplete event is not forwarded");
 
     for (answer, status, reason) in [
         ("404 X\r\n", "404", "the status is 404, not 200"),
@@ -335,7 +335,7 @@ fn relay_passes_events_on_and_nothing_else() {
     let client = std::thread::spawn(move || get(relay, "/x", ""));
     accept(&server).0.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
     let (_, head) = client.join().unwrap();
-    assert!(head.starts_with("http/1.1 204 "), "the end of a stream: {head}");
+    assert!(head.starts_with("http/1.1 204 "), "status 204 is forwarded: {head}");
 
     drop(server);
     let (_, head) = get(relay, "/x", "");
