@@ -63,7 +63,7 @@ impl Thermostat {
 #[cfg(not(target_os = "none"))]
 fn main() {
     let mut thermostat = Thermostat::default();
-    thermostat.run(&CHUNKS).expect("the events are small");
+    thermostat.run(&CHUNKS).expect("the events fit into the buffers");
     assert_eq!((thermostat.set_point, thermostat.events), (Some(19), 3));
     let report = &thermostat.report[..thermostat.report_len];
     assert_eq!(report, b"event: applied\ndata: 18\n\n");
