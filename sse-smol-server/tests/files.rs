@@ -4,10 +4,11 @@
 mod dir;
 mod support;
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -335,6 +336,63 @@ fn the_directory_may_be_a_link_that_is_switched() {
     is("v1");
     let (_, _, log) = direct.stop("-TERM");
     assert!(log.contains(&format!("cannot open {}", path("current").display())), "{log}");
+}
+
+/// Returns a command that runs the binary with file permissions enforced. `searchable` is a directory
+/// without read permission.
+fn bound_by_permissions(searchable: &Path) -> Command {
+    let binary = env!("CARGO_BIN_EXE_sse-smol-server");
+    if fs::read_dir(searchable).is_err() {
+        return Command::new(binary);
+    }
+    // The test runs as root: the binary runs without the capabilities to bypass permissions.
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set", "-dac_override,-dac_read_search", binary]);
+    command
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn search_permission_on_directories_is_enough() {
+    let dir = Dir::new();
+    for name in ["site/page", "site/a/page", "site/a/b/page", "site/a/index.html", "site/shut/page"]
+    {
+        dir.write(name, "content");
+    }
+    symlink("a/b/../page", dir.0.join("site/link")).unwrap();
+    symlink("../a/b", dir.0.join("site/a/to-b")).unwrap();
+    fs::write(dir.0.join("site/a/unreadable"), "content").unwrap();
+    let set_mode = |name: &str, mode: u32| {
+        fs::set_permissions(dir.0.join(name), Permissions::from_mode(mode)).unwrap();
+    };
+    set_mode("site/a/unreadable", 0);
+    let directories = ["site/shut", "site/a/b", "site/a", "site"];
+    for name in directories {
+        set_mode(name, 0o111);
+    }
+    set_mode("site/shut", 0o666);
+
+    let site = dir.0.join("site");
+    let arguments = ["--open-publishing", "--serve", site.to_str().unwrap()];
+    let server = Binary::start_by(bound_by_permissions(&site), "127.0.0.1:0", &arguments);
+    for path in ["/page", "/a/page", "/a/b/page", "/a/", "/link", "/a/to-b/page"] {
+        assert_eq!(file(server.address, path), (200, "content".to_owned()), "{path}");
+    }
+    for path in ["/a/unreadable", "/shut/page", "/a/none"] {
+        assert_eq!(file(server.address, path).0, 404, "{path}");
+    }
+    assert_eq!(file(server.address, "/a/b").0, 307);
+
+    // Without search permission on the directory itself, the server does not start.
+    set_mode("site", 0o666);
+    let mut command = bound_by_permissions(&site);
+    let output = command.args(["--listen", "127.0.0.1:0"]).args(arguments).output().unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    let is_reported = errors.contains("--serve") && errors.contains("Permission denied");
+    for name in directories.iter().rev() {
+        set_mode(name, 0o755);
+    }
+    assert!(!output.status.success() && is_reported, "{errors}");
 }
 
 /// Status, head and body.

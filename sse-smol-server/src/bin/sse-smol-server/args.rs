@@ -229,11 +229,16 @@ fn keep_alive(text: &str) -> Result<Duration, String> {
     Ok(interval)
 }
 
-/// Returns the absolute path of a directory. Symbolic links are not resolved, so that they can be
-/// switched to another directory later.
+/// Returns the absolute path of a directory that can be searched. Symbolic links are not resolved, so
+/// that they can be switched to another directory later.
 fn directory(text: &str) -> io::Result<PathBuf> {
     let path = path::absolute(text)?;
-    if fs::metadata(&path)?.is_dir() { Ok(path) } else { Err(ErrorKind::NotADirectory.into()) }
+    if !fs::metadata(&path)?.is_dir() {
+        return Err(ErrorKind::NotADirectory.into());
+    }
+    // Looking up a name in a directory requires search permission.
+    fs::metadata(path.join("."))?;
+    Ok(path)
 }
 
 /// Parses the type of gap events. `open` and `error` are rejected: an `EventSource` fires events of

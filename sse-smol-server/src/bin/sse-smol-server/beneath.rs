@@ -18,6 +18,12 @@ const MAX_LINKS: u32 = 40;
 const FLAGS: OFlags =
     OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 
+/// With `PATH`, search permission on a directory is enough, as it is for the system.
+#[cfg(target_os = "linux")]
+const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+#[cfg(not(target_os = "linux"))]
+const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::CLOEXEC);
+
 /// The file or directory at a path.
 #[derive(Debug)]
 pub(crate) enum Found {
@@ -40,10 +46,9 @@ pub(crate) enum Found {
 /// `NotFound` if the path leads out of `root`, or to a hidden or special file; otherwise the error
 /// of the system.
 pub(crate) fn open_beneath(root: &Path, path: &Path) -> io::Result<Found> {
-    let directory =
-        open(root, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(|error| {
-            io::Error::other(format!("cannot open {}: {}", root.display(), io::Error::from(error)))
-        })?;
+    let directory = open(root, DIRECTORY, Mode::empty()).map_err(|error| {
+        io::Error::other(format!("cannot open {}: {}", root.display(), io::Error::from(error)))
+    })?;
     let mut walk = Walk { root, directories: vec![directory], rest: Vec::new(), links: 0 };
     walk.prepend(path);
     walk.run()
@@ -71,8 +76,18 @@ impl Walk<'_> {
                 Some(directory) if !name.as_bytes().starts_with(b".") => directory,
                 _ => return Err(ErrorKind::NotFound.into()),
             };
+            match openat(directory, &name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+                Ok(opened) => {
+                    self.directories.push(opened);
+                    continue;
+                }
+                // A link gives one of these, depending on the system.
+                Err(Errno::NOTDIR | Errno::LOOP | Errno::MLINK) => {}
+                Err(error) => return Err(error.into()),
+            }
             match openat(directory, &name, FLAGS, Mode::empty()) {
                 Ok(opened) => match FileType::from_raw_mode(fstat(&opened)?.st_mode) {
+                    // It has become one since.
                     FileType::Directory => self.directories.push(opened),
                     FileType::RegularFile if self.rest.is_empty() => {
                         return Ok(Found::File(opened.into()));
