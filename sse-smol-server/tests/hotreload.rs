@@ -312,6 +312,25 @@ fn a_link_below_the_directory_may_be_switched() {
 }
 
 #[test]
+fn removing_the_parent_of_a_watched_directory_logs_no_warning() {
+    let dir = Dir::new();
+    dir.write("out/x", "0");
+    dir.write("parent/site/pages/x", "0");
+    symlink("../../out", dir.0.join("parent/site/link")).unwrap();
+    let root = dir.0.join("parent/site");
+    let server = Binary::start(&["--watch", root.to_str().unwrap()]);
+    let mut events = Events::of(server.address, "");
+    events.connected();
+    fs::remove_dir_all(dir.0.join("parent")).unwrap();
+    fs::remove_dir_all(dir.0.join("out")).unwrap();
+    events.is_silent();
+    dir.write("parent/site/pages/x", "1");
+    events.updated();
+    let (_, _, log) = server.stop("-TERM");
+    assert!(!log.lines().any(|line| line.contains("WARN") && line.contains("watch")), "{log}");
+}
+
+#[test]
 fn a_client_that_comes_back_misses_nothing_and_gets_nothing_twice() {
     let dir = Dir::new();
     let server = Binary::start(&["--watch", dir.path()]);

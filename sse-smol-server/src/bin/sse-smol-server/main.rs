@@ -42,8 +42,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    // Without the info lines of the file watcher, which report each directory that was removed.
-    let level = env_logger::Env::default().default_filter_or("info,notify=warn");
+    // The watcher warns of each directory that is removed while it is watched, which is no problem.
+    let level = env_logger::Env::default().default_filter_or("info,notify=error");
     env_logger::Builder::from_env(level)
         .format_target(false)
         .target(env_logger::Target::Pipe(Box::new(log.clone())))
