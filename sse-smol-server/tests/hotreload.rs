@@ -311,6 +311,149 @@ fn a_link_below_the_directory_may_be_switched() {
     events.updated();
 }
 
+/// Watches `site` below a directory, where a file is written at first.
+fn watch_site(dir: &Dir) -> (Binary, Events) {
+    dir.write("site/pages/x", "0");
+    let server = Binary::start(&["--watch", dir.0.join("site").to_str().unwrap()]);
+    let mut events = Events::of(server.address, "");
+    events.connected();
+    (server, events)
+}
+
+#[test]
+fn links_to_a_watched_directory_leave_it_watched() {
+    // Each step is a shell command in the watched directory. Those that change something visible are
+    // reported, and after each of them a write to the directory is.
+    const VISIBLE: bool = true;
+    const HIDDEN: bool = false;
+    type Steps = &'static [(&'static str, bool)];
+    let cases: &[(&str, Steps)] = &[
+        ("", &[("ln -s pages vis", VISIBLE), ("rm vis", VISIBLE)]),
+        ("ln -s pages vis", &[("rm vis", VISIBLE), ("ln -s pages vis", VISIBLE)]),
+        ("mkdir .c2; ln -s ../pages .c2/l", &[("mv .c2 c2", VISIBLE), ("rm -r c2", VISIBLE)]),
+        (
+            "mkdir ../c2; ln -s ../pages ../c2/l",
+            &[("mv ../c2 c2", VISIBLE), ("mv c2 .c2", VISIBLE)],
+        ),
+        ("", &[("ln -s pages .hid", HIDDEN), ("rm .hid", HIDDEN)]),
+        ("ln -s pages .hid", &[("mv .hid vis", VISIBLE), ("mv vis .hid", VISIBLE)]),
+        (
+            "mkdir other; ln -s pages vis",
+            &[("ln -sfn other vis", VISIBLE), ("ln -sfn pages vis", VISIBLE)],
+        ),
+        ("ln -s pages a; ln -s pages b", &[("rm a", VISIBLE), ("rm b", VISIBLE)]),
+        ("ln -s .. pages/up", &[("rm pages/up", VISIBLE)]),
+        ("", &[("ln -s .. pages/up", VISIBLE), ("rm pages/up", VISIBLE)]),
+        // To the directory above the watched one.
+        ("ln -s .. up", &[("rm up", VISIBLE), ("ln -s .. up", VISIBLE), ("rm up", VISIBLE)]),
+        ("ln -s pages a; ln -s a b", &[("rm a", VISIBLE), ("rm b", VISIBLE)]),
+        ("ln -s nowhere dangling; ln -s loop loop", &[("rm dangling loop", VISIBLE)]),
+    ];
+    for (before, steps) in cases {
+        let dir = Dir::new();
+        let site = dir.0.join("site");
+        let run = |commands: &str| {
+            let status = Command::new("sh").args(["-ec", commands]).current_dir(&site).status();
+            assert!(status.unwrap().success(), "{commands}");
+        };
+        dir.write("site/pages/x", "0");
+        run(before);
+        let (_server, mut events) = watch_site(&dir);
+        for (step, is_visible) in *steps {
+            println!("{before:?}: {step}");
+            run(step);
+            if *is_visible {
+                events.updated();
+            } else {
+                events.is_silent();
+            }
+            dir.write("site/pages/x", "1");
+            events.updated();
+        }
+        events.is_silent();
+    }
+}
+
+#[test]
+fn directories_that_links_lead_to_are_watched_as_long_as_one_does() {
+    // Outside the watched directory, and hidden in it.
+    for (real, target) in [("out", "../out"), ("site/.cache", ".cache")] {
+        let dir = Dir::new();
+        dir.write(&format!("{real}/x"), "0");
+        let (_server, mut events) = watch_site(&dir);
+        let link = |name: &str| symlink(target, dir.0.join("site").join(name)).unwrap();
+        let remove = |name: &str| fs::remove_file(dir.0.join("site").join(name)).unwrap();
+        let write = || dir.write(&format!("{real}/x"), "1");
+        write();
+        link(".hidden");
+        events.is_silent();
+        for name in ["one", "two"] {
+            link(name);
+            events.updated();
+            write();
+            events.updated();
+        }
+        remove("one");
+        events.updated();
+        write();
+        events.updated();
+        // What the link leads to is made anew.
+        fs::rename(dir.0.join(real), dir.0.join("before")).unwrap();
+        events.updated();
+        dir.write("before/x", "2");
+        events.is_silent();
+        write();
+        events.updated();
+        write();
+        events.updated();
+        remove("two");
+        events.updated();
+        write();
+        events.is_silent();
+        dir.write("site/pages/x", "1");
+        events.updated();
+    }
+}
+
+#[test]
+fn links_in_what_links_lead_to_are_followed() {
+    let dir = Dir::new();
+    for name in ["a/x", "b/x", "moved/y"] {
+        dir.write(name, "0");
+    }
+    symlink("../b", dir.0.join("a/b")).unwrap();
+    symlink("../a", dir.0.join("b/a")).unwrap();
+    symlink("../../a", dir.0.join("moved/link")).unwrap();
+    let (_server, mut events) = watch_site(&dir);
+    // Links in a directory that is moved in.
+    fs::rename(dir.0.join("moved"), dir.0.join("site/moved")).unwrap();
+    events.updated();
+    for name in ["a/x", "b/x", "site/pages/x"] {
+        dir.write(name, "1");
+        events.updated();
+    }
+    events.is_silent();
+    fs::rename(dir.0.join("site/moved"), dir.0.join("site/.moved")).unwrap();
+    events.updated();
+    dir.write("a/x", "2");
+    dir.write("b/x", "2");
+    events.is_silent();
+}
+
+#[test]
+fn the_number_of_links_that_are_followed_is_limited() {
+    let dir = Dir::new();
+    fs::create_dir(dir.0.join("site")).unwrap();
+    for number in 0..=1000 {
+        symlink("../nowhere", dir.0.join(format!("site/{number}"))).unwrap();
+    }
+    let (server, mut events) = watch_site(&dir);
+    dir.write("site/pages/x", "1");
+    events.updated();
+    let (_, _, log) = server.stop("-TERM");
+    assert!(log.contains("more than 1000 symbolic links"), "{log}");
+}
+
 #[test]
 fn removing_the_parent_of_a_watched_directory_logs_no_warning() {
     let dir = Dir::new();

@@ -1,16 +1,19 @@
 //! Watches directories, and reports each burst of changes in them as one change.
 
+mod links;
 mod way;
 
 use std::collections::BTreeSet;
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{Config, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
+use self::links::{Links, is_visible};
 use self::way::Way;
 
 /// The pause that ends a burst. Editors and build tools make changes in bursts.
@@ -29,8 +32,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A path may contain symbolic links. Switching one of them to another directory is a change, and
 /// the other directory is watched from then on.
 ///
-/// Changes of hidden files and directories are ignored, since editors and version control keep
-/// their own files there.
+/// Changes of hidden files and directories are ignored, since editors and version control keep their
+/// own files there. Symbolic links to directories are followed, wherever they lead, and those
+/// directories are visible by the paths of the links.
 ///
 /// # Errors
 ///
@@ -48,13 +52,18 @@ pub(crate) fn watch(
     let watcher = |make: fn(notify::Result<notify::Event>) -> Observed| {
         let sender = sender.clone();
         let send = move |event| drop(sender.send(make(event)));
-        notify::recommended_watcher(send)
+        // `Links` follows links.
+        let config = Config::default().with_follow_symlinks(false);
+        RecommendedWatcher::new(send, config)
             .map_err(|error| format!("cannot watch directories: {error}"))
     };
     let mut watch = Watch {
         watcher: watcher(Observed::Below)?,
         way: Way::new(watcher(Observed::OnTheWay)?),
         roots: roots.into_iter().map(Root::new).collect(),
+        links: Links::default(),
+        linked: BTreeSet::new(),
+        links_changed: false,
         burst: None,
     };
     drop(sender);
@@ -63,6 +72,7 @@ pub(crate) fn watch(
             format!("cannot watch {}: {error}", watch.roots[index].path.display())
         })?;
     }
+    watch.follow_links();
     thread::Builder::new()
         .name("watch".to_owned())
         .spawn(move || watch.run(&events, changed))
@@ -83,6 +93,12 @@ struct Watch {
     watcher: RecommendedWatcher,
     way: Way,
     roots: Vec<Root>,
+    links: Links,
+    /// The directories outside the roots that are watched because links lead to them.
+    linked: BTreeSet<PathBuf>,
+    /// Links may have been added or removed, or lead elsewhere. They are searched for when the burst
+    /// is over, since that reads all visible directories.
+    links_changed: bool,
     /// The times of the first and of the last change that have not been reported.
     burst: Option<(Instant, Instant)>,
 }
@@ -129,6 +145,10 @@ impl Watch {
             let is_due = quiet && self.due().is_some_and(|due| due <= now);
             if is_due || self.burst.is_some_and(|(first, _)| first + LONGEST <= now) {
                 self.burst = None;
+                if self.links_changed {
+                    // Before the report, so that no change falls between it and the new watches.
+                    self.follow_links();
+                }
                 changed();
             }
         }
@@ -150,12 +170,11 @@ impl Watch {
     fn handle(&mut self, event: &notify::Event) {
         const MOVED: EventKind = EventKind::Modify(ModifyKind::Name(RenameMode::From));
         if event.need_rescan() {
-            // Events were lost, and any directory may have changed.
-            self.roots.iter_mut().for_each(|root| root.lost = true);
+            self.all_replaced();
         }
         if self.is_change(event) {
             self.changed();
-            self.watch_links(event);
+            self.links_changed |= may_add_links(event);
         }
         if event.kind.is_remove() || event.kind == MOVED {
             for root in &mut self.roots {
@@ -164,35 +183,50 @@ impl Watch {
         }
     }
 
-    /// Watches the targets of new symbolic links below a root. The watcher itself only follows
-    /// links that exist when it starts.
-    fn watch_links(&mut self, event: &notify::Event) {
-        const NAMED: EventKind = EventKind::Modify(ModifyKind::Name(RenameMode::To));
-        if !event.kind.is_create() && event.kind != NAMED {
-            return;
-        }
-        for path in event.paths.iter().filter(|path| path.is_symlink() && path.is_dir()) {
-            if let Err(error) = self.watcher.watch(path, RecursiveMode::Recursive) {
-                log::warn!("cannot watch {}: {error}", path.display());
-            }
-        }
-    }
-
-    /// Handles an event in a directory on the path to a root.
+    /// Handles an event in a directory that leads to a root or to the target of a link.
     fn handle_way(&mut self, event: &notify::Event) {
         if event.need_rescan() {
-            self.way.replaced(Path::new("/"));
-            self.roots.iter_mut().for_each(|root| root.lost = true);
+            self.all_replaced();
         }
         if !Way::is_replacement(event) {
             return;
         }
         for path in &event.paths {
+            let mut leads_to_root = false;
             for root in self.roots.iter_mut().filter(|root| root.names.contains(path)) {
                 root.lost = true;
-                self.way.replaced(path);
+                leads_to_root = true;
+            }
+            let leads_to_target = self.links.names.contains(path);
+            if leads_to_target {
+                self.changed();
+            }
+            if leads_to_root || leads_to_target {
+                self.replaced(path);
             }
         }
+    }
+
+    /// Notes that events were lost, and any directory may have changed.
+    fn all_replaced(&mut self) {
+        self.roots.iter_mut().for_each(|root| root.lost = true);
+        self.replaced(Path::new("/"));
+    }
+
+    /// Notes that something else may be at this path: what was watched below it, besides roots, is
+    /// given up until the links are followed again.
+    fn replaced(&mut self, path: &Path) {
+        self.links_changed = true;
+        self.way.replaced(path);
+        let watcher = &mut self.watcher;
+        self.linked.retain(|directory| {
+            let needless = directory.starts_with(path);
+            if needless {
+                // An error means that it is not there any more.
+                let _ = watcher.unwatch(directory);
+            }
+            !needless
+        });
     }
 
     /// Adds a change to the burst.
@@ -205,8 +239,11 @@ impl Watch {
         const WRITTEN: EventKind = EventKind::Access(AccessKind::Close(AccessMode::Write));
         // Files are also opened to serve them.
         let is_read = event.kind.is_access() && event.kind != WRITTEN;
-        let roots = || self.roots.iter().filter_map(|root| root.real.as_deref());
-        !is_read && event.paths.iter().any(|path| is_visible(path, roots()))
+        let is_watched = |path: &Path| {
+            self.roots.iter().any(|root| root.real.as_deref() == Some(path))
+                || self.links.targets.contains(path)
+        };
+        !is_read && event.paths.iter().any(|path| is_visible(path, is_watched))
     }
 
     /// Looks up the lost directories, and watches those that exist. Each of them counts as a
@@ -233,14 +270,57 @@ impl Watch {
             }
         }
         if unwatched {
-            // Unwatching a directory may have ended the watches of roots below it.
-            for real in self.roots.iter().filter_map(|root| root.real.as_ref()) {
-                if let Err(error) = self.watcher.watch(real, RecursiveMode::Recursive) {
-                    log::warn!("cannot watch {}: {error}", real.display());
-                }
-            }
+            self.watch_again();
         }
-        self.way.retain(self.roots.iter().flat_map(|root| &root.names));
+        self.links_changed = true;
+        self.end_needless();
+    }
+
+    /// Watches the directories that links lead to at present, and no others.
+    fn follow_links(&mut self) {
+        self.links_changed = false;
+        let roots: BTreeSet<_> = self.roots.iter().filter_map(|root| root.real.clone()).collect();
+        let was_cut_off = self.links.is_cut_off;
+        self.links = Links::find(&roots, &mut self.way);
+        self.end_needless();
+        if self.links.is_cut_off && !was_cut_off {
+            log::warn!(
+                "there are more than {} symbolic links to directories below the watched directories: \
+                 changes in the directories that the others lead to go unnoticed",
+                links::MAX_FOLLOWED
+            );
+        }
+        // What is below a root is watched with it.
+        let is_outside = |target: &&PathBuf| !roots.iter().any(|root| target.starts_with(root));
+        let linked = self.links.targets.iter().filter(is_outside).cloned().collect();
+        let before = mem::replace(&mut self.linked, linked);
+        for target in self.linked.difference(&before) {
+            watch_all_below(&mut self.watcher, target);
+        }
+        let mut unwatched = false;
+        for target in before.difference(&self.linked) {
+            // An error means that it is not there any more.
+            let _ = self.watcher.unwatch(target);
+            unwatched = true;
+        }
+        if unwatched {
+            self.watch_again();
+        }
+    }
+
+    /// Watches all directories again after some were given up: these were given up with all below
+    /// them, where others may be.
+    fn watch_again(&mut self) {
+        let roots = self.roots.iter().filter_map(|root| root.real.as_ref());
+        for directory in roots.chain(&self.linked) {
+            watch_all_below(&mut self.watcher, directory);
+        }
+    }
+
+    /// Ends watching directories that lead to no root and to no target of a link any more.
+    fn end_needless(&mut self) {
+        let of_roots = self.roots.iter().flat_map(|root| &root.names);
+        self.way.retain(of_roots.chain(&self.links.names));
     }
 
     /// Resolves the path of a root, and watches the directory there.
@@ -256,29 +336,19 @@ impl Watch {
     }
 }
 
-/// Returns whether a path is below one of the roots, and has no hidden name below that root.
-fn is_visible<'r>(path: &Path, roots: impl Iterator<Item = &'r Path>) -> bool {
-    let mut below = roots.filter_map(|root| path.strip_prefix(root).ok());
-    below.any(|path| path.iter().all(|name| !name.as_encoded_bytes().starts_with(b".")))
+/// Watches a directory and all below it.
+fn watch_all_below(watcher: &mut RecommendedWatcher, directory: &Path) {
+    match watcher.watch(directory, RecursiveMode::Recursive) {
+        // It was removed since, and an event reports that.
+        Ok(()) | Err(notify::Error { kind: notify::ErrorKind::PathNotFound, .. }) => {}
+        Err(error) => log::warn!("cannot watch {}: {error}", directory.display()),
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_names_below_the_root_make_a_path_hidden() {
-        let roots = ["/home/.dev/site", "/home/.dev/site/.well-known"].map(Path::new);
-        for (path, visible) in [
-            ("/home/.dev/site", true),
-            ("/home/.dev/site/a/index.html", true),
-            ("/home/.dev/site/.git/index", false),
-            ("/home/.dev/site/a/.index.html.swp", false),
-            ("/home/.dev/site/.well-known/x", true),
-            ("/elsewhere", false),
-        ] {
-            let is_visible = is_visible(Path::new(path), roots.into_iter());
-            assert_eq!(is_visible, visible, "{path}");
-        }
-    }
+/// Returns whether new names are links, or directories, which may contain links.
+fn may_add_links(event: &notify::Event) -> bool {
+    let is_new =
+        event.kind.is_create() || event.kind == EventKind::Modify(ModifyKind::Name(RenameMode::To));
+    let is_file = |path: &PathBuf| path.symlink_metadata().is_ok_and(|metadata| metadata.is_file());
+    is_new && !event.paths.iter().all(is_file)
 }

@@ -1,0 +1,103 @@
+//! Finds the symbolic links below watched directories, and the directories that they lead to.
+//!
+//! A directory must be watched by its real path alone: inotify has one watch for each directory, so
+//! that a second path to it would replace the first one, and removing either would end the watch.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::way::Way;
+
+/// The maximum number of symbolic links that are followed.
+pub(super) const MAX_FOLLOWED: usize = 1000;
+
+#[derive(Default)]
+pub(super) struct Links {
+    /// The names that the links and their targets depend on.
+    pub(super) names: BTreeSet<PathBuf>,
+    /// The real paths of directories that are visible because a link leads to them.
+    pub(super) targets: BTreeSet<PathBuf>,
+    /// The number of links was limited.
+    pub(super) is_cut_off: bool,
+}
+
+impl Links {
+    /// Finds the visible links below these directories and below the directories that they lead to,
+    /// those with short paths first. Reads each visible directory once: that takes less time than
+    /// the watcher needs for the same tree.
+    pub(super) fn find(roots: &BTreeSet<PathBuf>, way: &mut Way) -> Self {
+        let mut links = Self::default();
+        let mut followed = 0;
+        let mut directories: VecDeque<PathBuf> = roots.iter().cloned().collect();
+        while let Some(directory) = directories.pop_front() {
+            // An error means that it is gone, or may not be read and so is not watched either.
+            let Ok(entries) = fs::read_dir(&directory) else { continue };
+            for entry in entries.flatten().filter(|entry| !is_hidden(Path::new(&entry.file_name())))
+            {
+                let path = entry.path();
+                let Ok(file_type) = entry.file_type() else { continue };
+                if file_type.is_dir() {
+                    directories.push_back(path);
+                    continue;
+                }
+                let is_file = || fs::metadata(&path).is_ok_and(|metadata| !metadata.is_dir());
+                if !file_type.is_symlink() || is_file() {
+                    continue;
+                }
+                if followed == MAX_FOLLOWED {
+                    links.is_cut_off = true;
+                    return links;
+                }
+                followed += 1;
+                // An error means that it leads to nothing at present. Its names are noted.
+                let Ok(target) = way.resolve(&path, &mut links.names) else { continue };
+                if !is_visible(&target, |path| roots.contains(path) || links.targets.contains(path))
+                {
+                    directories.push_back(target.clone());
+                    links.targets.insert(target);
+                }
+            }
+        }
+        links
+    }
+}
+
+/// Returns whether no part of a path is hidden below the closest of the directories that are watched.
+pub(super) fn is_visible(path: &Path, is_watched: impl Fn(&Path) -> bool) -> bool {
+    for ancestor in path.ancestors() {
+        if is_watched(ancestor) {
+            return true;
+        }
+        if is_hidden(ancestor) {
+            return false;
+        }
+    }
+    false
+}
+
+/// Returns whether the last name in a path is hidden.
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_is_what_is_hidden_below_the_directory() {
+        let roots = ["/home/.dev/site", "/home/.dev/site/.well-known"].map(Path::new);
+        for (path, visible) in [
+            ("/home/.dev/site", true),
+            ("/home/.dev/site/a/index.html", true),
+            ("/home/.dev/site/.git/index", false),
+            ("/home/.dev/site/a/.index.html.swp", false),
+            ("/home/.dev/site/.well-known/x", true),
+            ("/elsewhere", false),
+        ] {
+            let is_visible = is_visible(Path::new(path), |path| roots.contains(&path));
+            assert_eq!(is_visible, visible, "{path}");
+        }
+    }
+}
