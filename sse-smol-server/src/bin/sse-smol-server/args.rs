@@ -137,7 +137,8 @@ pub(crate) struct Args {
     pub(crate) serve: Option<PathBuf>,
 
     /// Watch a directory and everything below it, and reload pages that include /__hotreload.js
-    /// when something changes or a symbolic link in the path is switched; repeatable
+    /// when something changes or a symbolic link in the path is switched; up to 1000 links to
+    /// directories below it are followed; repeatable
     #[arg(long, value_name = "DIRECTORY", value_parser = directory)]
     pub(crate) watch: Vec<PathBuf>,
 }
