@@ -1,4 +1,4 @@
-//! What requests get that no event stream answers.
+//! Responses to requests other than event streams: status codes, limits, and persistent connections.
 
 mod support;
 
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use sse_proto::Event;
 use sse_smol_server::{Config, text};
-use support::{PATIENCE, Running, read_head, read_response, read_to_end, send, serve};
+use support::{Running, TIMEOUT, read_head, read_response, read_to_end, send, serve};
 
 fn server(config: Config) -> Running {
     serve(config, |mut request| async move {
@@ -25,7 +25,7 @@ fn server(config: Config) -> Running {
     })
 }
 
-/// Status and whole answer, on a connection of its own.
+/// Sends a request on a new connection. Returns the status and the whole response.
 fn answer(server: &Running, request: &str) -> (u16, String) {
     let request = request.replacen("Host: a\r\n", "Host: a\r\nConnection: close\r\n", 1);
     let answer = read_to_end(&mut send(server.address, &request));
@@ -33,7 +33,7 @@ fn answer(server: &Running, request: &str) -> (u16, String) {
 }
 
 #[test]
-fn head_gets_the_head_and_nothing_else() {
+fn head_gets_a_head_without_a_body() {
     let server = server(Config::default());
     let (status, answer) = answer(&server, "HEAD /stream HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(status, 200);
@@ -43,7 +43,7 @@ fn head_gets_the_head_and_nothing_else() {
 }
 
 #[test]
-fn other_methods_get_405_and_are_told_which_are_allowed() {
+fn other_methods_get_405_with_the_allowed_methods() {
     let server = server(Config::default());
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "PATCH", "BREW"] {
         let request = format!("{method} /stream HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
@@ -66,7 +66,7 @@ fn an_accept_that_excludes_event_streams_gets_406() {
 }
 
 #[test]
-fn handlers_answer_with_responses_too() {
+fn handlers_can_send_plain_responses() {
     let server = server(Config::default());
     let (status, body) = answer(&server, "GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(status, 404);
@@ -95,13 +95,13 @@ fn malformed_heads_get_400_at_once() {
         "GET /stream HTTP/1.1\r\nHost: [[[localhost]]]\r\n\r\n",
         "GET /stream HTTP/1.1\r\nHost: localhost:99999\r\n\r\n",
         "GET http://a/stream HTTP/1.1\r\nHost: a@b\r\n\r\n",
-        // The client speaks TLS and waits for an answer.
+        // The start of a TLS handshake, whose sender waits for an answer.
         "\x16\x03\x01\x02",
     ] {
         let start = Instant::now();
         let (status, _) = answer(&server, head);
         assert_eq!(status, 400, "{head:?}");
-        assert!(start.elapsed() < Duration::from_secs(5), "{head:?} had to wait");
+        assert!(start.elapsed() < Duration::from_secs(5), "{head:?}: the response is immediate");
     }
 }
 
@@ -112,14 +112,14 @@ fn heads_that_are_too_large_get_431() {
         format!("GET /stream HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(filler))
     };
     let overhead = head(0).len() + "Connection: close\r\n".len();
-    assert_eq!(answer(&server, &head(2000 - overhead)).0, 200, "just fits");
+    assert_eq!(answer(&server, &head(2000 - overhead)).0, 200, "a head of exactly the limit");
     assert_eq!(answer(&server, &head(2001 - overhead)).0, 431);
     let (status, _) = answer(&server, &head(1 << 20));
-    assert_eq!(status, 431, "a client that is still sending gets its answer, too");
+    assert_eq!(status, 431, "a client that is still sending gets the response");
 }
 
 #[test]
-fn a_hundred_header_fields_are_taken_and_one_more_is_refused_as_such() {
+fn a_hundred_header_fields_are_accepted_and_one_more_gets_431() {
     let server = server(Config { max_head: 1_000_000, ..Config::default() });
     let head = |count: usize| {
         let fields = "a: b\r\n".repeat(count - "Host, Connection".split(',').count());
@@ -128,7 +128,7 @@ fn a_hundred_header_fields_are_taken_and_one_more_is_refused_as_such() {
     assert_eq!(answer(&server, &head(100)).0, 200);
     let (status, body) = answer(&server, &head(101));
     assert!(status == 431 && body.contains("more than 100 header fields"), "{body}");
-    assert!(!body.contains("--"), "no flag changes that: {body}");
+    assert!(!body.contains("--"), "the text names no flag: {body}");
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn expectations_other_than_100_continue_get_417() {
 }
 
 #[test]
-fn the_authority_is_that_of_the_target_or_else_of_the_host_header() {
+fn the_authority_comes_from_the_target_or_else_the_host_header() {
     let server = serve(Config::default(), |request| async move {
         let authority =
             request.authority().map(|authority| (authority.host().to_owned(), authority.port()));
@@ -180,10 +180,10 @@ fn heads_that_are_too_slow_get_408() {
     assert_eq!(status, 408);
     assert!(start.elapsed() >= Duration::from_millis(300));
 
-    // A byte now and then does not help.
+    // Slowly sent bytes do not extend the deadline.
     let mut socket = send(server.address, "GET /");
     let start = Instant::now();
-    while start.elapsed() < PATIENCE && socket.write_all(b"x").is_ok() {
+    while start.elapsed() < TIMEOUT && socket.write_all(b"x").is_ok() {
         std::thread::sleep(Duration::from_millis(50));
         if start.elapsed() > Duration::from_millis(600) {
             break;
@@ -193,18 +193,18 @@ fn heads_that_are_too_slow_get_408() {
 }
 
 #[test]
-fn a_connection_without_a_request_is_closed_without_an_answer() {
+fn a_connection_without_a_request_is_closed_without_a_response() {
     let server = server(Config { head_timeout: Duration::from_millis(200), ..Config::default() });
     let mut socket = TcpStream::connect(server.address).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     assert_eq!(read_to_end(&mut socket), "");
 }
 
 #[test]
-fn a_head_may_come_byte_by_byte_and_hold_up_nobody() {
+fn a_head_that_arrives_byte_by_byte_does_not_delay_other_connections() {
     let server = server(Config::default());
     let mut slow = TcpStream::connect(server.address).unwrap();
-    slow.set_read_timeout(Some(PATIENCE)).unwrap();
+    slow.set_read_timeout(Some(TIMEOUT)).unwrap();
     slow.set_nodelay(true).unwrap();
     for byte in b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n" {
         slow.write_all(&[*byte]).unwrap();
@@ -233,7 +233,7 @@ fn echoed(body: &str) -> String {
 }
 
 #[test]
-fn a_connection_serves_one_request_after_the_other() {
+fn a_connection_serves_several_requests_in_sequence() {
     let server = server(Config::default());
     let mut socket = send(server.address, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
     for _ in 0..3 {
@@ -247,13 +247,13 @@ fn a_connection_serves_one_request_after_the_other() {
         socket.write_all(b"GET /2 HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     }
     assert_eq!(read_response(&mut socket).0, 404);
-    // And a stream at last, with which it ends.
+    // A stream is the last response: it closes the connection.
     socket.write_all(b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
     assert!(read_to_end(&mut socket).ends_with("data: x\n\n\r\n0\r\n\r\n"));
 }
 
 #[test]
-fn requests_sent_ahead_are_answered_in_turn() {
+fn pipelined_requests_are_answered_in_order() {
     let server = server(Config::default());
     let post = |body: &str| {
         let length = body.len();
@@ -267,12 +267,12 @@ fn requests_sent_ahead_are_answered_in_turn() {
 }
 
 #[test]
-fn a_client_that_wants_the_connection_closed_has_it_closed() {
+fn the_connection_is_closed_on_request_and_after_an_unread_body() {
     let server = server(Config::default());
     for request in [
         "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
         "GET / HTTP/1.0\r\n\r\n",
-        // Its body was not read, so nobody knows where the next request would begin.
+        // The body was not read, so the start of a next request is unknown.
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
     ] {
         let answer = read_to_end(&mut send(server.address, request));
@@ -282,7 +282,7 @@ fn a_client_that_wants_the_connection_closed_has_it_closed() {
 }
 
 #[test]
-fn bodies_come_in_chunks_too() {
+fn chunked_bodies_are_decoded_and_malformed_ones_get_400() {
     let server = server(Config::default());
     let head = "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     let mut socket = send(server.address, head);
@@ -296,7 +296,7 @@ fn bodies_come_in_chunks_too() {
         "+1\r\nx\r\n",
         "3\r\nabcd\r\n",
         "fffffffffffffffff\r\n",
-        // What another reader could take for something else.
+        // Forms that another parser could read differently (request smuggling).
         "1\nx\r\n0\r\n\r\n",
         "1\r\nx\n0\r\n\r\n",
         " 1\r\nx\r\n0\r\n\r\n",
@@ -309,16 +309,20 @@ fn bodies_come_in_chunks_too() {
         assert_eq!(status, 400, "{broken:?}");
     }
     let old = head.replace("HTTP/1.1", "HTTP/1.0");
-    assert_eq!(answer(&server, &format!("{old}0\r\n\r\n")).0, 400, "HTTP/1.0 has no chunks");
+    assert_eq!(
+        answer(&server, &format!("{old}0\r\n\r\n")).0,
+        400,
+        "HTTP/1.0 has no transfer codings"
+    );
 }
 
 #[test]
-fn bodies_that_are_too_large_get_413_and_those_that_stall_408() {
+fn bodies_that_are_too_large_get_413_and_stalled_bodies_get_408() {
     let head_timeout = Duration::from_millis(300);
     let server = server(Config { max_body: 10, head_timeout, ..Config::default() });
     let post = |rest: &str| answer(&server, &format!("POST /echo HTTP/1.1\r\nHost: a\r\n{rest}"));
     assert_eq!(post("Content-Length: 10\r\n\r\n0123456789").0, 200);
-    assert_eq!(post("Content-Length: 11\r\n\r\n").0, 413, "before it is sent");
+    assert_eq!(post("Content-Length: 11\r\n\r\n").0, 413, "rejected by its announced length");
     assert_eq!(post("Content-Length: 18446744073709551615\r\n\r\n").0, 413);
     let chunked = "Transfer-Encoding: chunked\r\n\r\n";
     assert_eq!(post(&format!("{chunked}5\r\n01234\r\n6\r\n")).0, 413);
@@ -327,7 +331,7 @@ fn bodies_that_are_too_large_get_413_and_those_that_stall_408() {
 }
 
 #[test]
-fn a_client_that_waits_for_100_continue_is_told_to_go_on() {
+fn expect_100_continue_gets_an_interim_response() {
     let server = server(Config::default());
     let head =
         "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n";
@@ -338,7 +342,7 @@ fn a_client_that_waits_for_100_continue_is_told_to_go_on() {
 }
 
 #[test]
-fn requests_are_refused_as_clearly_when_they_are_not_the_first() {
+fn later_requests_on_a_connection_are_rejected_with_a_status() {
     let head_timeout = Duration::from_millis(300);
     let server = server(Config { head_timeout, max_head: 2000, ..Config::default() });
     let large = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(3000));
@@ -352,7 +356,7 @@ fn requests_are_refused_as_clearly_when_they_are_not_the_first() {
 }
 
 #[test]
-fn time_between_requests_is_not_time_for_the_next_one() {
+fn the_head_timeout_starts_with_the_first_byte_of_a_request() {
     let server = server(Config { head_timeout: Duration::from_secs(1), ..Config::default() });
     let mut socket = send(server.address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     read_response(&mut socket);
@@ -363,9 +367,9 @@ fn time_between_requests_is_not_time_for_the_next_one() {
     assert_eq!(read_response(&mut socket).0, 404);
 }
 
-/// What looks like a request inside of a body that nobody reads is none.
+/// An unread body that contains a request must not be parsed as one.
 #[test]
-fn a_body_that_is_not_read_is_not_taken_for_requests() {
+fn an_unread_body_is_not_parsed_as_requests() {
     let server = server(Config::default());
     let inner = "GET /stream HTTP/1.1\r\nHost: a\r\n\r\n";
     let length = inner.len();
@@ -375,10 +379,10 @@ fn a_body_that_is_not_read_is_not_taken_for_requests() {
 }
 
 #[test]
-fn a_body_that_was_begun_is_not_begun_again() {
+fn reading_a_body_again_after_a_dropped_read_fails() {
     let server = serve(Config::default(), |mut request| async move {
         let begun = smol::future::poll_once(request.body()).await;
-        assert!(begun.is_none(), "half of it is there");
+        assert!(begun.is_none(), "the body is incomplete");
         let again = request.body().await;
         assert!(again.is_err());
         request.respond(text(http::StatusCode::OK, "Half.")).await
@@ -392,10 +396,12 @@ fn a_body_that_was_begun_is_not_begun_again() {
 }
 
 #[test]
-fn a_failure_is_told_to_a_client_that_is_still_sending() {
-    let server = serve(Config::default(), |_| async move {
-        Err(std::io::Error::other("as the test wants it").into())
-    });
+fn a_client_that_is_still_sending_gets_the_500() {
+    let server =
+        serve(
+            Config::default(),
+            |_| async move { Err(std::io::Error::other("test error").into()) },
+        );
     for _ in 0..10 {
         let body = "x".repeat(300_000);
         let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len());
@@ -405,7 +411,7 @@ fn a_failure_is_told_to_a_client_that_is_still_sending() {
 }
 
 #[test]
-fn continue_is_said_only_to_those_who_may_go_on() {
+fn the_100_response_is_sent_only_if_the_body_is_needed_and_allowed() {
     let server = server(Config { max_body: 10, ..Config::default() });
     let expect = |version: &str, length: usize, body: &str| {
         let head = format!("POST /echo HTTP/{version}\r\nHost: a\r\nExpect: 100-continue\r\n");
@@ -414,12 +420,12 @@ fn continue_is_said_only_to_those_who_may_go_on() {
     };
     assert_eq!(expect("1.1", 2, ""), "100");
     assert_eq!(expect("1.1", 11, ""), "413");
-    assert_eq!(expect("1.1", 2, "ok"), "200", "it is there already");
+    assert_eq!(expect("1.1", 2, "ok"), "200", "the body has arrived already");
     assert_eq!(expect("1.0", 2, "ok"), "200");
 }
 
 #[test]
-fn head_on_a_stream_is_the_last_request_as_it_says() {
+fn head_on_a_stream_closes_the_connection() {
     let server = server(Config::default());
     let head = "HEAD /stream HTTP/1.1\r\nHost: a\r\n\r\n";
     let answers = read_to_end(&mut send(server.address, &format!("{head}{head}")));

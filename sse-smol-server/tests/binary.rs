@@ -1,4 +1,4 @@
-//! The binary as people run it, with real curl.
+//! Tests the binary from the command line, with curl as the client.
 
 mod support;
 
@@ -41,20 +41,20 @@ fn curl_sees_ten_events_a_second_apart() {
         stream.push_str(&line);
         stream.push('\n');
     }
-    assert!(curl.wait().unwrap().success(), "the body is whole");
+    assert!(curl.wait().unwrap().success(), "curl received a complete body");
     let expected: Vec<_> = (0..10).map(|n| ("counter".to_owned(), n.to_string())).collect();
     assert_eq!(events(&stream), expected);
     for (n, time) in times.iter().enumerate() {
         let due = Duration::from_secs(n as u64);
-        assert!(*time + Duration::from_millis(200) >= due, "event {n} came early: {time:?}");
-        assert!(*time < due + Duration::from_secs(5), "event {n} came late: {time:?}");
+        assert!(*time + Duration::from_millis(200) >= due, "event {n} is early: {time:?}");
+        assert!(*time < due + Duration::from_secs(5), "event {n} is late: {time:?}");
     }
     let (_, _, log) = server.stop("-TERM");
     assert!(log.contains("GET /counter 200: finished, 10 events, "), "{log}");
 }
 
 #[test]
-fn curl_gets_what_other_requests_get() {
+fn other_requests_by_curl_get_the_expected_status() {
     let server = Binary::start(&[]);
     let url = |path: &str| format!("http://{}{path}", server.address);
     let status = |arguments: &[&str]| {
@@ -72,11 +72,14 @@ fn curl_gets_what_other_requests_get() {
     assert_eq!(status(&["-H", &format!("X: {}", "y".repeat(20_000)), &url("/counter")]), "431 1.1");
     let page = utf8(curl(&[&url("/")]).stdout);
     assert!(page.contains("new EventSource("));
-    assert!(!page.contains("src=") && !page.contains("@import"), "no external assets");
+    assert!(
+        !page.contains("src=") && !page.contains("@import"),
+        "the page loads no external assets"
+    );
 }
 
 #[test]
-fn curl_that_gives_up_is_logged_at_once() {
+fn a_curl_that_times_out_is_logged() {
     let server = Binary::start(&[]);
     let url = format!("http://{}/counter", server.address);
     let output = curl(&["-N", "--max-time", "0.5", "--http1.0", &url]);
@@ -88,16 +91,16 @@ fn curl_that_gives_up_is_logged_at_once() {
 }
 
 #[test]
-fn ctrl_c_drains_and_once_more_ends_it_at_once() {
+fn a_signal_drains_and_a_second_one_stops_at_once() {
     for signal in ["-INT", "-TERM"] {
         let server = Binary::start(&["--drain", "600"]);
-        // Enough that they end over some ten seconds.
+        // Enough streams that draining takes about ten seconds.
         let mut sockets: Vec<_> = (0..200).map(|_| get(server.address, "/clock")).collect();
         for socket in &mut sockets {
             read_head(socket);
         }
         server.signal(signal);
-        // All are told when to come back, and few are sent away yet.
+        // All streams get a reconnection time; few have ended yet.
         for socket in &mut sockets {
             read_until(socket, "retry: ");
         }
@@ -110,7 +113,7 @@ fn ctrl_c_drains_and_once_more_ends_it_at_once() {
 }
 
 #[test]
-fn draining_ends_streams_one_after_the_other_and_whole() {
+fn draining_ends_streams_gradually_and_completely() {
     let server = Binary::start(&["--drain", "2"]);
     let mut sockets: Vec<_> = (0..30).map(|_| get(server.address, "/clock")).collect();
     for socket in &mut sockets {
@@ -133,20 +136,23 @@ fn draining_ends_streams_one_after_the_other_and_whole() {
     assert!(ends.iter().all(|(_, _, whole)| *whole), "{ends:?}");
     assert!(ends.iter().all(|(_, retry, _)| retry.is_some_and(|retry| retry < 10_000)), "{ends:?}");
     let retries: std::collections::BTreeSet<_> = ends.iter().map(|(_, retry, _)| retry).collect();
-    assert!(retries.len() > 5, "everybody has a time of their own: {retries:?}");
+    assert!(retries.len() > 5, "reconnection times are spread: {retries:?}");
     let (first, last) = ends.iter().fold((Duration::MAX, Duration::ZERO), |(first, last), end| {
         (first.min(end.0), last.max(end.0))
     });
-    assert!(last > first + Duration::from_millis(500), "in waves: {first:?} to {last:?}");
+    assert!(
+        last > first + Duration::from_millis(500),
+        "ends are spread over time: {first:?} to {last:?}"
+    );
     assert!(last < Duration::from_secs(3), "{last:?}");
-    assert!(TcpStream::connect(address).is_err(), "nobody is let in any more");
+    assert!(TcpStream::connect(address).is_err(), "new connections are refused");
     let (time, clean, log) = server.wait();
     assert!(clean && time < Duration::from_secs(1), "{time:?} {log}");
     assert_eq!(log.matches("GET /clock 200: drained, ").count(), 30, "{log}");
 }
 
 #[test]
-fn the_keep_alive_flag_is_obeyed() {
+fn the_keep_alive_flag_sets_the_interval() {
     let server = Binary::start(&["--keep-alive", "0.1"]);
     let mut socket = get(server.address, "/counter");
     read_head(&mut socket);
@@ -155,13 +161,13 @@ fn the_keep_alive_flag_is_obeyed() {
 }
 
 #[test]
-fn help_names_every_flag_and_mistakes_are_explained() {
+fn help_lists_flags_and_invalid_arguments_are_explained() {
     let help = utf8(server(&["--help"]).stdout);
     let flags = ["--listen", "--keep-alive", "--head-timeout", "--max-head", "--version"];
     for flag in flags.iter().chain(&["--public", "--open-publishing", "--token-env"]) {
         assert!(help.contains(flag), "{flag} in {help}");
     }
-    for (arguments, says) in [
+    for (arguments, reason) in [
         (["--keep-alive", "soon"], "not a number of seconds"),
         (["--keep-alive=-1", "--version"], "must be between 0"),
         (["--keep-alive", "1e300"], "must be between 0"),
@@ -176,12 +182,12 @@ fn help_names_every_flag_and_mistakes_are_explained() {
     ] {
         let output = server(&arguments);
         let errors = utf8(output.stderr);
-        assert!(!output.status.success() && errors.contains(says), "{arguments:?}: {errors}");
+        assert!(!output.status.success() && errors.contains(reason), "{arguments:?}: {errors}");
     }
 }
 
 #[test]
-fn a_request_line_cannot_write_to_the_log_what_it_likes() {
+fn request_lines_are_escaped_and_shortened_in_the_log() {
     let server = Binary::start(&[]);
     let target = format!("/\u{9b}31m\u{202e}{}", "x".repeat(5000));
     read_response(&mut get(server.address, &target));
@@ -191,7 +197,7 @@ fn a_request_line_cannot_write_to_the_log_what_it_likes() {
 }
 
 #[test]
-fn an_address_in_use_is_said_clearly() {
+fn an_address_in_use_is_reported_with_the_flag() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let output = server(&["--listen", &address]);
@@ -200,7 +206,7 @@ fn an_address_in_use_is_said_clearly() {
     assert!(errors.contains(&address) && errors.contains("--listen"), "{errors}");
 }
 
-/// Each command of the README that publishes or subscribes works as it stands there.
+/// Runs each curl command of the README that publishes or subscribes.
 #[test]
 fn the_commands_of_the_readme_work() {
     let readme = include_str!("../../README.md");
@@ -227,5 +233,5 @@ fn the_commands_of_the_readme_work() {
         assert_eq!(status, if is_publication { "201" } else { "200" }, "{command}");
         published += usize::from(is_publication);
     }
-    assert!(published >= 2, "the README publishes");
+    assert!(published >= 2, "the README has commands that publish");
 }

@@ -1,5 +1,5 @@
-//! Request bodies and what surrounds them: bounds in memory, time and framing; trailers; empty
-//! lines and idle time between requests.
+//! Request bodies: limits in memory, time and framing; trailers; empty lines and idle time between
+//! requests.
 
 mod support;
 
@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use sse_smol_server::{Config, text};
-use support::{PATIENCE, Running, read_head, read_response, read_to_end, read_until, send, serve};
+use support::{Running, TIMEOUT, read_head, read_response, read_to_end, read_until, send, serve};
 
 const POST: &str = "POST / HTTP/1.1\r\nHost: a\r\n";
 const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
 const GET: &str = "GET /get HTTP/1.1\r\nHost: a\r\n\r\n";
 
-/// Answers with the path and the size of the body.
+/// Starts a server that responds with the path and the size of the body.
 fn server(config: Config) -> Running {
     serve(config, |mut request| async move {
         let size = request.body().await?.len();
@@ -26,7 +26,7 @@ fn server(config: Config) -> Running {
     })
 }
 
-fn answered(path: &str, size: usize) -> String {
+fn expected_body(path: &str, size: usize) -> String {
     format!("200 OK\n\n{path} {size}\n")
 }
 
@@ -34,7 +34,7 @@ fn post(body: &str) -> String {
     format!("{POST}Content-Length: {}\r\n\r\n{body}", body.len())
 }
 
-/// The status of the answer to a request.
+/// Sends a request on a new connection and returns the status.
 fn status(server: &Running, request: &[u8]) -> u16 {
     let mut socket = send(server.address, "");
     socket.write_all(request).unwrap();
@@ -44,17 +44,17 @@ fn status(server: &Running, request: &[u8]) -> u16 {
 fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < PATIENCE, "{what}");
+        assert!(start.elapsed() < TIMEOUT, "{what}");
         thread::sleep(Duration::from_millis(20));
     }
 }
 
-/// Sends single bytes until the server answers, and returns the answer and how long it took.
+/// Sends `piece` every 50 ms until the server responds. Returns the response and the time it took.
 fn drip(mut socket: TcpStream, piece: &str) -> (String, Duration) {
     let start = Instant::now();
     socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let mut answer = Vec::new();
-    while start.elapsed() < PATIENCE {
+    while start.elapsed() < TIMEOUT {
         let _ = socket.write_all(piece.as_bytes());
         let mut part = [0; 1000];
         match socket.read(&mut part) {
@@ -69,13 +69,13 @@ fn drip(mut socket: TcpStream, piece: &str) -> (String, Duration) {
 }
 
 #[test]
-fn all_bodies_together_are_bounded_by_what_has_arrived() {
+fn the_received_bytes_of_all_bodies_together_are_limited() {
     const SIZE: usize = 100_000;
     let config = Config { max_body: SIZE, max_pending_body_bytes: 3 * SIZE, ..Config::default() };
     let server = server(config);
     let head = format!("{POST}Content-Length: {SIZE}\r\n\r\n");
     let small = post("small");
-    // Only declared, so without a share.
+    // Announced but not received, so not counted.
     let declared: Vec<_> = (0..20).map(|_| send(server.address, &head)).collect();
     let most = "x".repeat(SIZE - 1);
     let mut pending: Vec<_> =
@@ -91,17 +91,17 @@ fn all_bodies_together_are_bounded_by_what_has_arrived() {
         }
         status == 503
     });
-    // Requests without a body are not concerned.
+    // Requests without a body are unaffected.
     assert_eq!(status(&server, GET.as_bytes()), 200);
     assert_eq!(status(&server, format!("{CHUNKED}1\r\nx").as_bytes()), 503);
 
-    // One that leaves returns its share, as does one that is complete.
+    // Closing a connection returns its share, as does finishing a request.
     drop(pending.pop());
     wait_until("there is room again", || status(&server, small.as_bytes()) == 200);
     for mut socket in pending {
         socket.write_all(b"x").unwrap();
-        assert_eq!(read_response(&mut socket).2, answered("/", SIZE));
-        // The connection is kept, and holds nothing.
+        assert_eq!(read_response(&mut socket).2, expected_body("/", SIZE));
+        // The persistent connection holds no share.
         socket.write_all(small.as_bytes()).unwrap();
         assert_eq!(read_response(&mut socket).0, 200);
     }
@@ -114,7 +114,7 @@ fn all_bodies_together_are_bounded_by_what_has_arrived() {
 }
 
 #[test]
-fn a_body_counts_until_its_request_is_over_or_streams() {
+fn a_body_counts_until_its_request_ends_or_opens_a_stream() {
     const SIZE: usize = 10_000;
     let (proceed, may_proceed) = smol::channel::unbounded::<()>();
     let (read, is_read) = mpsc::channel();
@@ -143,19 +143,23 @@ fn a_body_counts_until_its_request_is_over_or_streams() {
         format!("{start} HTTP/1.1\r\nHost: a\r\nContent-Length: {SIZE}\r\n\r\n{body}")
     };
     let mut held = send(server.address, &large("POST /hold"));
-    is_read.recv_timeout(PATIENCE).unwrap();
-    assert_eq!(status(&server, post("x").as_bytes()), 503, "the handler holds the other body");
+    is_read.recv_timeout(TIMEOUT).unwrap();
+    assert_eq!(
+        status(&server, post("x").as_bytes()),
+        503,
+        "the handler still holds the other body"
+    );
     proceed.send_blocking(()).unwrap();
     assert_eq!(read_response(&mut held).0, 200);
     wait_until("the request is over", || status(&server, post("x").as_bytes()) == 200);
 
     let mut stream = send(server.address, &large("GET /stream"));
     assert!(read_head(&mut stream).starts_with("HTTP/1.1 200 "));
-    assert_eq!(status(&server, large("POST /").as_bytes()), 200, "streams hold no share");
+    assert_eq!(status(&server, large("POST /").as_bytes()), 200, "an open stream holds no share");
 }
 
 #[test]
-fn a_body_larger_than_all_may_be_is_too_large() {
+fn a_body_larger_than_the_limit_for_all_bodies_gets_413() {
     let config = Config { max_pending_body_bytes: 1000, ..Config::default() };
     let server = server(config);
     assert_eq!(status(&server, post(&"x".repeat(1000)).as_bytes()), 200);
@@ -163,7 +167,7 @@ fn a_body_larger_than_all_may_be_is_too_large() {
 }
 
 #[test]
-fn a_body_has_to_be_complete_in_time_however_it_comes() {
+fn the_body_timeout_applies_to_every_framing() {
     let body_timeout = Duration::from_millis(600);
     let server = server(Config { body_timeout, ..Config::default() });
     let expect = format!("{POST}Expect: 100-continue\r\nContent-Length: 10000\r\n\r\n");
@@ -183,18 +187,18 @@ fn a_body_has_to_be_complete_in_time_however_it_comes() {
         assert!(time >= Duration::from_millis(500), "{head:?}: {time:?}");
         assert!(time < Duration::from_secs(5), "{head:?}: {time:?}");
     }
-    // The time of one body is not that of the next on the connection.
+    // Each body on a connection has the full timeout.
     let mut socket = send(server.address, "");
     for _ in 0..4 {
         socket.write_all(format!("{POST}Content-Length: 2\r\n\r\nx").as_bytes()).unwrap();
         thread::sleep(Duration::from_millis(250));
         socket.write_all(b"y").unwrap();
-        assert_eq!(read_response(&mut socket).2, answered("/", 2));
+        assert_eq!(read_response(&mut socket).2, expected_body("/", 2));
     }
 }
 
 #[test]
-fn the_framing_of_a_chunked_body_is_bounded_too() {
+fn the_framing_of_a_chunked_body_is_limited() {
     let config = Config { max_body: 20_000, max_head: 1000, ..Config::default() };
     let server = server(config);
     let chunk = |extension: usize| format!("1;{}\r\nx\r\n", "e".repeat(extension));
@@ -204,13 +208,13 @@ fn the_framing_of_a_chunked_body_is_bounded_too() {
     // The smallest chunks: five bytes of framing each.
     assert_eq!(status(&server, body(&"1\r\nx\r\n".repeat(3900)).as_bytes()), 200);
     assert_eq!(status(&server, body(&"1\r\nx\r\n".repeat(4100)).as_bytes()), 413);
-    // The length of a line does not depend on how it arrives.
+    // The maximum length of a chunk-size line.
     assert_eq!(status(&server, body(&chunk(1022)).as_bytes()), 200);
     assert_eq!(status(&server, body(&chunk(1023)).as_bytes()), 400);
 }
 
 #[test]
-fn a_body_of_exactly_the_maximum_is_read() {
+fn a_body_of_exactly_the_limit_is_accepted() {
     for max_body in [0, 1, 4096, 4097, 70_000] {
         let server = server(Config { max_body, ..Config::default() });
         let chunked = |size: usize| {
@@ -224,17 +228,17 @@ fn a_body_of_exactly_the_maximum_is_read() {
             let exact = post(&"x".repeat(max_body));
             let exact = if old { exact.replace("HTTP/1.1", "HTTP/1.0") } else { exact };
             let mut socket = send(server.address, &exact);
-            assert_eq!(read_response(&mut socket).2, answered("/", max_body));
+            assert_eq!(read_response(&mut socket).2, expected_body("/", max_body));
         }
         let mut socket = send(server.address, &chunked(max_body));
-        assert_eq!(read_response(&mut socket).2, answered("/", max_body));
+        assert_eq!(read_response(&mut socket).2, expected_body("/", max_body));
         assert_eq!(status(&server, post(&"x".repeat(max_body + 1)).as_bytes()), 413);
         assert_eq!(status(&server, chunked(max_body + 1).as_bytes()), 413);
     }
 }
 
 #[test]
-fn trailers_are_header_lines() {
+fn trailers_are_validated_like_header_lines() {
     let server = server(Config { max_head: 4000, ..Config::default() });
     let many = |count: usize| "a: b\r\n".repeat(count);
     let long = |size: usize| format!("a: {}\r\n", "x".repeat(size));
@@ -249,8 +253,13 @@ fn trailers_are_header_lines() {
         let mut socket = send(server.address, &format!("{CHUNKED}2\r\nxy\r\n0\r\n"));
         socket.write_all(trailers).unwrap();
         socket.write_all(format!("\r\n{GET}").as_bytes()).unwrap();
-        assert_eq!(read_response(&mut socket).2, answered("/", 2), "{}", trailers.escape_ascii());
-        assert_eq!(read_response(&mut socket).2, answered("/get", 0));
+        assert_eq!(
+            read_response(&mut socket).2,
+            expected_body("/", 2),
+            "{}",
+            trailers.escape_ascii()
+        );
+        assert_eq!(read_response(&mut socket).2, expected_body("/get", 0));
     }
     for (trailers, expected) in [
         (&b"a: b\r\n c\r\n"[..], 400),
@@ -280,18 +289,18 @@ fn white_space_may_follow_a_chunk_size() {
     let server = server(Config::default());
     let body = "2 \r\nab\r\n2\t;x=y\r\ncd\r\n2 \t \r\nef\r\n0 \r\n\r\n";
     let mut socket = send(server.address, &format!("{CHUNKED}{body}{GET}"));
-    assert_eq!(read_response(&mut socket).2, answered("/", 6));
-    assert_eq!(read_response(&mut socket).2, answered("/get", 0));
+    assert_eq!(read_response(&mut socket).2, expected_body("/", 6));
+    assert_eq!(read_response(&mut socket).2, expected_body("/get", 0));
 }
 
 #[test]
-fn empty_lines_are_not_a_request() {
+fn empty_lines_before_a_request_are_skipped() {
     let config = Config { idle_timeout: Duration::from_millis(500), ..Config::default() };
     let server = server(config);
     // Before the first request, after a body, and several.
     let mut socket = send(server.address, &format!("\r\n{}\r\n{GET}\r\n\r\n\n{GET}", post("x")));
     for (path, size) in [("/", 1), ("/get", 0), ("/get", 0)] {
-        assert_eq!(read_response(&mut socket).2, answered(path, size));
+        assert_eq!(read_response(&mut socket).2, expected_body(path, size));
     }
     for (stray, end) in [("\r\n", ""), ("\r", ""), ("\r\n\r\n\r", "")] {
         let mut socket = send(server.address, &format!("{}{stray}", post("x")));
@@ -300,19 +309,19 @@ fn empty_lines_are_not_a_request() {
         assert_eq!(read_to_end(&mut socket), end, "closed without an answer: {stray:?}");
         assert!(start.elapsed() < Duration::from_secs(5), "{stray:?}");
     }
-    // They come cut, and do not move the deadline.
+    // Empty lines do not extend the idle deadline.
     let mut socket = send(server.address, GET);
     assert_eq!(read_response(&mut socket).0, 200);
     let (answer, time) = drip(socket, "\r\n");
     assert_eq!(answer, "");
     assert!(time >= Duration::from_millis(300) && time < Duration::from_secs(5), "{time:?}");
-    // Nor are they without end.
+    // The number of empty lines is limited.
     let mut socket = send(server.address, &"\r\n".repeat(9000));
     assert_eq!(read_response(&mut socket).0, 400);
 }
 
 #[test]
-fn a_first_request_has_the_time_of_a_head_and_an_idle_connection_its_own() {
+fn the_first_request_has_the_head_timeout_and_later_ones_the_idle_timeout() {
     let config = Config {
         head_timeout: Duration::from_millis(300),
         idle_timeout: Duration::from_millis(1500),
@@ -333,7 +342,7 @@ fn a_first_request_has_the_time_of_a_head_and_an_idle_connection_its_own() {
     let time = start.elapsed();
     assert!(time >= Duration::from_millis(1300) && time < Duration::from_secs(6), "{time:?}");
 
-    // Once it has begun, a later request has the time of a head, too.
+    // A later request has the head timeout once it has begun.
     let mut socket = send(server.address, GET);
     assert_eq!(read_response(&mut socket).0, 200);
     let start = Instant::now();
@@ -343,7 +352,7 @@ fn a_first_request_has_the_time_of_a_head_and_an_idle_connection_its_own() {
 }
 
 #[test]
-fn a_request_that_its_body_has_answered_is_not_answered_again() {
+fn a_request_answered_by_a_failed_body_read_is_not_answered_again() {
     let config = Config { max_body: 10, ..Config::default() };
     let server = serve(config, |mut request| async move {
         assert!(request.body().await.is_err());

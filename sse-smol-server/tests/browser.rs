@@ -1,4 +1,4 @@
-//! The page in a real Chromium.
+//! Tests the demo page in Chromium.
 
 #[path = "support/browser.rs"]
 mod browser;
@@ -17,15 +17,15 @@ use serde_json::{Value, json};
 use support::subscriber::Subscriber;
 use support::{Binary, read_response, send};
 
-/// How long a page may take to show what is there. It is only ever used up by a failure.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// The time after which a test gives up waiting for the page. Used up only by a failure.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The events that the page shows, newest first, as `[id, type, data]`.
+/// Returns the events that the page shows, newest first, as `[id, type, data]`.
 const EVENTS: &str = "[...document.querySelectorAll('#events tr')]
     .map(row => [1, 2, 3].map(cell => row.cells[cell].textContent))";
 const STATE: &str = "document.querySelector('#state').textContent";
 const ANSWER: &str = "document.querySelector('#answer').textContent";
-/// How many points the chart has.
+/// The number of points of the chart.
 const POINTS: &str = "document.querySelector('#chart polyline').points.numberOfItems";
 
 fn open(server: &Binary) -> Browser {
@@ -37,7 +37,7 @@ impl Browser {
         self.evaluate(&format!("document.querySelector({}).click()", json!(selector)));
     }
 
-    /// Fills in a field, as if the user had typed it.
+    /// Sets the value of a form field and fires its `change` event.
     fn fill(&mut self, name: &str, value: &str) {
         let (selector, value) = (json!(format!("[name={name}]")), json!(value));
         self.evaluate(&format!(
@@ -48,36 +48,36 @@ impl Browser {
     }
 
     fn wait_for_state(&mut self, state: &str) {
-        self.wait_for(&format!("{STATE} === {}", json!(state)), PATIENCE);
+        self.wait_for(&format!("{STATE} === {}", json!(state)), TIMEOUT);
     }
 
-    /// Chooses topics, and waits until the page is subscribed to them.
+    /// Selects topics and waits until the page has subscribed to them.
     fn subscribe(&mut self, names: &str) {
         self.fill("names", names);
         self.click("[value=topics]");
         self.wait_for_state("open");
     }
 
-    /// The events on the page, oldest first, as `[id, type, data]`.
+    /// Returns the events that the page shows, oldest first, as `[id, type, data]`.
     fn events(&mut self) -> Vec<[String; 3]> {
         let mut events: Vec<_> = serde_json::from_value(self.evaluate(EVENTS)).unwrap();
         events.reverse();
         events
     }
 
-    /// Publishes with the page's form, and gives what the page says to that.
+    /// Publishes with the form of the page. Returns the result that the page shows.
     fn publish(&mut self, topic: &str, event_type: &str, data: &str) -> String {
         self.fill("topic", topic);
         self.fill("type", event_type);
         self.fill("data", data);
         self.evaluate("document.querySelector('#answer').textContent = ''");
         self.click("#publish button");
-        self.wait_for(&format!("{ANSWER} !== ''"), PATIENCE);
+        self.wait_for(&format!("{ANSWER} !== ''"), TIMEOUT);
         self.evaluate(ANSWER).as_str().unwrap().to_owned()
     }
 }
 
-/// Publishes as a program does, and gives the id.
+/// Publishes over HTTP and returns the event ID.
 fn publish(address: SocketAddr, topic: &str, data: &str) -> String {
     let length = data.len();
     let request = format!(
@@ -90,24 +90,24 @@ fn publish(address: SocketAddr, topic: &str, data: &str) -> String {
 }
 
 #[test]
-fn the_page_shows_ten_events_as_they_come() {
+fn the_page_shows_events_as_they_arrive() {
     let server = Binary::start(&[]);
     let mut page = open(&server);
-    // The first event is there while the last ones are not.
-    page.wait_for(&format!("{EVENTS}.length > 0"), PATIENCE);
+    // The first event is shown before the last ones have arrived.
+    page.wait_for(&format!("{EVENTS}.length > 0"), TIMEOUT);
     let early = page.evaluate(&format!("[{EVENTS}.length, {STATE}]"));
-    assert!(early[0].as_u64().unwrap() < 10, "{early} at first sight");
+    assert!(early[0].as_u64().unwrap() < 10, "{early}: events are shown as they arrive");
     assert_eq!(early[1], "open");
 
-    page.wait_for(&format!("{EVENTS}.length === 10"), PATIENCE);
-    // The browser comes back by itself, and is told that there is no more.
+    page.wait_for(&format!("{EVENTS}.length === 10"), TIMEOUT);
+    // The browser reconnects, and the server responds with 204.
     page.wait_for_state("finished");
     let expected = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"].map(|n| [n, "counter", n]);
     assert_eq!(page.events(), expected);
 
-    // And once more from the start.
+    // The button restarts the stream.
     page.click("#start");
-    page.wait_for(&format!("{EVENTS}.length > 0 && {EVENTS}.length < 10"), PATIENCE);
+    page.wait_for(&format!("{EVENTS}.length > 0 && {EVENTS}.length < 10"), TIMEOUT);
     drop(page);
 
     let (_, _, log) = server.stop("-TERM");
@@ -116,7 +116,7 @@ fn the_page_shows_ten_events_as_they_come() {
 }
 
 #[test]
-fn a_restart_of_the_server_shows_as_a_gap_and_nothing_comes_twice() {
+fn a_restart_of_the_server_shows_as_a_gap_and_no_event_is_repeated() {
     let server = Binary::start(&[]);
     let address = server.address;
     let mut page = open(&server);
@@ -124,22 +124,22 @@ fn a_restart_of_the_server_shows_as_a_gap_and_nothing_comes_twice() {
     let mut published = vec![publish(address, "news", "one")];
     published.push(publish(address, "weather", "two"));
     published.push(publish(address, "news", "three"));
-    page.wait_for(&format!("{EVENTS}.length === 3"), PATIENCE);
+    page.wait_for(&format!("{EVENTS}.length === 3"), TIMEOUT);
 
     let (_, clean, _) = server.stop("-KILL");
     assert!(!clean);
     page.wait_for_state("reconnecting");
     let _server = Binary::start_on(&address.to_string(), &[]);
-    // Most likely before the page is back: they are held for it.
+    // Probably published before the page has reconnected: the log holds these events.
     published.push(publish(address, "news", "four"));
     published.push(publish(address, "weather", "five"));
-    page.wait_for(&format!("{EVENTS}.length === 6"), PATIENCE);
+    page.wait_for(&format!("{EVENTS}.length === 6"), TIMEOUT);
     page.wait_for_state("open");
     published.push(publish(address, "news", "six"));
-    page.wait_for(&format!("{EVENTS}.length >= 7"), PATIENCE);
+    page.wait_for(&format!("{EVENTS}.length >= 7"), TIMEOUT);
 
     let mut events = page.events();
-    // Between the runs, for people to see: the server does not know the last id of the run before.
+    // The new server does not know the last ID of the earlier run.
     let [_, name, notice] = events.remove(3);
     assert_eq!(name, "gap");
     assert!(notice.contains("Events may be missing") && notice.contains(&published[2]), "{notice}");
@@ -150,7 +150,7 @@ fn a_restart_of_the_server_shows_as_a_gap_and_nothing_comes_twice() {
 }
 
 #[test]
-fn what_the_page_publishes_comes_back_to_it() {
+fn the_page_receives_what_it_publishes() {
     let token = concat!(env!("CARGO_TARGET_TMPDIR"), "/token-of-browser-tests");
     fs::write(token, "open-sesame").unwrap();
     let server = Binary::start_guarded(&["--token-file", token]);
@@ -162,7 +162,7 @@ fn what_the_page_publishes_comes_back_to_it() {
     let answer = page.publish("no topic", "", "hello");
     assert!(answer.contains("names are 1 to 128"), "{answer}");
 
-    // A type that the page has not heard of; text that needs care on every way.
+    // Event types without a listener, and text that needs escaping at every step.
     let data = "two lines,\n\u{201c}quoted\u{201d} \u{1f600} <b>&amp;";
     let published = [("greeting", "hello"), ("", data), ("error", "no error at all")];
     let mut expected = Vec::new();
@@ -172,26 +172,26 @@ fn what_the_page_publishes_comes_back_to_it() {
         let event_type = if event_type.is_empty() { "message" } else { event_type };
         expected.push([id, event_type, data].map(str::to_owned));
     }
-    page.wait_for(&format!("{EVENTS}.length >= 3"), PATIENCE);
+    page.wait_for(&format!("{EVENTS}.length >= 3"), TIMEOUT);
     assert_eq!(page.events(), expected);
     assert_eq!(page.evaluate(STATE), "open");
 
-    // Another topic from there on, by its button; a page that was stopped is left alone.
+    // The "follow" button subscribes to new events of another topic; "stop" closes the stream.
     page.publish("other", "", "before");
     page.click("#follow");
     page.wait_for_state("open");
     page.publish("other", "", "after");
-    page.wait_for(&format!("{EVENTS}.length === 1 && {EVENTS}[0][2] === 'after'"), PATIENCE);
+    page.wait_for(&format!("{EVENTS}.length === 1 && {EVENTS}[0][2] === 'after'"), TIMEOUT);
     page.click("#stop");
     assert_eq!(page.evaluate(STATE), "closed");
-    // What was held is there for those who ask for it.
+    // With "earliest" checked, the page gets the events in the log.
     page.evaluate("document.querySelector('[name=earliest]').checked = true");
     page.click("#start");
-    page.wait_for(&format!("{EVENTS}.length === 2 && {EVENTS}[1][2] === 'before'"), PATIENCE);
+    page.wait_for(&format!("{EVENTS}.length === 2 && {EVENTS}[1][2] === 'before'"), TIMEOUT);
 }
 
 #[test]
-fn the_printed_link_lets_its_page_publish_and_hides_the_token() {
+fn the_printed_link_lets_the_page_publish_and_removes_the_token_from_the_url() {
     let dir = std::env::temp_dir();
     for flags in [&[][..], &["--serve", dir.to_str().unwrap()]] {
         let server = Binary::start_guarded(flags);
@@ -200,17 +200,17 @@ fn the_printed_link_lets_its_page_publish_and_hides_the_token() {
         let href = page.evaluate("location.href");
         assert!(!href.as_str().unwrap().contains(['#', '=']), "{href}");
         assert!(page.publish("chat", "", "hello").starts_with("Published as "));
-        // It is kept for the tab, and nowhere else.
+        // The token is kept in the session storage of the tab, and nowhere else.
         page.evaluate("window.isOld = true; location.reload()");
-        // The page before the reload answers until it is gone.
+        // Until the reload takes effect, expressions are evaluated in the old page.
         let reloaded = "!window.isOld && document.readyState === 'complete'";
-        page.wait_for(&format!("{reloaded} && !!draft.token.value"), PATIENCE);
+        page.wait_for(&format!("{reloaded} && !!draft.token.value"), TIMEOUT);
         assert!(page.publish("chat", "", "hello").starts_with("Published as "));
         assert_eq!(page.evaluate("localStorage.length + document.cookie.length"), 0);
 
-        // A link that is followed in the open page counts as well, such as one of the next start.
+        // A link followed in the open page also sets the token.
         page.evaluate("location.hash = 'token=other'");
-        page.wait_for("draft.token.value === 'other' && location.hash === ''", PATIENCE);
+        page.wait_for("draft.token.value === 'other' && location.hash === ''", TIMEOUT);
         let answer = page.publish("chat", "", "hello");
         assert!(
             answer.starts_with("401 ") && answer.contains("printed it when it started"),
@@ -228,21 +228,21 @@ fn the_chart_grows_by_a_point_with_each_number() {
     let server = Binary::start(&[]);
     let mut page = open(&server);
     page.click("[value=score]");
-    page.wait_for(&format!("{POINTS} >= 3"), PATIENCE);
+    page.wait_for(&format!("{POINTS} >= 3"), TIMEOUT);
     assert_eq!(page.evaluate("document.querySelector('figure').hidden"), false);
     let before = page.evaluate(POINTS).as_u64().unwrap();
-    page.wait_for(&format!("{POINTS} >= {}", before + 2), PATIENCE);
-    // At one moment, for more come all the time.
+    page.wait_for(&format!("{POINTS} >= {}", before + 2), TIMEOUT);
+    // In one expression, because events keep arriving.
     let counts = page.evaluate(&format!("[{POINTS}, {EVENTS}.length]"));
     assert_eq!(counts[0], counts[1]);
-    // Words are no numbers.
+    // Events that are not numbers hide the chart.
     page.click("[value=clock]");
-    page.wait_for(&format!("{EVENTS}.some(([, type]) => type === 'time')"), PATIENCE);
+    page.wait_for(&format!("{EVENTS}.some(([, type]) => type === 'time')"), TIMEOUT);
     assert_eq!(page.evaluate("document.querySelector('figure').hidden"), true);
 }
 
 #[test]
-fn nothing_is_wider_than_a_phone() {
+fn the_page_fits_the_width_of_a_phone() {
     let server = Binary::start(&[]);
     let mut page = open(&server);
     page.resize(360, 740);
@@ -259,7 +259,7 @@ fn nothing_is_wider_than_a_phone() {
             "{what}: {widths}"
         );
     };
-    page.wait_for(&format!("{EVENTS}.length > 0"), PATIENCE);
+    page.wait_for(&format!("{EVENTS}.length > 0"), TIMEOUT);
     fits(&mut page, "the counter, with its chart");
 
     let long = "word".repeat(60);
@@ -267,28 +267,28 @@ fn nothing_is_wider_than_a_phone() {
     page.publish(&long[..128], &long, &long);
     let gap = json!({ "reason": "unknown", "requested": long, "earliest": long, "latest": long });
     page.publish(&long[..128], "gap", &gap.to_string());
-    page.wait_for("document.querySelector('#events tr.gap') !== null", PATIENCE);
-    fits(&mut page, "long words everywhere");
+    page.wait_for("document.querySelector('#events tr.gap') !== null", TIMEOUT);
+    fits(&mut page, "events with long words");
     let answer = page.publish(&long, "", "");
     assert!(answer.starts_with("400 "), "{answer}");
-    fits(&mut page, "a long refusal");
+    fits(&mut page, "a long error of a publication");
     page.fill("names", &long);
     page.click("#start");
-    page.wait_for("document.querySelector('#note').textContent.startsWith('400')", PATIENCE);
+    page.wait_for("document.querySelector('#note').textContent.startsWith('400')", TIMEOUT);
     assert_eq!(page.evaluate(STATE), "closed");
-    fits(&mut page, "a long refusal of a stream");
+    fits(&mut page, "a long error of a subscription");
 }
 
-/// The connections that Chromium opens to one server, for all tabs together.
+/// The maximum number of HTTP/1.1 connections that Chromium opens to one host, over all tabs.
 const CONNECTIONS: usize = 6;
 
-/// As many tabs with live reload as there are connections.
+/// Tabs with live reload, as many as Chromium opens connections.
 struct Tabs {
     dir: Dir,
     _server: Binary,
     browser: Browser,
     tabs: Vec<Tab>,
-    /// What the pages publish when they are loaded.
+    /// A subscriber to the topic to which each page publishes when it is loaded.
     loads: Subscriber,
 }
 
@@ -299,16 +299,16 @@ impl Tabs {
         dir.write("archive.zip", "no page");
         let server = Binary::start(&["--serve", dir.path(), "--watch", dir.path()]);
         let loads = Subscriber::open(server.address, "/topics/loads");
-        show(&dir, "one");
+        write_page(&dir, "one");
         let url = |tab: usize| format!("http://{}/?{tab}", server.address);
         let mut browser = Browser::open("about:blank");
         let tabs = (0..CONNECTIONS).map(|tab| browser.open_tab(&url(tab))).collect();
         let mut all = Self { dir, _server: server, browser, tabs, loads };
-        all.each_is_loaded("one");
+        all.assert_each_loads_once("one");
         all
     }
 
-    /// The next pages that are loaded: the query of their URL, and what they show.
+    /// Returns the next `count` page loads: the query of the URL and the version of the page.
     fn next(&mut self, count: usize) -> Vec<String> {
         let start = Instant::now();
         let loaded = self.loads.read_events(count).iter().map(|event| event.data.clone()).collect();
@@ -317,15 +317,15 @@ impl Tabs {
         loaded
     }
 
-    fn each_is_loaded(&mut self, shows: &str) {
+    fn assert_each_loads_once(&mut self, version: &str) {
         let mut loaded = self.next(CONNECTIONS);
         loaded.sort();
-        let expected: Vec<_> = (0..CONNECTIONS).map(|tab| format!("?{tab} {shows}")).collect();
+        let expected: Vec<_> = (0..CONNECTIONS).map(|tab| format!("?{tab} {version}")).collect();
         assert_eq!(loaded, expected);
     }
 
-    /// Expects no page to be loaded for a while.
-    fn none_is_loaded(&mut self) {
+    /// Asserts that no page is loaded within 1.5 seconds.
+    fn assert_none_loads(&mut self) {
         thread::sleep(Duration::from_millis(1500));
         self.loads.take(usize::MAX);
         let loaded: Vec<_> = self.loads.events.iter().map(|event| &event.data).collect();
@@ -333,15 +333,15 @@ impl Tabs {
     }
 }
 
-/// Writes a page that publishes when it is loaded, by its URL and what it shows.
-fn show(dir: &Dir, shows: &str) {
+/// Writes a page that publishes the query of its URL and `version` when it is loaded.
+fn write_page(dir: &Dir, version: &str) {
     let page = format!(
         r#"<!doctype html>
         <script src="/__hotreload.js"></script>
         <link rel="stylesheet" href="/style.css">
         <script>
           addEventListener("load", () => {{
-            const body = `${{location.search}} {shows}`;
+            const body = `${{location.search}} {version}`;
             fetch("/topics/loads", {{ method: "POST", body }});
           }});
         </script>"#
@@ -352,35 +352,35 @@ fn show(dir: &Dir, shows: &str) {
 #[test]
 fn one_change_reloads_each_of_six_tabs_once() {
     let mut tabs = Tabs::open();
-    for shows in ["two", "three"] {
-        tabs.none_is_loaded();
-        show(&tabs.dir, shows);
-        tabs.each_is_loaded(shows);
+    for version in ["two", "three"] {
+        tabs.assert_none_loads();
+        write_page(&tabs.dir, version);
+        tabs.assert_each_loads_once(version);
     }
-    tabs.none_is_loaded();
+    tabs.assert_none_loads();
 }
 
 #[test]
-fn a_page_of_six_tabs_can_go_elsewhere_and_come_back() {
+fn a_page_in_one_of_six_tabs_can_navigate_away_and_back() {
     let mut tabs = Tabs::open();
-    tabs.none_is_loaded();
+    tabs.assert_none_loads();
     let tab = tabs.tabs.pop().unwrap();
     tabs.browser.select(&tab);
     tabs.browser.evaluate("location.href = '/?elsewhere'");
     assert_eq!(tabs.next(1), ["?elsewhere one"]);
 
-    // From the cache of pages, which runs no script again, or not.
+    // The page may come from the back/forward cache, which runs no script again.
     tabs.browser.evaluate("history.back()");
-    tabs.browser.wait_for("location.search === '?5'", PATIENCE);
+    tabs.browser.wait_for("location.search === '?5'", TIMEOUT);
     tabs.loads.take(usize::MAX);
     tabs.loads.events.clear();
-    show(&tabs.dir, "two");
-    tabs.each_is_loaded("two");
+    write_page(&tabs.dir, "two");
+    tabs.assert_each_loads_once("two");
 
-    // The page stays where the browser takes the answer for a download.
+    // A download does not unload the page.
     tabs.browser.evaluate("location.href = '/archive.zip'");
     thread::sleep(Duration::from_secs(1));
-    show(&tabs.dir, "three");
-    tabs.each_is_loaded("three");
-    tabs.none_is_loaded();
+    write_page(&tabs.dir, "three");
+    tabs.assert_each_loads_once("three");
+    tabs.assert_none_loads();
 }

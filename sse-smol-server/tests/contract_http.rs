@@ -1,5 +1,5 @@
-//! The client of the examples, by way of the contract service: which responses it follows, which
-//! it takes, which end it for good, and what is no response at all.
+//! Tests the example client through the contract service: redirects, accepted responses, responses
+//! that end the stream permanently, and failures that are retried.
 
 mod support;
 
@@ -7,23 +7,23 @@ use std::io::Write as _;
 use std::net::TcpListener;
 
 use serde_json::{Value, json};
-use support::contract::{Followed, Origin, Service, Visit};
+use support::contract::{Exchange, Followed, Origin, Service};
 
-/// Without a wait before the next connection.
+/// Parameters for reconnecting without delay.
 fn at_once() -> Value {
     json!({ "initialDelayMs": 0 })
 }
 
-/// Answers with a stream of one event, which arrives.
-fn works(stream: &Followed<'_>, visit: &mut Visit) {
-    visit.open();
-    visit.write("data: it works\n\n");
-    let report = stream.next();
+/// Responds with a stream of one event, and asserts that the client reports it.
+fn open_and_deliver(stream: &Followed<'_>, exchange: &mut Exchange) {
+    exchange.open();
+    exchange.write("data: it works\n\n");
+    let report = stream.next_report();
     assert_eq!(report["event"]["data"], "it works", "{report}");
 }
 
 #[test]
-fn redirects_are_followed_wherever_they_lead() {
+fn redirects_are_followed_and_reconnections_use_the_final_url() {
     let (service, origin, other) = (Service::start(), Origin::start(), Origin::start());
     let stream = service.follow(&origin.url("/a/b/c?d#e"), at_once());
     for (location, path) in [
@@ -39,28 +39,27 @@ fn redirects_are_followed_wherever_they_lead() {
     ] {
         for status in [301, 302, 303, 307, 308] {
             origin.accept().redirect(status, location);
-            let mut visit = origin.accept();
-            assert_eq!(visit.line(), format!("GET {path} HTTP/1.1"), "{location}");
-            works(&stream, &mut visit);
-            drop(visit);
-            stream.error();
-            // What is made again is the request as it has become: the next location is relative to
-            // this one.
-            let visit = origin.accept();
-            assert_eq!(visit.line(), format!("GET {path} HTTP/1.1"), "{location}");
-            drop(visit);
-            stream.error();
+            let mut exchange = origin.accept();
+            assert_eq!(exchange.line(), format!("GET {path} HTTP/1.1"), "{location}");
+            open_and_deliver(&stream, &mut exchange);
+            drop(exchange);
+            stream.expect_error();
+            // Reconnections go to the redirected URL, and the next location is relative to it.
+            let exchange = origin.accept();
+            assert_eq!(exchange.line(), format!("GET {path} HTTP/1.1"), "{location}");
+            drop(exchange);
+            stream.expect_error();
         }
     }
     origin.accept().redirect(308, &other.url("/other"));
-    let mut visit = other.accept();
-    assert_eq!(visit.header("host"), Some(&*other.address.to_string()));
-    works(&stream, &mut visit);
-    origin.is_quiet();
+    let mut exchange = other.accept();
+    assert_eq!(exchange.header("host"), Some(&*other.address.to_string()));
+    open_and_deliver(&stream, &mut exchange);
+    origin.assert_no_request();
 }
 
 #[test]
-fn redirects_keep_the_method_or_make_it_get() {
+fn redirects_keep_the_method_or_change_it_to_get() {
     let service = Service::start();
     for (method, status, then) in [
         ("POST", 301, "GET"),
@@ -79,81 +78,81 @@ fn redirects_keep_the_method_or_make_it_get() {
             "headers": { "content-type": "application/json", "x-mine": "1" },
         });
         let stream = service.follow(&origin.url("/"), parameters);
-        let mut visit = origin.accept();
-        assert_eq!((visit.line(), &*visit.body), (&*format!("{method} / HTTP/1.1"), "{}"));
-        visit.redirect(status, "/to");
-        let keeps = method == then;
-        // The request that follows, and the one that follows upon that.
+        let mut exchange = origin.accept();
+        assert_eq!((exchange.line(), &*exchange.body), (&*format!("{method} / HTTP/1.1"), "{}"));
+        exchange.redirect(status, "/to");
+        let keeps_method = method == then;
+        // The redirected request, and the reconnection after it.
         for _ in 0..2 {
-            let visit = origin.accept();
-            assert_eq!(visit.line(), format!("{then} /to HTTP/1.1"), "{method} {status}");
-            assert_eq!(visit.body, if keeps { "{}" } else { "" });
-            assert_eq!(visit.header("content-type").is_some(), keeps);
-            assert_eq!(visit.header("content-length").is_some(), keeps);
-            assert_eq!(visit.header("x-mine"), Some("1"));
-            drop(visit);
-            stream.error();
+            let exchange = origin.accept();
+            assert_eq!(exchange.line(), format!("{then} /to HTTP/1.1"), "{method} {status}");
+            assert_eq!(exchange.body, if keeps_method { "{}" } else { "" });
+            assert_eq!(exchange.header("content-type").is_some(), keeps_method);
+            assert_eq!(exchange.header("content-length").is_some(), keeps_method);
+            assert_eq!(exchange.header("x-mine"), Some("1"));
+            drop(exchange);
+            stream.expect_error();
         }
     }
 }
 
 #[test]
-fn secrets_stay_with_their_origin() {
+fn credentials_are_not_sent_to_another_origin() {
     let (service, origin, other) = (Service::start(), Origin::start(), Origin::start());
     let headers = json!({ "authorization": "Bearer x", "cookie": "a=b", "x-mine": "1" });
     let parameters = json!({ "headers": headers, "initialDelayMs": 0 });
     let stream = service.follow(&origin.url("/"), parameters);
     origin.accept().redirect(307, "/same");
-    let mut visit = origin.accept();
+    let mut exchange = origin.accept();
     assert_eq!(
-        (visit.header("authorization"), visit.header("cookie")),
+        (exchange.header("authorization"), exchange.header("cookie")),
         (Some("Bearer x"), Some("a=b"))
     );
-    visit.redirect(307, &other.url("/other"));
-    drop(visit);
+    exchange.redirect(307, &other.url("/other"));
+    drop(exchange);
     for _ in 0..2 {
-        let visit = other.accept();
-        assert_eq!((visit.header("authorization"), visit.header("cookie")), (None, None));
-        assert_eq!(visit.header("x-mine"), Some("1"));
-        drop(visit);
-        stream.error();
+        let exchange = other.accept();
+        assert_eq!((exchange.header("authorization"), exchange.header("cookie")), (None, None));
+        assert_eq!(exchange.header("x-mine"), Some("1"));
+        drop(exchange);
+        stream.expect_error();
     }
 }
 
 #[test]
-fn redirects_that_lead_nowhere_are_the_end() {
+fn redirects_without_a_location_or_to_a_rejected_response_are_permanent() {
     let (service, origin) = (Service::start(), Origin::start());
     for status in [301, 302, 303, 307, 308] {
         for location in ["", "Location:\r\n", "Location: \t\r\n"] {
             let stream = service.follow(&origin.url("/"), at_once());
             origin.accept().write(format!("HTTP/1.1 {status} Where\r\n{location}\r\n"));
-            assert!(stream.error().contains(&status.to_string()));
-            stream.is_closed(&origin);
+            assert!(stream.expect_error().contains(&status.to_string()));
+            stream.assert_closed(&origin);
         }
         for target in [404, 204] {
             let stream = service.follow(&origin.url("/"), at_once());
             origin.accept().redirect(status, "/end");
             origin.accept().write(format!("HTTP/1.1 {target} End\r\n\r\n"));
-            assert!(stream.error().contains(&target.to_string()));
-            stream.is_closed(&origin);
+            assert!(stream.expect_error().contains(&target.to_string()));
+            stream.assert_closed(&origin);
         }
     }
 }
 
 #[test]
-fn redirects_that_lead_astray_are_an_error_like_any_other() {
+fn unusable_redirects_are_retried() {
     let (service, origin) = (Service::start(), Origin::start());
     let stream = service.follow(&origin.url("/"), at_once());
     for n in 0..20 {
         origin.accept().redirect(307, &format!("/{n}"));
     }
-    works(&stream, &mut origin.accept());
-    stream.error();
+    open_and_deliver(&stream, &mut origin.accept());
+    stream.expect_error();
     for n in 0..21 {
         origin.accept().redirect(302, &format!("/again/{n}"));
     }
-    assert_eq!(stream.error(), "too many redirects");
-    works(&stream, &mut origin.accept());
+    assert_eq!(stream.expect_error(), "too many redirects");
+    open_and_deliver(&stream, &mut origin.accept());
 
     for (locations, error) in [
         ("Location: http://\r\n", "empty host"),
@@ -163,17 +162,17 @@ fn redirects_that_lead_astray_are_an_error_like_any_other() {
         let origin = Origin::start();
         let stream = service.follow(&origin.url("/"), at_once());
         origin.accept().write(format!("HTTP/1.1 301 Where\r\n{locations}\r\n"));
-        let said = stream.error();
+        let said = stream.expect_error();
         assert!(said.contains(error), "{said}");
     }
     let origin = Origin::start();
     let stream = service.follow(&origin.url("/"), at_once());
     origin.accept().write("HTTP/1.1 301 Twice\r\nLocation: /a\r\nLocation: /a\r\n\r\n");
-    works(&stream, &mut origin.accept());
+    open_and_deliver(&stream, &mut origin.accept());
 }
 
 #[test]
-fn any_status_but_200_is_the_end() {
+fn any_status_other_than_200_is_permanent() {
     let (service, origin) = (Service::start(), Origin::start());
     for status in [
         201, 202, 203, 204, 205, 206, 210, 226, 299, 300, 304, 305, 306, 400, 401, 403, 404, 407,
@@ -185,28 +184,28 @@ fn any_status_but_200_is_the_end() {
         );
         let stream = service.follow(&origin.url("/"), at_once());
         origin.accept().write(&answer);
-        assert!(stream.error().contains(&status.to_string()));
-        stream.is_closed(&origin);
-        // On reconnection as well.
+        assert!(stream.expect_error().contains(&status.to_string()));
+        stream.assert_closed(&origin);
+        // The same applies to reconnections.
         let stream = service.follow(&origin.url("/"), at_once());
-        works(&stream, &mut origin.accept());
-        stream.error();
+        open_and_deliver(&stream, &mut origin.accept());
+        stream.expect_error();
         origin.accept().write(&answer);
-        assert!(stream.error().contains(&status.to_string()));
-        stream.is_closed(&origin);
+        assert!(stream.expect_error().contains(&status.to_string()));
+        stream.assert_closed(&origin);
     }
 }
 
 #[test]
-fn the_last_content_type_that_is_one_decides() {
+fn the_last_valid_content_type_decides() {
     let service = Service::start();
     let answer = |origin: &Origin, types: &[&str]| {
         let stream = service.follow(&origin.url("/"), at_once());
         let headers: Vec<String> =
             types.iter().map(|one| format!("Content-Type:{one}\r\n")).collect();
         let headers = headers.concat();
-        let mut visit = origin.accept();
-        visit.write(format!("HTTP/1.1 200 OK\r\n{headers}\r\ndata: caf\u{E9}\n\n"));
+        let mut exchange = origin.accept();
+        exchange.write(format!("HTTP/1.1 200 OK\r\n{headers}\r\ndata: caf\u{E9}\n\n"));
         stream
     };
     for good in [
@@ -220,7 +219,7 @@ fn the_last_content_type_that_is_one_decides() {
         &[" text/event-stream, bogus"],
         &[" text/event-stream", ""],
     ] {
-        answer(&Origin::start(), good).event("", "caf\u{E9}");
+        answer(&Origin::start(), good).expect_event("", "caf\u{E9}");
     }
     for bad in [
         &[][..],
@@ -236,49 +235,49 @@ fn the_last_content_type_that_is_one_decides() {
     ] {
         let origin = Origin::start();
         let stream = answer(&origin, bad);
-        assert!(stream.error().contains("content type"));
-        stream.is_closed(&origin);
+        assert!(stream.expect_error().contains("content type"));
+        stream.assert_closed(&origin);
     }
 }
 
 #[test]
-fn interim_responses_are_as_if_they_were_not_there() {
+fn interim_responses_are_skipped() {
     let (service, origin) = (Service::start(), Origin::start());
     let stream = service.follow(&origin.url("/"), at_once());
     let early =
         "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\nContent-Type: text/html\r\n\r\n";
-    let mut visit = origin.accept();
-    visit.write(early);
-    visit.write("HTTP/1.1 100 Continue\r\n\r\n");
-    works(&stream, &mut visit);
-    drop(visit);
-    stream.error();
-    let mut visit = origin.accept();
-    visit.write(format!(
+    let mut exchange = origin.accept();
+    exchange.write(early);
+    exchange.write("HTTP/1.1 100 Continue\r\n\r\n");
+    open_and_deliver(&stream, &mut exchange);
+    drop(exchange);
+    stream.expect_error();
+    let mut exchange = origin.accept();
+    exchange.write(format!(
         "{early}{early}HTTP/1.1 200\r\nContent-Type: text/event-stream\r\n\r\ndata: at once\n\n"
     ));
-    stream.event("", "at once");
-    drop(visit);
-    stream.error();
+    stream.expect_event("", "at once");
+    drop(exchange);
+    stream.expect_error();
     origin.accept().write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: other\r\n\r\n");
-    assert!(stream.error().contains("101"));
-    stream.is_closed(&origin);
+    assert!(stream.expect_error().contains("101"));
+    stream.assert_closed(&origin);
 }
 
 #[test]
-fn lines_of_a_head_that_mean_nothing_do_no_harm() {
+fn malformed_header_lines_are_ignored() {
     let (service, origin) = (Service::start(), Origin::start());
     let stream = service.follow(&origin.url("/"), at_once());
-    let mut visit = origin.accept();
-    visit.write(
+    let mut exchange = origin.accept();
+    exchange.write(
         "HTTP/1.1 200 All is well\r\nno header\r\nServer: caf\u{E9}\r\nbad name: 1\r\n\
          Content-Type : text/event-stream\r\n\r\ndata: a\n\n",
     );
-    stream.event("", "a");
+    stream.expect_event("", "a");
 }
 
 #[test]
-fn an_answer_counts_though_the_request_was_not_read() {
+fn a_response_is_used_even_if_the_request_was_not_read() {
     let (service, origin) = (Service::start(), Origin::start());
     let body = "x".repeat(700 << 10);
     let parameters = json!({ "method": "POST", "body": body, "initialDelayMs": 600_000 });
@@ -286,20 +285,20 @@ fn an_answer_counts_though_the_request_was_not_read() {
     let mut connection = origin.connection();
     connection.write_all(b"HTTP/1.1 413 Content Too Large\r\n\r\n").unwrap();
     drop(connection);
-    assert!(stream.error().contains("413"));
-    stream.is_closed(&origin);
+    assert!(stream.expect_error().contains("413"));
+    stream.assert_closed(&origin);
 }
 
 #[test]
-fn what_is_no_response_is_tried_again() {
+fn failed_and_malformed_responses_are_retried() {
     let (service, origin) = (Service::start(), Origin::start());
     let stream = service.follow(&origin.url("/"), at_once());
     drop(origin.connection());
-    stream.error();
+    stream.expect_error();
     drop(origin.accept());
-    stream.error();
+    stream.expect_error();
     origin.accept().reset();
-    stream.error();
+    stream.expect_error();
     for no_response in [
         "SSH-2.0-OpenSSH_9.2\r\n",
         "data: a\n\n",
@@ -307,9 +306,9 @@ fn what_is_no_response_is_tried_again() {
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n",
     ] {
         origin.accept().write(no_response);
-        stream.error();
+        stream.expect_error();
     }
-    // Streams that nobody can read.
+    // Bodies with a framing or coding that the client does not support.
     for (header, what) in [
         ("Transfer-Encoding: gzip, chunked", "transfer coding"),
         ("Content-Encoding: gzip", "content coding"),
@@ -318,29 +317,29 @@ fn what_is_no_response_is_tried_again() {
         ("Content-Length: -1", "content length"),
         ("Content-Length: +1", "content length"),
     ] {
-        let mut visit = origin.accept();
-        visit.write(format!(
+        let mut exchange = origin.accept();
+        exchange.write(format!(
             "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{header}\r\n\r\n"
         ));
-        let said = stream.error();
+        let said = stream.expect_error();
         assert!(said.contains(what), "{said}");
     }
-    // Heads have an end; this one would have none.
-    let mut visit = origin.accept();
-    visit.write("HTTP/1.1 200 OK\r\n");
-    while visit.socket.write_all(&[b'a'; 4096]).is_ok() {}
-    assert!(stream.error().contains("too large"));
-    works(&stream, &mut origin.accept());
+    // A head that never ends.
+    let mut exchange = origin.accept();
+    exchange.write("HTTP/1.1 200 OK\r\n");
+    while exchange.socket.write_all(&[b'a'; 4096]).is_ok() {}
+    assert!(stream.expect_error().contains("too large"));
+    open_and_deliver(&stream, &mut origin.accept());
     assert_eq!(stream.stop(), 204);
 
-    // Nobody listens there, and then somebody does.
+    // A refused connection, and then a server that listens on the address.
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let parameters = json!({ "initialDelayMs": 20 });
     let stream = service.follow(&format!("http://{address}/"), parameters);
-    stream.error();
+    stream.expect_error();
     let origin = Origin::on(&address.to_string());
-    let mut visit = origin.accept();
-    visit.open();
-    visit.write("data: there\n\n");
-    while stream.next()["event"]["data"] != "there" {}
+    let mut exchange = origin.accept();
+    exchange.open();
+    exchange.write("data: there\n\n");
+    while stream.next_report()["event"]["data"] != "there" {}
 }

@@ -1,5 +1,5 @@
-//! The client of the examples, by way of the contract service: bodies that end in all possible
-//! ways, ids from one connection to the next, large values in small pieces, and a thousand cuts.
+//! Tests the example client through the contract service: every way in which a body can end, event
+//! IDs across connections, large values in small pieces, and a thousand cut connections.
 
 mod support;
 
@@ -9,102 +9,102 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::contract::{Origin, Service, Visit};
+use support::contract::{Exchange, Origin, Service};
 use support::subscriber::Publisher;
 use support::{Binary, send};
 
-/// Without a wait before the next connection.
+/// Parameters for reconnecting without delay.
 fn at_once() -> Value {
     json!({ "initialDelayMs": 0 })
 }
 
-const WHOLE: &str = "id: 1\ndata: whole\n\n";
+const COMPLETE: &str = "id: 1\ndata: whole\n\n";
 
-/// A block that is not, with an id that nobody is to see.
-const HALF: &str = "id: 2\nevent: half\ndata: half\n";
+/// An incomplete block. Its ID must not be used.
+const INCOMPLETE: &str = "id: 2\nevent: half\ndata: half\n";
 
-/// Answers 200, with these headers and a body that holds all of `WHOLE` and `HALF`, or more.
-fn answer(visit: &mut Visit, headers: &str, body: &str) {
-    visit.write(format!(
+/// Responds with status 200, these headers and this body.
+fn answer(exchange: &mut Exchange, headers: &str, body: &str) {
+    exchange.write(format!(
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{headers}\r\n{body}"
     ));
 }
 
 #[test]
-fn however_a_body_ends_the_next_connection_begins_afresh_behind_the_last_event() {
+fn a_reconnection_starts_clean_after_the_last_event_however_the_body_ended() {
     const CHUNKED: &str = "Transfer-Encoding: Chunked\r\n";
-    /// The client sees the end by itself, or when the connection is closed.
-    const SEEN: bool = true;
+    // Whether the framing ends the body, or only the close of the connection does.
+    const FRAMED: bool = true;
     const CLOSED: bool = false;
     let (service, origin) = (Service::start(), Origin::start());
     let stream = service.follow(&origin.url("/"), at_once());
-    let both = [WHOLE, HALF].concat();
+    let both = [COMPLETE, INCOMPLETE].concat();
     let chunks = |end: &str| {
         let chunk = |content: &str| format!("{:x}\r\n{content}\r\n", content.len());
-        chunk(WHOLE) + &chunk(HALF) + end
+        chunk(COMPLETE) + &chunk(INCOMPLETE) + end
     };
     let length = |more: usize| format!("Content-Length: {}\r\n", both.len() + more);
     let thrice = format!("Content-Length: {0}, {0}\r\nContent-Length: {0}\r\n", both.len());
-    for (headers, body, seen, says) in [
+    for (headers, body, framed, reason) in [
         ("", both.clone(), CLOSED, "ended"),
-        (CHUNKED, chunks("0\r\n\r\n"), SEEN, "ended"),
-        (CHUNKED, chunks("000;last\r\nTrailer: 1\r\nAnother: 2\r\n\r\n"), SEEN, "ended"),
-        (&length(0), both.clone(), SEEN, "ended"),
-        (&thrice, both.clone(), SEEN, "ended"),
-        // What comes behind the end is not part of it.
-        (&length(0), format!("{both}\ndata: behind\n\n"), SEEN, "ended"),
-        (CHUNKED, chunks("0\r\n\r\n9\r\n\ndata: a\n\n\r\n"), SEEN, "ended"),
-        (&format!("{CHUNKED}Content-Length: 3\r\n"), chunks("0\r\n\r\n"), SEEN, "ended"),
+        (CHUNKED, chunks("0\r\n\r\n"), FRAMED, "ended"),
+        (CHUNKED, chunks("000;last\r\nTrailer: 1\r\nAnother: 2\r\n\r\n"), FRAMED, "ended"),
+        (&length(0), both.clone(), FRAMED, "ended"),
+        (&thrice, both.clone(), FRAMED, "ended"),
+        // Bytes after the end of the body are ignored.
+        (&length(0), format!("{both}\ndata: behind\n\n"), FRAMED, "ended"),
+        (CHUNKED, chunks("0\r\n\r\n9\r\n\ndata: a\n\n\r\n"), FRAMED, "ended"),
+        (&format!("{CHUNKED}Content-Length: 3\r\n"), chunks("0\r\n\r\n"), FRAMED, "ended"),
         (&length(1), both.clone(), CLOSED, "cut off"),
         (CHUNKED, chunks(""), CLOSED, "cut off"),
         (CHUNKED, chunks("0"), CLOSED, "cut off"),
         (CHUNKED, chunks("5\r\ndata"), CLOSED, "cut off"),
         (CHUNKED, chunks("2\r\nid"), CLOSED, "cut off"),
         (CHUNKED, chunks("2;ext=\"v\"\r\nid\r"), CLOSED, "cut off"),
-        (CHUNKED, chunks("\n\n"), SEEN, "no size"),
-        (CHUNKED, chunks("-1\r\n"), SEEN, "no size"),
-        (CHUNKED, chunks("11111111111111111\r\n\n"), SEEN, "no size"),
-        (CHUNKED, chunks(&format!("1;{}", "x".repeat(5000))), SEEN, "no size"),
-        (CHUNKED, chunks("1\r\nidata"), SEEN, "longer"),
+        (CHUNKED, chunks("\n\n"), FRAMED, "no size"),
+        (CHUNKED, chunks("-1\r\n"), FRAMED, "no size"),
+        (CHUNKED, chunks("11111111111111111\r\n\n"), FRAMED, "no size"),
+        (CHUNKED, chunks(&format!("1;{}", "x".repeat(5000))), FRAMED, "no size"),
+        (CHUNKED, chunks("1\r\nidata"), FRAMED, "longer"),
     ] {
-        let mut visit = origin.accept();
-        answer(&mut visit, headers, &body);
-        stream.event("1", "whole");
-        let visit = seen.then_some(visit);
-        let said = stream.error();
-        assert!(said.contains(says), "{headers}{body:?}: {said}");
-        drop(visit);
-        let mut visit = origin.accept();
-        assert_eq!(visit.header("last-event-id"), Some("1"), "{headers}{body:?}");
-        // A blank line and data that the half block could take for its own.
-        answer(&mut visit, "", "\ndata: afresh\n\nid\n\n");
-        stream.event("1", "afresh");
-        drop(visit);
-        stream.error();
+        let mut exchange = origin.accept();
+        answer(&mut exchange, headers, &body);
+        stream.expect_event("1", "whole");
+        let exchange = framed.then_some(exchange);
+        let error = stream.expect_error();
+        assert!(error.contains(reason), "{headers}{body:?}: {error}");
+        drop(exchange);
+        let mut exchange = origin.accept();
+        assert_eq!(exchange.header("last-event-id"), Some("1"), "{headers}{body:?}");
+        // A blank line and data that would complete the block of the earlier connection.
+        answer(&mut exchange, "", "\ndata: afresh\n\nid\n\n");
+        stream.expect_event("1", "afresh");
+        drop(exchange);
+        stream.expect_error();
     }
     // The peer resets the connection.
-    let mut visit = origin.accept();
-    answer(&mut visit, "", &both);
-    stream.event("1", "whole");
-    visit.reset();
-    stream.error();
-    // Nothing at all in it.
+    let mut exchange = origin.accept();
+    answer(&mut exchange, "", &both);
+    stream.expect_event("1", "whole");
+    exchange.reset();
+    stream.expect_error();
+    // An empty body.
     for headers in ["", "Content-Length: 0\r\n", "Content-Length: 10\r\n", CHUNKED] {
-        let mut visit = origin.accept();
-        assert_eq!(visit.header("last-event-id"), Some("1"));
-        answer(&mut visit, headers, "");
-        drop(visit);
-        stream.error();
+        let mut exchange = origin.accept();
+        assert_eq!(exchange.header("last-event-id"), Some("1"));
+        answer(&mut exchange, headers, "");
+        drop(exchange);
+        stream.expect_error();
     }
-    // HTTP/1.0 knows no chunks, and any server may end the connection when it likes.
+    // An HTTP/1.0 response: no chunks, and the close of the connection ends the body.
     origin
         .accept()
         .write("HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: old\n\n");
-    stream.event("1", "old");
+    stream.expect_event("1", "old");
 }
 
 #[test]
-fn ids_last_until_another_comes() {
+fn the_last_event_id_stays_until_the_stream_sets_another() {
     let (service, origin) = (Service::start(), Origin::start());
     let stream = service.follow(&origin.url("/"), at_once());
     for (body, id, header) in [
@@ -124,50 +124,50 @@ fn ids_last_until_another_comes() {
         ("id: 3\ndata: a\n\nid: 4\n\nid: 5\n", "3", Some("4")),
         ("id: \ndata: a\n\n", "", None),
     ] {
-        let mut visit = origin.accept();
-        answer(&mut visit, "", body);
-        stream.event(id, "a");
-        drop(visit);
-        stream.error();
-        let visit = origin.accept();
-        assert_eq!(visit.header("last-event-id"), header, "{body:?}");
-        drop(visit);
-        stream.error();
+        let mut exchange = origin.accept();
+        answer(&mut exchange, "", body);
+        stream.expect_event(id, "a");
+        drop(exchange);
+        stream.expect_error();
+        let exchange = origin.accept();
+        assert_eq!(exchange.header("last-event-id"), header, "{body:?}");
+        drop(exchange);
+        stream.expect_error();
     }
-    let mut visit = origin.accept();
-    visit.open();
-    visit.write(b"id: \xFF\ndata: a\n\n");
-    stream.event("\u{FFFD}", "a");
-    drop(visit);
-    stream.error();
-    let mut visit = origin.accept();
-    assert_eq!(visit.header("last-event-id"), Some("\u{FFFD}"));
-    answer(&mut visit, "", "id: \x07\ndata: a\n\n");
-    stream.event("\x07", "a");
-    drop(visit);
-    stream.error();
-    assert!(stream.error().contains("no header can hold"), "it is told, and");
+    let mut exchange = origin.accept();
+    exchange.open();
+    exchange.write(b"id: \xFF\ndata: a\n\n");
+    stream.expect_event("\u{FFFD}", "a");
+    drop(exchange);
+    stream.expect_error();
+    let mut exchange = origin.accept();
+    assert_eq!(exchange.header("last-event-id"), Some("\u{FFFD}"));
+    answer(&mut exchange, "", "id: \x07\ndata: a\n\n");
+    stream.expect_event("\x07", "a");
+    drop(exchange);
+    stream.expect_error();
+    assert!(stream.expect_error().contains("no header can hold"), "the error is reported");
     assert_eq!(origin.accept().header("last-event-id"), None);
 }
 
 #[test]
-fn the_reconnection_time_is_that_of_the_stream_and_stays() {
+fn the_reconnection_time_of_the_stream_is_kept_across_connections() {
     let (service, origin) = (Service::start(), Origin::start());
     let stream = service.follow(&origin.url("/"), json!({ "initialDelayMs": 600_000 }));
-    let mut visit = origin.accept();
-    answer(&mut visit, "", "retry: 200\nretry: soon\nretry: 5s\n");
+    let mut exchange = origin.accept();
+    answer(&mut exchange, "", "retry: 200\nretry: soon\nretry: 5s\n");
     let mut cut = Instant::now();
-    drop(visit);
+    drop(exchange);
     for _ in 0..2 {
-        stream.error();
+        stream.expect_error();
         drop(origin.accept());
         assert!(cut.elapsed() >= Duration::from_millis(200));
         cut = Instant::now();
     }
-    stream.error();
+    stream.expect_error();
     answer(&mut origin.accept(), "", "retry: 0\n");
     for _ in 0..10 {
-        stream.error();
+        stream.expect_error();
         drop(origin.accept());
     }
 }
@@ -176,12 +176,12 @@ fn the_reconnection_time_is_that_of_the_stream_and_stays() {
 fn many_events_in_one_piece_are_reported_in_order() {
     let (service, origin) = (Service::start(), Origin::start());
     let stream = service.follow(&origin.url("/"), json!({}));
-    let mut visit = origin.accept();
-    visit.open_chunked();
+    let mut exchange = origin.accept();
+    exchange.open_chunked();
     let events: Vec<String> = (0..1000).map(|n| format!("id: {n}\ndata: {n}\n\n")).collect();
-    visit.chunk(&events.concat());
+    exchange.chunk(&events.concat());
     for n in 0..1000 {
-        stream.event(&n.to_string(), &n.to_string());
+        stream.expect_event(&n.to_string(), &n.to_string());
     }
 }
 
@@ -189,34 +189,34 @@ fn many_events_in_one_piece_are_reported_in_order() {
 fn a_response_may_come_byte_by_byte() {
     let (service, origin) = (Service::start(), Origin::start());
     let stream = service.follow(&origin.url("/"), at_once());
-    let mut visit = origin.accept();
+    let mut exchange = origin.accept();
     for byte in b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
         Transfer-Encoding: chunked\r\n\r\n0a;e=f\r\nid: 1\r\ndat\r\n00e\r\na: \xF0\x9F\xA6\x80\r\n\r\n:c\r\r\n"
     {
-        visit.write([*byte]);
+        exchange.write([*byte]);
     }
-    stream.event("1", "\u{1F980}");
-    assert_eq!(stream.next()["comment"], "c");
+    stream.expect_event("1", "\u{1F980}");
+    assert_eq!(stream.next_report()["comment"], "c");
 }
 
 #[test]
-fn a_restart_forgets_what_was_not_yet_read() {
+fn a_restart_discards_unread_events() {
     let (service, origin) = (Service::start(), Origin::start());
     let stream = service.follow(&origin.url("/"), at_once());
-    let mut visit = origin.accept();
-    visit.open();
+    let mut exchange = origin.accept();
+    exchange.open();
     let events: Vec<String> = (0..500).map(|n| format!("id: {n}\ndata: {n}\n\n")).collect();
-    visit.write(events.concat());
-    stream.event("0", "0");
+    exchange.write(events.concat());
+    stream.expect_event("0", "0");
     assert_eq!(stream.restart(), 204);
-    // The last one reported is the one that the next connection begins behind.
-    let mut visit = origin.accept();
-    let last = visit.header("last-event-id").unwrap().to_owned();
-    answer(&mut visit, "", "data: after\n\n");
+    // The new connection resumes after the last event that is reported.
+    let mut exchange = origin.accept();
+    let last = exchange.header("last-event-id").unwrap().to_owned();
+    answer(&mut exchange, "", "data: after\n\n");
     for n in 1..=last.parse().unwrap() {
-        stream.event(&n.to_string(), &n.to_string());
+        stream.expect_event(&n.to_string(), &n.to_string());
     }
-    stream.event(&last, "after");
+    stream.expect_event(&last, "after");
 }
 
 #[test]
@@ -226,40 +226,40 @@ fn large_values_arrive_in_pieces_of_any_size() {
     let stream = service.follow(&origin.url("/"), json!({}));
     let value: String = ('a'..='w').cycle().take(SIZE).collect();
     let event = format!("data: {value}\n\n");
-    let mut visit = origin.accept();
-    visit.open_chunked();
-    visit.chunk(&event);
-    assert!(stream.next()["event"]["data"] == *value);
+    let mut exchange = origin.accept();
+    exchange.open_chunked();
+    exchange.chunk(&event);
+    assert!(stream.next_report()["event"]["data"] == *value);
     let (one, two) = event.split_at(SIZE / 3);
-    visit.chunk(one);
-    visit.chunk(two);
-    assert!(stream.next()["event"]["data"] == *value);
+    exchange.chunk(one);
+    exchange.chunk(two);
+    assert!(stream.next_report()["event"]["data"] == *value);
     let bytes: String =
         event.chars().flat_map(|byte| ['1', '\r', '\n', byte, '\r', '\n']).collect();
-    // If that were not linear in the size, it would take hours.
-    visit.write(&bytes);
-    assert!(stream.next()["event"]["data"] == *value);
+    // Decoding that is not linear in the size would take hours.
+    exchange.write(&bytes);
+    assert!(stream.next_report()["event"]["data"] == *value);
 }
 
-/// Passes requests on, and of each answer no more than some bytes, which may end in its head, in an
-/// event, or between two. When that was done so often, answers are passed on as they are.
+/// Forwards requests to `upstream`, and the first 0 to 499 bytes of each response: the cut may be in
+/// the head, in an event, or between events. After `times` cuts, forwards the whole response.
 fn cut_off(origin: Origin, upstream: SocketAddr, times: usize) {
     thread::spawn(move || {
         let mut random = fastrand::Rng::with_seed(7);
         for n in 0..=times {
-            let mut visit = origin.accept();
-            let answer = send(upstream, &visit.head);
+            let mut exchange = origin.accept();
+            let answer = send(upstream, &exchange.head);
             let most = if n == times { u64::MAX } else { random.u64(..500) };
-            let _ = io::copy(&mut answer.take(most), &mut visit.socket);
+            let _ = io::copy(&mut answer.take(most), &mut exchange.socket);
             if random.bool() {
-                visit.reset();
+                exchange.reset();
             }
         }
     });
 }
 
 #[test]
-fn a_thousand_cuts_lose_nothing_and_bring_nothing_twice() {
+fn a_thousand_cut_connections_neither_lose_nor_repeat_an_event() {
     const CUTS: usize = 1000;
     let (server, service, origin) = (Binary::start(&[]), Service::start(), Origin::start());
     let url = origin.url("/topics/cut");
@@ -268,20 +268,21 @@ fn a_thousand_cuts_lose_nothing_and_bring_nothing_twice() {
     let mut ids = vec![publisher.publish("cut", "0")];
     let parameters = json!({ "initialDelayMs": 0, "lastEventId": "earliest" });
     let stream = service.follow(&url, parameters);
-    let (mut cuts, mut seen) = (0, 0);
-    while cuts < CUTS || seen < ids.len() {
-        // So much is always on its way that no answer is too short to be cut.
-        while cuts < CUTS && ids.len() < seen + 20 {
+    let (mut cuts, mut received) = (0, 0);
+    while cuts < CUTS || received < ids.len() {
+        // Keeps enough events unread that every response can be cut.
+        while cuts < CUTS && ids.len() < received + 20 {
             ids.push(publisher.publish("cut", &ids.len().to_string()));
         }
-        let report = stream.next();
+        let report = stream.next_report();
         if report["kind"] == "error" {
             cuts += 1;
         } else {
-            let event = json!({ "type": "message", "data": seen.to_string(), "id": ids[seen] });
+            let event =
+                json!({ "type": "message", "data": received.to_string(), "id": ids[received] });
             assert_eq!(report["event"], event, "after {cuts} cuts");
-            seen += 1;
+            received += 1;
         }
     }
-    assert!(cuts == CUTS && seen > CUTS, "{cuts} cuts, {seen} events");
+    assert!(cuts == CUTS && received > CUTS, "{cuts} cuts, {received} events");
 }

@@ -1,4 +1,5 @@
-//! Peers that read nothing, and peers that vanish without closing: what they hold, and when they are given up.
+//! Peers that stop reading and peers that vanish: the kernel memory that they.
+//! occupy, and the time until they are disconnected.
 
 #![cfg(target_os = "linux")]
 
@@ -18,7 +19,7 @@ use sse_smol_server::{Config, Response};
 use support::subscriber::{Publisher, Subscriber, wait_until};
 use support::{Binary, serve};
 
-/// A row of `/proc/net/tcp`: a socket of this machine with the server's port.
+/// A row of `/proc/net/tcp`: a socket with the server's port as its local port.
 struct Socket {
     state: u8,
     /// Bytes that the peer has not acknowledged.
@@ -29,7 +30,7 @@ const ESTABLISHED: u8 = 1;
 const LISTEN: u8 = 10;
 const TIME_WAIT: u8 = 6;
 
-/// The server's side of all connections, those included that the server has closed.
+/// Returns the server's sockets, including closing ones.
 fn sockets(server: &Binary) -> Vec<Socket> {
     let port = format!(":{:04X}", server.address.port());
     let table = fs::read_to_string("/proc/net/tcp").unwrap();
@@ -74,18 +75,18 @@ fn readers_that_stop_hold_little_kernel_memory_and_are_reset() {
         most = most.max(send_queues(&server));
     }
     println!("{READERS} readers hold {} KiB at most", most >> 10);
-    assert!(most > 0, "the readers have stopped reading");
-    // The kernel may exceed a buffer by a segment. Without a bound, it holds up to 4 MiB of each.
+    assert!(most > 0, "unread events fill the send queues");
+    // The kernel may exceed a buffer by a segment. Unlimited, it would hold up to 4 MiB of each.
     assert!(most <= READERS * (128 << 10), "{} KiB", most >> 10);
 
-    let given_up = wait_until("all readers are given up", || {
+    let waited = wait_until("all readers are disconnected", || {
         let open = sockets(&server).iter().filter(|one| one.state == ESTABLISHED).count();
-        // The publisher's connection stays.
+        // The publisher's connection stays open.
         open <= 1
     });
-    // A reset takes the queue with it: no closing socket waits for an acknowledgement.
+    // A reset discards the queue: no closing socket waits for an acknowledgement.
     let lingering = sockets(&server).iter().filter(|one| one.state != ESTABLISHED).count();
-    assert_eq!((lingering, send_queues(&server)), (0, 0), "after {given_up:?}");
+    assert_eq!((lingering, send_queues(&server)), (0, 0), "after {waited:?}");
     drop(stopped);
 }
 
@@ -140,7 +141,7 @@ fn ip(arguments: &[&str]) {
     );
 }
 
-/// A command with the rights to create network namespaces and to enter them.
+/// Returns a command with the privileges to create and enter network namespaces.
 fn as_root(program: &str, arguments: &[&str]) -> Command {
     let is_root = rustix::process::geteuid().is_root();
     let mut command = Command::new(if is_root { program } else { "sudo" });
@@ -151,8 +152,8 @@ fn as_root(program: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// Two machines, each a network namespace, and a cable between them.
-struct Cable {
+/// Two network namespaces, connected by a pair of virtual interfaces.
+struct NetworkPair {
     server: String,
     client: String,
 }
@@ -160,66 +161,66 @@ struct Cable {
 const SERVER: &str = "10.213.0.1";
 const CLIENT: &str = "10.213.0.2";
 
-impl Cable {
-    fn lay(name: &str) -> Self {
+impl NetworkPair {
+    fn create(name: &str) -> Self {
         let unique = format!("sse{}{name}", std::process::id());
-        let cable = Self { server: format!("{unique}s"), client: format!("{unique}c") };
-        let Self { server, client } = &cable;
+        let pair = Self { server: format!("{unique}s"), client: format!("{unique}c") };
+        let Self { server, client } = &pair;
         ip(&["netns", "add", server]);
         ip(&["netns", "add", client]);
-        let other_end = ["peer", "name", "cable", "netns", client];
-        let link = ["-n", server, "link", "add", "cable", "type", "veth"];
+        let other_end = ["peer", "name", "pair", "netns", client];
+        let link = ["-n", server, "link", "add", "pair", "type", "veth"];
         ip(&[&link[..], &other_end].concat());
-        for (machine, address) in [(server, SERVER), (client, CLIENT)] {
-            ip(&["-n", machine, "addr", "add", &format!("{address}/24"), "dev", "cable"]);
-            ip(&["-n", machine, "link", "set", "cable", "up"]);
-            ip(&["-n", machine, "link", "set", "lo", "up"]);
+        for (namespace, address) in [(server, SERVER), (client, CLIENT)] {
+            ip(&["-n", namespace, "addr", "add", &format!("{address}/24"), "dev", "pair"]);
+            ip(&["-n", namespace, "link", "set", "pair", "up"]);
+            ip(&["-n", namespace, "link", "set", "lo", "up"]);
         }
-        cable
+        pair
     }
 
-    /// Pulls the cable. Neither machine receives another packet from the other.
-    fn pull(&self) {
-        ip(&["-n", &self.client, "link", "set", "cable", "down"]);
+    /// Takes the link down, so that neither side receives another packet.
+    fn disconnect(&self) {
+        ip(&["-n", &self.client, "link", "set", "pair", "down"]);
     }
 }
 
-impl Drop for Cable {
+impl Drop for NetworkPair {
     fn drop(&mut self) {
-        for machine in [&self.server, &self.client] {
-            let _ = as_root("ip", &["netns", "del", machine]).status();
+        for namespace in [&self.server, &self.client] {
+            let _ = as_root("ip", &["netns", "del", namespace]).status();
         }
     }
 }
 
-/// A command that runs on one of the machines.
-fn on(machine: &str, arguments: &[&str]) -> Command {
-    as_root("ip", &[&["netns", "exec", machine], arguments].concat())
+/// Returns a command that runs in one of the namespaces.
+fn on(namespace: &str, arguments: &[&str]) -> Command {
+    as_root("ip", &[&["netns", "exec", namespace], arguments].concat())
 }
 
-/// Starts a server, opens quiet streams to it, pulls the cable, and returns the reasons for which the
-/// streams ended, and how long after that the last one did.
-fn vanish(name: &str, keep_alive: &str, write_timeout: &str) -> (Vec<(String, u64)>, Duration) {
+/// Opens idle streams and takes the link down. Returns why the streams ended, as counts by reason,
+/// and the time until the last one had ended.
+fn lose_peers(name: &str, keep_alive: &str, write_timeout: &str) -> (Vec<(String, u64)>, Duration) {
     const STREAMS: u64 = 10;
-    let cable = Cable::lay(name);
+    let pair = NetworkPair::create(name);
     let server = Binary::start_by(
-        on(&cable.server, &[env!("CARGO_BIN_EXE_sse-smol-server")]),
+        on(&pair.server, &[env!("CARGO_BIN_EXE_sse-smol-server")]),
         &format!("{SERVER}:0"),
         &["--public", "--keep-alive", keep_alive, "--write-timeout", write_timeout, "--drain", "0"],
     );
     let url = |path: &str| format!("http://{}{path}", server.address);
     let mut clients: Vec<Child> = (0..STREAMS)
         .map(|_| {
-            let mut curl = on(&cable.client, &["curl", "-sSN", &url("/topics/quiet")]);
+            let mut curl = on(&pair.client, &["curl", "-sSN", &url("/topics/quiet")]);
             curl.stdout(Stdio::piped()).spawn().unwrap()
         })
         .collect();
     for client in &mut clients {
-        // The block that names where the subscription begins.
+        // The first block, which carries the ID of the starting position.
         client.stdout.as_mut().unwrap().read_exact(&mut [0; 4]).unwrap();
     }
     let ended = || {
-        let metrics = on(&cable.server, &["curl", "-sS", &url("/metrics")]).output().unwrap();
+        let metrics = on(&pair.server, &["curl", "-sS", &url("/metrics")]).output().unwrap();
         let metrics = String::from_utf8(metrics.stdout).unwrap();
         let rows = metrics.lines().filter_map(|line| {
             let (reason, count) =
@@ -228,8 +229,8 @@ fn vanish(name: &str, keep_alive: &str, write_timeout: &str) -> (Vec<(String, u6
         });
         rows.collect::<Vec<(String, u64)>>()
     };
-    cable.pull();
-    let time = wait_until("the streams are given up", || {
+    pair.disconnect();
+    let time = wait_until("all streams have ended", || {
         ended().iter().map(|(_, count)| count).sum::<u64>() == STREAMS
     });
     let ended = ended();
@@ -241,13 +242,13 @@ fn vanish(name: &str, keep_alive: &str, write_timeout: &str) -> (Vec<(String, u6
 }
 
 #[test]
-fn a_peer_that_vanishes_from_a_quiet_stream_is_given_up_within_twice_the_write_timeout() {
-    // With comments, which it does not acknowledge; and without, where the kernel probes.
+fn an_idle_stream_whose_peer_vanishes_ends_within_twice_the_write_timeout() {
+    // With unacknowledged keep-alive comments, and without comments, by probes of the kernel.
     for (name, keep_alive) in [("a", "1"), ("b", "0"), ("c", "3600")] {
-        let (ended, time) = vanish(name, keep_alive, "4");
-        println!("with comments each {keep_alive} s: {ended:?} after {time:?}");
+        let (ended, time) = lose_peers(name, keep_alive, "4");
+        println!("keep-alive of {keep_alive} s:  {ended:?} after {time:?}");
         assert!(time <= Duration::from_secs(8), "{time:?}");
-        // What the kernel reports depends on how the network is gone.
+        // The error that the kernel reports depends on the network.
         for (reason, _) in &ended {
             assert!(["timed_out", "unreachable"].contains(&reason.as_str()), "{ended:?}");
         }

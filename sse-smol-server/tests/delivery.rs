@@ -16,7 +16,7 @@ use sse_smol_server::{Config, History, Publication, Request, Server, Start, Topi
 use support::subscriber::{
     Publisher, StreamEnd, Subscriber, read_all_until, subscribers, wait_until,
 };
-use support::{Binary, Counted, PATIENCE, Running, get, read_head, read_until, send, serve};
+use support::{Binary, Counted, Running, TIMEOUT, get, read_head, read_until, send, serve};
 
 /// Enough streams that each worker has some.
 fn some_for_each() -> usize {
@@ -237,7 +237,7 @@ fn what_a_worker_could_not_write_arrives_whole_and_once() {
         let (count, events) = (clients.len(), all.len() as u64);
         drop(clients);
         for _ in 0..count {
-            let told = on_end.recv_timeout(PATIENCE).expect("the end is told");
+            let told = on_end.recv_timeout(TIMEOUT).expect("the end is told");
             // Closing with a comment unread resets a connection.
             assert!(told.0.starts_with("peer_"), "{told:?}");
             assert_eq!((told.1.as_ref(), told.2), (Some(&last_id), events));
@@ -273,7 +273,7 @@ fn streams_without_chunks_get_none_from_workers() {
         new.read_events(n + 1);
     }
     drop(new);
-    assert_eq!(on_end.recv_timeout(PATIENCE), Ok(("peer_closed", Some(id), 10)));
+    assert_eq!(on_end.recv_timeout(TIMEOUT), Ok(("peer_closed", Some(id), 10)));
     // And when the kernel does not take all of it.
     let mut expected = String::new();
     for (id, data) in flood(&topics, "news") {
@@ -336,7 +336,7 @@ fn whoever_comes_and_goes_misses_nothing() {
                     let count = if number % 3 == 2 { 2 * EVENTS } else { EVENTS };
                     let start = Instant::now();
                     while seen.len() < count {
-                        assert!(start.elapsed() < 3 * PATIENCE, "{} of {count}", seen.len());
+                        assert!(start.elapsed() < 3 * TIMEOUT, "{} of {count}", seen.len());
                         let mut client = Subscriber::resume(address, path, &last);
                         // Some stay, some go now and then.
                         let enough = if number < 6 { count } else { 1 + seen.len() % 300 };
@@ -348,7 +348,7 @@ fn whoever_comes_and_goes_misses_nothing() {
                                 thread::sleep(Duration::from_micros(200));
                             }
                             assert_eq!(client.end, None);
-                            assert!(start.elapsed() < 3 * PATIENCE, "{} of {count}", seen.len());
+                            assert!(start.elapsed() < 3 * TIMEOUT, "{} of {count}", seen.len());
                         }
                         last = client.events.last().unwrap().id.clone();
                         seen.extend(client.events.into_iter().map(|event| event.data));
@@ -512,7 +512,7 @@ fn a_peer_that_takes_nothing_from_a_worker_is_given_up() {
         publish(&topics, "news", &"x".repeat(LARGE));
     }
     let start = Instant::now();
-    let (reason, _, events) = on_end.recv_timeout(PATIENCE).expect("the end is told");
+    let (reason, _, events) = on_end.recv_timeout(TIMEOUT).expect("the end is told");
     assert_eq!((reason, events), ("stuck", 0));
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     drop(client);

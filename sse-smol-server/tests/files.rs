@@ -1,4 +1,4 @@
-//! `--serve`: how files are read, and where links lead.
+//! `--serve`: reading files, content types, and symbolic links.
 
 #[path = "support/dir.rs"]
 mod dir;
@@ -19,14 +19,14 @@ use support::{Binary, get, read_head, read_response, read_to_end, send};
 
 const MIB: usize = 1 << 20;
 
-/// Makes a file of this length that occupies no space.
+/// Creates a sparse file of this length in bytes.
 fn sparse(dir: &Dir, name: &str, length: usize) -> File {
     let file = File::create(dir.0.join(name)).unwrap();
     file.set_len(length as u64).unwrap();
     file
 }
 
-/// Status and body.
+/// Requests a file. Returns status and body.
 fn file(address: SocketAddr, path: &str) -> (u16, String) {
     let (status, _, body) = read_response(&mut get(address, path));
     (status, body)
@@ -38,7 +38,7 @@ fn request(socket: &mut TcpStream, method: &str, path: &str) {
     socket.write_all(head.as_bytes()).unwrap();
 }
 
-/// The resident memory of a server, in bytes.
+/// Returns the resident memory of a server, in bytes.
 #[cfg(target_os = "linux")]
 fn memory(server: &Binary) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
@@ -48,7 +48,7 @@ fn memory(server: &Binary) -> usize {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_large_file_takes_little_memory_however_slow_its_readers_are() {
+fn a_large_file_takes_little_memory_with_stalled_readers() {
     let dir = Dir::new();
     sparse(&dir, "large", 1 << 30);
     let server = Binary::start_with_one_heap(&["--serve", dir.path()]);
@@ -57,7 +57,7 @@ fn a_large_file_takes_little_memory_however_slow_its_readers_are() {
     request(&mut socket, "HEAD", "/large");
     let head = read_head(&mut socket);
     assert!(head.contains("Content-Length: 1073741824\r\n"), "{head}");
-    // The connection goes on, since no body follows.
+    // No body follows, so the connection is reused.
     request(&mut socket, "HEAD", "/large");
     assert_eq!(head.lines().next(), read_head(&mut socket).lines().next());
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
@@ -67,7 +67,7 @@ fn a_large_file_takes_little_memory_however_slow_its_readers_are() {
     for reader in &mut readers {
         assert!(read_head(reader).contains("Content-Length: 1073741824\r\n"));
     }
-    // They read no more. Meanwhile the server would read on, if it read ahead.
+    // The clients stop reading. A server that reads ahead would grow now.
     let until = Instant::now() + Duration::from_secs(2);
     while Instant::now() < until {
         let grown = memory(&server).saturating_sub(before);
@@ -77,13 +77,13 @@ fn a_large_file_takes_little_memory_however_slow_its_readers_are() {
 }
 
 #[test]
-fn a_file_arrives_to_the_byte_at_any_pace_and_the_connection_goes_on() {
+fn a_file_arrives_unchanged_and_the_connection_is_reused() {
     let dir = Dir::new();
     let server = Binary::start(&["--serve", dir.path()]);
     let mut socket = send(server.address, "");
-    // Around the size of a piece, and far beyond what the kernel buffers.
+    // Lengths around the size of a piece, and one far above the socket buffers.
     for length in [0, 1, 65_535, 65_536, 65_537, 131_072, 24 * MIB + 7] {
-        // The index of each word, so that no two pieces are alike.
+        // Each word is its index, so that all pieces differ.
         let words = (0..=u32::try_from(length / 4).unwrap()).flat_map(u32::to_be_bytes);
         let content: Vec<u8> = words.take(length).collect();
         fs::write(dir.0.join("file"), &content).unwrap();
@@ -107,7 +107,7 @@ fn a_file_arrives_to_the_byte_at_any_pace_and_the_connection_goes_on() {
 }
 
 #[test]
-fn a_file_that_changes_its_length_is_cut_off_or_sent_as_announced() {
+fn a_file_that_grows_is_sent_as_announced_and_one_that_shrinks_is_cut_off() {
     const LENGTH: usize = 64 * MIB;
     let dir = Dir::new();
     let server = Binary::start(&["--serve", dir.path()]);
@@ -137,20 +137,20 @@ fn a_file_that_changes_its_length_is_cut_off_or_sent_as_announced() {
 }
 
 #[test]
-fn a_reader_that_takes_nothing_is_given_up() {
+fn a_client_that_does_not_read_a_file_is_disconnected() {
     let dir = Dir::new();
     sparse(&dir, "large", 1 << 30);
     let server = Binary::start(&["--serve", dir.path(), "--write-timeout", "0.5"]);
     let mut socket = get(server.address, "/large");
     read_head(&mut socket);
-    wait_until("the reader is given up", || {
+    wait_until("the client is disconnected", || {
         let (_, metrics) = file(server.address, "/metrics");
         metrics.contains("sse_requests_total{reason=\"stuck\"} 1\n")
     });
 }
 
 #[test]
-fn links_lead_to_what_is_visible_below_the_directory_and_nowhere_else() {
+fn symbolic_links_are_followed_only_to_visible_files_beneath_the_directory() {
     let parent = Dir::new();
     for name in ["secret", "site/.env", "site/.git/config", "outside/page", "site-2/page"] {
         parent.write(name, "secret");
@@ -231,7 +231,7 @@ fn links_lead_to_what_is_visible_below_the_directory_and_nowhere_else() {
     link(".git", "git");
     link("to-git", "to-git");
     hidden.extend(["/git/config", "/to-git", "/to-git/x", "/a"].map(str::to_owned));
-    // 40 links are followed, as the system does.
+    // 40 links are followed, as Linux does.
     link("page", "chain-1");
     for number in 2..=41 {
         link(&format!("chain-{}", number - 1), &format!("chain-{number}"));
@@ -239,12 +239,12 @@ fn links_lead_to_what_is_visible_below_the_directory_and_nowhere_else() {
     found.push("/chain-40".to_owned());
     hidden.push("/chain-41".to_owned());
 
-    // The root may be given as a link, too.
+    // The root itself may be a link.
     symlink("site", parent.0.join("current")).unwrap();
     for root in [site.to_str().unwrap(), &absolute("current")] {
         let server = Binary::start(&["--serve", root]);
         for path in &found {
-            // An absolute target begins with the path of the root, as it was given or as it is.
+            // An absolute target must begin with the path of the root, as given or resolved.
             if path == "/link-14" && !root.ends_with("current") {
                 continue;
             }
@@ -259,7 +259,7 @@ fn links_lead_to_what_is_visible_below_the_directory_and_nowhere_else() {
 }
 
 #[test]
-fn replacing_files_and_directories_by_links_leaks_nothing() {
+fn replacing_files_and_directories_by_links_exposes_nothing() {
     let parent = Dir::new();
     parent.write("secret", "secret");
     parent.write("outside/page", "secret");
@@ -310,7 +310,7 @@ fn replacing_files_and_directories_by_links_leaks_nothing() {
 }
 
 #[test]
-fn the_directory_may_be_a_link_that_is_switched() {
+fn the_directory_may_be_a_symbolic_link_that_is_retargeted() {
     let parent = Dir::new();
     for version in ["v1", "v2"] {
         parent.write(&format!("{version}/page"), version);
@@ -329,7 +329,7 @@ fn the_directory_may_be_a_link_that_is_switched() {
     symlink("v2", path("new")).unwrap();
     fs::rename(path("new"), path("current")).unwrap();
     is("v2");
-    // For a moment there is none, and the log has the reason.
+    // While the link is missing, requests get 404, and the log has the reason.
     fs::remove_file(path("current")).unwrap();
     assert_eq!(file(direct.address, "/page").0, 404);
     symlink("v1", path("current")).unwrap();
@@ -395,13 +395,13 @@ fn search_permission_on_directories_is_enough() {
     assert!(!output.status.success() && is_reported, "{errors}");
 }
 
-/// Status, head and body.
+/// Requests a file. Returns status, head and body.
 fn whole_file(address: SocketAddr, path: &str) -> (u16, String, String) {
     read_response(&mut get(address, path))
 }
 
 #[test]
-fn files_have_their_types() {
+fn files_have_a_content_type_and_directories_an_index() {
     let dir = Dir::new();
     let server = Binary::start(&["--serve", dir.path()]);
     for (name, content_type) in [
@@ -437,13 +437,13 @@ fn files_have_their_types() {
     let answer = read_to_end(&mut socket);
     assert!(answer.starts_with("HTTP/1.1 405") && answer.contains("Allow: GET, HEAD\r\n"));
 
-    // The page of streams makes room, all else stays.
+    // The demo page moves to `/__sse`; other routes stay.
     assert!(whole_file(server.address, "/__sse").2.contains("EventSource"));
     assert_eq!(whole_file(server.address, "/healthz").2, "ok\n");
 }
 
 #[test]
-fn there_is_no_way_out() {
+fn paths_that_leave_the_directory_get_404() {
     let parent = Dir::new();
     for name in [
         "secret",
@@ -514,7 +514,7 @@ fn there_is_no_way_out() {
         let (status, _, body) = whole_file(server.address, path);
         assert_eq!((status, body.as_str()), (200, "content"), "{path}");
     }
-    // Nor by what no URL is.
+    // Request targets that are not valid URLs.
     let host = format!("Host: {}\r\n\r\n", server.address);
     for path in ["\\..\\secret", "/\\..\\secret", "/\0", "*", "http://127.0.0.1/../secret"] {
         let mut socket = send(server.address, &format!("GET {path} HTTP/1.1\r\n{host}"));

@@ -1,4 +1,4 @@
-//! Clients that shut down their sending side after a request, as `nc -N` does.
+//! Clients that shut down their sending side after the request, as `nc -N` does.
 
 mod support;
 
@@ -11,9 +11,9 @@ use std::time::Duration;
 use http::StatusCode;
 use smol::{Timer, future};
 use sse_smol_server::{Config, Response, text};
-use support::{OnDrop, PATIENCE, Running, read_head, read_response, read_to_end, send, serve};
+use support::{OnDrop, Running, TIMEOUT, read_head, read_response, read_to_end, send, serve};
 
-/// More than the send and receive buffers of a connection hold.
+/// More bytes than the socket buffers of a connection hold.
 const LARGE: usize = 8 << 20;
 
 fn server() -> Running {
@@ -31,7 +31,7 @@ fn server() -> Running {
     })
 }
 
-/// A connection on which these bytes have been sent, and then FIN.
+/// Connects, sends these bytes, and shuts down the sending side.
 fn send_and_shut(address: SocketAddr, request: &str) -> TcpStream {
     let socket = send(address, request);
     socket.shutdown(Shutdown::Write).unwrap();
@@ -39,7 +39,7 @@ fn send_and_shut(address: SocketAddr, request: &str) -> TcpStream {
 }
 
 #[test]
-fn an_ordinary_answer_is_finished() {
+fn an_ordinary_response_is_completed() {
     let server = server();
     let get = |path: &str| {
         let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -68,7 +68,7 @@ fn a_request_with_a_body_is_answered() {
 }
 
 #[test]
-fn pipelined_requests_are_answered_and_then_the_connection_ends() {
+fn pipelined_requests_are_answered_before_the_connection_closes() {
     let server = server();
     let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
     let all = ["/slow", "/large", "/quick"].map(request).concat();
@@ -117,11 +117,11 @@ fn a_handler_that_waits_amid_its_answer_is_dropped() {
     let mut socket = send(server.address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     read_head(&mut socket);
     drop(socket);
-    on_drop.recv_timeout(PATIENCE).expect("the handler is dropped");
+    on_drop.recv_timeout(TIMEOUT).expect("the handler is dropped");
 }
 
 #[test]
-fn half_a_request_gets_no_answer() {
+fn an_incomplete_request_gets_no_response() {
     let server = server();
     for half in ["GET / HT", "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel"] {
         assert_eq!(read_to_end(&mut send_and_shut(server.address, half)), "", "{half}");
@@ -129,7 +129,7 @@ fn half_a_request_gets_no_answer() {
 }
 
 #[test]
-fn a_stream_that_opens_afterwards_ends_at_once() {
+fn a_stream_that_opens_after_the_shutdown_ends_at_once() {
     let (dropped, on_drop) = mpsc::channel();
     let server = serve(Config::default(), move |request| {
         let guard = OnDrop(dropped.clone());
@@ -141,11 +141,11 @@ fn a_stream_that_opens_afterwards_ends_at_once() {
         }
     });
     let _socket = send_and_shut(server.address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    on_drop.recv_timeout(PATIENCE).expect("the handler is dropped");
+    on_drop.recv_timeout(TIMEOUT).expect("the handler is dropped");
 }
 
 #[test]
-fn an_answer_to_a_client_that_is_gone_is_given_up() {
+fn a_response_to_a_closed_connection_is_abandoned() {
     let (dropped, on_drop) = mpsc::channel();
     let server = serve(Config::default(), move |request| {
         let guard = OnDrop(dropped.clone());
@@ -156,8 +156,8 @@ fn an_answer_to_a_client_that_is_gone_is_given_up() {
         }
     });
     drop(send(server.address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"));
-    on_drop.recv_timeout(PATIENCE).expect("the handler is dropped");
-    // The server goes on.
+    on_drop.recv_timeout(TIMEOUT).expect("the handler is dropped");
+    // The server still serves other connections.
     let mut next = send(server.address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(read_response(&mut next).0, 200);
 }

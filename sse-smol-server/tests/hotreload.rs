@@ -1,4 +1,4 @@
-//! Live reload and files, as a dev server has them.
+//! `--watch` and `--serve` together as a development server with live reload.
 
 #[path = "support/browser.rs"]
 mod browser;
@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 use browser::Browser;
 use dir::Dir;
 use serde_json::Value;
-use support::{Binary, PATIENCE, get, read_head, read_response, read_to_end, read_until, send};
+use support::{Binary, TIMEOUT, get, read_head, read_response, read_to_end, read_until, send};
 
-/// So long nothing comes where nothing is to come: longer than changes are collected for.
+/// The time without events that counts as silence. Longer than the debounce period for changes.
 const SILENCE: Duration = Duration::from_millis(800);
 
-/// A stream of events, as a client without chunks gets it.
+/// A client of an event stream over HTTP/1.0, so without chunks.
 struct Events(TcpStream);
 
 impl Events {
@@ -33,7 +33,7 @@ impl Events {
         Self(socket)
     }
 
-    /// Connects as one that has this version, and sees what every stream begins with.
+    /// Opens the live-reload stream as a page of this version, and reads the reconnection time.
     fn of(address: SocketAddr, version: &str) -> Self {
         let headers = match version {
             "" => String::new(),
@@ -54,7 +54,7 @@ impl Events {
         assert!(retry.is_some_and(|retry| retry.unwrap() <= 50), "{block:?}");
     }
 
-    /// The next event's type, id and version.
+    /// Returns the type, ID and version of the next event.
     fn next(&mut self) -> (String, String, String) {
         let block = self.block();
         let field = |name: &str| {
@@ -65,32 +65,32 @@ impl Events {
         (field("event: "), field("id: "), data["version"].as_str().unwrap().to_owned())
     }
 
-    /// Expects `connected` with the current version, and gives that.
+    /// Asserts that the next event is `connected`. Returns its version.
     fn connected(&mut self) -> String {
         let (event_type, id, version) = self.next();
         assert_eq!((event_type.as_str(), &id), ("connected", &version));
         version
     }
 
-    /// Expects `updated` with a new version, and gives that.
+    /// Asserts that the next event is `updated`. Returns its version.
     fn updated(&mut self) -> String {
         let (event_type, id, version) = self.next();
         assert_eq!((event_type.as_str(), &id), ("updated", &version));
         version
     }
 
-    fn is_silent(&mut self) {
+    fn assert_silent(&mut self) {
         self.0.set_read_timeout(Some(SILENCE)).unwrap();
         let mut bytes = Vec::new();
         let end = self.0.read_to_end(&mut bytes);
         let timed_out = end.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
         assert!(timed_out && bytes.is_empty(), "{end:?}: {}", String::from_utf8_lossy(&bytes));
-        self.0.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.0.set_read_timeout(Some(TIMEOUT)).unwrap();
     }
 }
 
 #[test]
-fn a_burst_is_one_change() {
+fn a_burst_of_writes_is_one_change() {
     loop {
         let dir = Dir::new();
         let server = Binary::start(&["--watch", dir.path()]);
@@ -102,22 +102,22 @@ fn a_burst_is_one_change() {
             dir.write(&format!("{n}.txt"), "new");
         }
         if start.elapsed() > Duration::from_millis(100) {
-            // The machine was busy elsewhere, and that may be more than one change.
+            // Too slow: the writes may count as more than one change. Try again.
             continue;
         }
         let second = events.updated();
-        events.is_silent();
+        events.assert_silent();
 
         dir.write("3.txt", "newer");
         let third = events.updated();
-        events.is_silent();
+        events.assert_silent();
         assert!(first != second && second != third && first != third);
         return;
     }
 }
 
 #[test]
-fn what_is_a_change() {
+fn changes_are_writes_renames_and_removals_of_visible_files() {
     let dir = Dir::new();
     dir.write("index.html", "page");
     let server = Binary::start(&["--watch", dir.path(), "--serve", dir.path()]);
@@ -125,29 +125,29 @@ fn what_is_a_change() {
     events.connected();
     let path = |name: &str| dir.0.join(name);
 
-    // Reading is none, nor is what is hidden.
+    // Reads and hidden files are not changes.
     assert_eq!(file(server.address, "/").2, "page");
     dir.write(".git/index", "x");
     dir.write(".index.html.swp", "x");
-    events.is_silent();
+    events.assert_silent();
 
-    // Editors that write another file and give it the name of the first.
+    // An editor that writes a new file and renames it over the old one.
     dir.write(".index.html.new", "new page");
     fs::rename(path(".index.html.new"), path("index.html")).unwrap();
     events.updated();
 
-    // Directories that come later, and what is in them.
+    // Directories that are created later, and their files.
     dir.write("a/b/c.txt", "1");
     events.updated();
     dir.write("a/b/c.txt", "2");
     events.updated();
     fs::remove_file(path("a/b/c.txt")).unwrap();
     events.updated();
-    events.is_silent();
+    events.assert_silent();
 }
 
 #[test]
-fn a_directory_that_is_made_anew_is_watched_again() {
+fn a_directory_that_is_recreated_is_watched_again() {
     let parent = Dir::new();
     parent.write("dist/index.html", "1");
     let dist = parent.0.join("dist");
@@ -155,35 +155,35 @@ fn a_directory_that_is_made_anew_is_watched_again() {
     let mut events = Events::of(server.address, "");
     events.connected();
 
-    // Told when it is back, not before.
+    // The change is reported when the directory exists again, not before.
     fs::remove_dir_all(&dist).unwrap();
-    events.is_silent();
+    events.assert_silent();
     parent.write("dist/index.html", "2");
     events.updated();
-    events.is_silent();
+    events.assert_silent();
     parent.write("dist/index.html", "3");
     events.updated();
 
-    // Another directory in its place.
+    // Another directory is moved into its place.
     parent.write("next/index.html", "4");
     fs::rename(&dist, parent.0.join("before")).unwrap();
     fs::rename(parent.0.join("next"), &dist).unwrap();
     events.updated();
-    parent.write("before/index.html", "nobody looks there any more");
-    events.is_silent();
+    parent.write("before/index.html", "no longer watched");
+    events.assert_silent();
     parent.write("dist/index.html", "5");
     events.updated();
 }
 
-/// Points a symbolic link somewhere else, in one step.
-fn switch(dir: &Dir, link: &str, target: &str) {
+/// Retargets a symbolic link atomically.
+fn retarget(dir: &Dir, link: &str, target: &str) {
     symlink(target, dir.0.join("new-link")).unwrap();
     fs::rename(dir.0.join("new-link"), dir.0.join(link)).unwrap();
 }
 
 #[test]
-fn a_link_that_is_switched_is_a_change_wherever_it_is_in_the_path() {
-    // What is watched, and the link that is switched, from where to where.
+fn retargeting_any_link_of_the_path_is_a_change() {
+    // The watched path, the link that is retargeted, and its targets before and after.
     for (watched, link, before, after) in [
         ("current", "current", "v1", "v2"),
         ("current", "current", "./nested/../v1/", "v2"),
@@ -216,12 +216,12 @@ fn a_link_that_is_switched_is_a_change_wherever_it_is_in_the_path() {
             assert_eq!(file(server.address, "/page").2, version, "{watched}");
         };
         for (version, other, target) in [("v2", "v1", after), ("v1", "v2", before)] {
-            switch(&dir, link, target);
+            retarget(&dir, link, target);
             events.updated();
             is(version);
-            // Only the directory that it leads to now is watched.
+            // Only the current target is watched.
             dir.write(&format!("{other}/public/docs/page"), other);
-            events.is_silent();
+            events.assert_silent();
             dir.write(&format!("{version}/public/docs/new"), "");
             events.updated();
         }
@@ -229,7 +229,7 @@ fn a_link_that_is_switched_is_a_change_wherever_it_is_in_the_path() {
 }
 
 #[test]
-fn a_link_that_is_gone_for_a_moment_is_a_change_when_it_is_back() {
+fn a_link_that_is_removed_and_recreated_is_a_change() {
     let dir = Dir::new();
     dir.write("v1/public/page", "v1");
     symlink("v1", dir.0.join("current")).unwrap();
@@ -239,24 +239,24 @@ fn a_link_that_is_gone_for_a_moment_is_a_change_when_it_is_back() {
     let mut events = Events::of(server.address, "");
     events.connected();
     fs::remove_file(dir.0.join("current")).unwrap();
-    events.is_silent();
+    events.assert_silent();
     symlink("v1", dir.0.join("current")).unwrap();
     events.updated();
 
-    // It leads to nothing, and then that comes.
-    switch(&dir, "current", "v2");
-    events.is_silent();
+    // The link dangles until its target is created.
+    retarget(&dir, "current", "v2");
+    events.assert_silent();
     assert_eq!(file(server.address, "/page").0, 404);
     dir.write("v2/public/page", "v2");
     events.updated();
     assert_eq!(file(server.address, "/page").2, "v2");
     dir.write("v2/public/page", "v2, again");
     events.updated();
-    events.is_silent();
+    events.assert_silent();
 }
 
 #[test]
-fn a_directory_on_the_way_may_be_replaced() {
+fn replacing_a_parent_directory_is_a_change() {
     let dir = Dir::new();
     dir.write("site/public/page", "1");
     dir.write("next/public/page", "2");
@@ -268,13 +268,13 @@ fn a_directory_on_the_way_may_be_replaced() {
     fs::rename(dir.0.join("next"), dir.0.join("site")).unwrap();
     events.updated();
     dir.write("before/public/page", "3");
-    events.is_silent();
+    events.assert_silent();
     dir.write("site/public/page", "4");
     events.updated();
 }
 
 #[test]
-fn a_directory_that_is_watched_for_two_reasons_is_still_watched_for_one() {
+fn a_directory_watched_through_two_paths_stays_watched_through_one() {
     let dir = Dir::new();
     dir.write("v1/page", "1");
     dir.write("v2/page", "1");
@@ -284,17 +284,17 @@ fn a_directory_that_is_watched_for_two_reasons_is_still_watched_for_one() {
     let server = Binary::start(&roots);
     let mut events = Events::of(server.address, "");
     events.connected();
-    switch(&dir, "current", "v2");
+    retarget(&dir, "current", "v2");
     events.updated();
     for version in ["v1", "v2"] {
         dir.write(&format!("{version}/page"), "2");
         events.updated();
     }
-    events.is_silent();
+    events.assert_silent();
 }
 
 #[test]
-fn a_link_below_the_directory_may_be_switched() {
+fn a_link_beneath_the_directory_is_followed_when_retargeted() {
     let dir = Dir::new();
     for name in ["v1/style", "v2/style", "site/page"] {
         dir.write(name, "1");
@@ -305,7 +305,7 @@ fn a_link_below_the_directory_may_be_switched() {
     events.connected();
     dir.write("v1/style", "2");
     events.updated();
-    switch(&dir, "site/assets", "../v2");
+    retarget(&dir, "site/assets", "../v2");
     events.updated();
     dir.write("v2/style", "2");
     events.updated();
@@ -474,7 +474,7 @@ fn removing_the_parent_of_a_watched_directory_logs_no_warning() {
 }
 
 #[test]
-fn a_client_that_comes_back_misses_nothing_and_gets_nothing_twice() {
+fn a_reconnecting_client_gets_a_missed_change_exactly_once() {
     let dir = Dir::new();
     let server = Binary::start(&["--watch", dir.path()]);
     let mut events = Events::of(server.address, "");
@@ -484,20 +484,20 @@ fn a_client_that_comes_back_misses_nothing_and_gets_nothing_twice() {
     drop(events);
 
     let stale = |events: &mut Events| {
-        // Until it has `updated`, it keeps the id that it came with.
+        // Until `updated`, the client keeps its last event ID.
         assert_eq!(events.next(), ("connected".to_owned(), String::new(), new.clone()));
         assert_eq!(events.updated(), new);
-        events.is_silent();
+        events.assert_silent();
     };
     let current = |events: &mut Events| {
         assert_eq!(events.connected(), new);
-        events.is_silent();
+        events.assert_silent();
     };
     stale(&mut Events::of(server.address, &old));
     current(&mut Events::of(server.address, &new));
     current(&mut Events::of(server.address, ""));
 
-    // The header wins over the query: it is newer.
+    // The header has precedence over the query, because it is newer.
     let with = |query: &str, header: &str| {
         let target = format!("/__hotreload?lastEventId={query}");
         let header = format!("Last-Event-ID: {header}\r\n");
@@ -513,7 +513,7 @@ fn a_client_that_comes_back_misses_nothing_and_gets_nothing_twice() {
 }
 
 #[test]
-fn a_server_that_was_started_again_is_a_change() {
+fn a_restart_of_the_server_is_a_change() {
     let dir = Dir::new();
     let server = Binary::start(&["--watch", dir.path()]);
     let address = server.address;
@@ -524,19 +524,19 @@ fn a_server_that_was_started_again_is_a_change() {
     assert_eq!(events.next().0, "connected");
     let new = events.updated();
     assert_ne!(old, new);
-    events.is_silent();
+    events.assert_silent();
     assert_eq!(Events::of(address, &new).connected(), new);
 }
 
 #[test]
-fn open_streams_do_not_hold_up_a_server_that_stops() {
+fn open_live_reload_streams_do_not_delay_shutdown() {
     let dir = Dir::new();
     let server = Binary::start(&["--watch", dir.path(), "--drain", "60"]);
     let mut streams: Vec<_> = (0..10).map(|_| Events::of(server.address, "")).collect();
     for events in &mut streams {
         events.connected();
     }
-    // Nobody closes, and all are to come back as soon as they can.
+    // The clients keep their streams open, and are sent a short reconnection time.
     let (time, clean, log) = server.stop("-TERM");
     assert!(clean && time < Duration::from_secs(1), "{time:?}: {log}");
     assert_eq!(log.matches("GET /__hotreload 200: drained, ").count(), 10, "{log}");
@@ -548,7 +548,7 @@ fn open_streams_do_not_hold_up_a_server_that_stops() {
 }
 
 #[test]
-fn the_script_has_the_version() {
+fn the_script_contains_the_version() {
     let server = Binary::start(&[]);
     let version = Events::of(server.address, "").connected();
     let (status, head, script) = file(server.address, "/__hotreload.js");
@@ -559,29 +559,29 @@ fn the_script_has_the_version() {
 }
 
 #[test]
-fn directories_have_to_be_there() {
+fn missing_directories_are_reported_at_startup() {
     for flag in ["--watch", "--serve"] {
         for (path, why) in [("no/such/place", "No such file"), ("Cargo.toml", "not a directory")] {
             let mut command = Command::new(env!("CARGO_BIN_EXE_sse-smol-server"));
             let output = command.args(["--listen", "127.0.0.1:0", flag, path]).output().unwrap();
             let errors = String::from_utf8(output.stderr).unwrap();
-            let says = [flag, path, why].iter().all(|part| errors.contains(part));
-            assert!(!output.status.success() && says, "{errors}");
+            let explained = [flag, path, why].iter().all(|part| errors.contains(part));
+            assert!(!output.status.success() && explained, "{errors}");
         }
     }
 }
 
-/// Status, head and body.
+/// Requests a file. Returns status, head and body.
 fn file(address: SocketAddr, path: &str) -> (u16, String, String) {
     read_response(&mut get(address, path))
 }
 
-/// Each time it is loaded, the page publishes how often that has been, and what it shows.
-fn page(shows: &str) -> String {
+/// Returns a page that publishes the number of its loads and its text each time it is loaded.
+fn page(text: &str) -> String {
     format!(
         r#"<!doctype html>
         <script src="/__hotreload.js"></script>
-        <p>{shows}</p>
+        <p>{text}</p>
         <script>
           const loads = (sessionStorage.loads = 1 + Number(sessionStorage.loads ?? 0));
           const body = `${{loads}} ${{document.querySelector("p").innerText}}`;
@@ -593,7 +593,7 @@ fn page(shows: &str) -> String {
 #[test]
 fn a_page_in_a_browser_is_reloaded_once_for_each_change() {
     let dir = Dir::new();
-    let write = |path: &Path, shows: &str| fs::write(path, page(shows)).unwrap();
+    let write = |path: &Path, text: &str| fs::write(path, page(text)).unwrap();
     let index = dir.0.join("index.html");
     write(&index, "one");
     let arguments = ["--serve", dir.path(), "--watch", dir.path(), "--drain", "60"];
@@ -605,46 +605,46 @@ fn a_page_in_a_browser_is_reloaded_once_for_each_change() {
         assert!(start.starts_with("id: ") && !start.contains("data"), "{start}");
         events
     };
-    let says = |events: &mut Events, line: &str| {
+    let expect_load = |events: &mut Events, line: &str| {
         let block = events.block();
         assert!(block.contains(&format!("data: {line}\n")), "{line}, not {block:?}");
     };
 
     let mut events = loads();
     let mut browser = Browser::open(&format!("http://{address}/"));
-    says(&mut events, "1 one");
+    expect_load(&mut events, "1 one");
     write(&index, "two");
-    says(&mut events, "2 two");
-    events.is_silent();
+    expect_load(&mut events, "2 two");
+    events.assert_silent();
 
-    // Whether the server falls or is told to go, once it is back so is the page.
-    for (signal, shows, loads_again) in [("-KILL", "three", 3), ("-TERM", "four", 4)] {
-        // This one would be waited for.
+    // After a crash or a graceful shutdown, the page reloads once the server is back.
+    for (signal, text, loads_again) in [("-KILL", "three", 3), ("-TERM", "four", 4)] {
+        // Graceful shutdown would wait for this stream.
         drop(events);
         let (time, ..) = server.stop(signal);
         assert!(time < Duration::from_secs(5), "{signal}: {time:?}");
-        write(&index, shows);
+        write(&index, text);
         server = Binary::start_on(&address.to_string(), &arguments);
         events = loads();
-        says(&mut events, &format!("{loads_again} {shows}"));
-        events.is_silent();
+        expect_load(&mut events, &format!("{loads_again} {text}"));
+        events.assert_silent();
     }
 
-    // It listens again, and to one stream.
+    // The page has reconnected, with one stream.
     write(&index, "five");
-    says(&mut events, "5 five");
-    events.is_silent();
-    browser.wait_for("document.querySelector('p').innerText === 'five'", PATIENCE);
+    expect_load(&mut events, "5 five");
+    events.assert_silent();
+    browser.wait_for("document.querySelector('p').innerText === 'five'", TIMEOUT);
 
-    // A reload by hand is no reason for another.
+    // A manual reload does not cause another one.
     browser.evaluate("location.reload()");
-    says(&mut events, "6 five");
-    events.is_silent();
+    expect_load(&mut events, "6 five");
+    events.assert_silent();
 }
 
-/// Whoever restarts a dev server does not wait for it, whatever its pages listen to.
+/// Restarting a development server must be quick, so `--watch` disables the drain period.
 #[test]
-fn a_server_that_watches_stops_at_once_with_any_stream_open() {
+fn with_watch_shutdown_does_not_wait_for_open_streams() {
     let dir = Dir::new();
     let server = Binary::start(&["--watch", dir.path()]);
     let mut sockets: Vec<_> = ["/clock", "/topics/a", "/__hotreload", "/score?stream=true"]

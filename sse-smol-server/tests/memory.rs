@@ -1,11 +1,11 @@
-//! The bytes that topics account for are the memory that they take.
+//! The byte counts of topics match the memory that they occupy.
 
 use std::time::Instant;
 
 use allocation_counter::measure;
 use sse_smol_server::{History, Publication, Topics, TopicsConfig};
 
-/// What is published: the number of topics and of events in each, and lengths.
+/// A load: the number of topics, the number of events in each, and the lengths of fields in bytes.
 #[derive(Clone, Copy, Debug)]
 struct Shape {
     topics: usize,
@@ -48,7 +48,7 @@ const SHAPES: [Shape; 9] = [
 ];
 
 #[test]
-fn the_bytes_of_topics_are_the_memory_that_they_take() {
+fn the_byte_counts_of_topics_match_their_memory() {
     for shape in SHAPES {
         let history = History { events: usize::MAX, bytes: usize::MAX, ..History::default() };
         let topics = Topics::new(config(history)).unwrap();
@@ -59,8 +59,8 @@ fn the_bytes_of_topics_are_the_memory_that_they_take() {
         let listed: usize = pages(&topics);
         assert_eq!(listed, counted);
         assert!(percent >= 100, "{percent} % of {shape:?}");
-        // The rest is what an allocator adds to each of several small allocations, and room that
-        // tables need when they have just grown.
+        // The excess is allocator overhead of small allocations, and spare capacity of tables that
+        // have just grown.
         assert!(
             percent < if shape.data + shape.id > 200 { 130 } else { 160 },
             "{percent} % of {shape:?}"
@@ -80,9 +80,9 @@ fn pages(topics: &Topics) -> usize {
     }
 }
 
-/// The bounds are those of memory, also when much that was held is dropped for something larger.
+/// The byte limits hold for memory, including when many small events are evicted for a large one.
 #[test]
-fn topics_take_no_more_memory_than_they_may() {
+fn topics_stay_within_their_memory_limits() {
     const MOST: usize = 1 << 20;
     for shape in SHAPES {
         let unbounded = History { events: usize::MAX, bytes: usize::MAX, ..History::default() };
@@ -98,16 +98,16 @@ fn topics_take_no_more_memory_than_they_may() {
             let taken = usize::try_from(taken.bytes_current).unwrap();
             let events = topics.totals().events;
             println!("{taken} bytes taken by {events} events of {shape:?}");
-            // The newest event of each topic is held in any case.
+            // The newest event of each topic is always held.
             let is_least = !of_all && events == shape.topics;
             assert!(taken <= MOST * 11 / 10 || is_least, "{taken} of {shape:?}");
         }
     }
 }
 
-/// Nothing walks over all topics: neither the totals, nor a page, nor a publication that is refused.
+/// Totals, list pages and rejected publications take no time proportional to the number of topics.
 #[test]
-fn many_topics_cost_a_publisher_nothing() {
+fn the_number_of_topics_does_not_slow_down_publishing() {
     let time = |count: usize| {
         let history = History { events: 10, ..History::default() };
         let config = TopicsConfig { max_topics: count, ..config(history) };

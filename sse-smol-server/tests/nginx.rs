@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::subscriber::{Publisher, StreamEnd, Subscriber, subscribers, wait_until};
-use support::{Binary, PATIENCE, get, read_response, send};
+use support::{Binary, TIMEOUT, get, read_response, send};
 
 /// What nginx does by itself: HTTP/1.0 to the server, a connection for each request.
 const DEFAULT: &str = "";
@@ -61,7 +61,7 @@ impl Nginx {
             }
             let log = fs::read_to_string(directory.join("error.log")).unwrap_or_default();
             assert!(
-                log.contains("Address already in use") && start.elapsed() < PATIENCE,
+                log.contains("Address already in use") && start.elapsed() < TIMEOUT,
                 "nginx did not start: {log}"
             );
         }
@@ -178,8 +178,8 @@ fn publishing_through_nginx_needs_the_token() {
         let server = Binary::start_guarded(&[]);
         let nginx = Nginx::start(server.address, settings);
         let mut publisher = Publisher::open(nginx.address);
-        publisher.ask("news", "x");
-        let (status, body) = publisher.answer();
+        publisher.send("news", "x");
+        let (status, body) = publisher.receive();
         assert_eq!(status, 401, "{body}");
         let (address, token) = (nginx.address, server.token());
         let head =

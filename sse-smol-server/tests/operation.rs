@@ -14,7 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::{
-    Binary, PATIENCE, dechunk, get, read_head, read_response, read_to_end, read_until, send,
+    Binary, TIMEOUT, dechunk, get, read_head, read_response, read_to_end, read_until, send,
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_sse-smol-server");
@@ -36,7 +36,7 @@ impl Bare {
     fn wait_until_it_serves(&self) {
         let start = Instant::now();
         while TcpStream::connect(self.address).is_err() {
-            assert!(start.elapsed() < PATIENCE, "the server does not listen");
+            assert!(start.elapsed() < TIMEOUT, "the server does not listen");
             thread::sleep(Duration::from_millis(20));
         }
         assert_eq!(read_response(&mut get(self.address, "/healthz")).0, 200);
@@ -141,7 +141,7 @@ fn log_lines_that_are_dropped_are_counted_when_the_log_is_read_again() {
     });
     let mut log = String::new();
     let dropped: usize = loop {
-        log += &parts.recv_timeout(PATIENCE).expect("a line that counts what was dropped");
+        log += &parts.recv_timeout(TIMEOUT).expect("a line that counts what was dropped");
         let line = log
             .lines()
             .find(|line| line.ends_with("log lines dropped: standard error was blocked"));

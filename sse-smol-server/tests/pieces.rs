@@ -11,7 +11,7 @@ use http::StatusCode;
 use smol::Timer;
 use smol::future::FutureExt as _;
 use sse_smol_server::{Config, End, Request};
-use support::{PATIENCE, Running, get, read_head, read_response, read_to_end, send, serve};
+use support::{Running, TIMEOUT, get, read_head, read_response, read_to_end, send, serve};
 
 /// Sends pieces after the head of a body of `length` bytes, both given by the path: `/10/4/6`.
 async fn in_pieces(request: Request) -> Result<(), End> {
@@ -107,7 +107,7 @@ fn a_short_body_counts_as_failed() {
         smol::unblock(move || client.join().unwrap()).await;
         let start = Instant::now();
         while !metrics.to_string().contains("sse_requests_total{reason=\"failed\"} 1\n") {
-            assert!(start.elapsed() < PATIENCE, "{metrics}");
+            assert!(start.elapsed() < TIMEOUT, "{metrics}");
             Timer::after(Duration::from_millis(10)).await;
         }
     };

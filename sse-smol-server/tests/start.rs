@@ -1,4 +1,4 @@
-//! What the binary refuses to start with, and why.
+//! Arguments and environments with which the binary refuses to start.
 
 mod support;
 
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use support::Binary;
 
-/// Runs the server until it ends by itself. One that does not is killed, and that shows.
+/// Runs the server and returns its output. A server that is still running after 5 s is killed.
 fn run(variables: &[(&str, &str)], arguments: &[&str]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_sse-smol-server"))
         .args(["--listen", "127.0.0.1:0"])
@@ -29,8 +29,8 @@ fn run(variables: &[(&str, &str)], arguments: &[&str]) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// The server does not start, and gives this reason.
-fn refuses(variables: &[(&str, &str)], arguments: &[&str], reason: &str) {
+/// Asserts that the server fails to start and prints this reason.
+fn assert_refused(variables: &[(&str, &str)], arguments: &[&str], reason: &str) {
     let output = run(variables, arguments);
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.code().is_some_and(|code| code > 0), "{arguments:?} starts: {errors}");
@@ -39,7 +39,7 @@ fn refuses(variables: &[(&str, &str)], arguments: &[&str], reason: &str) {
 }
 
 #[test]
-fn a_token_that_is_named_has_to_be_there() {
+fn a_named_token_must_exist_and_be_valid() {
     let dir = std::env::temp_dir().join(format!("sse-start-{}", std::process::id()));
     fs::create_dir_all(&dir).unwrap();
     let file = |name: &str, content: &[u8]| {
@@ -60,38 +60,38 @@ fn a_token_that_is_named_has_to_be_there() {
         (file("long", &[b'x'; 5000]), "longer than 4096 bytes"),
         ("/dev/zero".to_owned(), "larger than"),
     ] {
-        refuses(&[], &["--token-file", &path], reason);
-        refuses(&[], &["--token-file", &path], &path);
+        assert_refused(&[], &["--token-file", &path], reason);
+        assert_refused(&[], &["--token-file", &path], &path);
     }
     let good = file("good", b"secret\n");
     fs::remove_file(dir.join("lines")).unwrap();
 
-    refuses(&[], &["--token-env", "PUBLISH_TOKN"], "PUBLISH_TOKN: it is not set");
-    refuses(&[("SSE_TOKEN", "secret")], &["--token-env", "PUBLISH_TOKN"], "PUBLISH_TOKN");
-    refuses(&[], &["--token-env", "SSE_TOKEN"], "SSE_TOKEN: it is not set");
-    refuses(&[], &["--token-env", ""], "not set");
-    refuses(&[], &["--token-env", "A=B"], "not set");
+    assert_refused(&[], &["--token-env", "PUBLISH_TOKN"], "PUBLISH_TOKN: it is not set");
+    assert_refused(&[("SSE_TOKEN", "secret")], &["--token-env", "PUBLISH_TOKN"], "PUBLISH_TOKN");
+    assert_refused(&[], &["--token-env", "SSE_TOKEN"], "SSE_TOKEN: it is not set");
+    assert_refused(&[], &["--token-env", ""], "not set");
+    assert_refused(&[], &["--token-env", "A=B"], "not set");
     for variable in ["SSE_TOKEN", "PUBLISH_TOKN"] {
         for (value, reason) in [("", "empty"), ("a b", "white space"), ("\u{e9}", "visible ASCII")]
         {
-            refuses(&[(variable, value)], &["--token-env", variable], reason);
+            assert_refused(&[(variable, value)], &["--token-env", variable], reason);
         }
     }
-    refuses(&[("SSE_TOKEN", "")], &[], "empty");
+    assert_refused(&[("SSE_TOKEN", "")], &[], "empty");
 
     let both = ["--token-file", &good, "--token-env", "PUBLISH_TOKN"];
-    refuses(&[("PUBLISH_TOKN", "secret")], &both, "cannot be used with");
-    refuses(&[], &["--token-file", &good, "--open-publishing"], "cannot be used with");
+    assert_refused(&[("PUBLISH_TOKN", "secret")], &both, "cannot be used with");
+    assert_refused(&[], &["--token-file", &good, "--open-publishing"], "cannot be used with");
     let open = ["--token-env", "PUBLISH_TOKN", "--open-publishing"];
-    refuses(&[("PUBLISH_TOKN", "secret")], &open, "cannot be used with");
-    refuses(&[("SSE_TOKEN", "secret")], &["--open-publishing"], "unset SSE_TOKEN");
+    assert_refused(&[("PUBLISH_TOKN", "secret")], &open, "cannot be used with");
+    assert_refused(&[("SSE_TOKEN", "secret")], &["--open-publishing"], "unset SSE_TOKEN");
     fs::remove_dir_all(&dir).unwrap();
 }
 
 #[test]
-fn addresses_that_other_machines_reach_need_a_flag() {
+fn addresses_beyond_loopback_need_a_flag() {
     for listen in ["0.0.0.0:0", "[::]:0", "192.0.2.1:0", "10.1.2.3:80", "[::ffff:192.0.2.1]:0"] {
-        // The last of several flags of this kind would be an error of its own.
+        // Without `run`, which sets `--listen` already: a second one would be an error.
         let output = Command::new(env!("CARGO_BIN_EXE_sse-smol-server"))
             .args(["--listen", listen])
             .output()
@@ -111,7 +111,7 @@ fn addresses_that_other_machines_reach_need_a_flag() {
 }
 
 #[test]
-fn values_that_can_never_work_are_refused_with_the_reason() {
+fn invalid_values_are_refused_with_the_reason() {
     for (flag, value, reason) in [
         ("--allow-origin", "https://app.example/x", "path"),
         ("--allow-origin", "https://*.example.org", "patterns"),
@@ -142,12 +142,12 @@ fn values_that_can_never_work_are_refused_with_the_reason() {
         ("--gap-type", "open", "EventSource"),
         ("--gap-type", "error", "EventSource"),
     ] {
-        refuses(&[], &[flag, value], reason);
+        assert_refused(&[], &[flag, value], reason);
     }
 }
 
 #[test]
-fn the_smallest_values_that_work_are_taken() {
+fn the_smallest_valid_values_are_accepted() {
     let server = Binary::start(&[
         "--max-body",
         "0",

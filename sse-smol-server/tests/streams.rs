@@ -14,7 +14,7 @@ use smol::{Timer, channel, future};
 use sse_proto::{Comment, Event, EventId, EventType};
 use sse_smol_server::{Config, End, Request, text};
 use support::{
-    Counted, OnDrop, PATIENCE, dechunk, events, get, read_head, read_response, read_to_end,
+    Counted, OnDrop, TIMEOUT, dechunk, events, get, read_head, read_response, read_to_end,
     read_until, send, serve,
 };
 
@@ -64,7 +64,7 @@ fn code_after_open_runs_with_the_head_sent_and_no_event_needed() {
         }
     });
     let mut socket = get(server.address, "/");
-    on_open.recv_timeout(PATIENCE).expect("the handler runs on");
+    on_open.recv_timeout(TIMEOUT).expect("the handler runs on");
     read_head(&mut socket);
 }
 
@@ -218,7 +218,7 @@ fn time_to_notice(leave: impl FnOnce(TcpStream)) -> Duration {
     assert!(on_drop.recv_timeout(Duration::from_millis(200)).is_err(), "it still runs");
     let start = Instant::now();
     leave(socket);
-    on_drop.recv_timeout(PATIENCE).expect("the handler is dropped");
+    on_drop.recv_timeout(TIMEOUT).expect("the handler is dropped");
     start.elapsed()
 }
 
@@ -246,7 +246,7 @@ fn a_client_whose_request_had_a_body_is_noticed_too() {
     let mut socket = send(server.address, request);
     read_head(&mut socket);
     drop(socket);
-    on_drop.recv_timeout(PATIENCE).expect("the handler is dropped");
+    on_drop.recv_timeout(TIMEOUT).expect("the handler is dropped");
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn a_client_that_leaves_before_the_stream_is_open_is_noticed_too() {
         }
     });
     drop(get(server.address, "/"));
-    on_drop.recv_timeout(PATIENCE).expect("the handler is dropped");
+    on_drop.recv_timeout(TIMEOUT).expect("the handler is dropped");
 }
 
 #[test]
@@ -322,7 +322,7 @@ fn a_send_that_is_dropped_tears_nothing() {
     });
     let mut socket = get(server.address, "/");
     read_head(&mut socket);
-    on_give_up.recv_timeout(PATIENCE).expect("16 MiB do not fit into a socket");
+    on_give_up.recv_timeout(TIMEOUT).expect("16 MiB do not fit into a socket");
     let (body, whole) = dechunk(&read_to_end(&mut socket));
     assert!(whole);
     let events = events(&body);
@@ -353,7 +353,7 @@ fn sends_that_are_dropped_do_not_pile_up() {
     });
     let mut socket = get(server.address, "/");
     read_head(&mut socket);
-    on_tried.recv_timeout(PATIENCE).expect("nobody waits for the client");
+    on_tried.recv_timeout(TIMEOUT).expect("nobody waits for the client");
     let (body, whole) = dechunk(&read_to_end(&mut socket));
     let events = events(&body);
     assert!(whole && events.len() < 50, "{} events were waiting", events.len());
@@ -387,7 +387,7 @@ fn a_send_may_be_polled_by_anything_and_does_not_spin() {
     let start = Instant::now();
     let mut before = 0;
     while before == 0 || polls.load(Ordering::Relaxed) != before {
-        assert!(start.elapsed() < PATIENCE, "polled {before} times so far");
+        assert!(start.elapsed() < TIMEOUT, "polled {before} times so far");
         before = polls.load(Ordering::Relaxed);
         thread::sleep(Duration::from_millis(300));
     }
@@ -414,9 +414,9 @@ fn a_client_that_keeps_sending_is_cut_off() {
     read_head(&mut socket);
     let start = Instant::now();
     while socket.write_all(&[b'x'; 4096]).is_ok() {
-        assert!(start.elapsed() < PATIENCE, "it is listened to for ever");
+        assert!(start.elapsed() < TIMEOUT, "it is listened to for ever");
     }
-    assert_eq!(on_close.recv_timeout(PATIENCE), Ok("unasked"));
+    assert_eq!(on_close.recv_timeout(TIMEOUT), Ok("unasked"));
 }
 
 #[test]
@@ -514,7 +514,7 @@ fn a_client_that_reads_slowly_is_not_given_up() {
         thread::sleep(Duration::from_millis(100));
     }
     // And one that reads nothing more is.
-    assert_eq!(on_end.recv_timeout(PATIENCE), Ok("stuck"));
+    assert_eq!(on_end.recv_timeout(TIMEOUT), Ok("stuck"));
 }
 
 #[test]
@@ -539,7 +539,7 @@ fn whoever_comes_late_is_told_at_once_that_the_stream_is_over() {
     read_head(&mut socket);
     // Although somebody still held the stream.
     assert_eq!(read_to_end(&mut socket), "");
-    assert_eq!(on_told.recv_timeout(PATIENCE), Ok("failed"));
+    assert_eq!(on_told.recv_timeout(TIMEOUT), Ok("failed"));
 }
 
 #[test]
@@ -560,7 +560,7 @@ fn a_hook_that_panics_keeps_nobody_else_from_being_told() {
         dechunk(&read_to_end(&mut socket))
     };
     assert!(whole);
-    on_told.recv_timeout(PATIENCE).expect("the second hook is called");
+    on_told.recv_timeout(TIMEOUT).expect("the second hook is called");
 }
 
 #[test]

@@ -20,7 +20,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::subscriber::{
     Publisher, StreamEnd, Subscriber, read_all_until, subscribers, topics, wait_until,
 };
-use support::{Binary, PATIENCE, get, read_head, read_response, read_to_end, send};
+use support::{Binary, TIMEOUT, get, read_head, read_response, read_to_end, send};
 
 const MIB: usize = 1 << 20;
 
@@ -72,7 +72,7 @@ fn connect_from(source: Ipv4Addr, server: SocketAddr) -> TcpStream {
     bind(&socket, &SocketAddrV4::new(source, 0)).unwrap();
     connect(&socket, &server).unwrap();
     let socket = TcpStream::from(socket);
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     socket
 }
 
@@ -83,7 +83,7 @@ fn open_narrow(server: SocketAddr, path: &str) -> Subscriber {
     set_socket_recv_buffer_size(&socket, 64 << 10).unwrap();
     connect(&socket, &server).unwrap();
     let mut socket = TcpStream::from(socket);
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     socket.write_all(request(server, path).as_bytes()).unwrap();
     Subscriber::on(socket)
 }
@@ -219,7 +219,7 @@ fn a_server_without_descriptors_serves_whom_it_has_and_waits() {
     assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
 
     clients.truncate(clients.len() - 10);
-    waiting.set_read_timeout(Some(PATIENCE)).unwrap();
+    waiting.set_read_timeout(Some(TIMEOUT)).unwrap();
     clients.push(Subscriber::on(waiting));
     for _ in 0..5 {
         clients.push(Subscriber::open(server.address, "/topics/news"));
@@ -481,10 +481,10 @@ fn a_thousand_topics_do_not_exhaust_memory() {
     for round in 0..40 {
         for first in (0..TOPICS).step_by(AT_ONCE) {
             for (n, publisher) in publishers.iter_mut().enumerate() {
-                publisher.ask(&format!("topic-{}", first + n), &data);
+                publisher.send(&format!("topic-{}", first + n), &data);
             }
             for publisher in &mut publishers {
-                let (status, body) = publisher.answer();
+                let (status, body) = publisher.receive();
                 assert_eq!(status, 201, "{round}: {body}");
             }
         }
@@ -512,8 +512,8 @@ fn a_thousand_topics_do_not_exhaust_memory() {
     }
     let held = topics(server.address);
     assert_eq!(held.iter().filter(|row| row["events"].as_u64().unwrap() > 0).count(), TOPICS);
-    publisher.ask("one-too-many", "x");
-    let (status, body) = publisher.answer();
+    publisher.send("one-too-many", "x");
+    let (status, body) = publisher.receive();
     assert_eq!(status, 429, "{body}");
     publisher.publish("topic-1", "those that are there go on");
 }
@@ -528,10 +528,10 @@ fn lists_and_metrics_of_many_topics_do_not_hold_up_publishers() {
     let mut publishers: Vec<_> = (0..AT_ONCE).map(|_| Publisher::open(server.address)).collect();
     for first in (0..TOPICS).step_by(AT_ONCE) {
         for (n, publisher) in publishers.iter_mut().enumerate() {
-            publisher.ask(&format!("topic-{}", first + n), "x");
+            publisher.send(&format!("topic-{}", first + n), "x");
         }
         for publisher in &mut publishers {
-            assert_eq!(publisher.answer().0, 201);
+            assert_eq!(publisher.receive().0, 201);
         }
     }
     assert_eq!(metric(&server, "sse_topics"), TOPICS as u64);
@@ -554,8 +554,8 @@ fn lists_and_metrics_of_many_topics_do_not_hold_up_publishers() {
             .map(|n| {
                 let start = Instant::now();
                 publisher.publish(&format!("topic-{n}"), "y");
-                stranger.ask("one-more", "x");
-                assert_eq!(stranger.answer().0, 429);
+                stranger.send("one-more", "x");
+                assert_eq!(stranger.receive().0, 429);
                 start.elapsed()
             })
             .collect();

@@ -17,7 +17,7 @@ use sse_smol_server::{
     text,
 };
 use support::{
-    PATIENCE, dechunk, events, get, read_head, read_response, read_to_end, read_until, serve,
+    TIMEOUT, dechunk, events, get, read_head, read_response, read_to_end, read_until, serve,
 };
 
 fn with_id(n: usize) -> Frame {
@@ -62,7 +62,7 @@ fn closed(
     read_until(&mut socket, "data: 3\n\n\r\n");
     // What the client holds on to, it holds until the end.
     let kept = client(socket);
-    let mut all = vec![on_close.recv_timeout(PATIENCE).expect("it is told")];
+    let mut all = vec![on_close.recv_timeout(TIMEOUT).expect("it is told")];
     drop(kept);
     drop(server);
     all.extend(on_close.try_iter());
@@ -111,7 +111,7 @@ fn the_token_cancels_work_elsewhere_within_milliseconds() {
     read_until(&mut socket, "data: x\n\n\r\n");
     let left = Instant::now();
     drop(socket);
-    let time = on_cancel.recv_timeout(PATIENCE).unwrap() - left;
+    let time = on_cancel.recv_timeout(TIMEOUT).unwrap() - left;
     assert!(time < Duration::from_millis(500), "{time:?}");
 }
 
@@ -125,7 +125,7 @@ fn a_channel_is_a_stream_and_sees_a_client_leave_first_as_backpressure_then_as_c
     });
     // Its end ends the response.
     let mut socket = get(server.address, "/");
-    let sender: channel::Sender<Frame> = receive.recv_timeout(PATIENCE).unwrap();
+    let sender: channel::Sender<Frame> = receive.recv_timeout(TIMEOUT).unwrap();
     for n in 0..5 {
         sender.send_blocking(with_id(n)).unwrap();
     }
@@ -136,11 +136,11 @@ fn a_channel_is_a_stream_and_sees_a_client_leave_first_as_backpressure_then_as_c
 
     // A client that does not read fills the socket, then the channel.
     let socket = get(server.address, "/");
-    let sender: channel::Sender<Frame> = receive.recv_timeout(PATIENCE).unwrap();
+    let sender: channel::Sender<Frame> = receive.recv_timeout(TIMEOUT).unwrap();
     let big = Frame::from(Event::new(&"x".repeat(1 << 20)));
     let start = Instant::now();
     while sender.try_send(big.clone()).is_ok() || sender.len() < 2 {
-        assert!(start.elapsed() < PATIENCE, "it takes whatever it gets");
+        assert!(start.elapsed() < TIMEOUT, "it takes whatever it gets");
         thread::sleep(Duration::from_millis(5));
     }
     drop(socket);
@@ -150,7 +150,7 @@ fn a_channel_is_a_stream_and_sees_a_client_leave_first_as_backpressure_then_as_c
             true
         };
         let late = async {
-            Timer::after(PATIENCE).await;
+            Timer::after(TIMEOUT).await;
             false
         };
         assert!(future::or(closed, late).await, "the sender is told");
@@ -217,7 +217,7 @@ fn following_topics_is_one_line() {
     drop(socket);
     let start = Instant::now();
     while topics.totals().subscriptions > 0 {
-        assert!(start.elapsed() < PATIENCE, "nobody noticed");
+        assert!(start.elapsed() < TIMEOUT, "nobody noticed");
         thread::sleep(Duration::from_millis(5));
     }
 }
@@ -300,7 +300,7 @@ fn a_polled_source_waits_repeats_and_refuses_as_configured() {
     drop(second);
     let start = Instant::now();
     while read_head(&mut get(server.address, "/?stream=true")).starts_with("HTTP/1.1 503") {
-        assert!(start.elapsed() < PATIENCE, "the place is never free again");
+        assert!(start.elapsed() < TIMEOUT, "the place is never free again");
         thread::sleep(Duration::from_millis(10));
     }
 }

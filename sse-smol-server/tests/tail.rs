@@ -115,9 +115,9 @@ fn it_comes_back_when_a_busy_server_told_it_to() {
     let origin = Origin::start();
     let mut tail = Tail::start(&["--json", &origin.url("/")]);
     origin.accept().write("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\n\r\n");
-    let mut visit = origin.accept();
-    visit.open();
-    visit.write("data: a\n\n");
+    let mut exchange = origin.accept();
+    exchange.open();
+    exchange.write("data: a\n\n");
     assert_eq!(tail.next(), ("message".to_owned(), String::new(), "a".to_owned()));
 }
 
@@ -149,11 +149,11 @@ fn it_fails_when_the_response_is_rejected() {
 fn it_fails_when_a_later_response_is_rejected() {
     let origin = Origin::start();
     let mut tail = Tail::start(&["--json", &origin.url("/")]);
-    let mut visit = origin.accept();
-    visit.open();
-    visit.write("retry: 1\ndata: a\n\n");
+    let mut exchange = origin.accept();
+    exchange.open();
+    exchange.write("retry: 1\ndata: a\n\n");
     assert_eq!(tail.next().2, "a");
-    drop(visit);
+    drop(exchange);
     origin.accept().write("HTTP/1.1 404 Not Found\r\n\r\n");
     let (code, errors) = tail.end();
     assert_eq!(code, 1, "{errors}");
@@ -189,16 +189,16 @@ fn it_does_not_spin_when_the_server_asks_for_no_pause() {
 fn it_ends_when_its_output_is_closed() {
     let origin = Origin::start();
     let mut tail = Tail::start(&[&origin.url("/")]);
-    let mut visit = origin.accept();
-    visit.open();
-    visit.write("data: a\n\n");
+    let mut exchange = origin.accept();
+    exchange.open();
+    exchange.write("data: a\n\n");
     let mut line = String::new();
     tail.lines.read_line(&mut line).unwrap();
     // As `head -1` does.
     let child = &mut tail.child;
     drop(std::mem::replace(&mut tail.lines, BufReader::new(Box::new(io::empty()))));
     while child.try_wait().unwrap().is_none() {
-        if visit.socket.write_all(b"data: b\n\n").is_err() {
+        if exchange.socket.write_all(b"data: b\n\n").is_err() {
             break;
         }
         thread::sleep(Duration::from_millis(10));

@@ -364,7 +364,7 @@ fn settles(address: SocketAddr, lines: &[&str]) {
         if lines.iter().all(|line| metrics.lines().any(|have| have == *line)) {
             return;
         }
-        assert!(start.elapsed() < support::PATIENCE, "{lines:?} in {metrics}");
+        assert!(start.elapsed() < support::TIMEOUT, "{lines:?} in {metrics}");
     }
 }
 

@@ -17,7 +17,7 @@ use sse_smol_server::{
     TopicsConfig,
 };
 use support::subscriber::Subscriber;
-use support::{PATIENCE, get, read_head, read_to_end, serve};
+use support::{TIMEOUT, get, read_head, read_to_end, serve};
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -57,14 +57,14 @@ fn in_time(test: impl FnOnce() + Send + 'static) {
         test();
         done.send(()).unwrap();
     });
-    match on_done.recv_timeout(PATIENCE) {
+    match on_done.recv_timeout(TIMEOUT) {
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("a deadlock"),
         _ => thread.join().unwrap(),
     }
 }
 
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    for _ in 0..PATIENCE.as_millis() / 5 {
+    for _ in 0..TIMEOUT.as_millis() / 5 {
         if is_so() {
             return;
         }
@@ -162,7 +162,7 @@ fn a_stream_at_rest_may_be_dropped_by_what_wakes_it() {
         let publisher = topics.clone();
         let (done, on_done) = mpsc::channel();
         thread::spawn(move || done.send(cause(&publisher, clients)));
-        let clients = on_done.recv_timeout(PATIENCE).expect("a deadlock of the publisher");
+        let clients = on_done.recv_timeout(TIMEOUT).expect("a deadlock of the publisher");
         // Each is dropped, and the server serves on.
         wait_until("that all are dropped", || topics.totals().subscriptions == 0);
         read_head(&mut get(server.address, "/"));

@@ -1,4 +1,4 @@
-//! A real Chromium, headless, driven by remote debugging.
+//! Drives a headless Chromium over its remote debugging protocol.
 
 #![allow(dead_code)] // each test file uses a part of it
 
@@ -14,25 +14,25 @@ use serde_json::{Value, json};
 use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Message, WebSocket};
 
-/// One of the pages of a browser.
+/// One tab of a browser.
 pub(crate) struct Tab(Value);
 
-/// A browser, with one page at first.
+/// A browser process. Calls act on the selected tab.
 pub(crate) struct Browser {
     child: Child,
     profile: PathBuf,
     socket: WebSocket<MaybeTlsStream<TcpStream>>,
     session: Value,
     calls: u64,
-    /// Chromium gets a signal when it cannot write to it any more.
+    /// Kept open: Chromium is killed by SIGPIPE when it writes to a closed stderr.
     _stderr: BufReader<ChildStderr>,
 }
 
 impl Browser {
-    /// Opens a page, and returns when its script has run.
+    /// Starts a browser and opens a page in it. Returns when the page has loaded.
     pub(crate) fn open(url: &str) -> Self {
-        // A profile is locked by the browser that uses it; a second one would hand over its page
-        // to the first, and exit.
+        // Each browser needs its own profile: one that finds its profile locked hands the page
+        // over to the running browser and exits.
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("sse-chromium-{}-{count}", std::process::id());
@@ -47,12 +47,12 @@ impl Browser {
             .spawn()
             .expect("chromium is installed: see scripts/test");
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut said = String::new();
+        let mut startup_output = String::new();
         let address = loop {
-            let start = said.len();
-            let count = stderr.read_line(&mut said).unwrap();
-            assert!(count > 0, "Chromium did not start:\n{said}");
-            if let Some(address) = said[start..].strip_prefix("DevTools listening on ") {
+            let start = startup_output.len();
+            let count = stderr.read_line(&mut startup_output).unwrap();
+            assert!(count > 0, "Chromium did not start:\n{startup_output}");
+            if let Some(address) = startup_output[start..].strip_prefix("DevTools listening on ") {
                 break address.trim().to_owned();
             }
         };
@@ -66,30 +66,28 @@ impl Browser {
         browser
     }
 
-    /// Opens a page in another tab, and returns when its script has run. From then on, all calls are
-    /// about that tab.
+    /// Opens a page in a new tab and selects it. Returns when the page has loaded.
     pub(crate) fn open_tab(&mut self, url: &str) -> Tab {
-        // These calls are to the browser, and not to a page.
+        // Without a session, these calls go to the browser instead of a page.
         self.session = Value::Null;
         let target = self.call("Target.createTarget", &json!({ "url": "about:blank" }));
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         self.session = self.call("Target.attachToTarget", &attach)["sessionId"].take();
-        // The answer comes when the document is there, so that nothing is evaluated in the one
-        // before it.
+        // Chromium answers once the new document exists, so nothing is evaluated in the old one.
         let answer = self.call("Page.navigate", &json!({ "url": url }));
         assert!(answer["errorText"].is_null(), "{url}: {answer}");
         self.wait_for("document.readyState === 'complete'", Duration::from_secs(20));
         Tab(self.session.clone())
     }
 
-    /// Makes all calls be about this tab.
+    /// Directs all further calls to this tab.
     pub(crate) fn select(&mut self, tab: &Tab) {
         self.session = tab.0.clone();
     }
 
-    /// Gives the page a window of another size.
+    /// Sets the window size of the page, in CSS pixels.
     pub(crate) fn resize(&mut self, width: u32, height: u32) {
-        // Not as a mobile device: its window would grow with a page that is too wide.
+        // Not `mobile`: a mobile viewport would widen to fit a page that is too wide.
         let metrics = json!({
             "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false,
         });
@@ -113,7 +111,7 @@ impl Browser {
         }
     }
 
-    /// The value of a JavaScript expression in the page.
+    /// Evaluates a JavaScript expression in the page and returns its value.
     pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
         let parameters = json!({
             "expression": expression, "returnByValue": true, "awaitPromise": true,
@@ -123,12 +121,12 @@ impl Browser {
         answer["result"]["value"].take()
     }
 
-    /// Waits until the expression is true.
-    pub(crate) fn wait_for(&mut self, expression: &str, patience: Duration) {
+    /// Waits until the expression is true. Panics after `timeout`.
+    pub(crate) fn wait_for(&mut self, expression: &str, timeout: Duration) {
         let start = Instant::now();
         while self.evaluate(expression) != json!(true) {
             let page = self.evaluate("document.body?.innerText");
-            assert!(start.elapsed() < patience, "{expression} is still not true of: {page}");
+            assert!(start.elapsed() < timeout, "{expression} is still not true of: {page}");
             thread::sleep(Duration::from_millis(50));
         }
     }
@@ -136,7 +134,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Asked to end, it ends its helpers first, which write to the profile until then.
+        // A graceful close stops the helper processes first, which write to the profile.
         let close = json!({ "id": 0, "method": "Browser.close" });
         let _ = self.socket.send(Message::text(close.to_string()));
         let start = Instant::now();
@@ -146,7 +144,7 @@ impl Drop for Browser {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // Its other processes go a moment later, and may still write.
+        // Helper processes exit slightly later and may still write to the profile.
         let start = Instant::now();
         while std::fs::remove_dir_all(&self.profile).is_err()
             && self.profile.exists()

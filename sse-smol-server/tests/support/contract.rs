@@ -1,5 +1,5 @@
-//! A harness around the contract service: servers whose every byte the test chooses, and an ear for
-//! what the service reports.
+//! A harness for the contract service: origin servers whose every byte is chosen by the test, and
+//! a receiver for the reports of the service.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::net::sockopt::set_socket_linger;
 use serde_json::{Value, json};
 
-use super::{PATIENCE, read_head, read_response, send};
+use super::{TIMEOUT, read_head, read_response, send};
 
 /// The contract service, on a free port.
 pub(crate) struct Service {
@@ -37,8 +37,8 @@ impl Service {
         Self { child, address }
     }
 
-    /// Status, head and body of the answer to a request.
-    pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> (u16, String, String) {
+    /// Sends a request and returns the status, head and body of the response.
+    pub(crate) fn request(&self, method: &str, path: &str, body: &str) -> (u16, String, String) {
         let (address, length) = (self.address, body.len());
         read_response(&mut send(
             address,
@@ -48,31 +48,31 @@ impl Service {
         ))
     }
 
-    /// Has it follow a stream of these parameters, to which the address for reports is added.
+    /// Creates a stream with these parameters, plus the stream URL and the callback URL.
     pub(crate) fn follow(&self, url: &str, mut parameters: Value) -> Followed<'_> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         parameters["streamUrl"] = url.into();
         parameters["callbackUrl"] = format!("http://{}/x", listener.local_addr().unwrap()).into();
-        let (told, reports) = mpsc::channel();
+        let (sender, reports) = mpsc::channel();
         thread::spawn(move || {
             for n in 1.. {
-                let mut report = Visit::receive(listener.accept().unwrap().0);
-                assert_eq!(report.line(), format!("POST /x/{n} HTTP/1.1"), "one after the other");
+                let mut report = Exchange::receive(listener.accept().unwrap().0);
+                assert_eq!(report.line(), format!("POST /x/{n} HTTP/1.1"), "reports are numbered");
                 assert_eq!(report.header("content-type"), Some("application/json"));
-                let sent = told.send(serde_json::from_str(&report.body).unwrap());
+                let sent = sender.send(serde_json::from_str(&report.body).unwrap());
                 report.write("HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
                 if sent.is_err() {
                     return;
                 }
             }
         });
-        let (status, head, body) = self.ask("POST", "/", &parameters.to_string());
+        let (status, head, body) = self.request("POST", "/", &parameters.to_string());
         assert_eq!(status, 201, "{body}");
         let path = head.lines().find_map(|line| line.strip_prefix("Location: ")).unwrap();
         Followed { service: self, path: path.to_owned(), reports }
     }
 
-    /// Waits for the process to end, and tells whether it ended well.
+    /// Waits for the process to exit. Returns whether it was successful.
     pub(crate) fn wait(mut self) -> bool {
         self.child.wait().unwrap().success()
     }
@@ -93,45 +93,45 @@ pub(crate) struct Followed<'s> {
 }
 
 impl Followed<'_> {
-    /// The next report.
-    pub(crate) fn next(&self) -> Value {
-        self.reports.recv_timeout(PATIENCE).expect("a report")
+    /// Returns the next report.
+    pub(crate) fn next_report(&self) -> Value {
+        self.reports.recv_timeout(TIMEOUT).expect("a report")
     }
 
-    /// The next report is this event, of type `message`.
-    pub(crate) fn event(&self, id: &str, data: &str) {
+    /// Asserts that the next report is this event, of type `message`.
+    pub(crate) fn expect_event(&self, id: &str, data: &str) {
         let event = json!({ "type": "message", "data": data, "id": id });
-        assert_eq!(self.next(), json!({ "kind": "event", "event": event }));
+        assert_eq!(self.next_report(), json!({ "kind": "event", "event": event }));
     }
 
-    /// The next report is an error. Tells which.
-    pub(crate) fn error(&self) -> String {
-        let report = self.next();
+    /// Asserts that the next report is an error. Returns its text.
+    pub(crate) fn expect_error(&self) -> String {
+        let report = self.next_report();
         assert_eq!(report["kind"], "error", "{report}");
         report["error"].as_str().unwrap().to_owned()
     }
 
     pub(crate) fn restart(&self) -> u16 {
-        self.service.ask("POST", &self.path, r#"{"command":"restart"}"#).0
+        self.service.request("POST", &self.path, r#"{"command":"restart"}"#).0
     }
 
     pub(crate) fn stop(&self) -> u16 {
-        self.service.ask("DELETE", &self.path, "").0
+        self.service.request("DELETE", &self.path, "").0
     }
 
-    /// The client has closed for good, which nobody can restart; nothing else is reported, and no
-    /// other request was made.
-    pub(crate) fn is_closed(&self, origin: &Origin) {
+    /// Asserts that the client has closed permanently: it cannot be restarted, reports nothing
+    /// more, and has made no further request.
+    pub(crate) fn assert_closed(&self, origin: &Origin) {
         while self.restart() == 204 {
-            origin.is_quiet();
+            origin.assert_no_request();
         }
-        origin.is_quiet();
+        origin.assert_no_request();
         assert!(self.reports.try_recv().is_err());
     }
 }
 
 impl Drop for Followed<'_> {
-    /// So that it does not go on connecting, at the expense of others.
+    /// Stops the stream, so that it does not reconnect while other streams are tested.
     fn drop(&mut self) {
         if !thread::panicking() {
             self.stop();
@@ -139,7 +139,7 @@ impl Drop for Followed<'_> {
     }
 }
 
-/// Where streams are.
+/// A server that accepts connections and leaves the responses to the test.
 pub(crate) struct Origin {
     pub(crate) address: SocketAddr,
     connections: Receiver<TcpStream>,
@@ -162,43 +162,43 @@ impl Origin {
         format!("http://{}{path}", self.address)
     }
 
-    /// The next connection, on which nothing has been read.
+    /// Returns the next connection, before anything is read from it.
     pub(crate) fn connection(&self) -> TcpStream {
-        self.connections.recv_timeout(PATIENCE).expect("a connection")
+        self.connections.recv_timeout(TIMEOUT).expect("a connection")
     }
 
-    /// The next request.
-    pub(crate) fn accept(&self) -> Visit {
-        Visit::receive(self.connection())
+    /// Receives the next request.
+    pub(crate) fn accept(&self) -> Exchange {
+        Exchange::receive(self.connection())
     }
 
-    /// No connection waits to be accepted.
-    pub(crate) fn is_quiet(&self) {
-        assert!(self.connections.try_recv().is_err(), "another request");
+    /// Asserts that no connection waits to be accepted.
+    pub(crate) fn assert_no_request(&self) {
+        assert!(self.connections.try_recv().is_err(), "there is no further request");
     }
 }
 
-/// A request and its connection.
-pub(crate) struct Visit {
+/// A received request and its connection.
+pub(crate) struct Exchange {
     pub(crate) head: String,
     pub(crate) body: String,
     pub(crate) socket: TcpStream,
 }
 
-impl Visit {
+impl Exchange {
     fn receive(mut socket: TcpStream) -> Self {
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
         socket.set_nodelay(true).unwrap();
         let head = read_head(&mut socket);
-        let mut visit = Self { head, body: String::new(), socket };
-        let length = visit.header("content-length").map_or(0, |length| length.parse().unwrap());
+        let mut exchange = Self { head, body: String::new(), socket };
+        let length = exchange.header("content-length").map_or(0, |length| length.parse().unwrap());
         let mut body = vec![0; length];
-        visit.socket.read_exact(&mut body).unwrap();
-        visit.body = String::from_utf8(body).unwrap();
-        visit
+        exchange.socket.read_exact(&mut body).unwrap();
+        exchange.body = String::from_utf8(body).unwrap();
+        exchange
     }
 
-    /// The request line.
+    /// Returns the request line.
     pub(crate) fn line(&self) -> &str {
         self.head.lines().next().unwrap()
     }
@@ -214,12 +214,12 @@ impl Visit {
         self.socket.write_all(bytes.as_ref()).unwrap();
     }
 
-    /// Answers with an event stream whose end is that of the connection.
+    /// Sends the head of an event stream that ends when the connection closes.
     pub(crate) fn open(&mut self) {
         self.write("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n");
     }
 
-    /// Answers with an event stream in chunks.
+    /// Sends the head of an event stream with chunked transfer coding.
     pub(crate) fn open_chunked(&mut self) {
         self.write(
             "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\n\
@@ -237,13 +237,13 @@ impl Visit {
         ));
     }
 
-    /// Ends the connection so that the peer gets a reset.
+    /// Closes the connection with a reset.
     pub(crate) fn reset(self) {
         set_socket_linger(&self.socket, Some(Duration::ZERO)).unwrap();
     }
 
-    /// The peer has ended the connection.
-    pub(crate) fn is_gone(&mut self) {
+    /// Waits until the peer has closed or reset the connection.
+    pub(crate) fn assert_closed(&mut self) {
         let end = self.socket.read(&mut [0]);
         assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
     }

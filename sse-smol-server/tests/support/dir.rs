@@ -1,10 +1,10 @@
-//! Directories for tests.
+//! Temporary directories.
 
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A new directory, by its real path. Removed with all its content when this is dropped.
+/// The canonical path of a new directory, which is removed with its contents on drop.
 pub(crate) struct Dir(pub(crate) PathBuf);
 
 impl Dir {
@@ -21,7 +21,7 @@ impl Dir {
         self.0.to_str().unwrap()
     }
 
-    /// Writes a file, and makes the directories that lead to it.
+    /// Writes a file, creating its parent directories.
     pub(crate) fn write(&self, name: &str, content: &str) {
         let path = self.0.join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! Servers to talk to, and a client that sees every byte.
+//! Servers under test, and a client that checks every byte.
 
 #![allow(dead_code)] // each test file uses a part of it
 
@@ -20,10 +20,10 @@ use smol::{Executor, channel, future};
 use sse_proto::Decoder;
 use sse_smol_server::{Config, End, Request, Server};
 
-/// Longer than anything takes that works.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// The time after which a test gives up waiting. Used up only by a failure.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The library with a handler of the test's own, on a free port.
+/// The library serving a handler of the test, on a free port of 127.0.0.1.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
     stop: Option<channel::Sender<()>>,
@@ -57,17 +57,17 @@ impl Drop for Running {
     }
 }
 
-/// The binary, on a free port.
+/// A process that runs the binary.
 pub(crate) struct Binary {
     pub(crate) address: SocketAddr,
-    /// What it printed when it was ready.
+    /// The text that the binary printed to stdout at start-up.
     pub(crate) start_up_text: String,
     child: Child,
     log: Option<JoinHandle<String>>,
 }
 
 impl Binary {
-    /// Starts it with publishing open to the test.
+    /// Starts the binary on a free port, with `--open-publishing`.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         Self::start_on("127.0.0.1:0", arguments)
     }
@@ -76,7 +76,7 @@ impl Binary {
         Self::start_guarded_on(listen, &[&["--open-publishing"], arguments].concat())
     }
 
-    /// Starts it with publishing as closed as these arguments leave it.
+    /// Starts the binary on a free port. Publishing is guarded unless an argument opens it.
     pub(crate) fn start_guarded(arguments: &[&str]) -> Self {
         Self::start_guarded_on("127.0.0.1:0", arguments)
     }
@@ -86,14 +86,14 @@ impl Binary {
         Self::spawn(server, listen, arguments)
     }
 
-    /// Starts it with an environment variable, and publishing as closed as that leaves it.
+    /// Like [`start_guarded`](Self::start_guarded), with an environment variable.
     pub(crate) fn start_with_variable(name: &str, value: &str, arguments: &[&str]) -> Self {
         let mut server = Command::new("env");
         server.arg(format!("{name}={value}")).arg(env!("CARGO_BIN_EXE_sse-smol-server"));
         Self::spawn(server, "127.0.0.1:0", arguments)
     }
 
-    /// The same with no more than so many file descriptors, which it cannot raise.
+    /// Like [`start`](Self::start), with a hard limit of `most` open files.
     pub(crate) fn start_with_descriptors(most: usize, arguments: &[&str]) -> Self {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("ulimit -n {most} && exec \"$0\" \"$@\"")]);
@@ -101,15 +101,15 @@ impl Binary {
         Self::spawn(shell, "127.0.0.1:0", &[&["--open-publishing"], arguments].concat())
     }
 
-    /// The same with all memory in one place: how much of it is in use does not depend on which
-    /// thread asked for it then.
+    /// Like [`start`](Self::start), with a single malloc arena, so that memory use does not depend
+    /// on which thread allocated.
     pub(crate) fn start_with_one_heap(arguments: &[&str]) -> Self {
         let mut server = Command::new(env!("CARGO_BIN_EXE_sse-smol-server"));
         server.env("MALLOC_ARENA_MAX", "1");
         Self::spawn(server, "127.0.0.1:0", &[&["--open-publishing"], arguments].concat())
     }
 
-    /// The same by a command that runs the binary with further arguments.
+    /// Starts a command that runs the binary with the arguments appended to it.
     pub(crate) fn start_by(command: Command, listen: &str, arguments: &[&str]) -> Self {
         Self::spawn(command, listen, arguments)
     }
@@ -128,7 +128,7 @@ impl Binary {
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         while !start_up_text.contains("Publish:") {
             let count = stdout.read_line(&mut start_up_text).unwrap();
-            assert!(count > 0, "it did not start: {start_up_text}");
+            assert!(count > 0, "the server did not start: {start_up_text}");
         }
         let line = start_up_text.lines().next().unwrap();
         let address = line.strip_prefix("Listening on http://").unwrap();
@@ -145,7 +145,7 @@ impl Binary {
         Self { address, start_up_text, child, log: Some(log) }
     }
 
-    /// Returns the token that it made and printed.
+    /// Returns the generated token that the start-up text contains.
     pub(crate) fn token(&self) -> &str {
         let (_, rest) = self.start_up_text.split_once("#token=").expect("a token was generated");
         rest.lines().next().unwrap()
@@ -155,20 +155,20 @@ impl Binary {
         self.child.id()
     }
 
-    /// Sends a signal.
+    /// Sends a signal, such as `-TERM`.
     pub(crate) fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
         assert!(sent.unwrap().success());
     }
 
-    /// Waits for the end, and tells how long that took, whether the exit was clean, and the log.
+    /// Waits for the process to exit. Returns the time that took, whether it succeeded, and the log.
     pub(crate) fn wait(mut self) -> (Duration, bool, String) {
         let start = Instant::now();
         let status = self.child.wait().unwrap();
         (start.elapsed(), status.success(), self.log.take().unwrap().join().unwrap())
     }
 
-    /// Sends a signal and waits for the end.
+    /// Sends a signal and waits for the process to exit, like [`wait`](Self::wait).
     pub(crate) fn stop(self, signal: &str) -> (Duration, bool, String) {
         self.signal(signal);
         self.wait()
@@ -182,10 +182,10 @@ impl Drop for Binary {
     }
 }
 
-/// A connection on which these bytes have been sent.
+/// Connects and sends these bytes.
 pub(crate) fn send(address: SocketAddr, request: &str) -> TcpStream {
     let mut socket = TcpStream::connect(address).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     socket.write_all(request.as_bytes()).unwrap();
     socket
 }
@@ -194,7 +194,7 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> TcpStream {
     send(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n"))
 }
 
-/// Reads up to and with `end`, and not a byte more.
+/// Reads up to and including `end`, and nothing beyond it.
 pub(crate) fn read_until(socket: &mut TcpStream, end: &str) -> String {
     let mut seen = Vec::new();
     let mut byte = [0];
@@ -211,7 +211,7 @@ pub(crate) fn read_head(socket: &mut TcpStream) -> String {
     read_until(socket, "\r\n\r\n")
 }
 
-/// The next response on a connection that goes on: status, head, and as much body as it says.
+/// Reads one response by its `Content-Length`. Returns status, head and body.
 pub(crate) fn read_response(socket: &mut TcpStream) -> (u16, String, String) {
     let head = read_head(socket);
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
@@ -221,30 +221,30 @@ pub(crate) fn read_response(socket: &mut TcpStream) -> (u16, String, String) {
     (status, head, String::from_utf8(body).unwrap())
 }
 
-/// Everything up to the end of the connection.
+/// Reads until the peer closes the connection.
 pub(crate) fn read_to_end(socket: &mut TcpStream) -> String {
     let mut rest = String::new();
     socket.read_to_string(&mut rest).unwrap();
     rest
 }
 
-/// Takes a chunked body apart: what it holds, and whether its last chunk was there.
+/// Decodes a chunked body. Returns its content, and whether the last chunk was present.
 pub(crate) fn dechunk(mut body: &str) -> (String, bool) {
     let mut content = String::new();
     while let Some((size, rest)) = body.split_once("\r\n") {
-        let size = usize::from_str_radix(size, 16).expect("a chunk's size");
+        let size = usize::from_str_radix(size, 16).expect("a chunk size");
         if size == 0 {
             assert_eq!(rest, "\r\n", "nothing follows the last chunk");
             return (content, true);
         }
         content.push_str(&rest[..size]);
-        body = rest[size..].strip_prefix("\r\n").expect("the line end after a chunk");
+        body = rest[size..].strip_prefix("\r\n").expect("a line end after the chunk");
     }
-    assert_eq!(body, "", "a chunk that is cut off");
+    assert_eq!(body, "", "the body ends with a whole chunk");
     (content, false)
 }
 
-/// The events of a stream, as (type, data).
+/// Decodes the events of a stream, as (type, data).
 pub(crate) fn events(stream: &str) -> Vec<(String, String)> {
     let mut decoder = Decoder::new();
     let mut input = stream.as_bytes();
@@ -255,7 +255,7 @@ pub(crate) fn events(stream: &str) -> Vec<(String, String)> {
     events
 }
 
-/// Sends when it is dropped.
+/// Sends a message when it is dropped.
 pub(crate) struct OnDrop(pub(crate) mpsc::Sender<()>);
 
 impl Drop for OnDrop {
@@ -264,7 +264,7 @@ impl Drop for OnDrop {
     }
 }
 
-/// Counts how often a future is polled.
+/// A future that counts how often it is polled.
 pub(crate) struct Counted<F>(pub(crate) F, pub(crate) Arc<AtomicUsize>);
 
 impl<F: Future + Unpin> Future for Counted<F> {

@@ -1,4 +1,4 @@
-//! Subscribers that never block, so that one thread can be thousands of them, and a publisher.
+//! Non-blocking subscribers, thousands of which run on one thread, and a publisher.
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use sse_proto::Decoder;
 
-use super::{PATIENCE, get, read_head, read_to_end, send};
+use super::{TIMEOUT, get, read_head, read_to_end, send};
 
-/// A client of an event stream that is sent in chunks.
+/// A client of an event stream with chunked transfer coding.
 pub(crate) struct Subscriber {
     socket: TcpStream,
-    /// What was received and is no whole chunk yet.
+    /// Received bytes that are not a whole chunk yet.
     raw: Vec<u8>,
-    /// Everything in the chunks, comments too.
+    /// The content of all chunks, including comments.
     pub(crate) text: Vec<u8>,
     decoder: Decoder,
     pub(crate) events: Vec<Received>,
@@ -31,25 +31,25 @@ pub(crate) struct Received {
 /// How a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StreamEnd {
-    /// With the last chunk.
+    /// After the last chunk.
     Whole,
-    /// Without.
+    /// Without the last chunk.
     Cut,
 }
 
 impl Subscriber {
-    /// Opens a stream, and has the head when this returns.
+    /// Opens a stream and reads the response head.
     pub(crate) fn open(address: SocketAddr, path: &str) -> Self {
         Self::on(get(address, path))
     }
 
-    /// Resumes after an event.
+    /// Opens a stream that resumes after the event with this ID.
     pub(crate) fn resume(address: SocketAddr, path: &str, id: &str) -> Self {
         let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nLast-Event-ID: {id}\r\n\r\n");
         Self::on(send(address, &head))
     }
 
-    /// A stream that has been asked for on this connection.
+    /// Takes over a connection on which a stream has been requested, and reads the head.
     pub(crate) fn on(mut socket: TcpStream) -> Self {
         let head = read_head(&mut socket);
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
@@ -65,17 +65,17 @@ impl Subscriber {
         }
     }
 
-    /// The data of all events.
+    /// Returns the data of all events.
     pub(crate) fn data(&self) -> Vec<&str> {
         self.events.iter().map(|event| event.data.as_str()).collect()
     }
 
-    /// The reconnection time, if it was told.
+    /// Returns the reconnection time in milliseconds, if the stream has set one.
     pub(crate) fn retry(&self) -> Option<u64> {
         self.decoder.retry()
     }
 
-    /// Reads what is there, but no more than so many bytes. Tells how many those were.
+    /// Reads the available bytes, at most `most`. Returns their number.
     pub(crate) fn take(&mut self, most: usize) -> usize {
         let mut piece = [0; 16 << 10];
         let mut count = 0;
@@ -94,20 +94,20 @@ impl Subscriber {
                 Err(error) => panic!("{error}"),
             }
         }
-        self.chunks();
+        self.decode_chunks();
         count
     }
 
-    /// Takes whole chunks apart.
-    fn chunks(&mut self) {
+    /// Decodes the whole chunks in `raw`.
+    fn decode_chunks(&mut self) {
         let raw = std::mem::take(&mut self.raw);
         let mut rest = &raw[..];
         while let Some(line) = rest.windows(2).position(|pair| pair == b"\r\n") {
-            let size = std::str::from_utf8(&rest[..line]).expect("a chunk's size");
-            let size = usize::from_str_radix(size, 16).expect("a chunk's size");
+            let size = std::str::from_utf8(&rest[..line]).expect("a chunk size");
+            let size = usize::from_str_radix(size, 16).expect("a chunk size");
             let Some(chunk) = rest.get(line + 2..line + 2 + size + 2) else { break };
             let (mut content, line_end) = chunk.split_at(size);
-            assert_eq!(line_end, b"\r\n", "the line end after a chunk");
+            assert_eq!(line_end, b"\r\n", "a line end follows the chunk");
             self.text.extend_from_slice(content);
             while let Some(event) = self.decoder.next_event(&mut content).unwrap() {
                 self.events.push(Received {
@@ -126,19 +126,19 @@ impl Subscriber {
         self.raw = rest.to_vec();
     }
 
-    /// Reads until this is so.
+    /// Reads until the condition holds.
     pub(crate) fn read_until(&mut self, what: &str, done: impl Fn(&Self) -> bool) {
         read_all_until(std::slice::from_mut(self), what, done);
     }
 
-    /// Reads until there are so many events.
+    /// Reads until at least `count` events have arrived, and returns all events.
     pub(crate) fn read_events(&mut self, count: usize) -> &[Received] {
         self.read_until(&format!("{count} events"), |one| one.events.len() >= count);
         &self.events
     }
 }
 
-/// Reads from all until this is so of each.
+/// Reads from all subscribers until the condition holds for each.
 pub(crate) fn read_all_until(
     subscribers: &mut [Subscriber],
     what: &str,
@@ -149,9 +149,9 @@ pub(crate) fn read_all_until(
         let read: usize = subscribers.iter_mut().map(|one| one.take(usize::MAX)).sum();
         let Some(behind) = subscribers.iter().find(|one| !done(one)) else { return };
         assert!(
-            start.elapsed() < PATIENCE,
-            "{what}: {} subscribers are not there, one of them has {} events, the last {:?}, and \
-             its end is {:?}",
+            start.elapsed() < TIMEOUT,
+            "{what}: {} subscribers still wait, one of them with {} events, the last {:?}, and the \
+             end {:?}",
             subscribers.iter().filter(|one| !done(one)).count(),
             behind.events.len(),
             behind.events.last().map(|event| &event.id),
@@ -163,7 +163,7 @@ pub(crate) fn read_all_until(
     }
 }
 
-/// A connection that publishes again and again.
+/// A persistent connection for publishing.
 pub(crate) struct Publisher {
     address: SocketAddr,
     socket: BufReader<TcpStream>,
@@ -174,17 +174,17 @@ impl Publisher {
         Self { address, socket: BufReader::new(send(address, "")) }
     }
 
-    /// Publishes, and gives the id.
+    /// Publishes and returns the event ID.
     pub(crate) fn publish(&mut self, topic: &str, data: &str) -> String {
-        self.ask(topic, data);
-        let (status, body) = self.answer();
+        self.send(topic, data);
+        let (status, body) = self.receive();
         assert_eq!(status, 201, "{body}");
         let body: serde_json::Value = serde_json::from_str(&body).unwrap();
         body["id"].as_str().unwrap().to_owned()
     }
 
-    /// Sends the request.
-    pub(crate) fn ask(&mut self, topic: &str, data: &str) {
+    /// Sends a publish request.
+    pub(crate) fn send(&mut self, topic: &str, data: &str) {
         let (host, length) = (self.address, data.len());
         let request = format!(
             "POST /topics/{topic} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{data}"
@@ -192,12 +192,12 @@ impl Publisher {
         self.socket.get_mut().write_all(request.as_bytes()).unwrap();
     }
 
-    /// Receives the answer: status and body.
-    pub(crate) fn answer(&mut self) -> (u16, String) {
+    /// Receives a response: status and body.
+    pub(crate) fn receive(&mut self) -> (u16, String) {
         let (mut status, mut length) = (None, 0);
         loop {
             let mut line = String::new();
-            assert_ne!(self.socket.read_line(&mut line).unwrap(), 0, "an answer");
+            assert_ne!(self.socket.read_line(&mut line).unwrap(), 0, "the connection stays open");
             let line = line.trim_end();
             if status.is_none() {
                 status = Some(line.split(' ').nth(1).unwrap().parse().unwrap());
@@ -213,7 +213,7 @@ impl Publisher {
     }
 }
 
-/// The rows of `GET /topics`, of all pages.
+/// Returns the rows of all pages of `GET /topics`.
 pub(crate) fn topics(address: SocketAddr) -> Vec<serde_json::Value> {
     let (mut rows, mut after) = (Vec::new(), String::new());
     loop {
@@ -231,18 +231,18 @@ pub(crate) fn topics(address: SocketAddr) -> Vec<serde_json::Value> {
     }
 }
 
-/// How many subscribers a topic has.
+/// Returns the number of subscribers of a topic.
 pub(crate) fn subscribers(address: SocketAddr, topic: &str) -> u64 {
     let rows = topics(address);
     let row = rows.iter().find(|row| row["name"] == topic);
     row.map_or(0, |row| row["subscribers"].as_u64().unwrap())
 }
 
-/// Asks again and again until it is so, and gives how long that took.
-pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) -> Duration {
+/// Polls the condition until it holds. Returns the time that took.
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) -> Duration {
     let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < PATIENCE, "still waiting until {what}");
+    while !condition() {
+        assert!(start.elapsed() < TIMEOUT, "still waiting until {what}");
         thread::sleep(Duration::from_millis(10));
     }
     start.elapsed()
