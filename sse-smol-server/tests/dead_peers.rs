@@ -1,4 +1,4 @@
-//! Peers that stop reading and peers that vanish: the kernel memory that they.
+//! Peers that stop reading and peers that vanish: the kernel memory that they
 //! occupy, and the time until they are disconnected.
 
 #![cfg(target_os = "linux")]

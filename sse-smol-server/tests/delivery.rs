@@ -1,5 +1,5 @@
-//! Streams that delivery workers serve: every event once and in order, however a stream was parked, and
-//! whatever the client takes.
+//! Streams served by delivery workers get every event once and in order, however they were parked
+//! and however fast the client reads.
 
 mod support;
 
@@ -18,18 +18,18 @@ use support::subscriber::{
 };
 use support::{Binary, Counted, Running, TIMEOUT, get, read_head, read_until, send, serve};
 
-/// Enough streams that each worker has some.
-fn some_for_each() -> usize {
+/// Returns a number of streams that gives each delivery worker some.
+fn streams_for_all_workers() -> usize {
     2 * thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// An event of which kernels do not hold all. Decoders take no more.
+/// An event size above the socket buffers and below the default limit of decoders, in bytes.
 const LARGE: usize = 15 << 20;
 
-/// Positions are numbers over all topics: of two streams that have got everything, one may be
-/// behind the other.
+/// Positions are numbers over all topics, so streams that have sent all events of their topic may
+/// be at different positions.
 #[test]
-fn who_comes_to_rest_behind_others_rests_all_the_same() {
+fn streams_park_at_different_positions() {
     let server = Binary::start(&["--keep-alive", "0"]);
     let mut publisher = Publisher::open(server.address);
     let first = publisher.publish("news", "0");
@@ -38,9 +38,9 @@ fn who_comes_to_rest_behind_others_rests_all_the_same() {
     }
     let path = "/topics/news";
     let mut all: Vec<_> =
-        (0..some_for_each()).map(|_| Subscriber::open(server.address, path)).collect();
+        (0..streams_for_all_workers()).map(|_| Subscriber::open(server.address, path)).collect();
     publisher.publish("other", "x");
-    for _ in 0..some_for_each() {
+    for _ in 0..streams_for_all_workers() {
         all.push(Subscriber::resume(server.address, path, &first));
         all.push(Subscriber::resume(server.address, path, "latest"));
     }
@@ -48,10 +48,10 @@ fn who_comes_to_rest_behind_others_rests_all_the_same() {
         publisher.publish("news", &n.to_string());
         read_all_until(&mut all, "an event", |one| one.events.len() >= n);
     }
-    // And when those before them have left.
+    // Also after all earlier subscribers have left.
     all.clear();
     wait_until("all have left", || subscribers(server.address, "news") == 0);
-    for _ in 0..some_for_each() {
+    for _ in 0..streams_for_all_workers() {
         let mut earliest = Subscriber::resume(server.address, path, "earliest");
         earliest.read_events(4);
         all.push(earliest);
@@ -67,14 +67,14 @@ fn publish(topics: &Topics, name: &str, data: &str) -> String {
     topics.publish(name, Publication { data, ..Publication::default() }).unwrap().id
 }
 
-/// No keep-alive, so that nothing is written but what is published.
+/// Returns a configuration without keep-alive, so that only published events are written.
 fn silent() -> Config {
     Config { keep_alive: None, ..Config::default() }
 }
 
-/// Executors within executors, and the like, have wakers of their own.
+/// Nested executors have their own wakers.
 #[test]
-fn a_stream_may_rest_under_anything_and_does_not_spin() {
+fn a_stream_parks_under_a_nested_executor_and_does_not_spin() {
     let topics = Topics::new(TopicsConfig::default()).unwrap();
     let polls = Arc::new(AtomicUsize::new(0));
     let (source, counter) = (topics.clone(), Arc::clone(&polls));
@@ -96,9 +96,9 @@ fn a_stream_may_rest_under_anything_and_does_not_spin() {
     }
     let before = polls.load(Ordering::Relaxed);
     thread::sleep(Duration::from_millis(300));
-    let at_rest = polls.load(Ordering::Relaxed) - before;
-    assert!(at_rest < 10, "polled {at_rest} times");
-    // And it is woken when the stream is handed back.
+    let while_parked = polls.load(Ordering::Relaxed) - before;
+    assert!(while_parked < 10, "polled {while_parked} times");
+    // The task is woken when the stream is unparked.
     publish(&topics, "news", &"x".repeat(LARGE));
     subscriber.read_events(11);
     publish(&topics, "news", "after");
@@ -106,7 +106,7 @@ fn a_stream_may_rest_under_anything_and_does_not_spin() {
 }
 
 #[test]
-fn a_stream_that_another_task_opens_is_kept_alive() {
+fn a_stream_opened_by_another_task_gets_keep_alives() {
     let config = Config { keep_alive: Some(Duration::from_millis(100)), ..Config::default() };
     let server = serve(config, |request| async move {
         let task = smol::spawn(async move {
@@ -123,10 +123,10 @@ fn a_stream_that_another_task_opens_is_kept_alive() {
     }
 }
 
-/// How a stream ended: why, its last id, and how many events were sent.
-type Told = (&'static str, Option<String>, u64);
+/// The end of a stream: its reason, its last event ID, and the number of events sent.
+type Closed = (&'static str, Option<String>, u64);
 
-/// A server on several threads, so that workers and streams meet.
+/// A server on several threads, so that workers and stream tasks run concurrently.
 struct Threads {
     address: SocketAddr,
     stop: Option<channel::Sender<()>>,
@@ -142,8 +142,8 @@ impl Drop for Threads {
     }
 }
 
-/// A server whose paths are topics, and what it tells of streams that end.
-fn follows(config: Config, topics: &Topics) -> (Threads, mpsc::Receiver<Told>) {
+/// Starts a server whose paths are topic names joined by `+`. Reports the streams that end.
+fn serve_topics(config: Config, topics: &Topics) -> (Threads, mpsc::Receiver<Closed>) {
     let (ended, on_end) = mpsc::channel();
     let topics = topics.clone();
     let handler = move |request: Request| {
@@ -183,21 +183,21 @@ fn follows(config: Config, topics: &Topics) -> (Threads, mpsc::Receiver<Told>) {
     (Threads { address, stop: Some(stop), threads }, on_end)
 }
 
-/// Topics that keep everything.
+/// Returns topics without limits on their logs.
 fn unbounded() -> Topics {
     let history = History { events: usize::MAX, bytes: usize::MAX, ..History::default() };
     Topics::new(TopicsConfig { history, max_bytes: usize::MAX, ..TopicsConfig::default() }).unwrap()
 }
 
-/// Filler of a length that goes with the number, for events that end anywhere in a buffer.
+/// Returns a number and up to `most` bytes of filler, so that events end anywhere in a buffer.
 fn filled(number: usize, most: usize) -> String {
     format!("{number} {}", "x".repeat(number * 7919 % most))
 }
 
-/// More than kernels hold of what nobody reads.
+/// More bytes than the socket buffers of a connection hold.
 const TOO_MUCH: usize = 24 << 20;
 
-/// Publishes until the kernels of those who do not read hold no more, and gives all that was.
+/// Publishes until the socket buffers of idle clients are full. Returns the IDs and data.
 fn flood(topics: &Topics, name: &str) -> Vec<(String, String)> {
     let (mut all, mut bytes) = (Vec::new(), 0);
     while bytes < TOO_MUCH {
@@ -205,24 +205,24 @@ fn flood(topics: &Topics, name: &str) -> Vec<(String, String)> {
         bytes += data.len();
         all.push((publish(topics, name, &data), data));
         if all.len() % 8 == 0 {
-            // A worker delivers most of it.
+            // Gives the workers time to deliver.
             thread::sleep(Duration::from_millis(1));
         }
     }
     all
 }
 
-/// What the kernel does not take when the worker writes goes out as the client reads, and then the
-/// stream rests again.
+/// The stream task sends what a worker could not write, and the stream is parked again.
 #[test]
-fn what_a_worker_could_not_write_arrives_whole_and_once() {
+fn events_that_a_worker_could_not_write_arrive_once_and_complete() {
     for keep_alive in [None, Some(Duration::from_millis(50))] {
         let topics = unbounded();
-        let (server, on_end) = follows(Config { keep_alive, ..Config::default() }, &topics);
-        let mut clients: Vec<_> =
-            (0..some_for_each()).map(|_| Subscriber::open(server.address, "/news")).collect();
+        let (server, on_end) = serve_topics(Config { keep_alive, ..Config::default() }, &topics);
+        let mut clients: Vec<_> = (0..streams_for_all_workers())
+            .map(|_| Subscriber::open(server.address, "/news"))
+            .collect();
         let mut all: Vec<_> = flood(&topics, "news").into_iter().map(|(_, data)| data).collect();
-        read_all_until(&mut clients, "what was held up", |one| one.events.len() >= all.len());
+        read_all_until(&mut clients, "all events", |one| one.events.len() >= all.len());
         let mut last_id = String::new();
         for n in 0..20 {
             last_id = publish(&topics, "news", &n.to_string());
@@ -230,23 +230,23 @@ fn what_a_worker_could_not_write_arrives_whole_and_once() {
             read_all_until(&mut clients, "an event", |one| one.events.len() >= all.len());
         }
         for client in &clients {
-            assert!(client.data() == all, "every event once, and in order");
+            assert!(client.data() == all, "every event once and in order");
             assert_eq!(client.end, None);
         }
-        // One that leaves while it rests is noticed at once.
+        // A client that closes a parked stream is noticed at once.
         let (count, events) = (clients.len(), all.len() as u64);
         drop(clients);
         for _ in 0..count {
-            let told = on_end.recv_timeout(TIMEOUT).expect("the end is told");
-            // Closing with a comment unread resets a connection.
-            assert!(told.0.starts_with("peer_"), "{told:?}");
-            assert_eq!((told.1.as_ref(), told.2), (Some(&last_id), events));
+            let closed = on_end.recv_timeout(TIMEOUT).expect("the end is reported");
+            // Closing with an unread comment resets the connection.
+            assert!(closed.0.starts_with("peer_"), "{closed:?}");
+            assert_eq!((closed.1.as_ref(), closed.2), (Some(&last_id), events));
         }
     }
 }
 
-/// A client of HTTP/1.0, which knows of no chunks.
-fn open_old(address: SocketAddr, path: &str) -> TcpStream {
+/// Opens a stream over HTTP/1.0, so without chunks.
+fn open_http_1_0(address: SocketAddr, path: &str) -> TcpStream {
     let mut socket = send(address, &format!("GET {path} HTTP/1.0\r\n\r\n"));
     let head = read_head(&mut socket);
     assert!(!head.contains("Transfer-Encoding"), "{head}");
@@ -254,11 +254,11 @@ fn open_old(address: SocketAddr, path: &str) -> TcpStream {
 }
 
 #[test]
-fn streams_without_chunks_get_none_from_workers() {
+fn workers_write_http_1_0_streams_without_chunks() {
     let topics = unbounded();
-    let (server, on_end) = follows(silent(), &topics);
+    let (server, on_end) = serve_topics(silent(), &topics);
     let mut clients: Vec<_> =
-        (0..some_for_each()).map(|_| open_old(server.address, "/news")).collect();
+        (0..streams_for_all_workers()).map(|_| open_http_1_0(server.address, "/news")).collect();
     let mut new = Subscriber::open(server.address, "/news");
     for client in &mut clients {
         assert!(read_until(client, "\n\n").starts_with("id: "));
@@ -274,7 +274,7 @@ fn streams_without_chunks_get_none_from_workers() {
     }
     drop(new);
     assert_eq!(on_end.recv_timeout(TIMEOUT), Ok(("peer_closed", Some(id), 10)));
-    // And when the kernel does not take all of it.
+    // Also when the socket buffers are full.
     let mut expected = String::new();
     for (id, data) in flood(&topics, "news") {
         expected.extend(["id: ", &id, "\ndata: ", &data, "\n\n"]);
@@ -282,36 +282,36 @@ fn streams_without_chunks_get_none_from_workers() {
     for client in &mut clients {
         let mut seen = vec![0; expected.len()];
         client.read_exact(&mut seen).unwrap();
-        assert!(seen == expected.as_bytes(), "every event once, in order, and nothing between");
+        assert!(seen == expected.as_bytes(), "every event once and in order, without framing");
     }
 }
 
-/// The writes of workers are traffic.
+/// Writes by workers count as traffic.
 #[test]
-fn deliveries_by_workers_put_keep_alives_off() {
+fn deliveries_by_workers_postpone_keep_alives() {
     let topics = unbounded();
     let config = Config { keep_alive: Some(Duration::from_secs(1)), ..Config::default() };
-    let (server, _on_end) = follows(config, &topics);
+    let (server, _on_end) = serve_topics(config, &topics);
     let mut client = Subscriber::open(server.address, "/news");
     for n in 0..20 {
         publish(&topics, "news", &n.to_string());
         client.read_events(n + 1);
         thread::sleep(Duration::from_millis(100));
     }
-    assert!(!client.text.windows(3).any(|bytes| bytes == b":\n\n"), "a comment in traffic");
-    client.read_until("a comment in silence", |one| one.text.ends_with(b"\n\n:\n\n"));
+    assert!(!client.text.windows(3).any(|bytes| bytes == b":\n\n"), "no comment between events");
+    client.read_until("a comment after the events", |one| one.text.ends_with(b"\n\n:\n\n"));
 }
 
-/// Clients that come and go, slow and fast ones, of one topic and of several, over two workers or
-/// more: each gets every event once, in order, whoever wrote it.
+/// Slow and fast clients, of one topic and of several, that reconnect at random times: each gets
+/// every event once and in order, whether a worker or the stream task wrote it.
 #[test]
-fn whoever_comes_and_goes_misses_nothing() {
+fn clients_that_reconnect_get_every_event_once_and_in_order() {
     const EVENTS: usize = 3000;
     let topics = unbounded();
     let config = Config { keep_alive: Some(Duration::from_millis(50)), ..Config::default() };
-    let (server, _on_end) = follows(config, &topics);
+    let (server, _on_end) = serve_topics(config, &topics);
     let address = server.address;
-    let before = publish(&topics, "other", "before all");
+    let before = publish(&topics, "other", "first");
     thread::scope(|scope| {
         let publishing: Vec<_> = ["a", "b"]
             .map(|name| {
@@ -338,7 +338,7 @@ fn whoever_comes_and_goes_misses_nothing() {
                     while seen.len() < count {
                         assert!(start.elapsed() < 3 * TIMEOUT, "{} of {count}", seen.len());
                         let mut client = Subscriber::resume(address, path, &last);
-                        // Some stay, some go now and then.
+                        // Half of the clients reconnect after a few hundred events.
                         let enough = if number < 6 { count } else { 1 + seen.len() % 300 };
                         while client.events.len() < enough
                             && seen.len() + client.events.len() < count
@@ -364,7 +364,7 @@ fn whoever_comes_and_goes_misses_nothing() {
         for client in clients {
             let (number, mut seen) = client.join().unwrap();
             if number % 3 == 2 {
-                // Both are there, each in its order.
+                // Each topic is complete and in order.
                 let mut next = [0, 0];
                 for data in &seen {
                     let topic = usize::from(expected.get(next[0]) != Some(data));
@@ -373,26 +373,27 @@ fn whoever_comes_and_goes_misses_nothing() {
                 }
                 seen.clear();
             } else {
-                assert!(seen == expected, "{number}: every event once, and in order");
+                assert!(seen == expected, "{number}: every event once and in order");
             }
         }
     });
 }
 
-/// Streams are parked and leave while a worker goes through a large group, at places that it has
-/// passed and at places that it has not: each event comes once and in order, to each.
+/// Streams park and leave while a worker iterates over a large group, both behind and ahead of the
+/// worker's position in the group.
 #[test]
-fn streams_that_come_back_while_a_batch_is_carried_miss_nothing() {
+fn streams_that_reconnect_during_a_delivery_get_every_event_once_and_in_order() {
     const EVENTS: usize = 1000;
     let topics = unbounded();
-    let (server, _on_end) = follows(silent(), &topics);
+    let (server, _on_end) = serve_topics(silent(), &topics);
     let address = server.address;
     let first = publish(&topics, "news", "0");
-    // More than a worker serves before it yields.
-    let mut crowd: Vec<_> =
-        (0..40 * some_for_each()).map(|_| Subscriber::resume(address, "/news", &first)).collect();
+    // More streams than a worker serves before it yields.
+    let mut crowd: Vec<_> = (0..40 * streams_for_all_workers())
+        .map(|_| Subscriber::resume(address, "/news", &first))
+        .collect();
     thread::scope(|scope| {
-        let restless: Vec<_> = (0..6)
+        let reconnecting: Vec<_> = (0..6)
             .map(|number| {
                 let first = &first;
                 scope.spawn(move || {
@@ -415,17 +416,17 @@ fn streams_that_come_back_while_a_batch_is_carried_miss_nothing() {
             }
         }
         let expected: Vec<_> = (0..EVENTS).map(|n| n.to_string()).collect();
-        for one in restless {
-            assert!(one.join().unwrap() == expected, "every event once, and in order");
+        for one in reconnecting {
+            assert!(one.join().unwrap() == expected, "every event once and in order");
         }
         read_all_until(&mut crowd, "all events", |one| one.events.len() >= EVENTS - 1);
         for one in &crowd {
-            assert!(one.data() == expected[1..], "every event once, and in order");
+            assert!(one.data() == expected[1..], "every event once and in order");
         }
     });
 }
 
-/// Subscribers to whom this many events are published before any worker runs.
+/// Starts a server and subscribers, and publishes `count` events before any worker runs.
 fn at_once(topics: &Topics, count: usize) -> (Running, Vec<Subscriber>) {
     let topics = topics.clone();
     let server = serve(silent(), move |request| {
@@ -439,28 +440,28 @@ fn at_once(topics: &Topics, count: usize) -> (Running, Vec<Subscriber>) {
             request.open().await?.follow(subscription).await
         }
     });
-    // More than are served at a time.
-    let crowd = 20 * some_for_each();
+    // More streams than a worker serves before it yields.
+    let crowd = 20 * streams_for_all_workers();
     let mut clients: Vec<_> = (0..crowd).map(|_| Subscriber::open(server.address, "/")).collect();
-    read_all_until(&mut clients, "where it begins", |one| !one.text.is_empty());
+    read_all_until(&mut clients, "the start of the stream", |one| !one.text.is_empty());
     read_head(&mut get(server.address, "/publish"));
     (server, clients)
 }
 
 #[test]
-fn many_events_at_once_are_brought_in_several_batches() {
+fn many_events_at_once_are_delivered_in_several_batches() {
     const EVENTS: usize = 1000;
     let (_server, mut clients) = at_once(&unbounded(), EVENTS);
     read_all_until(&mut clients, "all events", |one| one.events.len() >= EVENTS);
     let expected: Vec<_> = (0..EVENTS).map(|n| n.to_string()).collect();
     for one in &clients {
-        assert!(one.data() == expected, "every event once, and in order");
+        assert!(one.data() == expected, "every event once and in order");
     }
 }
 
-/// The log has dropped events before the worker has read it.
+/// The log drops events before the worker has read them.
 #[test]
-fn streams_at_rest_lag_as_others_do() {
+fn parked_streams_lag_like_others() {
     let history = History { events: 10, ..History::default() };
     let config = TopicsConfig { history, ..TopicsConfig::default() };
     let (_server, mut clients) = at_once(&Topics::new(config.clone()).unwrap(), 100);
@@ -473,7 +474,7 @@ fn streams_at_rest_lag_as_others_do() {
     let (_server, mut clients) = at_once(&topics, 100);
     read_all_until(&mut clients, "the gap", |one| one.events.len() >= 11);
     publish(&topics, "news", "100");
-    read_all_until(&mut clients, "what comes next", |one| one.events.len() >= 12);
+    read_all_until(&mut clients, "the next event", |one| one.events.len() >= 12);
     let expected: Vec<_> = (90..=100).map(|n| n.to_string()).collect();
     for one in &clients {
         assert_eq!(one.events[0].event_type, "gap");
@@ -481,13 +482,13 @@ fn streams_at_rest_lag_as_others_do() {
     }
 }
 
-/// The task is woken for the rest of an event, although nothing else is published.
+/// The stream task sends the rest of the event, although nothing else is published.
 #[test]
-fn an_event_larger_than_kernels_hold_comes_whole() {
+fn an_event_larger_than_the_socket_buffers_arrives_complete() {
     let topics = unbounded();
-    let (server, _on_end) = follows(silent(), &topics);
+    let (server, _on_end) = serve_topics(silent(), &topics);
     let mut clients: Vec<_> =
-        (0..some_for_each()).map(|_| Subscriber::open(server.address, "/news")).collect();
+        (0..streams_for_all_workers()).map(|_| Subscriber::open(server.address, "/news")).collect();
     let large = "x".repeat(LARGE);
     publish(&topics, "news", "small");
     read_all_until(&mut clients, "an event", |one| one.events.len() == 1);
@@ -499,28 +500,32 @@ fn an_event_larger_than_kernels_hold_comes_whole() {
     }
 }
 
-/// A peer that takes nothing of what a worker wrote is given up in time.
+/// The write timeout applies to data that a worker wrote.
 #[test]
-fn a_peer_that_takes_nothing_from_a_worker_is_given_up() {
+fn a_client_that_does_not_read_from_a_worker_is_disconnected() {
     let topics = unbounded();
     let config = Config { write_timeout: Duration::from_millis(300), ..silent() };
-    let (server, on_end) = follows(config, &topics);
+    let (server, on_end) = serve_topics(config, &topics);
     let client = Subscriber::open(server.address, "/news");
     thread::sleep(Duration::from_millis(500));
-    assert_eq!(on_end.try_recv(), Err(mpsc::TryRecvError::Empty), "there was nothing to take");
+    assert_eq!(
+        on_end.try_recv(),
+        Err(mpsc::TryRecvError::Empty),
+        "without an event the timeout does not run"
+    );
     for _ in 0..2 {
         publish(&topics, "news", &"x".repeat(LARGE));
     }
     let start = Instant::now();
-    let (reason, _, events) = on_end.recv_timeout(TIMEOUT).expect("the end is told");
+    let (reason, _, events) = on_end.recv_timeout(TIMEOUT).expect("the end is reported");
     assert_eq!((reason, events), ("stuck", 0));
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     drop(client);
 }
 
-/// What tells a client to come back, and the last chunk, are behind whole events.
+/// During drain, the reconnection time and the last chunk follow complete events.
 #[test]
-fn streams_are_whole_that_are_sent_away_in_traffic() {
+fn streams_that_drain_in_traffic_end_after_a_complete_event() {
     const CLIENTS: usize = 20;
     let topics = unbounded();
     let server = Server::bind(([127, 0, 0, 1], 0).into(), {
@@ -556,8 +561,8 @@ fn streams_are_whole_that_are_sent_away_in_traffic() {
         for client in &clients {
             let seen = client.data();
             assert_eq!(client.end, Some(StreamEnd::Whole));
-            assert!(!seen.is_empty() && seen == all[..seen.len()], "every event once, in order");
-            assert!(client.retry().is_some(), "a time to come back");
+            assert!(!seen.is_empty() && seen == all[..seen.len()], "every event once and in order");
+            assert!(client.retry().is_some(), "the stream sets a reconnection time");
         }
     });
     serving.join().unwrap();

@@ -365,12 +365,12 @@ fn links_to_a_watched_directory_leave_it_watched() {
             if *is_visible {
                 events.updated();
             } else {
-                events.is_silent();
+                events.assert_silent();
             }
             dir.write("site/pages/x", "1");
             events.updated();
         }
-        events.is_silent();
+        events.assert_silent();
     }
 }
 
@@ -386,7 +386,7 @@ fn directories_that_links_lead_to_are_watched_as_long_as_one_does() {
         let write = || dir.write(&format!("{real}/x"), "1");
         write();
         link(".hidden");
-        events.is_silent();
+        events.assert_silent();
         for name in ["one", "two"] {
             link(name);
             events.updated();
@@ -401,7 +401,7 @@ fn directories_that_links_lead_to_are_watched_as_long_as_one_does() {
         fs::rename(dir.0.join(real), dir.0.join("before")).unwrap();
         events.updated();
         dir.write("before/x", "2");
-        events.is_silent();
+        events.assert_silent();
         write();
         events.updated();
         write();
@@ -409,7 +409,7 @@ fn directories_that_links_lead_to_are_watched_as_long_as_one_does() {
         remove("two");
         events.updated();
         write();
-        events.is_silent();
+        events.assert_silent();
         dir.write("site/pages/x", "1");
         events.updated();
     }
@@ -432,12 +432,12 @@ fn links_in_what_links_lead_to_are_followed() {
         dir.write(name, "1");
         events.updated();
     }
-    events.is_silent();
+    events.assert_silent();
     fs::rename(dir.0.join("site/moved"), dir.0.join("site/.moved")).unwrap();
     events.updated();
     dir.write("a/x", "2");
     dir.write("b/x", "2");
-    events.is_silent();
+    events.assert_silent();
 }
 
 #[test]
@@ -466,7 +466,7 @@ fn removing_the_parent_of_a_watched_directory_logs_no_warning() {
     events.connected();
     fs::remove_dir_all(dir.0.join("parent")).unwrap();
     fs::remove_dir_all(dir.0.join("out")).unwrap();
-    events.is_silent();
+    events.assert_silent();
     dir.write("parent/site/pages/x", "1");
     events.updated();
     let (_, _, log) = server.stop("-TERM");

@@ -1,4 +1,4 @@
-//! Behind a real nginx, which buffers what it passes on unless it is told otherwise.
+//! Tests the binary behind nginx, which buffers responses by default.
 
 mod support;
 
@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 use support::subscriber::{Publisher, StreamEnd, Subscriber, subscribers, wait_until};
 use support::{Binary, TIMEOUT, get, read_response, send};
 
-/// What nginx does by itself: HTTP/1.0 to the server, a connection for each request.
+/// The default of nginx: HTTP/1.0 to the server, and a connection for each request.
 const DEFAULT: &str = "";
-/// What its manual advises: HTTP/1.1.
+/// The setting that the nginx manual recommends: HTTP/1.1.
 const HTTP_11: &str = "proxy_http_version 1.1; proxy_set_header Connection '';";
 
-/// An nginx in front of a server.
+/// An nginx process in front of a server.
 struct Nginx {
     address: SocketAddr,
     child: Child,
@@ -34,11 +34,11 @@ impl Nginx {
         fs::create_dir_all(&directory).unwrap();
         let start = Instant::now();
         loop {
-            // It cannot tell which port it was given, so it is told a port that was free just now.
+            // nginx does not report a port chosen by the kernel, so it gets one that was just free.
             let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
             fs::write(directory.join("nginx.conf"), configuration(address, upstream, settings))
                 .unwrap();
-            // Where Debian keeps it, only root looks.
+            // Debian installs it in a directory that is only in the PATH of root.
             let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
             let child = Command::new("nginx")
                 .env("PATH", path)
@@ -76,8 +76,8 @@ impl Drop for Nginx {
     }
 }
 
-/// In one process, so that killing that one leaves nothing behind; and all that it writes in its
-/// own directory. The rest is as it comes.
+/// Returns a default configuration, but with a single process, so that killing it is enough, and
+/// with all files in the directory of the test.
 fn configuration(address: SocketAddr, upstream: SocketAddr, settings: &str) -> String {
     format!(
         "daemon off;
@@ -102,19 +102,19 @@ fn configuration(address: SocketAddr, upstream: SocketAddr, settings: &str) -> S
     )
 }
 
-/// Waits until the topic has so many subscribers, asking the server itself.
+/// Waits until the topic has `count` subscribers by the list of the server. Returns the time taken.
 fn wait_for_subscribers(server: &Binary, topic: &str, count: u64) -> Duration {
     let what = format!("{topic} has {count} subscribers");
     wait_until(&what, || subscribers(server.address, topic) == count)
 }
 
 #[test]
-fn events_come_through_one_by_one_as_they_are_published() {
+fn events_pass_nginx_one_by_one_without_delay() {
     for settings in [DEFAULT, HTTP_11] {
-        // Without keep-alives nothing but the event itself can push it through.
+        // Without keep-alives, no later bytes can flush an event out of a buffer.
         let server = Binary::start(&["--keep-alive", "0"]);
         let nginx = Nginx::start(server.address, settings);
-        // The head comes before anything is published.
+        // The head arrives before any event is published.
         let mut subscriber = Subscriber::open(nginx.address, "/topics/news");
         let mut publisher = Publisher::open(server.address);
         for n in 0..20 {
@@ -128,7 +128,7 @@ fn events_come_through_one_by_one_as_they_are_published() {
 }
 
 #[test]
-fn a_client_that_leaves_nginx_is_noticed_without_an_event() {
+fn a_client_of_nginx_that_closes_is_noticed_without_an_event() {
     for settings in [DEFAULT, HTTP_11] {
         let server = Binary::start(&["--keep-alive", "0"]);
         let nginx = Nginx::start(server.address, settings);
@@ -143,11 +143,11 @@ fn a_client_that_leaves_nginx_is_noticed_without_an_event() {
 }
 
 #[test]
-fn keep_alive_comments_come_through() {
+fn keep_alive_comments_pass_nginx() {
     let server = Binary::start(&["--keep-alive", "0.1"]);
     let nginx = Nginx::start(server.address, DEFAULT);
     let mut subscriber = Subscriber::open(nginx.address, "/topics/quiet");
-    // Nothing else is sent between them that could have pushed them through.
+    // No other bytes are sent that could flush the comments out of a buffer.
     subscriber.read_until("three comments", |one| one.text.ends_with(b":\n\n:\n\n:\n\n"));
     assert_eq!(subscriber.events, []);
 }
@@ -160,7 +160,7 @@ fn publishing_works_through_nginx() {
         let mut direct = Subscriber::open(server.address, "/topics/news");
         let mut through = Subscriber::open(nginx.address, "/topics/news");
         let mut publisher = Publisher::open(nginx.address);
-        // Larger than what nginx keeps of a request in memory.
+        // Larger than the memory buffer of nginx for request bodies.
         let long = "0123456789abcdef".repeat(10_000);
         let ids = ["first", &long].map(|data| publisher.publish("news", data));
         for subscriber in [&mut direct, &mut through] {
@@ -171,9 +171,9 @@ fn publishing_works_through_nginx() {
     }
 }
 
-/// To the server every client of a proxy on the same machine has a loopback address.
+/// Through a proxy on the same machine, every client has a loopback address.
 #[test]
-fn publishing_through_nginx_needs_the_token() {
+fn publishing_through_nginx_requires_the_token() {
     for settings in [DEFAULT, HTTP_11] {
         let server = Binary::start_guarded(&[]);
         let nginx = Nginx::start(server.address, settings);
@@ -193,7 +193,7 @@ fn publishing_through_nginx_needs_the_token() {
 }
 
 #[test]
-fn other_answers_come_through() {
+fn other_responses_pass_nginx() {
     let server = Binary::start(&[]);
     let nginx = Nginx::start(server.address, DEFAULT);
     assert_eq!(read_response(&mut get(nginx.address, "/healthz")).0, 200);
@@ -202,7 +202,7 @@ fn other_answers_come_through() {
 }
 
 #[test]
-fn many_events_of_all_sizes_come_through_in_order_and_whole() {
+fn many_events_of_all_sizes_pass_nginx_complete_and_in_order() {
     for settings in [DEFAULT, HTTP_11] {
         let server = Binary::start(&["--history", "10000", "--history-bytes", "100000000"]);
         let nginx = Nginx::start(server.address, settings);
@@ -212,7 +212,7 @@ fn many_events_of_all_sizes_come_through_in_order_and_whole() {
         let mut random = fastrand::Rng::with_seed(7);
         let sent: Vec<_> = (0..1000)
             .map(|n| {
-                // Most are small, some are larger than nginx's buffers.
+                // Most events are small, some are larger than the buffers of nginx.
                 let most = if n % 20 == 0 { 100_000 } else { 300 };
                 let data = format!("{n} {}", "é\n☃ ".repeat(random.usize(..most / 8)));
                 let id = publisher.publish("many", &data);

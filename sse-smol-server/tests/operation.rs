@@ -1,5 +1,5 @@
-//! What the operator of the binary sees: the log, signals, descriptors, and standard streams that
-//! are not read or closed.
+//! Operating the binary: the log, signals, file descriptors, and standard streams that are blocked
+//! or closed.
 
 mod support;
 
@@ -19,7 +19,7 @@ use support::{
 
 const BINARY: &str = env!("CARGO_BIN_EXE_sse-smol-server");
 
-/// The binary with standard streams of the test's own, on a port that is known beforehand.
+/// A process of the binary with standard streams chosen by the test, on a port that was just free.
 struct Bare {
     address: SocketAddr,
     child: Child,
@@ -75,14 +75,14 @@ fn binary() -> Command {
     Command::new(BINARY)
 }
 
-/// The binary after some commands of a shell.
+/// Returns a shell that runs some commands and then the binary.
 fn after(commands: &str) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", &format!("{commands} exec \"$0\" \"$@\""), BINARY]);
     shell
 }
 
-/// A stream that takes nothing, and its other end.
+/// Returns a stream whose buffer is full, and its other end.
 fn full() -> (Stdio, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let end = theirs.try_clone().unwrap();
@@ -93,13 +93,13 @@ fn full() -> (Stdio, UnixStream) {
     (OwnedFd::from(theirs).into(), ours)
 }
 
-/// A stream whose other end is closed.
+/// Returns a stream whose other end is closed.
 fn broken() -> Stdio {
     let (_, theirs) = UnixStream::pair().unwrap();
     OwnedFd::from(theirs).into()
 }
 
-/// Has the server log so many requests, with about 300 bytes for each.
+/// Makes the server log this number of requests, about 300 bytes each.
 fn fill_log(address: SocketAddr, requests: usize) {
     let filler = "x".repeat(190);
     let request = format!("GET /healthz?{filler} HTTP/1.1\r\nHost: {address}\r\n\r\n");
@@ -113,7 +113,7 @@ fn fill_log(address: SocketAddr, requests: usize) {
 }
 
 #[test]
-fn a_log_that_is_not_read_stops_neither_requests_nor_signals() {
+fn an_unread_log_blocks_neither_requests_nor_signals() {
     for signal in ["-TERM", "-INT", "-HUP"] {
         let mut server = Bare::start(binary(), Stdio::null(), Stdio::piped());
         server.wait_until_it_serves();
@@ -126,7 +126,7 @@ fn a_log_that_is_not_read_stops_neither_requests_nor_signals() {
 }
 
 #[test]
-fn log_lines_that_are_dropped_are_counted_when_the_log_is_read_again() {
+fn dropped_log_lines_are_counted_when_the_log_is_read_again() {
     const REQUESTS: usize = 8000;
     let mut server = Bare::start(binary(), Stdio::null(), Stdio::piped());
     server.wait_until_it_serves();
@@ -141,7 +141,7 @@ fn log_lines_that_are_dropped_are_counted_when_the_log_is_read_again() {
     });
     let mut log = String::new();
     let dropped: usize = loop {
-        log += &parts.recv_timeout(TIMEOUT).expect("a line that counts what was dropped");
+        log += &parts.recv_timeout(TIMEOUT).expect("a line with the number of dropped lines");
         let line = log
             .lines()
             .find(|line| line.ends_with("log lines dropped: standard error was blocked"));
@@ -149,21 +149,21 @@ fn log_lines_that_are_dropped_are_counted_when_the_log_is_read_again() {
             break line.split(' ').find_map(|word| word.parse().ok()).unwrap();
         }
     };
-    // What is logged now is written again.
+    // New lines are written again.
     assert_eq!(read_response(&mut get(server.address, "/healthz?again")).0, 200);
     assert!(server.stop("-TERM").success());
     reader.join().unwrap();
     log.extend(parts);
-    assert!(log.contains("GET /healthz?again 200: "), "what comes later is logged");
+    assert!(log.contains("GET /healthz?again 200: "), "later requests are logged");
     let logged = log.matches("GET /healthz?xxx").count();
     assert!(logged > 1000 && dropped > 1000, "{logged} {dropped}");
     assert!((REQUESTS..REQUESTS + 10).contains(&(logged + dropped)), "{logged} {dropped}");
     let cut = log.lines().find(|line| !line.starts_with('[') || line.matches("GET").count() > 1);
-    assert_eq!(cut, None, "lines are whole");
+    assert_eq!(cut, None, "log lines are complete");
 }
 
 #[test]
-fn the_last_lines_of_the_log_are_written() {
+fn the_log_is_flushed_on_exit() {
     let server = Binary::start(&["--drain", "0"]);
     let mut streams: Vec<_> = (0..100).map(|_| get(server.address, "/clock")).collect();
     for stream in &mut streams {
@@ -175,7 +175,7 @@ fn the_last_lines_of_the_log_are_written() {
 }
 
 #[test]
-fn standard_streams_that_take_nothing_or_are_closed_do_no_harm() {
+fn blocked_or_closed_standard_streams_do_not_stop_the_server() {
     let (full_out, _out) = full();
     let (full_err, _err) = full();
     for (what, command, stdout, stderr) in [
@@ -191,7 +191,7 @@ fn standard_streams_that_take_nothing_or_are_closed_do_no_harm() {
 }
 
 #[test]
-fn a_server_that_cannot_start_ends_with_the_same_status_whoever_reads_why() {
+fn a_failed_start_exits_with_status_1_even_if_stderr_is_blocked_or_closed() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let (full_err, _err) = full();
@@ -203,7 +203,7 @@ fn a_server_that_cannot_start_ends_with_the_same_status_whoever_reads_why() {
 }
 
 #[test]
-fn a_hangup_drains() {
+fn sighup_drains() {
     let server = Binary::start(&["--drain", "5"]);
     let mut stream = get(server.address, "/topics/news");
     read_head(&mut stream);
@@ -215,13 +215,13 @@ fn a_hangup_drains() {
 }
 
 #[test]
-fn a_hangup_that_is_ignored_stays_ignored() {
+fn an_ignored_sighup_stays_ignored() {
     let mut server = Bare::start(after("trap '' HUP;"), Stdio::null(), Stdio::null());
     server.wait_until_it_serves();
     let mut stream = get(server.address, "/clock");
     read_head(&mut stream);
     server.signal("-HUP");
-    // A whole tick later it serves as before.
+    // One clock event later, the server still serves.
     read_until(&mut stream, "data: ");
     read_until(&mut stream, "data: ");
     assert_eq!(read_response(&mut get(server.address, "/healthz")).0, 200);
@@ -231,7 +231,7 @@ fn a_hangup_that_is_ignored_stays_ignored() {
 }
 
 #[test]
-fn a_few_streams_end_at_once_when_the_server_drains() {
+fn a_few_streams_drain_quickly() {
     for (streams, most) in [(1, 1000), (3, 1500)] {
         let server = Binary::start(&["--drain", "30"]);
         let mut sockets: Vec<_> = (0..streams).map(|_| get(server.address, "/topics/a")).collect();
@@ -245,14 +245,14 @@ fn a_few_streams_end_at_once_when_the_server_drains() {
 }
 
 #[test]
-fn too_few_descriptors_are_an_error_and_not_enough_a_warning() {
+fn a_low_descriptor_limit_is_an_error_or_a_warning() {
     for limit in [8, 12, 20, 39] {
         let mut server = after(&format!("ulimit -n {limit} &&"));
         let output = server.args(["--listen", "127.0.0.1:0"]).output().unwrap();
         let errors = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{limit}: {errors}");
-        let says = format!("is {limit}, and at least 40 are needed");
-        assert!(errors.contains(&says) && !errors.contains("panicked"), "{limit}: {errors}");
+        let expected = format!("is {limit}, and at least 40 are needed");
+        assert!(errors.contains(&expected) && !errors.contains("panicked"), "{limit}: {errors}");
     }
     let log_with = |limit, connections| {
         let arguments = ["--max-connections", connections];
@@ -267,7 +267,7 @@ fn too_few_descriptors_are_an_error_and_not_enough_a_warning() {
 }
 
 #[test]
-fn the_log_counts_the_bytes_of_every_body_and_the_events_of_streams() {
+fn the_log_has_the_bytes_of_bodies_and_the_events_of_streams() {
     const LARGE: usize = 8_000_000;
     let directory = std::env::temp_dir().join(format!("sse-operation-{}", std::process::id()));
     fs::create_dir_all(&directory).unwrap();
@@ -290,7 +290,7 @@ fn the_log_counts_the_bytes_of_every_body_and_the_events_of_streams() {
     let published = published.split_once("\r\n\r\n").unwrap().1.len();
     read_to_end(&mut send(server.address, "nonsense\r\n\r\n"));
 
-    // One event, chunked and not, and then what was cut off.
+    // A stream with one event, chunked and not, and a file whose download is cut off.
     for (version, end) in [("1.1", "\n\n\r\n"), ("1.0", "\n\n")] {
         let query = format!("/topics/a?lastEventId=earliest&v={version}");
         let head = format!("GET {query} HTTP/{version}\r\nHost: {}\r\n\r\n", server.address);
@@ -302,9 +302,9 @@ fn the_log_counts_the_bytes_of_every_body_and_the_events_of_streams() {
     cut.write_all(large.as_bytes()).unwrap();
     cut.read_exact(&mut [0; 10_000]).unwrap();
     cut.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    assert!(matches!(cut.peek(&mut [0]), Ok(1)), "there is more");
+    assert!(matches!(cut.peek(&mut [0]), Ok(1)), "the response is not complete");
     drop(cut);
-    // The server may be told to stop before it has noticed.
+    // Gives the server time to notice the closed connection before it stops.
     thread::sleep(Duration::from_millis(500));
     let metrics = request("GET /metrics HTTP/1.1", "");
     let (_, _, log) = server.stop("-TERM");
@@ -314,7 +314,7 @@ fn the_log_counts_the_bytes_of_every_body_and_the_events_of_streams() {
         let line = log.lines().find(|line| line.contains(request)).expect(request);
         line.split_once(request).unwrap().1.to_owned()
     };
-    for (request, says) in [
+    for (request, expected) in [
         ("GET /large.bin ", "200: answered, 8000000 bytes, "),
         ("GET /one.txt ", "200: answered, 1 byte, "),
         ("GET /none.txt ", "200: answered, 0 bytes, "),
@@ -325,15 +325,15 @@ fn the_log_counts_the_bytes_of_every_body_and_the_events_of_streams() {
         ("earliest&v=1.0 ", "200: closed by the peer, 1 event, "),
     ] {
         let rest = line(request);
-        assert!(rest.starts_with(says), "{request}: {rest}");
+        assert!(rest.starts_with(expected), "{request}: {rest}");
     }
     assert!(!line("(no request) 400").contains("event"), "{log}");
-    assert!(!line("(no request) 400").contains(" 0 bytes"), "a refusal has a body: {log}");
+    assert!(!line("(no request) 400").contains(" 0 bytes"), "an error response has a body: {log}");
     let bytes = |rest: &str| -> usize {
         let (rest, _) = rest.split_once(" bytes, ").expect("bytes");
         rest.rsplit(' ').next().unwrap().parse().unwrap()
     };
-    // The same body, however it is framed; and all that the kernel took of the one that was cut off.
+    // Framing is not counted. A response that is cut off counts the bytes that the kernel took.
     assert_eq!(bytes(&line("v=1.1 ")), bytes(&line("v=1.0 ")));
     let cut = bytes(&line("?cut "));
     assert!((10_000 - 500..LARGE).contains(&cut), "{cut}");
@@ -343,5 +343,5 @@ fn the_log_counts_the_bytes_of_every_body_and_the_events_of_streams() {
         line.rsplit(' ').next().unwrap().parse().unwrap()
     };
     assert_eq!(metric("sse_events_sent_total "), 2, "{metrics}");
-    assert!(metric("sse_event_bytes_sent_total ") < 1000, "bytes of events alone: {metrics}");
+    assert!(metric("sse_event_bytes_sent_total ") < 1000, "only bytes of events count: {metrics}");
 }

@@ -1,4 +1,4 @@
-//! Responses whose body the handler sends in pieces.
+//! Responses whose body is sent in pieces by the handler.
 
 mod support;
 
@@ -13,7 +13,7 @@ use smol::future::FutureExt as _;
 use sse_smol_server::{Config, End, Request};
 use support::{Running, TIMEOUT, get, read_head, read_response, read_to_end, send, serve};
 
-/// Sends pieces after the head of a body of `length` bytes, both given by the path: `/10/4/6`.
+/// Sends a body in pieces. The path has its length and those of the pieces, in bytes: `/10/4/6`.
 async fn in_pieces(request: Request) -> Result<(), End> {
     let mut numbers = request.path()[1..].split('/').map(|n| n.parse().unwrap());
     let length = numbers.next().unwrap();
@@ -36,7 +36,7 @@ fn server() -> Running {
 }
 
 #[test]
-fn pieces_make_a_body_and_the_connection_goes_on() {
+fn pieces_form_a_body_and_the_connection_is_reused() {
     let server = server();
     let mut socket = get(server.address, "/10/4/0/6");
     for path in ["/10/10", "/0", "/0/0", "/200000/100000/1/99999"] {
@@ -64,7 +64,7 @@ fn responses_without_a_body_are_a_head() {
         ("HEAD /10/11 HTTP/1.1", Some("Content-Length: 10\r\n")),
         ("GET /10/4/6?304 HTTP/1.1", None),
     ] {
-        // Another response follows at once.
+        // The response to a pipelined request follows the head.
         let two = format!(
             "{request}\r\nHost: a\r\n\r\nGET /3/3 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
         );
@@ -80,7 +80,7 @@ fn responses_without_a_body_are_a_head() {
 }
 
 #[test]
-fn a_body_that_is_short_or_too_long_ends_the_connection() {
+fn a_body_that_is_too_short_or_too_long_closes_the_connection() {
     let server = server();
     for (path, sent) in [("/10/4", 4), ("/10", 0), ("/10/4/7", 4), ("/10/4/6/1", 10)] {
         let mut socket = get(server.address, path);
@@ -115,7 +115,7 @@ fn a_short_body_counts_as_failed() {
 }
 
 #[test]
-fn pieces_wait_for_the_peer_and_a_peer_that_takes_nothing_is_given_up() {
+fn pieces_wait_for_the_client_and_a_client_that_does_not_read_is_disconnected() {
     const PIECE: usize = 64 << 10;
     let (sender, sent) = mpsc::channel();
     let config = Config { write_timeout: Duration::from_millis(500), ..Config::default() };
@@ -132,12 +132,12 @@ fn pieces_wait_for_the_peer_and_a_peer_that_takes_nothing_is_given_up() {
     });
     let mut socket = get(server.address, "/");
     read_head(&mut socket);
-    // The handler is dropped, and its sender with it, when the peer is given up.
+    // The sender is dropped with the handler when the client is disconnected.
     let mut count = 0;
     while sent.recv_timeout(Duration::from_secs(3)).is_ok() {
         count += 1;
     }
-    assert!(count > 0 && count * PIECE < 100 << 20, "{count} pieces were taken");
+    assert!(count > 0 && count * PIECE < 100 << 20, "{count} pieces were sent");
     let mut received = 0;
     let mut piece = vec![0; 1 << 20];
     while let Ok(1..) = socket.read(&mut piece).inspect(|count| received += count) {}
@@ -145,13 +145,13 @@ fn pieces_wait_for_the_peer_and_a_peer_that_takes_nothing_is_given_up() {
 }
 
 #[test]
-fn a_send_that_is_dropped_tears_nothing() {
+fn a_dropped_send_leaves_the_body_intact() {
     const PIECE: usize = 1 << 20;
     const PIECES: usize = 16;
     let server = serve(Config::default(), |request| async move {
         let mut body = request.start_response(http::Response::new(()), (PIECES * PIECE) as u64);
         while body.remaining() > 0 {
-            // Less time than the peer takes for a piece.
+            // Less time than the client takes to read a piece.
             let number = PIECES - usize::try_from(body.remaining()).unwrap() / PIECE;
             let sent = async { Some(body.send(vec![u8::try_from(number).unwrap(); PIECE]).await) };
             let dropped = async {

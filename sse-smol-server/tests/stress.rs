@@ -1,5 +1,5 @@
-//! The binary with many clients, with bad ones, and at its limits: what it gives them, and what they
-//! cost it.
+//! The binary with many clients, with clients that do not read, and at its limits: what it delivers,
+//! and the resources that it takes.
 
 #![cfg(target_os = "linux")]
 
@@ -24,22 +24,22 @@ use support::{Binary, TIMEOUT, get, read_head, read_response, read_to_end, send}
 
 const MIB: usize = 1 << 20;
 
-/// One test after the other: they measure time and memory, and would measure each other.
-fn alone() -> MutexGuard<'static, ()> {
+/// Serializes the tests: they measure time and memory, and would disturb each other.
+fn serialize() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
-    // What failed has said so itself.
+    // The test that poisoned the lock has already reported its failure.
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The memory that a server occupies, in bytes.
+/// Returns the resident memory of a server, in bytes.
 fn memory(server: &Binary) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
 }
 
-/// How many descriptors the system has room for, before it has to make more.
-fn room_for_descriptors(server: &Binary) -> usize {
+/// Returns the size of the kernel's descriptor table for the server, which grows on demand.
+fn descriptor_table_size(server: &Binary) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap().trim().parse().unwrap()
 }
@@ -48,17 +48,17 @@ fn descriptors(server: &Binary) -> usize {
     fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count()
 }
 
-/// The processor time that a server has taken.
-fn processor_time(server: &Binary) -> Duration {
+/// Returns the CPU time that a server has used.
+fn cpu_time(server: &Binary) -> Duration {
     let stat = fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
     // The name in parentheses may hold anything; `utime` and `stime` are the 14th and 15th field.
     let (_, fields) = stat.rsplit_once(") ").unwrap();
     let ticks: u64 = fields.split(' ').skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();
-    // Linux tells them in hundredths of a second, whatever its own clock does.
+    // Linux reports them in hundredths of a second (USER_HZ), independent of its timer frequency.
     Duration::from_millis(10 * ticks)
 }
 
-/// The usual limit is for programs that open files; a client is one, too.
+/// Raises the soft limit of open files of this process, which runs the clients.
 fn allow_descriptors(count: u64) {
     let limit = getrlimit(Resource::Nofile);
     let most = limit.maximum.unwrap_or(u64::MAX);
@@ -66,7 +66,7 @@ fn allow_descriptors(count: u64) {
     setrlimit(Resource::Nofile, Rlimit { current: Some(count), ..limit }).unwrap();
 }
 
-/// A connection from an address of this machine.
+/// Connects from a loopback address.
 fn connect_from(source: Ipv4Addr, server: SocketAddr) -> TcpStream {
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     bind(&socket, &SocketAddrV4::new(source, 0)).unwrap();
@@ -76,10 +76,10 @@ fn connect_from(source: Ipv4Addr, server: SocketAddr) -> TcpStream {
     socket
 }
 
-/// A subscriber whose kernel takes little that it does not read itself.
+/// Opens a subscriber with a small receive buffer.
 fn open_narrow(server: SocketAddr, path: &str) -> Subscriber {
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    // Only before the connection is made does this bound the window.
+    // The option limits the TCP window only if it is set before connecting.
     set_socket_recv_buffer_size(&socket, 64 << 10).unwrap();
     connect(&socket, &server).unwrap();
     let mut socket = TcpStream::from(socket);
@@ -92,7 +92,7 @@ fn request(server: SocketAddr, path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: {server}\r\n\r\n")
 }
 
-/// A value of `/metrics`; 0 if it is not there yet.
+/// Returns a value of `/metrics`, or 0 if the metric does not exist yet.
 fn metric(server: &Binary, name: &str) -> u64 {
     let head =
         format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", server.address);
@@ -101,7 +101,7 @@ fn metric(server: &Binary, name: &str) -> u64 {
     value.map_or(0, |value| value.parse().unwrap())
 }
 
-/// Whether numbers are those of a range, in order, each once.
+/// Asserts that the data of all events are these numbers, in order.
 fn assert_numbers(subscriber: &Subscriber, expected: impl IntoIterator<Item = usize>) {
     let numbers: Vec<usize> = subscriber.data().into_iter().map(number).collect();
     assert_eq!(numbers, expected.into_iter().collect::<Vec<_>>());
@@ -111,7 +111,7 @@ fn number(data: &str) -> usize {
     data.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// A number and filler.
+/// Returns a number and `length` bytes of filler.
 fn numbered(number: usize, length: usize) -> String {
     format!("{number} {}", "x".repeat(length))
 }
@@ -120,11 +120,11 @@ fn numbered(number: usize, length: usize) -> String {
 fn two_thousand_subscribers_get_every_event_and_leave_nothing_behind() {
     const CLIENTS: usize = 2000;
     const EVENTS: usize = 50;
-    let _turn = alone();
+    let _turn = serialize();
     allow_descriptors(CLIENTS as u64 + 500);
     let server = Binary::start_with_one_heap(&["--drain", "2", "--keep-alive", "0"]);
     let mut publisher = Publisher::open(server.address);
-    publisher.publish("crowd", "the topic is there");
+    publisher.publish("crowd", "creates the topic");
     let at_start = (memory(&server), descriptors(&server));
     let open = || -> Vec<_> {
         (0..CLIENTS).map(|_| Subscriber::open(server.address, "/topics/crowd")).collect()
@@ -149,7 +149,7 @@ fn two_thousand_subscribers_get_every_event_and_leave_nothing_behind() {
         }
         drop(clients);
         wait_until("all are gone", || subscribers(server.address, "crowd") == 0);
-        // The connection that asked may be there a moment longer.
+        // The connection of the last request may close slightly later.
         wait_until("their descriptors are closed", || descriptors(&server) <= at_start.1);
         after.push(memory(&server));
         println!(
@@ -161,8 +161,8 @@ fn two_thousand_subscribers_get_every_event_and_leave_nothing_behind() {
         );
         assert!(with_all < at_start.0 + CLIENTS * (20 << 10), "{} KiB", with_all >> 10);
     }
-    // The first round brings the heap to its size. Beyond it there are the events in the log, and
-    // 200 bytes left behind by each connection would be too many.
+    // The heap reaches its size in the first round. The limit allows for the events in the log, but
+    // not for a leak of 200 bytes for each connection.
     assert!(after[2] < after[0] + MIB, "{after:?}");
 
     let mut clients = open();
@@ -182,40 +182,40 @@ fn two_thousand_subscribers_get_every_event_and_leave_nothing_behind() {
 }
 
 #[test]
-fn a_server_without_descriptors_serves_whom_it_has_and_waits() {
-    let _turn = alone();
+fn a_server_without_free_descriptors_serves_its_clients_and_waits() {
+    let _turn = serialize();
     let server = Binary::start_with_descriptors(64, &["--keep-alive", "0", "--drain", "0.2"]);
     let mut publisher = Publisher::open(server.address);
-    publisher.publish("news", "the topic is there");
+    publisher.publish("news", "creates the topic");
     let mut clients = Vec::new();
-    // The kernel connects, and the server cannot answer.
+    // The kernel completes further connections, but the server cannot accept them.
     let mut waiting = loop {
-        assert!(clients.len() < 64, "more streams than descriptors");
+        assert!(clients.len() < 64, "the descriptor limit is reached");
         let socket = get(server.address, "/topics/news");
         socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
         let mut byte = [0];
         match socket.peek(&mut byte) {
             Ok(1) => clients.push(Subscriber::on(socket)),
             Err(error) if error.kind() == ErrorKind::WouldBlock => break socket,
-            other => panic!("neither an answer nor silence: {other:?}"),
+            other => panic!("expected a response or a timeout: {other:?}"),
         }
     };
     assert!(clients.len() > 40, "{} streams", clients.len());
 
-    let (start, before) = (Instant::now(), processor_time(&server));
+    let (start, before) = (Instant::now(), cpu_time(&server));
     for n in 0..20 {
         publisher.publish("news", &n.to_string());
         read_all_until(&mut clients, "an event", |one| one.events.len() > n);
         thread::sleep(Duration::from_millis(100));
     }
     assert!(start.elapsed() >= Duration::from_secs(2));
-    let taken = processor_time(&server).saturating_sub(before);
-    println!("{} streams; {taken:?} of processor time in {:?}", clients.len(), start.elapsed());
+    let taken = cpu_time(&server).saturating_sub(before);
+    println!("{} streams; {taken:?} of CPU time in {:?}", clients.len(), start.elapsed());
     assert!(taken < Duration::from_millis(500), "{taken:?}");
     for client in &clients {
         assert_numbers(client, 0..20);
     }
-    let nothing = waiting.read(&mut [0]).expect_err("still no descriptor for this one");
+    let nothing = waiting.read(&mut [0]).expect_err("the waiting connection has no descriptor yet");
     assert_eq!(nothing.kind(), ErrorKind::WouldBlock);
 
     clients.truncate(clients.len() - 10);
@@ -232,12 +232,12 @@ fn a_server_without_descriptors_serves_whom_it_has_and_waits() {
     }
     let (_, clean, log) = server.stop("-INT");
     assert!(clean, "{log}");
-    // It tries again ten times a second, and says so once.
+    // The server retries ten times a second and logs once.
     assert_eq!(log.matches("cannot accept connections").count(), 1, "{log}");
 }
 
-/// The status, and the seconds to wait if there are any.
-fn ask(mut socket: TcpStream) -> (u16, Option<u64>) {
+/// Reads a response head. Returns the status and the seconds of `Retry-After`, if present.
+fn read_status(mut socket: TcpStream) -> (u16, Option<u64>) {
     let head = read_head(&mut socket);
     let seconds = head.lines().find_map(|line| line.strip_prefix("Retry-After: "));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
@@ -245,8 +245,8 @@ fn ask(mut socket: TcpStream) -> (u16, Option<u64>) {
 }
 
 #[test]
-fn one_connection_too_many_is_told_when_to_come_back() {
-    let _turn = alone();
+fn connections_above_the_limit_get_503_with_a_retry_time() {
+    let _turn = serialize();
     let server = Binary::start(&["--max-connections", "10"]);
     let mut clients: Vec<_> =
         (0..10).map(|_| Subscriber::open(server.address, "/topics/news")).collect();
@@ -256,39 +256,41 @@ fn one_connection_too_many_is_told_when_to_come_back() {
         let (status, head, _) = read_response(&mut socket);
         assert_eq!(status, 503, "{head}");
         let wait = head.lines().find_map(|line| line.strip_prefix("Retry-After: "));
-        seconds.insert(wait.expect("a time to come back").parse::<u64>().unwrap());
+        seconds.insert(wait.expect("a Retry-After header").parse::<u64>().unwrap());
         assert_eq!(read_to_end(&mut socket), "", "the connection is closed");
     }
-    assert!(seconds.len() > 1, "not everybody at the same time: {seconds:?}");
+    assert!(seconds.len() > 1, "retry times are spread: {seconds:?}");
     assert!(seconds.iter().all(|seconds| (1..=60).contains(seconds)), "{seconds:?}");
 
     clients.pop();
-    wait_until("there is room", || ask(get(server.address, "/healthz")).0 == 200);
-    // That one has left, too, and a stream takes the place for good.
-    let mut tenth = None;
-    wait_until("there is room for a stream", || {
-        let mut socket = get(server.address, "/topics/news");
-        let let_in = read_head(&mut socket).starts_with("HTTP/1.1 200 ");
-        tenth = let_in.then_some(socket);
-        let_in
+    wait_until("a connection is accepted", || {
+        read_status(get(server.address, "/healthz")).0 == 200
     });
-    assert_eq!(ask(get(server.address, "/topics/news")).0, 503);
+    // That connection has closed. A stream takes the free place and keeps it.
+    let mut tenth = None;
+    wait_until("a stream is accepted", || {
+        let mut socket = get(server.address, "/topics/news");
+        let accepted = read_head(&mut socket).starts_with("HTTP/1.1 200 ");
+        tenth = accepted.then_some(socket);
+        accepted
+    });
+    assert_eq!(read_status(get(server.address, "/topics/news")).0, 503);
 }
 
-/// To make room takes the system long, in which whoever connects would wait.
+/// Growing the descriptor table takes the kernel long and delays new connections.
 #[test]
-fn there_is_room_for_all_connections_from_the_start() {
-    let _turn = alone();
+fn the_descriptor_table_has_room_for_all_connections_from_the_start() {
+    let _turn = serialize();
     let server = Binary::start(&["--max-connections", "1500"]);
-    assert!(room_for_descriptors(&server) > 1500);
+    assert!(descriptor_table_size(&server) > 1500);
     let server = Binary::start_with_descriptors(300, &["--max-connections", "1500"]);
-    assert!(room_for_descriptors(&server) >= 300, "as much as it may have");
-    assert_eq!(ask(get(server.address, "/healthz")).0, 200);
+    assert!(descriptor_table_size(&server) >= 300, "the table has the size of the limit");
+    assert_eq!(read_status(get(server.address, "/healthz")).0, 200);
 }
 
 #[test]
-fn each_address_has_connections_of_its_own() {
-    let _turn = alone();
+fn the_limit_per_peer_applies_to_each_address() {
+    let _turn = serialize();
     let server = Binary::start(&["--max-connections-per-peer", "3"]);
     let from = |last: u8| {
         let mut socket = connect_from(Ipv4Addr::new(127, 0, 0, last), server.address);
@@ -297,23 +299,23 @@ fn each_address_has_connections_of_its_own() {
         socket
     };
     let mut second: Vec<_> = (0..3).map(|_| Subscriber::on(from(2))).collect();
-    let (status, seconds) = ask(from(2));
+    let (status, seconds) = read_status(from(2));
     assert_eq!(status, 503);
     assert!(seconds.is_some());
     let third: Vec<_> = (0..3).map(|_| Subscriber::on(from(3))).collect();
-    assert_eq!(ask(from(3)).0, 503);
-    assert_eq!(ask(from(2)).0, 503, "still");
+    assert_eq!(read_status(from(3)).0, 503);
+    assert_eq!(read_status(from(2)).0, 503, "the limit still applies");
     second.pop();
-    wait_until("127.0.0.2 may come back", || ask(from(2)).0 == 200);
-    assert_eq!(ask(from(3)).0, 503, "what another address gave back is not for this one");
+    wait_until("127.0.0.2 may connect again", || read_status(from(2)).0 == 200);
+    assert_eq!(read_status(from(3)).0, 503, "a place freed by one address is not for another");
     drop(third);
 }
 
 #[test]
-fn who_takes_nothing_is_given_up_and_who_takes_little_is_not() {
+fn only_clients_that_do_not_read_at_all_hit_the_write_timeout() {
     const STUCK: usize = 10;
     const EVENTS: usize = 320;
-    let _turn = alone();
+    let _turn = serialize();
     let server = Binary::start(&[
         "--write-timeout",
         "1",
@@ -332,15 +334,15 @@ fn who_takes_nothing_is_given_up_and_who_takes_little_is_not() {
     let mut slow = Subscriber::open(server.address, "/topics/flood");
     let before = memory(&server);
     let most = Mutex::new(before);
-    let watch = || {
+    let sample_memory = || {
         let mut most = most.lock().unwrap();
         *most = memory(&server).max(*most);
     };
-    let enough = AtomicBool::new(false);
+    let done_waiting = AtomicBool::new(false);
     let (slow, taken) = thread::scope(|scope| {
         let reader = scope.spawn(|| {
             let mut taken = 0;
-            while !enough.load(Ordering::Relaxed) {
+            while !done_waiting.load(Ordering::Relaxed) {
                 taken += slow.take(256 << 10);
                 thread::sleep(Duration::from_millis(200));
             }
@@ -349,36 +351,36 @@ fn who_takes_nothing_is_given_up_and_who_takes_little_is_not() {
         let start = Instant::now();
         for n in 0..EVENTS {
             publisher.publish("flood", &numbered(n, 64 << 10));
-            watch();
+            sample_memory();
         }
         let all_sent = start.elapsed();
-        let given_up = wait_until("those that take nothing are given up", || {
-            watch();
+        let waited = wait_until("the stuck clients are disconnected", || {
+            sample_memory();
             metric(&server, "sse_streams_ended_total{reason=\"stuck\"}") >= STUCK as u64
         });
-        println!("published in {all_sent:?}, given up {given_up:?} later");
-        // The slow one has several times as long to be given up wrongly.
+        println!("published in {all_sent:?}, disconnected {waited:?} later");
+        // Waits for several write timeouts, which must not disconnect the slow client.
         while start.elapsed() < Duration::from_secs(6) {
-            watch();
+            sample_memory();
             thread::sleep(Duration::from_millis(100));
         }
-        enough.store(true, Ordering::Relaxed);
+        done_waiting.store(true, Ordering::Relaxed);
         reader.join().unwrap()
     });
     let mut slow = slow;
-    assert!(taken < EVENTS * (64 << 10) - 8 * MIB, "it is slow: {taken} bytes");
-    slow.read_until("the rest", |one| one.events.len() >= EVENTS || one.end.is_some());
-    println!("the slow one took {} KiB", taken >> 10);
+    assert!(taken < EVENTS * (64 << 10) - 8 * MIB, "the slow client lags behind: {taken} bytes");
+    slow.read_until("the remaining events", |one| one.events.len() >= EVENTS || one.end.is_some());
+    println!("the slow client read {} KiB in that time", taken >> 10);
     assert_eq!((slow.events.len(), slow.end), (EVENTS, None));
     assert_numbers(&slow, 0..EVENTS);
 
     let most = *most.lock().unwrap() - before;
     println!("memory grew by {} KiB at most", most >> 10);
-    // The log holds all events once, and nobody's queue holds them again.
+    // The log holds every event once, and no output queue holds a copy.
     assert!(most < EVENTS * (64 << 10) + 24 * MIB, "{} KiB", most >> 10);
 
-    // What was cut off does not look whole.
-    read_all_until(&mut stuck, "the cut", |one| one.end.is_some());
+    // Disconnected streams end without the last chunk.
+    read_all_until(&mut stuck, "the end", |one| one.end.is_some());
     for one in &stuck {
         assert_eq!(one.end, Some(StreamEnd::Cut));
         assert!(one.events.len() < EVENTS);
@@ -389,12 +391,12 @@ fn who_takes_nothing_is_given_up_and_who_takes_little_is_not() {
     assert_eq!(log.matches(line).count(), STUCK, "{log}");
 }
 
-/// More than kernels hold of what nobody reads: so many events of half a MiB.
+/// The number of 512 KiB events that exceeds the socket buffers of a connection.
 const TOO_MUCH: usize = 48;
 const HELD: usize = 10;
 
-/// A subscriber that has read the first event and no other of all that were published after it, of
-/// which the server holds the last ones.
+/// Returns a subscriber that has read only the first of `TOO_MUCH + 1` events. The log holds the
+/// last `HELD` of them.
 fn lagging(server: &Binary, publisher: &mut Publisher) -> Subscriber {
     let mut subscriber = open_narrow(server.address, "/topics/news");
     publisher.publish("news", &numbered(0, 0));
@@ -415,8 +417,8 @@ const SMALL_HISTORY: [&str; 8] =
     ["--history", "10", "--history-bytes", "100000000", "--keep-alive", "0", "--drain", "0.2"];
 
 #[test]
-fn who_falls_behind_is_sent_away_and_told_of_the_gap_on_coming_back() {
-    let _turn = alone();
+fn a_lagging_stream_ends_and_gets_a_gap_event_on_resuming() {
+    let _turn = serialize();
     let server = Binary::start(&SMALL_HISTORY);
     let mut publisher = Publisher::open(server.address);
     let mut subscriber = lagging(&server, &mut publisher);
@@ -424,30 +426,33 @@ fn who_falls_behind_is_sent_away_and_told_of_the_gap_on_coming_back() {
     assert_eq!(subscriber.end, Some(StreamEnd::Whole));
     let seen = subscriber.events.len();
     println!("{seen} events before the end");
-    assert!(seen <= TOO_MUCH - HELD, "kernels took {seen} events: publish more");
+    assert!(seen <= TOO_MUCH - HELD, "the socket buffers held {seen} events: publish more");
     assert_numbers(&subscriber, 0..seen);
 
     let last = &subscriber.events[seen - 1].id;
     let mut again = Subscriber::resume(server.address, "/topics/news", last);
     again.read_events(1 + HELD);
-    let told = gap(&again, 0);
-    assert_eq!((&told["reason"], &told["requested"]), (&"evicted".into(), &last.as_str().into()));
-    assert_eq!(told["earliest"], again.events[1].id);
-    assert_eq!(told["latest"], again.events[HELD].id);
+    let gap_data = gap(&again, 0);
+    assert_eq!(
+        (&gap_data["reason"], &gap_data["requested"]),
+        (&"evicted".into(), &last.as_str().into())
+    );
+    assert_eq!(gap_data["earliest"], again.events[1].id);
+    assert_eq!(gap_data["latest"], again.events[HELD].id);
     let gap_id = again.events.remove(0).id;
     assert_numbers(&again, TOO_MUCH - HELD + 1..=TOO_MUCH);
 
-    // Who has been told of the gap goes on behind it.
-    let mut told_before = Subscriber::resume(server.address, "/topics/news", &gap_id);
-    told_before.read_events(HELD);
-    assert_numbers(&told_before, TOO_MUCH - HELD + 1..=TOO_MUCH);
+    // A client that resumes with the ID of the gap event continues after the gap.
+    let mut after_gap = Subscriber::resume(server.address, "/topics/news", &gap_id);
+    after_gap.read_events(HELD);
+    assert_numbers(&after_gap, TOO_MUCH - HELD + 1..=TOO_MUCH);
     let (_, _, log) = server.stop("-INT");
     assert!(log.contains("GET /topics/news 200: fell behind the log, "), "{log}");
 }
 
 #[test]
-fn who_falls_behind_may_be_told_of_the_gap_and_go_on() {
-    let _turn = alone();
+fn with_on_lag_gap_a_lagging_stream_gets_a_gap_event_and_continues() {
+    let _turn = serialize();
     let server = Binary::start(&[&SMALL_HISTORY[..], &["--on-lag", "gap"]].concat());
     let mut publisher = Publisher::open(server.address);
     let mut subscriber = lagging(&server, &mut publisher);
@@ -461,17 +466,17 @@ fn who_falls_behind_may_be_told_of_the_gap_and_go_on() {
     let at = at.expect("a gap event");
     assert_eq!(gap(&subscriber, at)["reason"], "lagged");
     println!("{at} events before the gap");
-    assert!(at <= TOO_MUCH - HELD, "kernels took {at} events: publish more");
+    assert!(at <= TOO_MUCH - HELD, "the socket buffers held {at} events: publish more");
     subscriber.events.remove(at);
     assert_numbers(&subscriber, (0..at).chain(TOO_MUCH - HELD + 1..=TOO_MUCH + 1));
 }
 
 #[test]
-fn a_thousand_topics_do_not_exhaust_memory() {
+fn a_thousand_topics_stay_within_the_memory_limit() {
     const TOPICS: usize = 1000;
     const MAX_BYTES: usize = 8 * MIB;
     const AT_ONCE: usize = 4;
-    let _turn = alone();
+    let _turn = serialize();
     let server = Binary::start(&["--max-bytes", &MAX_BYTES.to_string()]);
     let mut publishers: Vec<_> = (0..AT_ONCE).map(|_| Publisher::open(server.address)).collect();
     let before = memory(&server);
@@ -497,14 +502,14 @@ fn a_thousand_topics_do_not_exhaust_memory() {
         start.elapsed(),
         (most - before) >> 10
     );
-    // The topics whose events were dropped are gone.
+    // Topics whose events were all evicted are removed.
     assert!(rows.len() < TOPICS && rows.iter().all(|row| row["events"] == 1), "{rows:?}");
     assert_eq!(metric(&server, "sse_topics"), rows.len() as u64);
     assert!((1..=MAX_BYTES as u64).contains(&bytes), "{bytes}");
-    assert!(bytes > MAX_BYTES as u64 - 20_000, "room is used: {bytes}");
+    assert!(bytes > MAX_BYTES as u64 - 20_000, "the limit is used: {bytes}");
     assert!(most - before < 64 * MIB, "{} KiB", (most - before) >> 10);
 
-    // Topics whose events were dropped give up their places; those that hold something do not.
+    // Removed topics free their places; topics with events keep theirs.
     let [publisher, ..] = &mut publishers[..] else { unreachable!() };
     publisher.publish("one-more", "x");
     for n in 1..TOPICS {
@@ -515,15 +520,15 @@ fn a_thousand_topics_do_not_exhaust_memory() {
     publisher.send("one-too-many", "x");
     let (status, body) = publisher.receive();
     assert_eq!(status, 429, "{body}");
-    publisher.publish("topic-1", "those that are there go on");
+    publisher.publish("topic-1", "existing topics accept events");
 }
 
-/// Neither a page of the list nor the metrics keep a publisher waiting, however many topics there are.
+/// List pages and metrics must not block publishers for a time proportional to the number of topics.
 #[test]
-fn lists_and_metrics_of_many_topics_do_not_hold_up_publishers() {
+fn lists_and_metrics_of_many_topics_do_not_delay_publishers() {
     const TOPICS: usize = 20_000;
     const AT_ONCE: usize = 4;
-    let _turn = alone();
+    let _turn = serialize();
     let server = Binary::start(&["--max-topics", &TOPICS.to_string()]);
     let mut publishers: Vec<_> = (0..AT_ONCE).map(|_| Publisher::open(server.address)).collect();
     for first in (0..TOPICS).step_by(AT_ONCE) {
@@ -536,10 +541,10 @@ fn lists_and_metrics_of_many_topics_do_not_hold_up_publishers() {
     }
     assert_eq!(metric(&server, "sse_topics"), TOPICS as u64);
     assert_eq!(topics(server.address).len(), TOPICS);
-    let [publisher, stranger, ..] = &mut publishers[..] else { unreachable!() };
+    let [publisher, rejected, ..] = &mut publishers[..] else { unreachable!() };
     let done = AtomicBool::new(false);
-    let (mut times, asked) = thread::scope(|scope| {
-        let asking = ["/topics", "/metrics", "/metrics.json"].map(|path| {
+    let (mut times, requests) = thread::scope(|scope| {
+        let clients = ["/topics", "/metrics", "/metrics.json"].map(|path| {
             let (server, done) = (&server, &done);
             scope.spawn(move || {
                 let mut count = 0;
@@ -554,17 +559,20 @@ fn lists_and_metrics_of_many_topics_do_not_hold_up_publishers() {
             .map(|n| {
                 let start = Instant::now();
                 publisher.publish(&format!("topic-{n}"), "y");
-                stranger.send("one-more", "x");
-                assert_eq!(stranger.receive().0, 429);
+                rejected.send("one-more", "x");
+                assert_eq!(rejected.receive().0, 429);
                 start.elapsed()
             })
             .collect();
         done.store(true, Ordering::Relaxed);
-        (times, asking.map(|one| one.join().unwrap()))
+        (times, clients.map(|one| one.join().unwrap()))
     });
     times.sort_unstable();
     let (median, p99) = (times[times.len() / 2], times[times.len() * 99 / 100]);
-    println!("a publication and a refusal: median {median:?}, p99 {p99:?}; asked {asked:?} times");
-    assert!(asked.iter().all(|count: &u32| *count > 0), "{asked:?}");
+    println!(
+        "a publication and a rejection: median {median:?}, p99 {p99:?}; meanwhile {requests:?} \
+         requests"
+    );
+    assert!(requests.iter().all(|count: &u32| *count > 0), "{requests:?}");
     assert!(p99 < Duration::from_millis(250), "{p99:?}");
 }

@@ -1,4 +1,4 @@
-//! What the library offers to handlers beside sending.
+//! The API for handlers beyond sending: hooks, cancellation, forwarding, topics, and `Polled`.
 
 mod support;
 
@@ -25,7 +25,7 @@ fn with_id(n: usize) -> Frame {
     Event::new(&id).with_id(EventId::new(&id).unwrap()).into()
 }
 
-/// What `on_close` was told, by a server whose handler is chosen by path.
+/// Returns the calls of `on_close` (reason, last event ID, events) by a handler chosen by `path`.
 fn closed(
     path: &'static str,
     client: impl FnOnce(TcpStream) -> Option<TcpStream>,
@@ -47,8 +47,8 @@ fn closed(
             stream.send_all((1..=3).map(with_id)).await?;
             match path {
                 "/return" => Ok(()),
-                "/fail" => Err(End::Failed("as the test wants it".into())),
-                "/panic" => panic!("as the test wants it"),
+                "/fail" => Err(End::Failed("test error".into())),
+                "/panic" => panic!("test error"),
                 "/stuck" => {
                     let big = "x".repeat(16 << 20);
                     stream.send(Event::new(&big).with_id(EventId::from_static("big"))).await
@@ -60,9 +60,9 @@ fn closed(
     let mut socket = get(server.address, path);
     read_head(&mut socket);
     read_until(&mut socket, "data: 3\n\n\r\n");
-    // What the client holds on to, it holds until the end.
+    // A socket that the client returns stays open until the hook has run.
     let kept = client(socket);
-    let mut all = vec![on_close.recv_timeout(TIMEOUT).expect("it is told")];
+    let mut all = vec![on_close.recv_timeout(TIMEOUT).expect("the hook is called")];
     drop(kept);
     drop(server);
     all.extend(on_close.try_iter());
@@ -70,7 +70,7 @@ fn closed(
 }
 
 #[test]
-fn on_close_is_called_once_with_the_reason_and_the_last_id_whatever_the_end() {
+fn on_close_is_called_once_with_the_reason_and_the_last_id() {
     let wait = |mut socket: TcpStream| {
         let _ = std::io::Read::read_to_end(&mut socket, &mut Vec::new());
         None
@@ -84,7 +84,7 @@ fn on_close_is_called_once_with_the_reason_and_the_last_id_whatever_the_end() {
     assert_eq!(closed("/fail", wait), expected("failed"));
     assert_eq!(closed("/panic", wait), expected("failed"));
     assert_eq!(closed("/wait", leave), expected("peer_closed"));
-    // An event that the kernel did not take whole was not sent.
+    // An event that the kernel took only in part does not count as sent.
     assert_eq!(closed("/stuck", Some), expected("stuck"));
 }
 
@@ -116,14 +116,14 @@ fn the_token_cancels_work_elsewhere_within_milliseconds() {
 }
 
 #[test]
-fn a_channel_is_a_stream_and_sees_a_client_leave_first_as_backpressure_then_as_closed() {
+fn a_forwarded_channel_sees_backpressure_and_then_the_close_of_the_client() {
     let (senders, receive) = mpsc::channel();
     let server = serve(Config::default(), move |request| {
         let (sender, receiver) = channel::bounded::<Frame>(2);
         senders.send(sender).unwrap();
         async move { request.open().await?.forward(receiver).await }
     });
-    // Its end ends the response.
+    // Closing the channel ends the response.
     let mut socket = get(server.address, "/");
     let sender: channel::Sender<Frame> = receive.recv_timeout(TIMEOUT).unwrap();
     for n in 0..5 {
@@ -140,7 +140,7 @@ fn a_channel_is_a_stream_and_sees_a_client_leave_first_as_backpressure_then_as_c
     let big = Frame::from(Event::new(&"x".repeat(1 << 20)));
     let start = Instant::now();
     while sender.try_send(big.clone()).is_ok() || sender.len() < 2 {
-        assert!(start.elapsed() < TIMEOUT, "it takes whatever it gets");
+        assert!(start.elapsed() < TIMEOUT, "the channel fills up");
         thread::sleep(Duration::from_millis(5));
     }
     drop(socket);
@@ -153,12 +153,12 @@ fn a_channel_is_a_stream_and_sees_a_client_leave_first_as_backpressure_then_as_c
             Timer::after(TIMEOUT).await;
             false
         };
-        assert!(future::or(closed, late).await, "the sender is told");
+        assert!(future::or(closed, late).await, "the channel is closed");
     });
 }
 
 #[test]
-fn periodic_streams_are_streams() {
+fn a_periodic_stream_can_be_forwarded() {
     let server = serve(Config::default(), |request| async move {
         let mut n = 0;
         let ticks = Timer::interval(Duration::from_millis(50)).take(3).map(move |_| {
@@ -177,7 +177,7 @@ fn periodic_streams_are_streams() {
 }
 
 #[test]
-fn whatever_wraps_a_handler_runs_before_the_head_leaves() {
+fn middleware_runs_before_the_head_is_sent() {
     async fn handler(request: Request) -> Result<(), End> {
         request.open().await.map(drop)
     }
@@ -196,7 +196,7 @@ fn whatever_wraps_a_handler_runs_before_the_head_leaves() {
 }
 
 #[test]
-fn following_topics_is_one_line() {
+fn follow_sends_the_events_of_topics() {
     let topics = Topics::new(TopicsConfig::default()).unwrap();
     let shared = topics.clone();
     let server = serve(Config::default(), move |request| {
@@ -217,15 +217,15 @@ fn following_topics_is_one_line() {
     drop(socket);
     let start = Instant::now();
     while topics.totals().subscriptions > 0 {
-        assert!(start.elapsed() < TIMEOUT, "nobody noticed");
+        assert!(start.elapsed() < TIMEOUT, "the subscription ends");
         thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// A source that counts how often it is asked, and gives each number twice.
+/// Serves a `Polled` source that counts its calls and returns each number twice.
 fn polled(config: PolledConfig) -> (Arc<AtomicUsize>, support::Running) {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let counter = Arc::clone(&asked);
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&calls);
     let source = Arc::new(Polled::new(config, move || {
         let n = counter.fetch_add(1, Ordering::Relaxed) / 2;
         async move { Ok(text(StatusCode::OK, &n.to_string())) }
@@ -234,13 +234,13 @@ fn polled(config: PolledConfig) -> (Arc<AtomicUsize>, support::Running) {
         let source = Arc::clone(&source);
         async move { source.serve(request).await }
     });
-    (asked, server)
+    (calls, server)
 }
 
 #[test]
-fn a_polled_source_is_asked_once_for_everybody_and_not_at_all_for_nobody() {
+fn a_polled_source_is_called_once_for_all_streams_and_never_without_one() {
     let interval = Duration::from_millis(100);
-    let (asked, server) = polled(PolledConfig { interval, ..PolledConfig::default() });
+    let (calls, server) = polled(PolledConfig { interval, ..PolledConfig::default() });
     for plain in ["/", "/?upstream=true", "/?stream=truely", "/?stream=1"] {
         let (status, head, body) = read_response(&mut get(server.address, plain));
         assert!(
@@ -249,13 +249,13 @@ fn a_polled_source_is_asked_once_for_everybody_and_not_at_all_for_nobody() {
         );
     }
     thread::sleep(2 * interval);
-    assert_eq!(asked.swap(0, Ordering::Relaxed), 4, "nobody streams");
+    assert_eq!(calls.swap(0, Ordering::Relaxed), 4, "one call for each plain request");
 
     let start = Instant::now();
     let mut sockets: Vec<_> = (0..5).map(|_| get(server.address, "/?a=b&stream=true")).collect();
     for socket in &mut sockets {
         for n in 0..4 {
-            // A body with lines, the last of which is `n`, comes as one event.
+            // A body of several lines is one event.
             let event = read_until(socket, "\n\n\r\n");
             assert!(
                 event.ends_with(&format!("data: 200 OK\ndata: \ndata: {n}\ndata: \n\n\r\n")),
@@ -263,24 +263,24 @@ fn a_polled_source_is_asked_once_for_everybody_and_not_at_all_for_nobody() {
             );
         }
     }
-    let (times, asked_now) = (start.elapsed().as_millis() / 100 + 2, asked.load(Ordering::Relaxed));
-    assert!(asked_now >= 7 && asked_now <= usize::try_from(times).unwrap(), "{asked_now} times");
+    let (times, calls_now) = (start.elapsed().as_millis() / 100 + 2, calls.load(Ordering::Relaxed));
+    assert!(calls_now >= 7 && calls_now <= usize::try_from(times).unwrap(), "{calls_now} times");
 
-    // Whoever did the polling, the others go on when it leaves.
+    // When the stream that polls closes, another one takes over.
     for _ in 0..4 {
         drop(sockets.remove(0));
         read_until(&mut sockets[0], "\n\n\r\n");
     }
     drop(sockets);
     thread::sleep(3 * interval);
-    let before = asked.load(Ordering::Relaxed);
+    let before = calls.load(Ordering::Relaxed);
     thread::sleep(3 * interval);
-    assert_eq!(asked.load(Ordering::Relaxed), before, "nobody is left");
+    assert_eq!(calls.load(Ordering::Relaxed), before, "no calls without a stream");
 }
 
 #[test]
-fn a_polled_source_waits_repeats_and_refuses_as_configured() {
-    let (asked, server) = polled(PolledConfig {
+fn a_polled_source_obeys_its_configuration() {
+    let (calls, server) = polled(PolledConfig {
         initial: Duration::from_millis(300),
         interval: Duration::from_millis(20),
         repeat_unchanged: true,
@@ -292,7 +292,7 @@ fn a_polled_source_waits_repeats_and_refuses_as_configured() {
     assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
     read_until(&mut first, "data: 0\n");
     read_until(&mut first, "data: 1\n");
-    assert!(asked.load(Ordering::Relaxed) >= 3);
+    assert!(calls.load(Ordering::Relaxed) >= 3);
     let mut second = get(server.address, "/?stream=true");
     read_until(&mut second, "data: ");
     let (status, head, _) = read_response(&mut get(server.address, "/?stream=true"));
@@ -300,7 +300,7 @@ fn a_polled_source_waits_repeats_and_refuses_as_configured() {
     drop(second);
     let start = Instant::now();
     while read_head(&mut get(server.address, "/?stream=true")).starts_with("HTTP/1.1 503") {
-        assert!(start.elapsed() < TIMEOUT, "the place is never free again");
+        assert!(start.elapsed() < TIMEOUT, "a closed stream frees its place");
         thread::sleep(Duration::from_millis(10));
     }
 }

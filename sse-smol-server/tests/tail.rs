@@ -1,4 +1,4 @@
-//! The client example against the binary: it reconnects, resumes, and knows when there is no more.
+//! Tests the client example `tail`: reconnecting, resuming, and ending.
 
 mod support;
 
@@ -33,14 +33,14 @@ impl Tail {
         Self { child, lines }
     }
 
-    /// Waits for the end. Returns the exit code, and what was printed to standard error.
+    /// Waits for the process to exit. Returns the exit code and the standard error.
     fn end(&mut self) -> (i32, String) {
         let mut errors = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
         (self.child.wait().unwrap().code().expect("no signal"), errors)
     }
 
-    /// Type, id and data of the next event, with `--json`.
+    /// Returns type, ID and data of the next event. Needs `--json`.
     fn next(&mut self) -> (String, String, String) {
         let mut line = String::new();
         self.lines.read_line(&mut line).unwrap();
@@ -72,7 +72,7 @@ fn publish(server: &Binary, data: &str) -> String {
 }
 
 #[test]
-fn it_resumes_where_it_was_when_the_server_ends_its_stream() {
+fn it_resumes_after_the_last_event_when_the_server_restarts() {
     let server = Binary::start(&["--drain", "0"]);
     let listen = server.address.to_string();
     let url = format!("http://{listen}/topics/a");
@@ -82,14 +82,14 @@ fn it_resumes_where_it_was_when_the_server_ends_its_stream() {
     let second = publish(&server, "two");
     assert_eq!(tail.next(), ("message".to_owned(), second.clone(), "two".to_owned()));
 
-    // The next run knows nothing of this one's ids, and says so.
+    // The next run of the server does not know the IDs of this one, and sends a gap.
     let (_, clean, log) = server.stop("-TERM");
     assert!(clean, "{log}");
     let server = Binary::start_on(&listen, &[]);
     let (event_type, _, data) = tail.next();
     assert_eq!(event_type, "gap");
-    let told: Value = serde_json::from_str(&data).unwrap();
-    assert_eq!((&told["reason"], &told["requested"]), (&"unknown".into(), &second.into()));
+    let gap: Value = serde_json::from_str(&data).unwrap();
+    assert_eq!((&gap["reason"], &gap["requested"]), (&"unknown".into(), &second.into()));
     for n in 0..10 {
         let id = publish(&server, &n.to_string());
         assert_eq!(tail.next(), ("message".to_owned(), id, n.to_string()));
@@ -97,7 +97,7 @@ fn it_resumes_where_it_was_when_the_server_ends_its_stream() {
 }
 
 #[test]
-fn it_ends_when_the_server_says_that_there_is_no_more() {
+fn it_ends_when_the_server_responds_with_204() {
     let server = Binary::start(&[]);
     let mut tail =
         Tail::start(&["--last-event-id", "8", &format!("http://{}/counter", server.address)]);
@@ -111,7 +111,7 @@ fn it_ends_when_the_server_says_that_there_is_no_more() {
 }
 
 #[test]
-fn it_comes_back_when_a_busy_server_told_it_to() {
+fn it_retries_after_a_503_with_retry_after() {
     let origin = Origin::start();
     let mut tail = Tail::start(&["--json", &origin.url("/")]);
     origin.accept().write("HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\n\r\n");
@@ -130,7 +130,7 @@ fn it_fails_when_the_response_is_rejected() {
         (html.to_owned(), "the content type is not text/event-stream".to_owned()),
         (untyped.to_owned(), "the content type is not text/event-stream".to_owned()),
     ];
-    // A 503 without `Retry-After` is one like any other, and so is a redirect to nowhere.
+    // Includes a 503 without `Retry-After` and redirects without `Location`.
     for status in [201, 205, 206, 302, 304, 400, 401, 403, 404, 410, 429, 500, 502, 503] {
         let type_of_stream = "Content-Type: text/event-stream\r\n";
         let answer = format!("HTTP/1.1 {status} X\r\n{type_of_stream}Content-Length: 0\r\n\r\n");
@@ -161,7 +161,7 @@ fn it_fails_when_a_later_response_is_rejected() {
 }
 
 #[test]
-fn it_fails_against_a_server_that_refuses_it() {
+fn it_fails_when_the_first_response_is_404() {
     let server = Binary::start(&[]);
     let url = format!("http://{}/no/such/route", server.address);
     let (code, errors) = Tail::start(&[&url]).end();
@@ -169,7 +169,7 @@ fn it_fails_against_a_server_that_refuses_it() {
 }
 
 #[test]
-fn it_does_not_spin_when_the_server_asks_for_no_pause() {
+fn it_does_not_spin_when_the_reconnection_time_is_zero() {
     for answer in [
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nretry: 0\n\n",
         "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\n\r\n",
@@ -194,7 +194,7 @@ fn it_ends_when_its_output_is_closed() {
     exchange.write("data: a\n\n");
     let mut line = String::new();
     tail.lines.read_line(&mut line).unwrap();
-    // As `head -1` does.
+    // Closes the output, as `head -1` does.
     let child = &mut tail.child;
     drop(std::mem::replace(&mut tail.lines, BufReader::new(Box::new(io::empty()))));
     while child.try_wait().unwrap().is_none() {
@@ -207,7 +207,7 @@ fn it_ends_when_its_output_is_closed() {
 }
 
 #[test]
-fn it_refuses_what_it_cannot_follow() {
+fn it_rejects_invalid_arguments() {
     for (arguments, reason) in [
         (&["https://127.0.0.1/"][..], "https://127.0.0.1/ is not http"),
         (&["file:///a"], "file:///a is not http"),

@@ -1,4 +1,4 @@
-//! Publish and subscribe over HTTP.
+//! Publishing and subscribing over HTTP.
 
 mod support;
 
@@ -9,7 +9,7 @@ use std::time::Instant;
 use serde_json::Value;
 use support::{Binary, get, read_head, read_response, read_until, send};
 
-/// A request with these headers, each ended by a line end; a body tells its own length.
+/// Sends a request with these headers, each ended by CRLF. Returns status, head and body.
 fn request(address: SocketAddr, line: &str, headers: &str, body: &str) -> (u16, String, String) {
     let mut socket = send(
         address,
@@ -41,7 +41,7 @@ fn subscribe(address: SocketAddr, target: &str, last_event_id: &str) -> TcpStrea
     socket
 }
 
-/// The next event; what tells where the stream begins is read over.
+/// Returns the next event with data, skipping the ID of the starting position.
 fn next(socket: &mut TcpStream) -> String {
     let chunk = read_until(socket, "\n\n\r\n");
     let (_, event) = chunk.split_once("\r\n").unwrap();
@@ -50,7 +50,7 @@ fn next(socket: &mut TcpStream) -> String {
 }
 
 #[test]
-fn publishing_by_body_headers_query_and_json() {
+fn events_are_published_by_body_headers_query_and_json() {
     let server = Binary::start(&[]);
     let address = server.address;
     let mut socket = subscribe(address, "/topics/news", "");
@@ -68,7 +68,7 @@ fn publishing_by_body_headers_query_and_json() {
     publish(address, "/topics/news", json, body);
     assert_eq!(next(&mut socket), "event: t\nid: n3\nretry: 9\ndata: x\ndata: y");
 
-    // JSON inside stays as it was written, to the digit.
+    // JSON data is passed on byte for byte.
     let id = publish(
         address,
         "/topics/news",
@@ -83,13 +83,13 @@ fn publishing_by_body_headers_query_and_json() {
     let id = publish(address, "/topics/n%65ws", "", "encoded");
     assert_eq!(next(&mut socket), format!("id: {id}\ndata: encoded"));
 
-    // JSON that does not say that it is an envelope is data.
+    // Without the JSON content type, the body is data.
     let id = publish(address, "/topics/news", "", r#"{"data":1}"#);
     assert_eq!(next(&mut socket), format!("id: {id}\ndata: {{\"data\":1}}"));
 }
 
 #[test]
-fn a_publication_that_comes_again_is_none() {
+fn a_repeated_publication_is_reported_as_a_duplicate() {
     let server = Binary::start(&[]);
     let id = publish(server.address, "/topics/a", "Idempotency-Key: k1\r\n", "once");
     let post = |headers| request(server.address, "POST /topics/a?key=k1", headers, "once");
@@ -99,7 +99,7 @@ fn a_publication_that_comes_again_is_none() {
         let answer: Value = serde_json::from_str(&answer).unwrap();
         assert_eq!((answer["id"].as_str(), &answer["duplicate"]), (Some(&*id), &Value::Bool(true)));
     }
-    // The key of another event is refused, with the event that it was used for.
+    // A key that was used for a different event is rejected with the ID of that event.
     for (target, body) in [
         ("POST /topics/a?key=k1", "twice"),
         ("POST /topics/a?key=k1&type=t", "once"),
@@ -119,7 +119,7 @@ fn a_publication_that_comes_again_is_none() {
 }
 
 #[test]
-fn subscribers_resume_by_header_or_query_and_the_header_wins() {
+fn subscribers_resume_by_header_or_query_and_the_header_has_precedence() {
     let server = Binary::start(&["--history", "3"]);
     let address = server.address;
     let ids: Vec<String> =
@@ -140,7 +140,7 @@ fn subscribers_resume_by_header_or_query_and_the_header_wins() {
         subscribe(address, "/topics/a", "latest"),
         subscribe(address, "/topics/a", &ids[4]),
     ];
-    // What is gone, or was never there, is told before anything else.
+    // An evicted or unknown ID gets a gap event first.
     let mut gaps = [
         (subscribe(address, "/topics/a", &ids[0]), "evicted"),
         (subscribe(address, "/topics/a", "from-elsewhere"), "unknown"),
@@ -153,10 +153,10 @@ fn subscribers_resume_by_header_or_query_and_the_header_wins() {
         let gap = next(socket);
         assert!(gap.starts_with("event: gap\nid: "), "{gap}");
         let data_of_gap = gap.split("data: ").nth(1).unwrap();
-        let told: Value = serde_json::from_str(data_of_gap).unwrap();
-        assert_eq!(told["reason"], *reason);
+        let gap: Value = serde_json::from_str(data_of_gap).unwrap();
+        assert_eq!(gap["reason"], *reason);
         assert_eq!(
-            (&told["earliest"], &told["latest"]),
+            (&gap["earliest"], &gap["latest"]),
             (&ids[2].clone().into(), &ids[4].clone().into())
         );
         assert_eq!([(); 4].map(|()| data(socket)), ["2", "3", "4", "5"]);
@@ -176,7 +176,7 @@ fn several_topics_are_one_stream_with_one_cursor() {
     assert_eq!([(); 4].map(|()| data(&mut live)), ["a", "b", "b", "a"]);
     let mut resumed = subscribe(address, "/topics?topic=a&topic=b", &ids[1]);
     assert_eq!([(); 2].map(|()| data(&mut resumed)), ["b", "a"]);
-    // An id of another topic is a place in the order of all.
+    // IDs are ordered over all topics, so the ID of another topic is a valid cursor.
     let mut other = subscribe(address, "/topics?topic=b", &ids[2]);
     assert_eq!(data(&mut other), "b");
     let mut stray = subscribe(address, "/topics?topic=a&topic=b", "x");
@@ -194,12 +194,12 @@ fn several_topics_are_one_stream_with_one_cursor() {
 }
 
 #[test]
-fn what_cannot_be_published_is_refused_with_the_reason() {
+fn invalid_publications_are_rejected_with_the_reason() {
     let server = Binary::start(&["--max-topics", "2", "--max-body", "100"]);
     let address = server.address;
     publish(address, "/topics/a", "Event-Id: taken\r\n", "x");
     let json = "Content-Type: application/json\r\n";
-    for (target, headers, body, status, says) in [
+    for (target, headers, body, status, reason) in [
         ("/topics/a%20b", "", "x", 400, "topic \"a b\": names are 1 to 128"),
         ("/topics/a%FF", "", "x", 400, "not UTF-8: names are 1 to 128"),
         ("/topics/a?key=%ff", "", "x", 400, "query parameter \"key\" is not UTF-8"),
@@ -235,7 +235,7 @@ fn what_cannot_be_published_is_refused_with_the_reason() {
     ] {
         let (got, _, answer) = request(address, &format!("POST {target}"), headers, body);
         assert_eq!(got, status, "{target} {body}: {answer}");
-        assert!(answer.contains(says), "{target} {body}: {answer}");
+        assert!(answer.contains(reason), "{target} {body}: {answer}");
     }
     let mut socket = send(
         address,
@@ -247,7 +247,7 @@ fn what_cannot_be_published_is_refused_with_the_reason() {
 
     publish(address, "/topics/b", "Content-Encoding: Identity\r\n", "x");
     assert_eq!(request(address, "POST /topics/c", "", "x").0, 429);
-    // Subscribers need no place.
+    // Subscribers do not count towards `max_topics`.
     subscribe(address, "/topics/c", "");
     assert_eq!(request(address, "DELETE /topics/a", "", "").0, 405);
     assert_eq!(request(address, "DELETE /score", "", "").0, 405);
@@ -255,9 +255,9 @@ fn what_cannot_be_published_is_refused_with_the_reason() {
     assert_eq!(request(address, &format!("GET /topics?{many}"), "", "").0, 400);
 }
 
-/// Two keys that are not text are not the same key.
+/// Lossy decoding would make different keys equal.
 #[test]
-fn what_is_not_utf_8_is_refused_wherever_it_stands() {
+fn invalid_utf_8_is_rejected_in_targets_and_headers() {
     let dir = std::env::temp_dir();
     let server = Binary::start(&["--serve", dir.to_str().unwrap()]);
     let address = server.address;
@@ -278,7 +278,7 @@ fn what_is_not_utf_8_is_refused_wherever_it_stands() {
         let (status, _, answer) = read_response(&mut socket);
         assert!(status == 400 && answer.contains("Last-Event-ID is not UTF-8"), "{answer}");
     }
-    // What is no escape stands for itself; text in any script is text.
+    // An invalid percent escape is literal text; non-ASCII text is accepted.
     let mut socket = subscribe(address, "/topics/a", "");
     publish(address, "/topics/a?type=%zz%f&id=%C3%A9", "", "x");
     assert_eq!(next(&mut socket), "event: %zz%f\nid: \u{e9}\ndata: x");
@@ -294,7 +294,7 @@ fn the_last_of_several_last_event_ids_in_a_query_counts() {
     assert!(next(&mut socket).ends_with("data: 2"));
     let target = format!("/topics/a?lastEventId=earliest&lastEventId={}", ids[0]);
     let mut socket = subscribe(address, &target, &ids[1]);
-    assert!(next(&mut socket).ends_with("data: 2"), "the header still wins");
+    assert!(next(&mut socket).ends_with("data: 2"), "the header has precedence");
 }
 
 #[test]
@@ -328,7 +328,7 @@ fn metrics_are_in_the_format_that_the_client_asks_for() {
 }
 
 #[test]
-fn health_and_metrics() {
+fn the_health_check_responds_and_metrics_count_streams() {
     let server = Binary::start(&[]);
     let address = server.address;
     assert_eq!(request(address, "GET /healthz", "", "").2, "ok\n");
@@ -347,17 +347,20 @@ fn health_and_metrics() {
         "sse_events_published_total 1",
         "sse_gaps_total 1",
     ];
-    settles(address, &open);
+    wait_for_metrics(address, &open);
     drop(socket);
     let ended = "sse_streams_ended_total{reason=\"peer_closed\"} 1";
-    settles(address, &["sse_streams 0", "sse_connections 1", "sse_subscriptions 0", ended]);
+    wait_for_metrics(
+        address,
+        &["sse_streams 0", "sse_connections 1", "sse_subscriptions 0", ended],
+    );
     let (_, _, metrics) = request(address, "GET /metrics", "", "");
     assert!(metrics.contains("sse_requests_total{reason=\"answered\"} "), "{metrics}");
 }
 
-/// Sees the metrics say all this. What is over is counted when it is over, which those who talk to
-/// the server may be quicker than.
-fn settles(address: SocketAddr, lines: &[&str]) {
+/// Waits until the metrics contain these lines. The end of a stream or request may be counted
+/// slightly after the client has seen it.
+fn wait_for_metrics(address: SocketAddr, lines: &[&str]) {
     let start = Instant::now();
     loop {
         let (_, _, metrics) = request(address, "GET /metrics", "", "");
@@ -369,7 +372,7 @@ fn settles(address: SocketAddr, lines: &[&str]) {
 }
 
 #[test]
-fn the_demo_routes() {
+fn the_demo_routes_stream_and_end() {
     let server = Binary::start(&[]);
     let address = server.address;
     let mut socket = get(address, "/async");
@@ -378,7 +381,7 @@ fn the_demo_routes() {
     assert_eq!(next(&mut socket), r#"data: {"result":100}"#);
     assert_eq!(next(&mut socket), "event: end\nid: end\ndata: {}");
     assert_eq!(read_until(&mut socket, "0\r\n\r\n"), "0\r\n\r\n");
-    // Both streams ended for good.
+    // Both streams have ended permanently.
     for (path, last) in [("/async", "end"), ("/counter", "9")] {
         let (status, _, _) =
             request(address, &format!("GET {path}"), &format!("Last-Event-ID: {last}\r\n"), "");
@@ -397,7 +400,7 @@ fn the_demo_routes() {
 }
 
 #[test]
-fn five_streams_of_one_address_are_mentioned() {
+fn the_fifth_stream_of_an_address_is_logged_once() {
     let server = Binary::start(&[]);
     let mut sockets: Vec<_> = (0..4).map(|_| subscribe(server.address, "/topics/a", "")).collect();
     sockets.push(subscribe(server.address, "/topics/a", ""));
@@ -433,10 +436,10 @@ fn the_list_of_topics_comes_in_pages() {
     }
 }
 
-/// Subscribers to topics that do not exist leave the places to publishers, and requests that are
-/// refused leave nothing.
+/// Subscribing to topics without events leaves their places to publishers, and rejected requests
+/// create no topic.
 #[test]
-fn subscribers_take_no_places_from_publishers() {
+fn subscribers_do_not_count_towards_max_topics() {
     let server = Binary::start(&["--max-topics", "3", "--history-age", "1"]);
     let address = server.address;
     let sockets: Vec<_> = (0..10)
@@ -452,7 +455,7 @@ fn subscribers_take_no_places_from_publishers() {
         assert_eq!(request(address, "POST /topics/d", "", "x").0, 429);
         std::thread::sleep(std::time::Duration::from_millis(1200));
     }
-    let total = |count: usize| settles(address, &[&format!("sse_topics {count}")]);
+    let total = |count: usize| wait_for_metrics(address, &[&format!("sse_topics {count}")]);
     total(320);
     for (line, headers, status) in [
         ("HEAD /topics/refused", "", 200),
@@ -473,7 +476,7 @@ fn subscribers_take_no_places_from_publishers() {
 }
 
 #[test]
-fn data_that_no_client_takes_is_refused() {
+fn data_above_the_default_limit_of_decoders_is_rejected() {
     let server = Binary::start(&["--max-body", "20000000", "--history-bytes", "100000000"]);
     let most = 16 << 20;
     let (status, _, answer) = request(server.address, "POST /topics/a", "", &"x".repeat(most + 1));

@@ -1,5 +1,5 @@
-//! Topics against a plain model: whatever is published, evicted and read, in whatever order, each
-//! subscriber gets every event once and in order, or is told of a gap.
+//! Tests topics against a model: for any sequence of operations, each subscriber gets every event
+//! once and in order, or a gap event.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,43 +20,43 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 #[derive(Clone, Debug)]
 enum Operation {
     Publish { topic: usize, own_id: Option<u8>, key: Option<u8> },
-    Subscribe { topics: Vec<usize>, start: Begin },
+    Subscribe { topics: Vec<usize>, start: StartAt },
     Read { subscriber: prop::sample::Index },
     Leave { subscriber: prop::sample::Index },
 }
 
 #[derive(Clone, Debug)]
-enum Begin {
+enum StartAt {
     Latest,
     Earliest,
-    /// Behind one of the events there ever were.
+    /// After one of all events published so far.
     After(prop::sample::Index),
     Unknown,
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
-    let begin = prop_oneof![
-        2 => Just(Begin::Latest),
-        1 => Just(Begin::Earliest),
-        4 => any::<prop::sample::Index>().prop_map(Begin::After),
-        1 => Just(Begin::Unknown),
+    let start_at = prop_oneof![
+        2 => Just(StartAt::Latest),
+        1 => Just(StartAt::Earliest),
+        4 => any::<prop::sample::Index>().prop_map(StartAt::After),
+        1 => Just(StartAt::Unknown),
     ];
     prop_oneof![
         6 => (0..3_usize, proptest::option::weighted(0.3, 0..9_u8), proptest::option::weighted(0.2, 0..4_u8))
             .prop_map(|(topic, own_id, key)| Operation::Publish { topic, own_id, key }),
-        2 => (vec(0..3_usize, 1..4), begin)
+        2 => (vec(0..3_usize, 1..4), start_at)
             .prop_map(|(topics, start)| Operation::Subscribe { topics, start }),
         5 => any::<prop::sample::Index>().prop_map(|subscriber| Operation::Read { subscriber }),
         1 => any::<prop::sample::Index>().prop_map(|subscriber| Operation::Leave { subscriber }),
     ]
 }
 
-/// An event as the model knows it; its place in the list of all is its position.
+/// An event in the model. Its index in the list of all events is its position.
 #[derive(Clone, Debug)]
 struct Event {
     topic: usize,
     id: String,
-    own: bool,
+    has_own_id: bool,
     key: Option<u8>,
     held: bool,
 }
@@ -64,34 +64,34 @@ struct Event {
 struct Subscriber {
     real: Subscription,
     topics: Vec<usize>,
-    /// Everything before this place in the list of all has been read.
+    /// The index in the list of all events up to which the subscriber has read.
     next: usize,
-    /// What it knows to be missing, or did not ask for.
-    forgiven: HashSet<usize>,
-    /// A gap is to be told before anything else.
+    /// The indices of events that a gap event has covered, or that were evicted at the start.
+    excused: HashSet<usize>,
+    /// Whether the next frame must be a gap event.
     gap: bool,
 }
 
 impl Subscriber {
-    /// What it is yet to read, be it gone by now.
+    /// Returns the indices of unread events, including evicted ones.
     fn pending(&self, all: &[Event]) -> Vec<usize> {
         (self.next..all.len())
-            .filter(|place| self.topics.contains(&all[*place].topic))
-            .filter(|place| !self.forgiven.contains(place))
+            .filter(|index| self.topics.contains(&all[*index].topic))
+            .filter(|index| !self.excused.contains(index))
             .collect()
     }
 
     fn lags(&self, all: &[Event]) -> bool {
-        self.pending(all).iter().any(|place| !all[*place].held)
+        self.pending(all).iter().any(|index| !all[*index].held)
     }
 
-    /// What is gone now is not expected any more.
-    fn forgive(&mut self, all: &[Event]) {
-        self.forgiven.extend((0..all.len()).filter(|place| !all[*place].held));
+    /// Excuses all events that are evicted by now.
+    fn excuse_evicted(&mut self, all: &[Event]) {
+        self.excused.extend((0..all.len()).filter(|index| !all[*index].held));
     }
 }
 
-/// Type, data and id.
+/// Decodes a frame. Returns type, data and ID.
 fn parse(frame: &Frame) -> (String, String, String) {
     let mut decoder = Decoder::new();
     let event = decoder.next_event(&mut frame.encoded()).unwrap().expect("an event");
@@ -99,8 +99,8 @@ fn parse(frame: &Frame) -> (String, String, String) {
     (text(event.event_type()), text(event.data()), text(event.last_event_id()))
 }
 
-/// What can be read at once; `None` if that is nothing. What tells where a subscription begins is
-/// read over.
+/// Returns the frames that are available without waiting, or `None`. Skips the ID of the starting
+/// position.
 fn read_now(subscription: &mut Subscription) -> Option<Result<Vec<Frame>, Lagged>> {
     let read = block_on(future::poll_once(subscription.next()));
     match &read {
@@ -109,7 +109,7 @@ fn read_now(subscription: &mut Subscription) -> Option<Result<Vec<Frame>, Lagged
     }
 }
 
-/// Whether a frame is an id without data.
+/// Whether a frame is the ID of a starting position: an ID without data.
 fn is_start(frame: &Frame) -> bool {
     let start = frame.encoded().starts_with(b"id: ") && frame.id().is_some();
     start && Decoder::new().next_event(&mut frame.encoded()).unwrap().is_none()
@@ -178,12 +178,16 @@ fn publish(
     let held = || all.iter().filter(|event| event.topic == topic && event.held);
     if let Some(same) = held().find(|event| key.is_some() && event.key == key) {
         let id = same.id.clone();
-        assert_eq!(result, Err(TopicError::KeyInUse { id: id.clone() }), "the data are new");
-        // The same event again is none.
+        assert_eq!(
+            result,
+            Err(TopicError::KeyInUse { id: id.clone() }),
+            "the key was used with other data"
+        );
+        // Publishing the same event again is reported as a duplicate.
         let again = Publication {
             event_type: Some("n"),
             data: &all.iter().position(|event| std::ptr::eq(event, same)).unwrap().to_string(),
-            id: same.own.then_some(&id),
+            id: same.has_own_id.then_some(&id),
             key: key_text.as_deref(),
             retry: None,
         };
@@ -201,59 +205,63 @@ fn publish(
             let oldest = all.iter().position(|event| event.topic == topic && event.held);
             all[oldest.unwrap()].held = false;
         }
-        all.push(Event { topic, id: published.id, own: own_id.is_some(), key, held: true });
+        all.push(Event { topic, id: published.id, has_own_id: own_id.is_some(), key, held: true });
     }
 }
 
-fn subscribe(topics: &Topics, all: &[Event], wanted: &[usize], start: &Begin) -> Subscriber {
+fn subscribe(topics: &Topics, all: &[Event], wanted: &[usize], start: &StartAt) -> Subscriber {
     let names: Vec<&str> = wanted.iter().map(|index| NAMES[*index]).collect();
     let subscriber = |start| Subscriber {
         real: topics.subscribe(&names, start).unwrap(),
         topics: wanted.to_vec(),
         next: 0,
-        forgiven: HashSet::new(),
+        excused: HashSet::new(),
         gap: false,
     };
     match start {
-        Begin::Latest => Subscriber { next: all.len(), ..subscriber(Start::Latest) },
-        Begin::Earliest => {
+        StartAt::Latest => Subscriber { next: all.len(), ..subscriber(Start::Latest) },
+        StartAt::Earliest => {
             let mut subscriber = subscriber(Start::Earliest);
-            subscriber.forgive(all);
+            subscriber.excuse_evicted(all);
             subscriber
         }
-        Begin::After(index) if !all.is_empty() => {
+        StartAt::After(index) if !all.is_empty() => {
             let id = &all[index.index(all.len())].id;
-            // An id that is assigned is known for ever, one of a publisher's own while its event is
-            // held. If several topics hold one, the earliest counts: rather twice than not at all.
+            // An assigned ID stays valid; a publisher's own ID is known while its event is in the
+            // log. If several topics hold the same ID, the earliest counts, so that no event is lost.
             let known = all.iter().position(|event| {
-                event.id == *id && (!event.own || event.held && wanted.contains(&event.topic))
+                event.id == *id
+                    && (!event.has_own_id || event.held && wanted.contains(&event.topic))
             });
             let mut subscriber = subscriber(Start::After(id));
-            subscriber.next = known.map_or(0, |place| place + 1);
+            subscriber.next = known.map_or(0, |index| index + 1);
             subscriber.gap = known.is_none() || subscriber.lags(all);
-            subscriber.forgive(all);
+            subscriber.excuse_evicted(all);
             subscriber
         }
-        Begin::After(_) | Begin::Unknown => {
+        StartAt::After(_) | StartAt::Unknown => {
             let mut subscriber = subscriber(Start::After("of another run-7"));
             subscriber.gap = true;
-            subscriber.forgive(all);
+            subscriber.excuse_evicted(all);
             subscriber
         }
     }
 }
 
-/// Reads once. False if the subscription is over.
+/// Reads once and checks the frames. Returns whether the subscription continues.
 fn read(subscriber: &mut Subscriber, all: &[Event], gap_on_lag: bool) -> bool {
     let frames = match read_now(&mut subscriber.real) {
         None => {
-            assert!(!subscriber.gap, "a gap is told at once");
+            assert!(!subscriber.gap, "a gap event is available at once");
             let pending = subscriber.pending(all);
-            assert!(pending.is_empty(), "{pending:?} and no word of it");
+            assert!(pending.is_empty(), "{pending:?} are not delivered");
             return true;
         }
         Some(Err(Lagged)) => {
-            assert!(!gap_on_lag && !subscriber.gap && subscriber.lags(all), "it has not lagged");
+            assert!(
+                !gap_on_lag && !subscriber.gap && subscriber.lags(all),
+                "only a lagging subscription ends"
+            );
             return false;
         }
         Some(Ok(frames)) => frames,
@@ -262,18 +270,18 @@ fn read(subscriber: &mut Subscriber, all: &[Event], gap_on_lag: bool) -> bool {
     for frame in &frames {
         let (event_type, data, id) = parse(frame);
         if event_type == "gap" {
-            assert!(subscriber.gap || gap_on_lag && subscriber.lags(all), "no gap: {data}");
+            assert!(subscriber.gap || gap_on_lag && subscriber.lags(all), "unexpected gap: {data}");
             if !std::mem::take(&mut subscriber.gap) {
-                subscriber.forgive(all);
+                subscriber.excuse_evicted(all);
             }
             continue;
         }
-        assert!(!subscriber.gap, "the gap comes first");
-        let place: usize = data.parse().unwrap();
+        assert!(!subscriber.gap, "the gap event comes first");
+        let index: usize = data.parse().unwrap();
         let next = subscriber.pending(all).first().copied();
-        assert_eq!(Some(place), next, "each event once, in order, none left out");
-        assert_eq!(id, all[place].id);
-        subscriber.next = place + 1;
+        assert_eq!(Some(index), next, "every event once and in order");
+        assert_eq!(id, all[index].id);
+        subscriber.next = index + 1;
     }
     true
 }
@@ -282,7 +290,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn nothing_is_lost_doubled_or_out_of_order(
+    fn subscribers_get_every_event_once_and_in_order_or_a_gap(
         events in 1..6_usize,
         gap_on_lag in any::<bool>(),
         operations in vec(operation(), 0..80),
@@ -291,10 +299,9 @@ proptest! {
     }
 }
 
-/// The same with real threads: two publishers to each of two topics, readers that come and go and
-/// resume where they were.
+/// Two publishers to each of two topics, and readers that unsubscribe and resume, on threads.
 #[test]
-fn nothing_is_lost_doubled_or_out_of_order_under_real_concurrency() {
+fn concurrent_subscribers_get_every_event_once_and_in_order() {
     const EACH: usize = 3000;
     let topics = Topics::new(TopicsConfig {
         history: History { events: 10 * EACH, bytes: usize::MAX, ..History::default() },
@@ -314,7 +321,7 @@ fn nothing_is_lost_doubled_or_out_of_order_under_real_concurrency() {
                     loop {
                         let start = last_id.as_deref().map_or(Start::Earliest, Start::After);
                         let mut subscription = topics.subscribe(names, start).unwrap();
-                        // Each time a little, and then again from where that ended.
+                        // Reads a few times, then resumes after the last event.
                         for _ in 0..=rounds % 7 {
                             let finished = done.load(Ordering::SeqCst);
                             let Some(frames) = read_now(&mut subscription) else {
@@ -324,7 +331,7 @@ fn nothing_is_lost_doubled_or_out_of_order_under_real_concurrency() {
                                 thread::yield_now();
                                 continue;
                             };
-                            for frame in frames.expect("the history is long enough") {
+                            for frame in frames.expect("the log holds all events") {
                                 let (event_type, data, id) = parse(&frame);
                                 let numbers: Vec<usize> =
                                     data.split(' ').map(|number| number.parse().unwrap()).collect();
@@ -364,7 +371,7 @@ fn nothing_is_lost_doubled_or_out_of_order_under_real_concurrency() {
         done.store(true, Ordering::SeqCst);
         for reader in readers {
             let (names, seen, rounds) = reader.join().unwrap();
-            assert!(rounds > 1, "it resumed");
+            assert!(rounds > 1, "the reader has resumed");
             for (topic, seen) in seen.iter().enumerate() {
                 let expected = if names.contains(&NAMES[topic]) { EACH } else { 0 };
                 assert_eq!(*seen, [expected; 2], "of topic {topic}");
@@ -373,7 +380,7 @@ fn nothing_is_lost_doubled_or_out_of_order_under_real_concurrency() {
     });
 }
 
-/// A subscriber that waits is woken, whichever of its topics has news.
+/// An event of any of its topics wakes a waiting subscriber.
 #[test]
 fn waiting_subscribers_are_woken() {
     let topics = Topics::new(TopicsConfig::default()).unwrap();
@@ -392,7 +399,7 @@ fn waiting_subscribers_are_woken() {
 }
 
 #[test]
-fn histories_are_bounded_in_bytes_and_age_and_over_all_topics() {
+fn logs_are_limited_in_bytes_and_age_and_over_all_topics() {
     let publish = |topics: &Topics, name: &str, len: usize| {
         let data = "x".repeat(len);
         topics.publish(name, Publication { data: &data, ..Publication::default() }).unwrap()
@@ -411,7 +418,7 @@ fn histories_are_bounded_in_bytes_and_age_and_over_all_topics() {
     assert_eq!(
         bytes.list(None, 1000).topics[0].events,
         1,
-        "the newest event stays, whatever its size"
+        "the newest event stays, even above the limit"
     );
 
     let age = Topics::new(TopicsConfig {
@@ -422,7 +429,7 @@ fn histories_are_bounded_in_bytes_and_age_and_over_all_topics() {
     let old = publish(&age, "a", 1).id;
     thread::sleep(Duration::from_millis(100));
     let mut subscription = age.subscribe(&["a"], Start::Earliest).unwrap();
-    assert!(read_now(&mut subscription).is_none(), "too old");
+    assert!(read_now(&mut subscription).is_none(), "the event has expired");
     assert_eq!(age.list(None, 1000).topics[0].events, 0);
     let mut subscription = age.subscribe(&["a"], Start::After(&old)).unwrap();
     assert!(read_now(&mut subscription).is_none(), "nothing is missing after the last event");
@@ -438,7 +445,7 @@ fn histories_are_bounded_in_bytes_and_age_and_over_all_topics() {
 }
 
 #[test]
-fn names_and_numbers_of_topics_are_checked() {
+fn topic_names_ids_and_the_number_of_topics_are_checked() {
     let topics = Topics::new(TopicsConfig { max_topics: 2, ..TopicsConfig::default() }).unwrap();
     let new = Publication { data: "x", ..Publication::default() };
     for bad in ["", "a/b", "a b", "ä", "a%20", &"x".repeat(129)] {
@@ -446,7 +453,7 @@ fn names_and_numbers_of_topics_are_checked() {
         assert!(matches!(topics.subscribe(&[bad], Start::Latest), Err(TopicError::Name(_))));
     }
     topics.publish("a", new).unwrap();
-    // Topics without events take no place.
+    // Topics without events do not count towards `max_topics`.
     let _subscription = topics.subscribe(&["b", "c", "d"], Start::Latest).unwrap();
     topics.publish("c", new).unwrap();
     assert_eq!(topics.publish("b", new), Err(TopicError::TooManyTopics(2)));
@@ -461,9 +468,9 @@ fn names_and_numbers_of_topics_are_checked() {
     assert!(matches!(result, Err(TopicError::ReservedId(_))));
 }
 
-/// Assigned ids of one run mean nothing to the next.
+/// An ID of an earlier run is unknown, which causes a gap.
 #[test]
-fn ids_are_unique_over_restarts() {
+fn assigned_ids_are_unique_across_restarts() {
     let new = Publication { data: "x", ..Publication::default() };
     let ids: HashSet<String> = (0..100)
         .flat_map(|_| {
@@ -488,15 +495,19 @@ fn ids_are_unique_over_restarts() {
         (data["reason"].as_str(), data["requested"].as_str()),
         (Some("unknown"), Some(&*old))
     );
-    assert_eq!(read_now(&mut subscription).unwrap().unwrap().len(), 3, "then all that is held");
-    // Who comes back with the gap's own id is right where the gap led to, and told of no other.
+    assert_eq!(
+        read_now(&mut subscription).unwrap().unwrap().len(),
+        3,
+        "then all events in the log"
+    );
+    // Resuming with the ID of the gap event continues after the gap, without another one.
     let mut again = after.subscribe(&["a"], Start::After(&gap.2)).unwrap();
     assert_eq!(parse(&read_now(&mut again).unwrap().unwrap()[0]).0, "message");
 }
 
-/// Cut off before its first event, a subscriber comes back to where it began.
+/// The first frame is the ID of the starting position, so that a subscriber can resume there.
 #[test]
-fn subscribers_without_an_id_are_given_one() {
+fn subscriptions_start_with_an_id_to_resume_from() {
     for (start, expected) in
         [(Start::Latest, &["after"][..]), (Start::Earliest, &["before", "after"])]
     {
@@ -518,9 +529,9 @@ fn subscribers_without_an_id_are_given_one() {
     }
 }
 
-/// Subscribers take no places, and get what is published to their topics once those have one.
+/// Subscribers do not count towards `max_topics`, and get the events of topics created later.
 #[test]
-fn subscribing_at_the_limit_of_topics_takes_no_place() {
+fn subscribing_works_at_the_limit_of_topics() {
     let history = History { age: Duration::from_millis(300), ..History::default() };
     let config = TopicsConfig { history, max_topics: 2, ..TopicsConfig::default() };
     let topics = Topics::new(config).unwrap();
@@ -534,33 +545,37 @@ fn subscribing_at_the_limit_of_topics_takes_no_place() {
     assert_eq!(topics.totals().subscriptions, 200);
     for name in ["own", "topic-7"] {
         publish(name).unwrap();
-        let frames = read_now(&mut subscriptions[7]).expect("it is delivered").unwrap();
+        let frames = read_now(&mut subscriptions[7]).expect("the event is delivered").unwrap();
         assert_eq!(parse(&frames[0]).1, name);
     }
     assert_eq!(parse(&read_now(&mut subscriptions[8]).unwrap().unwrap()[0]).1, "own");
     for name in ["topic-8", "unknown"] {
         assert_eq!(publish(name), Err(TopicError::TooManyTopics(2)));
     }
-    // Others may have the places of events that have expired, and so may their own topics.
+    // Expired events free the places of their topics.
     thread::sleep(Duration::from_millis(400));
     for name in ["topic-8", "own"] {
         publish(name).unwrap();
-        let frames = read_now(&mut subscriptions[8]).expect("it is delivered").unwrap();
+        let frames = read_now(&mut subscriptions[8]).expect("the event is delivered").unwrap();
         assert_eq!(parse(&frames[0]).1, name);
     }
     assert_eq!(publish("topic-7"), Err(TopicError::TooManyTopics(2)));
     drop(subscriptions);
     let left: Vec<String> =
         topics.list(None, 1000).topics.into_iter().map(|topic| topic.name).collect();
-    assert_eq!(left, ["own", "topic-8"], "topics without events go with their last subscription");
+    assert_eq!(
+        left,
+        ["own", "topic-8"],
+        "topics without events are removed with their last subscription"
+    );
     thread::sleep(Duration::from_millis(400));
     let totals = topics.totals();
     assert_eq!((totals.topics, totals.events, totals.bytes, totals.subscriptions), (0, 0, 0, 0));
 }
 
-/// What a topic held before it was forgotten is gone, and a cursor from then is told so.
+/// A cursor from before a topic was removed gets a gap event.
 #[test]
-fn a_topic_that_was_forgotten_is_not_taken_for_one_that_never_was() {
+fn a_cursor_into_a_removed_topic_gets_a_gap() {
     let topics = Topics::new(TopicsConfig {
         history: History { age: Duration::from_millis(20), ..History::default() },
         max_topics: 1,
@@ -577,7 +592,7 @@ fn a_topic_that_was_forgotten_is_not_taken_for_one_that_never_was() {
     assert_eq!(parse(&read_now(&mut subscription).unwrap().unwrap()[0]).0, "gap");
 }
 
-/// Whether the first thing that a subscriber who resumes gets is a gap event.
+/// Whether resuming after `id` yields a gap event first.
 fn has_gap(topics: &Topics, name: &str, id: &str) -> bool {
     let mut subscription = topics.subscribe(&[name], Start::After(id)).unwrap();
     read_now(&mut subscription).is_some_and(|frames| parse(&frames.unwrap()[0]).0 == "gap")
@@ -602,13 +617,13 @@ fn a_topic_that_was_removed_has_a_gap_only_for_its_own_events() {
     let first = topics.publish("busy", new).unwrap().id;
     let last = topics.publish("busy", new).unwrap().id;
     thread::sleep(Duration::from_millis(50));
-    assert_eq!(topics.totals().topics, 0, "their events have expired, and they are removed");
-    assert!(!has_gap(&topics, "quiet", &quiet), "nothing was published to it");
+    assert_eq!(topics.totals().topics, 0, "topics whose events have expired are removed");
+    assert!(!has_gap(&topics, "quiet", &quiet), "nothing was published to this topic");
     assert!(has_gap(&topics, "busy", &before), "both events are missing");
     assert!(has_gap(&topics, "busy", &first), "the last event is missing");
     assert!(!has_gap(&topics, "busy", &last));
 
-    // Of more topics than are remembered, there is a gap rather than a loss.
+    // With more removed topics than are remembered, a gap is reported rather than events lost.
     for n in 0..MORE_THAN_REMEMBERED {
         topics.publish(&format!("t{n}"), new).unwrap();
     }
@@ -636,7 +651,7 @@ fn expired_topics_give_up_their_places_however_many_events_they_held() {
 }
 
 #[test]
-fn ids_are_in_order_as_texts() {
+fn assigned_ids_sort_as_text() {
     let topics = Topics::new(TopicsConfig::default()).unwrap();
     let new = Publication { data: "x", ..Publication::default() };
     let ids: Vec<String> = (0..1100).map(|_| topics.publish("a", new).unwrap().id).collect();
@@ -644,7 +659,7 @@ fn ids_are_in_order_as_texts() {
 }
 
 #[test]
-fn the_list_comes_in_pages() {
+fn topics_are_listed_in_pages() {
     let topics = Topics::new(TopicsConfig { max_topics: 5000, ..TopicsConfig::default() }).unwrap();
     let names: Vec<String> = (0..2500).map(|n| format!("{n:04}")).collect();
     for name in &names {
@@ -670,15 +685,15 @@ fn the_list_comes_in_pages() {
         assert_eq!(pages, sizes, "{limit}");
         assert_eq!(seen, names);
     }
-    // The name need not exist any more.
+    // The name to continue after need not exist.
     assert_eq!(topics.list(Some("0001x"), 1).topics[0].name, "0002");
     assert_eq!(topics.list(Some("x"), 1), TopicPage { topics: Vec::new(), next: None });
     assert_eq!(topics.list(None, 0).topics.len(), 1);
 }
 
-/// Expired events go, a bounded number at a time, whichever topic is used.
+/// Each operation on any topic removes a limited number of expired events.
 #[test]
-fn events_of_topics_that_get_no_more_expire() {
+fn events_of_idle_topics_expire() {
     const TOPICS: usize = 30;
     const EACH: usize = 100;
     let history = History { age: Duration::from_millis(500), ..History::default() };
@@ -703,7 +718,7 @@ fn events_of_topics_that_get_no_more_expire() {
 }
 
 #[test]
-fn a_key_is_for_one_event() {
+fn an_idempotency_key_identifies_one_event() {
     let topics = Topics::new(TopicsConfig::default()).unwrap();
     let first = Publication {
         event_type: Some("t"),
@@ -736,9 +751,9 @@ fn a_key_is_for_one_event() {
     assert_eq!(topics.totals().events, 4);
 }
 
-/// A decoder with the default limits takes each event that may be published, after any other.
+/// Events at the limits for publishing are within the default limits of a decoder.
 #[test]
-fn events_at_the_bounds_pass_through_a_decoder() {
+fn events_at_the_limits_pass_a_decoder() {
     let history = History { bytes: usize::MAX, ..History::default() };
     let topics = Topics::new(TopicsConfig { history, ..TopicsConfig::default() }).unwrap();
     let mut subscription = topics.subscribe(&["a"], Start::Latest).unwrap();
@@ -762,7 +777,9 @@ fn events_at_the_bounds_pass_through_a_decoder() {
     for piece in [usize::MAX, 1000] {
         let (mut decoder, mut seen) = (Decoder::new(), Vec::new());
         for mut chunk in stream.chunks(piece.min(stream.len())) {
-            while let Some(event) = decoder.next_event(&mut chunk).expect("it fits") {
+            while let Some(event) =
+                decoder.next_event(&mut chunk).expect("the event is within the limits")
+            {
                 assert_eq!(event.event_type().to_string(), event_type);
                 assert_eq!(event.data().as_bytes().len(), data.len());
                 seen.push(event.last_event_id().to_string());
@@ -780,7 +797,7 @@ fn events_at_the_bounds_pass_through_a_decoder() {
 }
 
 #[test]
-fn configurations_that_cannot_work_are_refused() {
+fn invalid_configurations_are_rejected() {
     let long = "t".repeat(4097);
     for gap_type in ["", "a\nb", "a\rb", "\n", &long] {
         let config = TopicsConfig { gap_type: gap_type.to_owned(), ..TopicsConfig::default() };

@@ -1,5 +1,5 @@
-//! Executors whose wakers drop the task at once, on the thread that wakes: the library calls and
-//! drops no waker, hook or value of a handler while it holds a lock.
+//! Wakers that drop their task on the waking thread. The library must not call or drop a waker, a
+//! hook, or a value of a handler while it holds a lock.
 
 mod support;
 
@@ -28,7 +28,7 @@ struct DroppedWhenWoken {
 }
 
 impl DroppedWhenWoken {
-    /// Polls a task once; it is dropped when it is woken.
+    /// Polls a task once and keeps it until it is woken.
     fn spawn(task: Task, dropped: &Arc<AtomicUsize>) -> Arc<Self> {
         let new = Arc::new(Self { task: Mutex::new(None), dropped: Arc::clone(dropped) });
         let mut task = task;
@@ -50,7 +50,7 @@ impl Wake for DroppedWhenWoken {
     }
 }
 
-/// Runs a test on a thread, and fails if it does not end.
+/// Runs a test on another thread. Panics if it does not return in time.
 fn in_time(test: impl FnOnce() + Send + 'static) {
     let (done, on_done) = mpsc::channel();
     let thread = thread::spawn(move || {
@@ -58,26 +58,26 @@ fn in_time(test: impl FnOnce() + Send + 'static) {
         done.send(()).unwrap();
     });
     match on_done.recv_timeout(TIMEOUT) {
-        Err(mpsc::RecvTimeoutError::Timeout) => panic!("a deadlock"),
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("deadlock"),
         _ => thread.join().unwrap(),
     }
 }
 
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+fn wait_until(what: &str, condition: impl Fn() -> bool) {
     for _ in 0..TIMEOUT.as_millis() / 5 {
-        if is_so() {
+        if condition() {
             return;
         }
         thread::sleep(Duration::from_millis(5));
     }
-    panic!("a deadlock, or {what} never happens");
+    panic!("deadlock, or still waiting until {what}");
 }
 
 fn publish(topics: &Topics, data: &str) {
     topics.publish("news", Publication { data, ..Publication::default() }).unwrap();
 }
 
-fn few() -> Topics {
+fn small_history() -> Topics {
     let history = History { events: 2, bytes: 64 << 20, ..History::default() };
     Topics::new(TopicsConfig { history, max_bytes: 256 << 20, ..TopicsConfig::default() }).unwrap()
 }
@@ -85,7 +85,7 @@ fn few() -> Topics {
 #[test]
 fn a_subscription_may_be_dropped_by_the_publisher_that_wakes_it() {
     in_time(|| {
-        let (topics, dropped) = (few(), Arc::default());
+        let (topics, dropped) = (small_history(), Arc::default());
         let tasks: Vec<_> = [&["news"][..], &["news", "other"], &["a", "news"]]
             .into_iter()
             .map(|names| {
@@ -109,7 +109,7 @@ fn a_subscription_may_be_dropped_by_the_publisher_that_wakes_it() {
 }
 
 /// Follows a topic on a task that is dropped when it is woken, while the handler of the request
-/// waits for ever. The tasks that exist are sent.
+/// stays pending.
 async fn follow_elsewhere(
     request: Request,
     subscription: Subscription,
@@ -131,10 +131,10 @@ fn followers(topics: &Topics, dropped: &Arc<AtomicUsize>) -> support::Running {
     })
 }
 
-/// Streams at rest are handed back to tasks that are dropped by that: since the log has moved on,
-/// since the kernel takes no more, and since the client has left.
+/// Unparking a stream drops its task. Streams are unparked because the log has dropped events,
+/// because the socket buffers are full, and because the client has closed.
 #[test]
-fn a_stream_at_rest_may_be_dropped_by_what_wakes_it() {
+fn a_parked_stream_may_be_dropped_when_it_is_woken() {
     const CLIENTS: usize = 8;
     type Cause = fn(&Topics, Vec<Subscriber>) -> Vec<Subscriber>;
     let lagged: Cause = |topics, clients| {
@@ -150,45 +150,45 @@ fn a_stream_at_rest_may_be_dropped_by_what_wakes_it() {
         Vec::new()
     };
     for cause in [lagged, too_much, left] {
-        let (topics, dropped) = (few(), Arc::default());
+        let (topics, dropped) = (small_history(), Arc::default());
         let server = Box::leak(Box::new(followers(&topics, &dropped)));
         let clients: Vec<_> = (0..CLIENTS)
             .map(|_| {
                 let mut client = Subscriber::open(server.address, "/");
-                client.read_until("where it begins", |one| !one.text.is_empty());
+                client.read_until("the start of the stream", |one| !one.text.is_empty());
                 client
             })
             .collect();
         let publisher = topics.clone();
         let (done, on_done) = mpsc::channel();
         thread::spawn(move || done.send(cause(&publisher, clients)));
-        let clients = on_done.recv_timeout(TIMEOUT).expect("a deadlock of the publisher");
-        // Each is dropped, and the server serves on.
-        wait_until("that all are dropped", || topics.totals().subscriptions == 0);
+        let clients = on_done.recv_timeout(TIMEOUT).expect("no deadlock of the publisher");
+        // Each task is dropped, and the server still serves.
+        wait_until("all tasks are dropped", || topics.totals().subscriptions == 0);
         read_head(&mut get(server.address, "/"));
         drop(clients);
     }
 }
 
-/// A stream that is used once more when its handler is dropped.
-struct UsesWhenDropped(EventStream);
+/// A stream that is used in the destructor of its owner.
+struct UsedOnDrop(EventStream);
 
-impl Drop for UsesWhenDropped {
+impl Drop for UsedOnDrop {
     fn drop(&mut self) {
         self.0.token();
     }
 }
 
-/// A waiting send may be dropped by the driver that wakes it when the queue is empty.
+/// The driver wakes a pending send when the queue is empty, which drops the send.
 #[test]
-fn a_send_may_be_dropped_by_what_wakes_it() {
+fn a_send_may_be_dropped_when_it_is_woken() {
     let dropped: Arc<AtomicUsize> = Arc::default();
     let counter = Arc::clone(&dropped);
     let server = Box::leak(Box::new(serve(Config::default(), move |request: Request| {
         let counter = Arc::clone(&counter);
         async move {
             let data = "x".repeat(15 << 20);
-            let mut stream = UsesWhenDropped(request.open().await?);
+            let mut stream = UsedOnDrop(request.open().await?);
             let task = Box::pin(async move {
                 let _ = stream.0.send(Event::new(&data)).await;
             });
@@ -199,11 +199,11 @@ fn a_send_may_be_dropped_by_what_wakes_it() {
     for round in 1..3 {
         let mut client = Subscriber::open(server.address, "/");
         client.read_until("the event", |one| one.events.len() == 1);
-        wait_until("that the send is dropped", || dropped.load(Ordering::SeqCst) == round);
+        wait_until("the send is dropped", || dropped.load(Ordering::SeqCst) == round);
     }
 }
 
-/// A waker that is no longer used is dropped without a lock, as the task that it holds may be.
+/// A waker may own a task, so a replaced waker must be dropped without a lock.
 #[test]
 fn a_replaced_waker_may_drop_its_task() {
     struct Holds(Mutex<Option<Task>>);
@@ -215,7 +215,7 @@ fn a_replaced_waker_may_drop_its_task() {
             drop(self.0.lock().unwrap().take());
         }
     }
-    /// A task that waits for events of the same topics.
+    /// Returns a task that waits for events of two topics.
     fn waiting(topics: &Topics) -> Task {
         let mut subscription = topics.subscribe(&["news", "other"], Start::Latest).unwrap();
         drop(subscription.ready());
@@ -226,7 +226,7 @@ fn a_replaced_waker_may_drop_its_task() {
         task
     }
     in_time(|| {
-        let topics = few();
+        let topics = small_history();
         let mut task = waiting(&topics);
         for _ in 0..3 {
             let waker = Waker::from(Arc::new(Holds(Mutex::new(Some(waiting(&topics))))));
