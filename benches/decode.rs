@@ -1,7 +1,6 @@
-//! Decoding and encoding, for work on them: `cargo bench --manifest-path benches/Cargo.toml`.
+//! Benchmarks of decoding and encoding: `cargo bench --manifest-path benches/Cargo.toml`.
 //!
-//! Beside it the floor: finding the line ends and doing nothing with them. How others do is in
-//! `peers`.
+//! The floor only finds the line ends. Comparisons with other crates are in `peers`.
 
 use std::sync::LazyLock;
 
@@ -20,7 +19,7 @@ fn names() -> impl Iterator<Item = &'static str> {
     SHAPES.iter().map(|shape| shape.name)
 }
 
-/// Each shape in each chunking, as divan's arguments.
+/// Returns each shape in each chunking, as arguments for divan.
 fn cases() -> impl Iterator<Item = Case> {
     names().flat_map(|name| CHUNKINGS.map(|chunking| Case { name, chunking }))
 }
@@ -42,13 +41,12 @@ impl Case {
     }
 }
 
-/// Runs `decode` on the chunks, again and again; it returns the number of events and of bytes of
-/// data.
+/// Benchmarks `decode` on the chunks. It must return the number of events and of bytes of data.
 fn bench(bencher: Bencher<'_, '_>, case: &Case, decode: impl Fn(&[&[u8]]) -> (usize, usize)) {
     let shape = case.shape();
     let chunks = shape.chunks(case.chunking);
     bencher.counter(BytesCount::of_slice(&shape.stream)).bench_local(|| {
-        // A decoder that is fast because it loses something does not count.
+        // Guards against a decoder that is fast because it loses events.
         assert_eq!(decode(black_box(&chunks)), (shape.events, shape.data));
     });
 }
@@ -68,7 +66,7 @@ fn decode(bencher: Bencher<'_, '_>, case: &Case) {
     });
 }
 
-/// The same with the data as `str`, which checks that it is UTF-8.
+/// Decodes with the data as `str`, which includes the UTF-8 check.
 #[divan::bench(args = cases())]
 fn decode_str(bencher: Bencher<'_, '_>, case: &Case) {
     bench(bencher, case, |chunks| {
@@ -94,7 +92,7 @@ fn floor_line_ends(bencher: Bencher<'_, '_>, case: &Case) {
     });
 }
 
-/// The data of each shape's events, in as many events.
+/// Encodes the data of the events of each shape.
 #[divan::bench(args = names())]
 fn encode(bencher: Bencher<'_, '_>, name: &'static str) {
     let shape = Case { name, chunking: Chunking::Whole }.shape();

@@ -1,6 +1,6 @@
-// The speed of npm's eventsource-parser on the same shapes, as a Markdown table: MB/s of CPU time
-// of the whole process, its collector and compiler included. Fed as its users feed it: bytes
-// through a TextDecoder.
+// Prints the speed of eventsource-parser from npm on the same shapes as a Markdown table: MB/s of
+// CPU time of the whole process, including garbage collection and compilation. Bytes pass through a
+// TextDecoder, as in typical use.
 //
 //     node decode.mjs DIRECTORY-OF-SHAPES
 
@@ -56,7 +56,7 @@ for (const { name, events, blocks } of shapes) {
     for (let spent = 0; spent < budget && times.length < 41; spent += times.at(-1)) {
       times.push(cpu(() => decode(chunks)));
     }
-    // The first half is the compiler's.
+    // The first half is warm-up for the JIT compiler.
     const warm = times.slice(times.length >> 1).sort((a, b) => a - b);
     const speed = (stream.length / warm[warm.length >> 1]).toFixed(0);
     return right ? speed : `${speed} (wrong)`;

@@ -1,4 +1,4 @@
-//! What the counts were.
+//! The baseline file of instruction counts.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,7 +6,7 @@ use std::fs;
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/baseline.txt");
 
-/// Writes these counts as those to hold others against.
+/// Writes these counts as the new baseline.
 pub(crate) fn write(counts: &[(String, u64)]) {
     let mut text = String::new();
     for (name, count) in counts {
@@ -16,9 +16,9 @@ pub(crate) fn write(counts: &[(String, u64)]) {
     println!("gate: the baseline has {} counts", counts.len());
 }
 
-/// Whether these counts are as they were, or less. Tells of those that are not.
-pub(crate) fn hold(counts: &[(String, u64)], tolerance: f64) -> bool {
-    let text = fs::read_to_string(PATH).expect("the baseline is there");
+/// Prints the counts that differ from the baseline. Returns whether none is higher or unknown.
+pub(crate) fn check(counts: &[(String, u64)], tolerance: f64) -> bool {
+    let text = fs::read_to_string(PATH).expect("the baseline exists");
     let mut before: BTreeMap<&str, u64> = text
         .lines()
         .filter_map(|line| line.trim_start().split_once(' '))
@@ -27,7 +27,7 @@ pub(crate) fn hold(counts: &[(String, u64)], tolerance: f64) -> bool {
     let (mut more, mut less, mut unknown) = (0, 0, 0);
     for (name, count) in counts {
         let Some(before) = before.remove(&**name) else {
-            println!("gate: {name}: {count} instructions, which the baseline does not know");
+            println!("gate: {name}: {count} instructions, not in the baseline");
             unknown += 1;
             continue;
         };
@@ -44,13 +44,13 @@ pub(crate) fn hold(counts: &[(String, u64)], tolerance: f64) -> bool {
         println!("gate: {more} of {} take over {limit} % more instructions", counts.len());
     }
     if less > 0 {
-        println!("gate: {less} take over {limit} % fewer: make that the baseline");
+        println!("gate: {less} take over {limit} % fewer: update the baseline");
     }
     if unknown > 0 {
-        println!("gate: {unknown} are in the baseline or in the program, but not in both");
+        println!("gate: {unknown} are only in the baseline or only in the program");
     }
     if more + less + unknown > 0 {
-        println!("gate: for a new baseline, add --bless to the command");
+        println!("gate: to update the baseline, add --bless to the command");
     } else {
         println!("gate: {} counts are within {limit} % of the baseline", counts.len());
     }

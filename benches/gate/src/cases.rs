@@ -1,20 +1,20 @@
-//! What is counted.
+//! The cases whose instructions are counted.
 
 use std::hint::black_box;
 
 use shapes::{CHUNKINGS, Chunking, Shape};
 use sse_proto::{Decoder, Event, EventId, EventType, Utf8Checker};
 
-/// Long enough that what happens once does not matter.
+/// The stream size in bytes. Large enough that one-time costs do not matter.
 const SIZE: usize = 128 << 10;
 
-/// How many events are encoded.
+/// The number of events that each encoding case encodes.
 const EVENTS: usize = 500;
 
-/// What is counted is what happens in here; valgrind knows it by its name.
+/// Runs a case. Valgrind counts the instructions inside this function, which it finds by name.
 #[inline(never)]
 pub(crate) fn counted(run: &mut dyn FnMut()) {
-    // Not a mere jump, and the same code for all callers: or valgrind would not see it called.
+    // Prevents a tail call and specialization, with which valgrind would not see the call.
     black_box(run)();
     black_box(());
 }
@@ -64,7 +64,7 @@ fn decode(shape: &Shape, chunking: Chunking) {
     println!("decode {}, {}", shape.name, chunking.name());
 }
 
-/// All values as `str`.
+/// Decodes with all values as `str`.
 fn text(name: &str, shape: &Shape) {
     let chunks = shape.chunks(Chunking::Size(1400));
     counted(&mut || {
@@ -81,7 +81,7 @@ fn text(name: &str, shape: &Shape) {
     println!("{name} of {}", shape.name);
 }
 
-/// The same shape with data of which none are UTF-8.
+/// Returns the shape with invalid UTF-8 in the data of every event.
 fn broken(mut shape: Shape) -> Shape {
     let starts = shape.stream.windows(6).enumerate().filter(|(_, bytes)| bytes == b"data: ");
     let values: Vec<usize> = starts.map(|(start, _)| start + 6).collect();

@@ -1,41 +1,41 @@
-//! What all decoders have in common here: chunks in, items out.
+//! The common interface of all decoders: chunks in, items out.
 
 use bytes::Bytes;
 use shapes::{Chunking, Shape};
 
-/// A decoder, driven as its documentation says.
+/// A decoder, used as its documentation recommends.
 pub trait Decode {
     /// Its name in the tables.
     const NAME: &'static str;
 
-    /// Decodes the chunks, and calls `see` with what it finds.
+    /// Decodes the chunks and calls `emit` for each item.
     ///
-    /// A decoder may go on for ever on broken input; this stops after [`TOO_MANY_ERRORS`].
-    fn decode(chunks: &[Bytes], start: Start<'_>, see: impl FnMut(Item<'_>));
+    /// Stops after [`TOO_MANY_ERRORS`], because some decoders never finish on invalid input.
+    fn decode(chunks: &[Bytes], start: Start<'_>, emit: impl FnMut(Item<'_>));
 }
 
-/// How a decoder starts. What it has no way to be told is ignored.
+/// Initial settings of a decoder. Settings that it does not support are ignored.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Start<'a> {
     /// The last event ID of an earlier connection.
     pub seed: &'a str,
-    /// Without the limits that it has by default.
+    /// Whether default limits are lifted.
     pub no_limits: bool,
 }
 
-/// So many, and a decoder is not going to get any further.
+/// The number of errors after which a decoder is assumed to make no more progress.
 pub const TOO_MANY_ERRORS: usize = 100;
 
-/// What a decoder found.
+/// An item that a decoder has found.
 #[derive(Clone, Copy, Debug)]
 pub enum Item<'a> {
     /// An event.
     Event {
-        /// Its type as the decoder names it.
+        /// The type, as the decoder returns it.
         event_type: &'a [u8],
-        /// Its data.
+        /// The data.
         data: &'a [u8],
-        /// The last event ID, empty if there is none.
+        /// The last event ID, or empty.
         id: &'a [u8],
     },
     /// A comment.
@@ -46,19 +46,19 @@ pub enum Item<'a> {
     Error,
 }
 
-/// What speed is checked by.
+/// Totals by which the result of a measured run is checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
-    /// Events.
+    /// The number of events.
     pub events: usize,
-    /// Bytes of data in all of them.
+    /// The number of bytes of data in all events.
     pub data: usize,
 }
 
-/// What a row is.
+/// The kind of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// No decoder, but what none can be faster than, or can it.
+    /// A reference operation, which does not decode.
     Floor,
     /// `sse-proto`.
     Ours,
@@ -66,7 +66,7 @@ pub enum Kind {
     Peer,
 }
 
-/// [`Decode::decode`], with a `see` of any type.
+/// [`Decode::decode`] with a dynamic `emit`.
 pub type Visit = fn(&[Bytes], Start<'_>, &mut dyn FnMut(Item<'_>));
 
 /// A [`Decode`] as a value.
@@ -74,16 +74,16 @@ pub type Visit = fn(&[Bytes], Start<'_>, &mut dyn FnMut(Item<'_>));
 pub struct Decoder {
     /// Its name in the tables.
     pub name: &'static str,
-    /// What it is.
+    /// The kind of its row.
     pub kind: Kind,
-    /// Counts what it finds.
+    /// Decodes and counts the items.
     pub count: fn(&[Bytes]) -> Seen,
-    /// Gives what it finds.
+    /// Decodes and passes on each item.
     pub visit: Visit,
 }
 
 impl Decoder {
-    /// The row for a decoder.
+    /// Returns the row for a decoder.
     pub const fn new<D: Decode>(kind: Kind) -> Self {
         Self { name: D::NAME, kind, count: count::<D>, visit: visit::<D> }
     }
@@ -92,7 +92,7 @@ impl Decoder {
 #[inline(never)]
 fn count<D: Decode>(chunks: &[Bytes]) -> Seen {
     let mut seen = Seen::default();
-    // The limits that some have by default are below what some shapes hold.
+    // Some shapes exceed the default limits of some decoders.
     let start = Start { no_limits: true, ..Start::default() };
     D::decode(chunks, start, |item| {
         if let Item::Event { data, .. } = item {
@@ -103,12 +103,12 @@ fn count<D: Decode>(chunks: &[Bytes]) -> Seen {
     seen
 }
 
-fn visit<D: Decode>(chunks: &[Bytes], start: Start<'_>, see: &mut dyn FnMut(Item<'_>)) {
-    D::decode(chunks, start, see);
+fn visit<D: Decode>(chunks: &[Bytes], start: Start<'_>, emit: &mut dyn FnMut(Item<'_>)) {
+    D::decode(chunks, start, emit);
 }
 
-/// A shape, cut, in the form that all decoders take: those with streams want `Bytes` to own, and
-/// pay for a reference count each; the others see slices.
+/// Cuts a shape into chunks for all decoders. Those with streams take ownership of `Bytes`, at the
+/// cost of a reference count each; the others read slices.
 pub fn chunks(shape: &Shape, chunking: Chunking) -> Vec<Bytes> {
     let stream = Bytes::copy_from_slice(&shape.stream);
     shape.ranges(chunking).into_iter().map(|range| stream.slice(range)).collect()

@@ -1,21 +1,21 @@
-//! Encoders: an event that is nothing but data, again and again.
+//! Encoders of events that consist only of data.
 
 use bytes::BytesMut;
 use sse_proto::Event;
 
-/// What is encoded.
+/// A sample to encode.
 #[derive(Debug)]
 pub struct Sample {
-    /// What it is called in tables.
+    /// The name in the tables.
     pub name: &'static str,
-    /// The data.
+    /// The data of the event.
     pub data: String,
-    /// What it looks like when it is encoded well.
+    /// The expected encoding.
     pub wire: Vec<u8>,
 }
 
 impl Sample {
-    /// All that are measured.
+    /// Returns all samples.
     pub fn all() -> Vec<Self> {
         let sample = |name, data: String| {
             let lines = data.split('\n').map(|line| format!("data: {line}\n"));
@@ -31,13 +31,13 @@ impl Sample {
     }
 }
 
-/// An encoder, driven as its documentation says. Where it wants values of its own, it is given
-/// what costs least.
+/// An encoder, used as its documentation recommends, with the cheapest argument types that it
+/// accepts.
 pub trait Encode {
     /// Its name in the tables.
     const NAME: &'static str;
 
-    /// Encodes the sample so many times, and gives each encoded event to `sink`.
+    /// Encodes the sample `times` times and passes each encoded event to `sink`.
     fn encode(sample: &Sample, times: usize, sink: impl FnMut(&[u8]));
 }
 
@@ -46,14 +46,14 @@ pub trait Encode {
 pub struct Encoder {
     /// Its name in the tables.
     pub name: &'static str,
-    /// Encodes and keeps nothing.
+    /// Encodes and discards the result.
     pub run: fn(&Sample, usize),
-    /// Encodes and keeps everything.
+    /// Encodes and returns all encoded events.
     pub collect: fn(&Sample, usize) -> Vec<u8>,
 }
 
 impl Encoder {
-    /// The row for an encoder.
+    /// Returns the row for an encoder.
     pub const fn new<E: Encode>() -> Self {
         Self { name: E::NAME, run: run::<E>, collect: collect::<E> }
     }
@@ -72,7 +72,7 @@ fn collect<E: Encode>(sample: &Sample, times: usize) -> Vec<u8> {
     all
 }
 
-/// Encodes into a `Vec` that is kept from one event to the next.
+/// Encodes into a `Vec` that is reused for each event.
 #[inline]
 fn reused(times: usize, mut sink: impl FnMut(&[u8]), mut encode: impl FnMut(&mut Vec<u8>)) {
     let mut wire = Vec::new();
@@ -83,7 +83,7 @@ fn reused(times: usize, mut sink: impl FnMut(&[u8]), mut encode: impl FnMut(&mut
     }
 }
 
-/// No encoder: a copy of what is encoded already.
+/// Not an encoder: copies the encoded event.
 #[derive(Debug)]
 pub enum Memcpy {}
 
@@ -97,7 +97,7 @@ impl Encode for Memcpy {
     }
 }
 
-/// Not a full encoder: it knows data and nothing else, and no CR. What it does, all have to do.
+/// A minimal encoder: only data, and no CR. Every encoder has to do at least this.
 #[derive(Debug)]
 pub enum Split {}
 
@@ -145,7 +145,7 @@ impl Encode for OursBuf {
         for _ in 0..times {
             wire.clear();
             let event = Event::new(std::hint::black_box(&sample.data));
-            event.encode_to_buf(&mut wire).expect("it grows");
+            event.encode_to_buf(&mut wire).expect("a `BytesMut` grows");
             sink(&wire);
         }
     }
@@ -167,7 +167,7 @@ impl Encode for Russe {
         for _ in 0..times {
             wire.clear();
             let event = russe::Event::Message(message.clone());
-            encoder.encode(event, &mut wire).expect("nothing is wrong with it");
+            encoder.encode(event, &mut wire).expect("the event is valid");
             sink(&wire);
         }
     }
@@ -185,7 +185,7 @@ impl Encode for RusseString {
             russe::Message { data: (&*sample.data).into(), event: None, retry: None, id: None };
         for _ in 0..times {
             let event = russe::Event::Message(message.clone());
-            sink(event.into_bytestring().expect("nothing is wrong with it").as_bytes());
+            sink(event.into_bytestring().expect("the event is valid").as_bytes());
         }
     }
 }
@@ -200,7 +200,7 @@ impl Encode for SseStream {
     fn encode(sample: &Sample, times: usize, mut sink: impl FnMut(&[u8])) {
         for _ in 0..times {
             let event = sse_stream::Sse::default().data(&*sample.data);
-            sink(&event.encode().expect("nothing is wrong with it"));
+            sink(&event.encode().expect("the event is valid"));
         }
     }
 }

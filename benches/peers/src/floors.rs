@@ -1,4 +1,4 @@
-//! What decoding is held against: passes over the bytes that decode nothing.
+//! Reference operations: passes over the bytes that do not decode.
 
 use std::cell::RefCell;
 
@@ -14,7 +14,7 @@ impl Decode for Memcpy {
     const NAME: &'static str = "floor: memcpy";
 
     fn decode(chunks: &[Bytes], _: Start<'_>, _: impl FnMut(Item<'_>)) {
-        // Kept from run to run: new memory costs more than the copy.
+        // Reused between runs, because new memory costs more than the copy.
         thread_local!(static COPY: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
         COPY.with_borrow_mut(|copy| {
             for chunk in chunks {
@@ -26,7 +26,7 @@ impl Decode for Memcpy {
     }
 }
 
-/// Checks that each chunk is UTF-8, as fast as can be; one that is cut within a character is not.
+/// Checks whether each chunk is UTF-8. A chunk that is cut within a character is not.
 #[derive(Debug)]
 pub enum Simdutf8 {}
 
@@ -50,14 +50,14 @@ impl Decode for Memchr2 {
     fn decode(chunks: &[Bytes], _: Start<'_>, _: impl FnMut(Item<'_>)) {
         let mut sum = 0;
         for chunk in chunks {
-            // Positions, not a count: for that memchr has a faster way.
+            // Uses positions, because memchr has a faster path for counting.
             memchr::memchr2_iter(b'\r', b'\n', chunk).for_each(|at| sum ^= at);
         }
         std::hint::black_box(sum);
     }
 }
 
-/// Finds each CR and LF with masks of 64 bytes at a time, in safe code for any machine.
+/// Finds each CR and LF with masks of 64 bytes, in portable safe code.
 #[derive(Debug)]
 pub enum Bitmask {}
 
@@ -83,15 +83,15 @@ impl Decode for Bitmask {
     }
 }
 
-/// A bit for each CR and LF.
+/// Returns a mask with a bit set for each CR and LF.
 fn mask(block: &[u8; 64]) -> u64 {
-    // The compiler makes vectors of this loop.
+    // The compiler vectorizes this loop.
     let mut found = [0; 64];
     for (found, byte) in found.iter_mut().zip(block) {
         *found = u8::from(*byte == b'\r') | u8::from(*byte == b'\n');
     }
     let (words, _) = found.as_chunks::<8>();
-    // Eight bytes of 0 or 1 to eight bits: the product has them side by side in its top byte.
+    // Packs eight bytes of 0 or 1 into eight bits: the product has them in its top byte.
     let pack = |word: &[u8; 8]| u64::from_le_bytes(*word).wrapping_mul(0x0102_0408_1020_4080) >> 56;
     words.iter().rev().fold(0, |mask, word| mask << 8 | pack(word))
 }

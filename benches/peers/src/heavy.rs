@@ -1,4 +1,4 @@
-//! Peers that come with a web server, an HTTP client or the like (feature `heavy`).
+//! Peers that depend on a web server, an HTTP client or similar (feature `heavy`).
 
 use std::convert::Infallible;
 use std::io;
@@ -14,11 +14,11 @@ use crate::decode::{Decode, Item, Start};
 use crate::encoders::{Encode, Sample};
 use crate::streams::drain;
 
-/// `async_sse::decode`, which wants an `AsyncBufRead`.
+/// `async_sse::decode`, which takes an `AsyncBufRead`.
 #[derive(Debug)]
 pub enum AsyncSse {}
 
-/// Each chunk is what one read gives.
+/// A reader that returns one chunk for each read.
 struct Chunks<'a> {
     rest: &'a [Bytes],
     at: usize,
@@ -63,22 +63,21 @@ impl futures_lite::AsyncBufRead for Chunks<'_> {
 impl Decode for AsyncSse {
     const NAME: &'static str = "async-sse";
 
-    fn decode(chunks: &[Bytes], _: Start<'_>, mut see: impl FnMut(Item<'_>)) {
+    fn decode(chunks: &[Bytes], _: Start<'_>, mut emit: impl FnMut(Item<'_>)) {
         drain(async_sse::decode(Chunks { rest: chunks, at: 0 }), |event| match event {
-            Some(async_sse::Event::Message(message)) => see(Item::Event {
+            Some(async_sse::Event::Message(message)) => emit(Item::Event {
                 event_type: message.name().as_bytes(),
                 data: message.data(),
                 id: message.id().as_deref().unwrap_or_default().as_bytes(),
             }),
-            Some(async_sse::Event::Retry(retry)) => see(Item::Retry(milliseconds(retry))),
-            None => see(Item::Error),
+            Some(async_sse::Event::Retry(retry)) => emit(Item::Retry(milliseconds(retry))),
+            None => emit(Item::Error),
         });
     }
 }
 
-/// `eventsource_client`, whose parser is private: driven through its trait for transports, with one
-/// that answers each request with the chunks. It reads until there are no more, and what it has to
-/// do for a request is part of the time.
+/// `eventsource_client`, whose parser is private. It is driven through its transport trait, by a
+/// transport that responds with the chunks, so the time includes the handling of a request.
 #[derive(Debug)]
 pub enum EventsourceClient {}
 
@@ -96,33 +95,33 @@ impl transport::HttpTransport for Canned {
 impl Decode for EventsourceClient {
     const NAME: &'static str = "eventsource-client";
 
-    fn decode(chunks: &[Bytes], start: Start<'_>, mut see: impl FnMut(Item<'_>)) {
+    fn decode(chunks: &[Bytes], start: Start<'_>, mut emit: impl FnMut(Item<'_>)) {
         use eventsource_client::{Client, ClientBuilder, ReconnectOptions, SSE};
         let client = ClientBuilder::for_url("http://localhost/")
-            .expect("a good URL")
+            .expect("the URL is valid")
             .reconnect(ReconnectOptions::reconnect(false).build())
             .last_event_id(start.seed.into())
             .build_with_transport(Canned(chunks.to_vec()));
         drain(client.stream(), |event| match event {
             Some(SSE::Event(event)) => {
                 if let Some(retry) = event.retry {
-                    see(Item::Retry(retry));
+                    emit(Item::Retry(retry));
                 }
-                see(Item::Event {
+                emit(Item::Event {
                     event_type: event.event_type.as_bytes(),
                     data: event.data.as_bytes(),
                     id: event.id.unwrap_or_default().as_bytes(),
                 });
             }
-            Some(SSE::Comment(_)) => see(Item::Comment),
+            Some(SSE::Comment(_)) => emit(Item::Comment),
             Some(SSE::Connected(_)) => {}
-            // The end of the stream is an error to it.
-            None => see(Item::Error),
+            // Includes the end of the stream, which it reports as an error.
+            None => emit(Item::Error),
         });
     }
 }
 
-/// `axum::response::Sse`, the body that a server would send.
+/// `axum::response::Sse`: the response body.
 #[derive(Debug)]
 pub enum Axum {}
 
@@ -138,7 +137,7 @@ impl Encode for Axum {
     }
 }
 
-/// `actix_web_lab::sse`, the body that a server would send; encoding is russe's.
+/// `actix_web_lab::sse`: the response body, encoded by russe.
 #[derive(Debug)]
 pub enum ActixWebLab {}
 

@@ -1,9 +1,9 @@
-//! This crate beside others.
+//! Adapters for sse-proto and its peers.
 //!
-//! Each decoder is a type with [`Decode`](decode::Decode), which tells what it found in chunks.
-//! Speed, allocations and conformance all go through that one adapter, so a decoder that is added
-//! to [`DECODERS`] is in every table. Encoders are the same with [`Encode`](encoders::Encode) and
-//! [`ENCODERS`].
+//! Each decoder implements [`Decode`](decode::Decode), which emits the items in a list of chunks.
+//! Speed, allocations and conformance are measured through this adapter, so a decoder in
+//! [`DECODERS`] is in every table. The same holds for encoders with [`Encode`](encoders::Encode)
+//! and [`ENCODERS`].
 
 pub mod codecs;
 pub mod decode;
@@ -68,7 +68,7 @@ mod tests {
     use crate::encoders::Sample;
 
     #[test]
-    fn decoders_find_what_the_shapes_hold() {
+    fn decoders_find_all_events_and_data_of_the_shapes() {
         for shape in Shape::all(16 << 10) {
             for chunking in CHUNKINGS {
                 let chunks = decode::chunks(&shape, chunking);
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn encoders_write_what_the_samples_look_like() {
+    fn encoders_write_the_expected_bytes() {
         for sample in Sample::all() {
             for encoder in ENCODERS {
                 let wire = (encoder.collect)(&sample, 3);

@@ -1,5 +1,5 @@
-//! reqwest-eventsource, which brings its own HTTP client: over a socket to a server that answers
-//! with the chunks (feature `heavy`).
+//! reqwest-eventsource, which has its own HTTP client: it reads the chunks from a server on
+//! loopback (feature `heavy`).
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -13,14 +13,14 @@ use tokio::runtime::{Builder, Runtime};
 use crate::codecs::milliseconds;
 use crate::decode::{Decode, Item, Start};
 
-/// `reqwest_eventsource::EventSource`, until its first error: the end of the stream is one.
+/// `reqwest_eventsource::EventSource`, up to its first error, such as the end of the stream.
 #[derive(Debug)]
 pub enum ReqwestEventsource {}
 
 impl Decode for ReqwestEventsource {
     const NAME: &'static str = "reqwest-eventsource";
 
-    fn decode(chunks: &[Bytes], _: Start<'_>, mut see: impl FnMut(Item<'_>)) {
+    fn decode(chunks: &[Bytes], _: Start<'_>, mut emit: impl FnMut(Item<'_>)) {
         use reqwest_eventsource::{Event, EventSource};
         static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
             Builder::new_current_thread().enable_all().build().expect("a runtime")
@@ -35,16 +35,16 @@ impl Decode for ReqwestEventsource {
                     Ok(Event::Open) => {}
                     Ok(Event::Message(event)) => {
                         if let Some(retry) = event.retry {
-                            see(Item::Retry(milliseconds(retry)));
+                            emit(Item::Retry(milliseconds(retry)));
                         }
-                        see(Item::Event {
+                        emit(Item::Event {
                             event_type: event.event.as_bytes(),
                             data: event.data.as_bytes(),
                             id: event.id.as_bytes(),
                         });
                     }
                     Err(_) => {
-                        see(Item::Error);
+                        emit(Item::Error);
                         source.close();
                     }
                 }
@@ -53,7 +53,7 @@ impl Decode for ReqwestEventsource {
     }
 }
 
-/// Has the next connection answered with these chunks; there is one at a time.
+/// Makes the server respond to the next connection with these chunks. Returns its address.
 fn serve(chunks: &[Bytes]) -> SocketAddr {
     static SERVER: LazyLock<(SocketAddr, Mutex<mpsc::Sender<Vec<u8>>>)> = LazyLock::new(|| {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -61,7 +61,7 @@ fn serve(chunks: &[Bytes]) -> SocketAddr {
         let (answers, next) = mpsc::channel::<Vec<u8>>();
         std::thread::spawn(move || {
             for (answer, peer) in next.into_iter().zip(listener.incoming()) {
-                // A client that leaves early, because it has seen an error, is none here.
+                // A client that has seen an error may close early, which is not a failure here.
                 let _ = peer.and_then(|peer| respond(peer, &answer));
             }
         });
@@ -77,7 +77,7 @@ fn serve(chunks: &[Bytes]) -> SocketAddr {
     }
     answer.extend(b"0\r\n\r\n");
     let (address, answers) = &*SERVER;
-    answers.lock().expect("nobody panics with it").send(answer).expect("the server runs");
+    answers.lock().expect("no holder of the lock panics").send(answer).expect("the server runs");
     *address
 }
 

@@ -1,37 +1,37 @@
-//! Times that hold on a machine that others use, too: CPU time of the thread, the rows taking
-//! turns, the median of many rounds.
+//! Time measurement that is robust on a shared machine: CPU time of the thread, with all rows
+//! taking turns, and the median of many rounds.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use cpu_time::ThreadTime;
 
-/// How much there is to do.
+/// The extent of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effort {
-    /// Everything, for the tables.
+    /// The full number of rounds, for the published tables.
     Full,
-    /// Less of everything, to see how it looks.
+    /// Fewer rounds, for a quick result.
     Quick,
-    /// Once each, for the results: nothing is timed.
+    /// One run each, to check the results without timing.
     Test,
 }
 
 impl Effort {
-    /// From the command line: `--quick`, `--test`, or nothing. Cargo adds `--bench` of its own.
+    /// Parses the command line: `--quick`, `--test`, or no argument. Panics on other arguments.
     pub fn from_args() -> Self {
         let mut effort = Self::Full;
         for arg in std::env::args().skip(1) {
             effort = match &*arg {
                 "--quick" => Self::Quick,
                 "--test" => Self::Test,
-                other => panic!("{other}: there are --quick and --test"),
+                other => panic!("{other}: the options are --quick and --test"),
             };
         }
         effort
     }
 
-    /// The time that one row of one table may take, beyond its first run.
+    /// Returns the time for all runs of one row of one table after the first run.
     fn budget(self) -> Duration {
         Duration::from_millis(match self {
             Self::Full => 60,
@@ -41,11 +41,11 @@ impl Effort {
     }
 }
 
-/// The most rounds that anything is timed.
+/// The maximum number of timed rounds.
 const ROUNDS: u32 = 41;
 
-/// What one run of each of these takes: the median over rounds in which all take turns. What is
-/// slow is run in fewer rounds, and what takes more than the budget but once.
+/// Returns the median CPU time of each function, over rounds in which all take turns. Slow functions
+/// run in fewer rounds, and those that exceed the budget only once.
 pub fn medians(effort: Effort, runs: &mut [Box<dyn FnMut() + '_>]) -> Vec<Duration> {
     let mut samples: Vec<Vec<Duration>> = runs.iter_mut().map(|run| vec![time(run)]).collect();
     let rounds: Vec<u32> = samples
@@ -72,20 +72,20 @@ fn time(run: &mut impl FnMut()) -> Duration {
 }
 
 fn median(samples: &mut [Duration]) -> Duration {
-    // The first run warmed up.
+    // The first run was a warm-up.
     let timed = if samples.len() > 1 { &mut samples[1..] } else { samples };
     timed.sort_unstable();
     timed[timed.len() / 2]
 }
 
-/// A Markdown table: a line of heads, and lines of cells.
+/// A Markdown table.
 #[derive(Debug)]
 pub struct Table {
     text: String,
 }
 
 impl Table {
-    /// A table with these heads; all columns but the first are flush right.
+    /// Creates a table with these column heads. All columns but the first are right-aligned.
     pub fn new<S: AsRef<str>>(heads: impl IntoIterator<Item = S>) -> Self {
         let mut table = Self { text: String::new() };
         let columns = table.line(heads);
@@ -95,7 +95,7 @@ impl Table {
         table
     }
 
-    /// One more line; gives the number of its cells.
+    /// Appends a row and returns the number of its cells.
     pub fn line<S: AsRef<str>>(&mut self, cells: impl IntoIterator<Item = S>) -> usize {
         let mut count = 0;
         for cell in cells {
@@ -106,7 +106,7 @@ impl Table {
         count
     }
 
-    /// Prints it, with an empty line after it.
+    /// Prints the table and an empty line.
     pub fn print(self) {
         println!("{}", self.text);
     }

@@ -1,7 +1,7 @@
-//! `sse-proto`. Whatever it gets besides belongs here, and into `DECODERS`.
+//! `sse-proto`. New ways of decoding belong here and into `DECODERS`.
 //!
-//! Each way to decode has a loop of its own, although they look alike: the decoder is compiled into
-//! the loop around it, and one that serves several ways makes all of them slower.
+//! Each way has its own loop, although the loops look alike: the decoder is inlined into the loop,
+//! and a shared loop would make all of them slower.
 
 use sse_proto::{Decoder, Event, Events, Limits, Utf8Checker};
 
@@ -12,19 +12,19 @@ use crate::streams::{chunk_stream, drain};
 #[derive(Debug)]
 pub enum Bytes {}
 
-/// Data as `str`, checked.
+/// Data as `str`, by `Utf8Checker`.
 #[derive(Debug)]
 pub enum Str {}
 
-/// Data as `str`, each value checked by itself.
+/// Data as `str`, with a check for each value.
 #[derive(Debug)]
 pub enum StrAlone {}
 
-/// Events to own, from a stream of chunks; data as bytes.
+/// Owned events from a stream of chunks, with data as bytes.
 #[derive(Debug)]
 pub enum Stream {}
 
-/// Data as bytes, and comments. No row of the tables, where others do without.
+/// Data as bytes, and comments. Not in the speed tables, where peers do not report comments.
 #[derive(Debug)]
 pub enum WithComments {}
 
@@ -32,51 +32,51 @@ fn decoder(start: Start<'_>) -> Decoder {
     let limits = Limits { data: usize::MAX, ..Limits::default() };
     let mut decoder =
         Decoder::with_limits(if start.no_limits { limits } else { Limits::default() });
-    decoder.set_last_event_id(start.seed).expect("a seed that fits");
+    decoder.set_last_event_id(start.seed).expect("the seed is within the limits");
     decoder
 }
 
-fn see_event(event: &Event<'_>, see: &mut impl FnMut(Item<'_>)) {
+fn emit_event(event: &Event<'_>, emit: &mut impl FnMut(Item<'_>)) {
     if let Some(retry) = event.retry() {
-        see(Item::Retry(retry));
+        emit(Item::Retry(retry));
     }
-    see(Item::Event {
+    emit(Item::Event {
         event_type: event.event_type().as_bytes(),
         data: event.data().as_bytes(),
         id: event.last_event_id().as_bytes(),
     });
 }
 
-/// The end of the stream: a block after the last event may have set the reconnection time.
-fn see_end(decoder: &Decoder, see: &mut impl FnMut(Item<'_>)) {
+/// Emits the reconnection time at the end, as a block after the last event may have set it.
+fn emit_end(decoder: &Decoder, emit: &mut impl FnMut(Item<'_>)) {
     if let Some(retry) = decoder.retry() {
-        see(Item::Retry(retry));
+        emit(Item::Retry(retry));
     }
 }
 
 impl Decode for Bytes {
     const NAME: &'static str = "sse-proto";
 
-    fn decode(chunks: &[bytes::Bytes], start: Start<'_>, mut see: impl FnMut(Item<'_>)) {
+    fn decode(chunks: &[bytes::Bytes], start: Start<'_>, mut emit: impl FnMut(Item<'_>)) {
         let mut decoder = decoder(start);
         for chunk in chunks {
             let mut chunk = &chunk[..];
             loop {
                 match decoder.next_event(&mut chunk) {
                     Ok(None) => break,
-                    Ok(Some(event)) => see_event(&event, &mut see),
-                    Err(_) => see(Item::Error),
+                    Ok(Some(event)) => emit_event(&event, &mut emit),
+                    Err(_) => emit(Item::Error),
                 }
             }
         }
-        see_end(&decoder, &mut see);
+        emit_end(&decoder, &mut emit);
     }
 }
 
 impl Decode for Str {
     const NAME: &'static str = "sse-proto, data as `str`";
 
-    fn decode(chunks: &[bytes::Bytes], start: Start<'_>, mut see: impl FnMut(Item<'_>)) {
+    fn decode(chunks: &[bytes::Bytes], start: Start<'_>, mut emit: impl FnMut(Item<'_>)) {
         let mut decoder = decoder(start);
         for chunk in chunks {
             let mut chunk = &chunk[..];
@@ -85,42 +85,44 @@ impl Decode for Str {
                 match decoder.next_event(&mut chunk) {
                     Ok(None) => break,
                     Ok(Some(event)) if utf8.to_str(event.data()).is_ok() => {
-                        see_event(&event, &mut see);
+                        emit_event(&event, &mut emit);
                     }
-                    Ok(Some(_)) | Err(_) => see(Item::Error),
+                    Ok(Some(_)) | Err(_) => emit(Item::Error),
                 }
             }
         }
-        see_end(&decoder, &mut see);
+        emit_end(&decoder, &mut emit);
     }
 }
 
 impl Decode for StrAlone {
     const NAME: &'static str = "sse-proto, each `str` by itself";
 
-    fn decode(chunks: &[bytes::Bytes], start: Start<'_>, mut see: impl FnMut(Item<'_>)) {
+    fn decode(chunks: &[bytes::Bytes], start: Start<'_>, mut emit: impl FnMut(Item<'_>)) {
         let mut decoder = decoder(start);
         for chunk in chunks {
             let mut chunk = &chunk[..];
             loop {
                 match decoder.next_event(&mut chunk) {
                     Ok(None) => break,
-                    Ok(Some(event)) if event.data().to_str().is_ok() => see_event(&event, &mut see),
-                    Ok(Some(_)) | Err(_) => see(Item::Error),
+                    Ok(Some(event)) if event.data().to_str().is_ok() => {
+                        emit_event(&event, &mut emit)
+                    }
+                    Ok(Some(_)) | Err(_) => emit(Item::Error),
                 }
             }
         }
-        see_end(&decoder, &mut see);
+        emit_end(&decoder, &mut emit);
     }
 }
 
 impl Decode for Stream {
     const NAME: &'static str = "sse-proto, as `Stream`";
 
-    fn decode(chunks: &[bytes::Bytes], start: Start<'_>, mut see: impl FnMut(Item<'_>)) {
+    fn decode(chunks: &[bytes::Bytes], start: Start<'_>, mut emit: impl FnMut(Item<'_>)) {
         drain(Events::with_decoder(chunk_stream(chunks), decoder(start)), |event| match event {
-            Some(event) => see_event(&event.as_event(), &mut see),
-            None => see(Item::Error),
+            Some(event) => emit_event(&event.as_event(), &mut emit),
+            None => emit(Item::Error),
         });
     }
 }
@@ -128,23 +130,23 @@ impl Decode for Stream {
 impl Decode for WithComments {
     const NAME: &'static str = "sse-proto, with comments";
 
-    fn decode(chunks: &[bytes::Bytes], start: Start<'_>, mut see: impl FnMut(Item<'_>)) {
+    fn decode(chunks: &[bytes::Bytes], start: Start<'_>, mut emit: impl FnMut(Item<'_>)) {
         let mut decoder = decoder(start);
         for chunk in chunks {
             let mut chunk = &chunk[..];
             loop {
                 let on_comment = |_: &[u8], end| {
                     if end {
-                        see(Item::Comment);
+                        emit(Item::Comment);
                     }
                 };
                 match decoder.next_event_with_comments(&mut chunk, on_comment) {
                     Ok(None) => break,
-                    Ok(Some(event)) => see_event(&event, &mut see),
-                    Err(_) => see(Item::Error),
+                    Ok(Some(event)) => emit_event(&event, &mut emit),
+                    Err(_) => emit(Item::Error),
                 }
             }
         }
-        see_end(&decoder, &mut see);
+        emit_end(&decoder, &mut emit);
     }
 }

@@ -85,7 +85,8 @@ impl Peer {
             }
             Kind::Ours => {
                 let listen = format!("127.0.0.1:{port}");
-                let flags = ["--listen", &listen, "--open-publishing", "--max-connections", "50000"];
+                let flags =
+                    ["--listen", &listen, "--open-publishing", "--max-connections", "50000"];
                 let flags = flags.iter().chain(setup.flags).map(|flag| (*flag).to_owned());
                 [program].into_iter().chain(flags).collect()
             }

@@ -1,5 +1,5 @@
-//! Writes the shapes as files into a directory, for programs in other languages: `NAME.sse` and,
-//! in `shapes.json`, what they hold and where their blocks end.
+//! Writes the shapes into a directory for programs in other languages: each stream as `NAME.sse`,
+//! and their expected content and block ends as `shapes.json`.
 
 use std::fs;
 use std::path::PathBuf;

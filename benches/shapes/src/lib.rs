@@ -1,8 +1,7 @@
-//! Event streams as they are met, made by code: what all benchmarks are fed, so that they speak of
-//! the same.
+//! Generated event streams that resemble real ones: the common input of all benchmarks.
 //!
-//! Written without the encoder of `sse-proto`, and without any dependency, so that the streams do
-//! not change with what is measured. They are the same on every run and every machine.
+//! They are made without the encoder of `sse-proto` and without dependencies, so that they do not
+//! depend on the code under test. They are the same on every run and every machine.
 
 mod make;
 mod numbers;
@@ -11,35 +10,35 @@ use std::ops::Range;
 
 pub use numbers::Numbers;
 
-/// One stream, and what a decoder has to find in it.
+/// A stream and its expected content.
 #[derive(Debug)]
 pub struct Shape {
-    /// What it is called in tables.
+    /// The name in the tables.
     pub name: &'static str,
-    /// Whose streams look like that.
+    /// A short description for the tables.
     pub about: &'static str,
     /// The stream.
     pub stream: Vec<u8>,
-    /// Where each block ends, its blank line included: as the server wrote them.
+    /// The end of each block, including its blank line, as a byte offset.
     pub blocks: Vec<usize>,
-    /// How many events are dispatched.
+    /// The number of dispatched events.
     pub events: usize,
-    /// How many bytes of data they have together.
+    /// The number of bytes of data in all events.
     pub data: usize,
 }
 
-/// How a stream is cut on its way to the decoder.
+/// How a stream is cut into chunks for the decoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Chunking {
-    /// All at once: the most that a decoder can make of it.
+    /// One chunk: the best case for a decoder.
     Whole,
-    /// Block by block: a server that flushes, and a network that keeps up.
+    /// One chunk for each block: a server that flushes, and a network that keeps up.
     Block,
-    /// In chunks of so many bytes: a read buffer, a packet, a trickle.
+    /// Chunks of this number of bytes, such as a read buffer or a packet.
     Size(usize),
 }
 
-/// Those that are measured.
+/// The chunkings that are measured.
 pub const CHUNKINGS: [Chunking; 5] = [
     Chunking::Whole,
     Chunking::Block,
@@ -49,7 +48,7 @@ pub const CHUNKINGS: [Chunking; 5] = [
 ];
 
 impl Chunking {
-    /// What it is called in tables.
+    /// Returns the name in the tables.
     pub fn name(self) -> String {
         match self {
             Self::Whole => "whole".into(),
@@ -61,13 +60,13 @@ impl Chunking {
 }
 
 impl Shape {
-    /// All of them, with streams of about `size` bytes each; `megabyte` is what its name says if
-    /// that is a mebibyte.
+    /// Returns all shapes, with streams of about `size` bytes each. The shape `megabyte` has the size
+    /// of its name only if `size` is a mebibyte.
     pub fn all(size: usize) -> Vec<Self> {
         make::all(size)
     }
 
-    /// Where the stream is cut.
+    /// Returns the byte ranges of the chunks.
     pub fn ranges(&self, chunking: Chunking) -> Vec<Range<usize>> {
         let len = self.stream.len();
         let ends: Vec<usize> = match chunking {
@@ -79,7 +78,7 @@ impl Shape {
         ends.into_iter().map(|end| std::mem::replace(&mut start, end)..end).collect()
     }
 
-    /// The stream, cut.
+    /// Returns the chunks.
     pub fn chunks(&self, chunking: Chunking) -> Vec<&[u8]> {
         self.ranges(chunking).into_iter().map(|range| &self.stream[range]).collect()
     }
@@ -89,8 +88,7 @@ impl Shape {
 mod tests {
     use super::*;
 
-    /// What the standard finds in a stream of whole lines that has no surprises: counted without
-    /// any decoder.
+    /// Counts the events and bytes of data of a simple stream without a decoder.
     fn count(stream: &[u8]) -> (usize, usize) {
         let text = std::str::from_utf8(stream).unwrap().replace("\r\n", "\n");
         let (mut events, mut data) = (0, 0);
@@ -104,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn shapes_hold_what_they_say() {
+    fn shapes_have_the_declared_events_data_and_blocks() {
         for shape in Shape::all(256 << 10) {
             let Shape { name, stream, blocks, .. } = &shape;
             assert_eq!(count(stream), (shape.events, shape.data), "{name}");
@@ -115,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn shapes_are_what_their_names_promise() {
+    fn shapes_have_the_properties_of_their_names() {
         for shape in Shape::all(1 << 20) {
             let Shape { name, stream, blocks, events, .. } = &shape;
             let per_event = stream.len() / events;
@@ -139,13 +137,13 @@ mod tests {
                 "keepalive" => assert_eq!(blocks.len(), 64 * events),
                 "cjk" => assert!(2 * beyond_ascii > stream.len(), "{name}: mostly beyond ASCII"),
                 "ticks" => assert!(per_event < 100, "{name}: {per_event} B"),
-                other => panic!("{other} has no test"),
+                other => panic!("the shape {other} has no test"),
             }
         }
     }
 
     #[test]
-    fn cuts_lose_nothing() {
+    fn chunks_concatenate_to_the_stream() {
         for shape in Shape::all(64 << 10) {
             for chunking in CHUNKINGS.into_iter().chain([Chunking::Size(1)]) {
                 let chunks = shape.chunks(chunking);

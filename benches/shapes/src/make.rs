@@ -1,4 +1,4 @@
-//! The streams themselves.
+//! Generators of the streams.
 
 use std::fmt::Write as _;
 
@@ -27,20 +27,20 @@ impl Shape {
         Self { name, about, stream: Vec::new(), blocks: Vec::new(), events: 0, data: 0 }
     }
 
-    /// A block without data, its blank line included.
+    /// Appends a block, which includes its blank line.
     fn block(&mut self, wire: &str) {
         self.stream.extend(wire.as_bytes());
         self.blocks.push(self.stream.len());
     }
 
-    /// An event with these lines in front of its data of one line.
+    /// Appends an event: the lines `before`, and one line of data.
     fn event(&mut self, before: &str, data: &str, line_end: &str) {
         self.block(&format!("{before}data: {data}{line_end}{line_end}"));
         self.events += 1;
         self.data += data.len();
     }
 
-    /// Events, numbered, until the stream is long enough.
+    /// Calls `add` with consecutive numbers until the stream has at least `size` bytes.
     fn filled(mut self, size: usize, mut add: impl FnMut(&mut Self, usize)) -> Self {
         let mut n = 0;
         while self.stream.len() < size {
@@ -55,10 +55,9 @@ pub(crate) fn all(size: usize) -> Vec<Shape> {
     vec![
         openai(Shape::empty("openai", "completion chunks, one line of JSON each"), size, "\n"),
         anthropic(size),
-        Shape::empty("tiny", "`data: x` and nothing else")
-            .filled(size, |shape, _| shape.event("", "x", "\n")),
+        Shape::empty("tiny", "only `data: x`").filled(size, |shape, _| shape.event("", "x", "\n")),
         patches(size),
-        Shape::empty("megabyte", "one line as long as the stream: an image in base64")
+        Shape::empty("megabyte", "one line as long as the stream, such as a base64 image")
             .filled(1, |shape, _| shape.event("", &base64(size), "\n")),
         keepalive(size),
         openai(Shape::empty("crlf", "`openai` with CRLF"), size, "\r\n"),
@@ -67,7 +66,7 @@ pub(crate) fn all(size: usize) -> Vec<Shape> {
     ]
 }
 
-/// About 280 bytes an event, one in twenty with text beyond ASCII.
+/// Events of about 280 bytes, one in twenty with text beyond ASCII.
 fn openai(shape: Shape, size: usize, line_end: &str) -> Shape {
     let mut numbers = Numbers::new(1);
     shape.filled(size, |shape, n| {
@@ -79,10 +78,10 @@ fn openai(shape: Shape, size: usize, line_end: &str) -> Shape {
     })
 }
 
-/// A type and data that repeats it; about 150 bytes.
+/// Events of about 150 bytes, with a type and data that repeats it.
 fn anthropic(size: usize) -> Shape {
     let mut numbers = Numbers::new(2);
-    let shape = Shape::empty("anthropic", "a type, and data that say it again");
+    let shape = Shape::empty("anthropic", "a type, and data that repeats it");
     shape.filled(size, |shape, n| {
         let mut text = String::new();
         for _ in 0..6 + n % 4 {
@@ -96,10 +95,10 @@ fn anthropic(size: usize) -> Shape {
     })
 }
 
-/// Events of 16 to 64 KiB in lines of 80 bytes: a page that is patched from the server.
+/// Events of 16 to 64 KiB in lines of 80 bytes, such as HTML patches from a server.
 fn patches(size: usize) -> Shape {
     let mut numbers = Numbers::new(3);
-    let shape = Shape::empty("patches", "HTML in lines of 80 bytes, 16 to 64 KiB an event");
+    let shape = Shape::empty("patches", "HTML in lines of 80 bytes, 16 to 64 KiB per event");
     shape.filled(size, |shape, _| {
         let lines = 210 + numbers.below(590);
         let mut wire = String::from("event: patch-elements\n");
@@ -123,14 +122,14 @@ fn patches(size: usize) -> Shape {
     })
 }
 
-/// What an image looks like in JSON.
+/// Returns random base64 digits.
 fn base64(len: usize) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut numbers = Numbers::new(4);
     (0..len).map(|_| char::from(DIGITS[numbers.below(64)])).collect()
 }
 
-/// A quiet stream: 63 comments, and an event.
+/// A mostly idle stream: 63 comments before each event.
 fn keepalive(size: usize) -> Shape {
     let shape = Shape::empty("keepalive", "63 comments for each small event");
     shape.filled(size, |shape, n| {
@@ -141,10 +140,10 @@ fn keepalive(size: usize) -> Shape {
     })
 }
 
-/// Data that is text, three bytes a character.
+/// Data that is mostly text of three bytes per character.
 fn cjk(size: usize) -> Shape {
     let mut numbers = Numbers::new(5);
-    let shape = Shape::empty("cjk", "Chinese text, about 300 bytes an event");
+    let shape = Shape::empty("cjk", "Chinese text, about 300 bytes per event");
     shape.filled(size, |shape, _| {
         let mut text = String::new();
         while text.len() < 240 {
@@ -154,10 +153,10 @@ fn cjk(size: usize) -> Shape {
     })
 }
 
-/// What a feed of prices sends: an id, a type, a little data.
+/// A price feed: events with an ID, a type and little data.
 fn ticks(size: usize) -> Shape {
     let mut numbers = Numbers::new(6);
-    let shape = Shape::empty("ticks", "id, type and a little data");
+    let shape = Shape::empty("ticks", "an ID, a type and little data");
     shape.filled(size, |shape, n| {
         let (units, cents) = (90 + numbers.below(20), numbers.below(100));
         let data = format!(r#"{{"symbol":"ACME","price":{units}.{cents:02}}}"#);

@@ -1,16 +1,16 @@
-//! Numbers that look random and are the same every time.
+//! Reproducible pseudorandom numbers.
 
 /// A linear congruential generator with Knuth's constants.
 #[derive(Debug)]
 pub struct Numbers(u64);
 
 impl Numbers {
-    /// Another seed, other numbers.
+    /// Creates a generator with this seed.
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The next one, below `end`.
+    /// Returns the next number, below `end`.
     pub fn below(&mut self, end: usize) -> usize {
         const FACTOR: u64 = 6_364_136_223_846_793_005;
         const TERM: u64 = 1_442_695_040_888_963_407;

@@ -1,5 +1,5 @@
-//! How often decoders and encoders allocate: counted, in a program of its own, as counting costs
-//! time.
+//! Counts the allocations of decoders and encoders. A program of its own, because counting slows
+//! down allocation.
 
 use allocation_counter::measure;
 use peers::decode::{Kind, chunks};
@@ -21,9 +21,9 @@ fn main() {
                 let run = || {
                     (decoder.count)(&chunks);
                 };
-                // Once before, for what is set up but once in a program.
+                // A first run, for initialization that happens once in a program.
                 run();
-                per(measure(run).count_total, shape.events)
+                per_event(measure(run).count_total, shape.events)
             });
             table.line([decoder.name.to_owned()].into_iter().chain(cells));
         }
@@ -38,13 +38,13 @@ fn main() {
             const EVENTS: usize = 1000;
             let run = || (encoder.run)(sample, EVENTS);
             run();
-            per(measure(run).count_total, EVENTS)
+            per_event(measure(run).count_total, EVENTS)
         });
         table.line([encoder.name.to_owned()].into_iter().chain(cells));
     }
     table.print();
 }
 
-fn per(allocations: u64, events: usize) -> String {
+fn per_event(allocations: u64, events: usize) -> String {
     format!("{:.2}", allocations as f64 / events as f64)
 }

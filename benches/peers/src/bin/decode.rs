@@ -1,5 +1,4 @@
-//! The speed of decoding, ours and others': `--quick` for a first look, `--test` for the results
-//! alone.
+//! Measures the speed of decoders. `--quick` runs fewer rounds, `--test` only checks the results.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +7,7 @@ use peers::measure::{Effort, Table, medians};
 use peers::{DECODERS, floors, ours};
 use shapes::{CHUNKINGS, Chunking, Shape};
 
-/// MB/s of one row on one shape, and whether it found what there is.
+/// The speed of one row on one shape in MB/s, and whether its result is correct.
 #[derive(Clone, Copy)]
 struct Cell {
     speed: f64,
@@ -37,23 +36,23 @@ fn main() {
     table.print();
 
     println!(
-        "### Beside the fastest peer\n\nData as `str`, checked to be UTF-8, which is what all peers give:\n"
+        "### Speed relative to the fastest peer\n\nData as `str`, checked to be UTF-8, as all peers return it:\n"
     );
     ratios(&shapes, &cells, |cells| {
         let (peer, peer_speed) = fastest_peer(cells)?;
         Some(format!("{:.2} ({peer})", speed::<ours::Str>(cells) / peer_speed))
     });
-    println!("Data as bytes, for whoever checks or parses it anyway:\n");
+    println!("Data as bytes, for callers that check or parse it themselves:\n");
     ratios(&shapes, &cells, |cells| {
         let (peer, peer_speed) = fastest_peer(cells)?;
         Some(format!("{:.2} ({peer})", speed::<ours::Bytes>(cells) / peer_speed))
     });
-    println!("### Beside finding the line ends, data as bytes\n");
+    println!("### Speed relative to finding the line ends, data as bytes\n");
     ratios(&shapes, &cells, |cells| {
         let ratio = speed::<ours::Bytes>(cells) / speed::<floors::Memchr2>(cells);
         Some(format!("{ratio:.2}"))
     });
-    println!("### Beside checking the chunks to be UTF-8 and nothing else, data as `str`\n");
+    println!("### Speed relative to checking that the chunks are UTF-8, data as `str`\n");
     ratios(&shapes, &cells, |cells| {
         let ratio = speed::<ours::Str>(cells) / speed::<floors::Simdutf8>(cells);
         Some(format!("{ratio:.2}"))
@@ -83,7 +82,7 @@ fn measure(shape: &Shape, chunking: Chunking, effort: Effort) -> Vec<Cell> {
         .collect();
     for (row, right) in DECODERS.iter().zip(&right) {
         let how = format!("{} of {}, {}", row.name, shape.name, chunking.name());
-        // A peer that is wrong is marked in the tables; this crate must not be.
+        // A wrong peer is marked in the tables; sse-proto must be correct.
         assert!(*right || row.kind != Kind::Ours, "{how}: wrong");
         if !right {
             eprintln!("{how}: wrong");
@@ -105,13 +104,13 @@ fn measure(shape: &Shape, chunking: Chunking, effort: Effort) -> Vec<Cell> {
     times.into_iter().zip(right).map(|(time, right)| Cell { speed: speed(time), right }).collect()
 }
 
-/// The speed of one row.
+/// Returns the speed of one row in MB/s.
 fn speed<D: Decode>(cells: &[Cell]) -> f64 {
-    let index = DECODERS.iter().position(|row| row.name == D::NAME).expect("it is a row");
+    let index = DECODERS.iter().position(|row| row.name == D::NAME).expect("the decoder has a row");
     cells[index].speed
 }
 
-/// Of those that are right.
+/// Returns the fastest peer with correct results, and its speed in MB/s.
 fn fastest_peer(cells: &[Cell]) -> Option<(&'static str, f64)> {
     let peers =
         DECODERS.iter().zip(cells).filter(|(row, cell)| row.kind == Kind::Peer && cell.right);
@@ -119,7 +118,7 @@ fn fastest_peer(cells: &[Cell]) -> Option<(&'static str, f64)> {
     speeds.max_by(|left, right| left.1.total_cmp(&right.1))
 }
 
-/// A table of shapes by chunkings.
+/// Prints a table of shapes by chunkings.
 fn ratios(
     shapes: &[Shape],
     cells: &BTreeMap<(usize, usize), Vec<Cell>>,

@@ -1,5 +1,4 @@
-//! The speed of encoding, ours and others': `--quick` for a first look, `--test` for the results
-//! alone.
+//! Measures the speed of encoders. `--quick` runs fewer rounds, `--test` only checks the results.
 
 use peers::ENCODERS;
 use peers::encoders::Sample;
@@ -17,7 +16,7 @@ fn main() {
         if effort == Effort::Test {
             continue;
         }
-        // Some 100 µs for the fastest, so that what is done once for all events does not count.
+        // About 100 µs for the fastest encoder, so that one-time costs do not matter.
         let events = 1000 * 1000 / (200 + sample.wire.len());
         let mut runs: Vec<Box<dyn FnMut()>> = Vec::new();
         for encoder in ENCODERS {
@@ -31,7 +30,7 @@ fn main() {
     if effort == Effort::Test {
         return;
     }
-    println!("### Encoding, ns an event\n");
+    println!("### Encoding, ns per event\n");
     let heads = ["encoder"].into_iter().chain(samples.iter().map(|sample| sample.name));
     let mut table = Table::new(heads);
     for (index, encoder) in ENCODERS.iter().enumerate() {

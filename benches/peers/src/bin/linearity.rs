@@ -1,15 +1,15 @@
-//! Whether the time for a byte depends on how large its event is, or on how it is cut: it must
-//! not, or a server could keep a client busy with little.
+//! Measures the time per byte for events and chunks of different sizes. It must not grow with
+//! either, or a server could exhaust the CPU of a client with little data.
 
 use std::hint::black_box;
 
 use peers::measure::{Effort, Table, medians};
 use sse_proto::{Decoder, Limits};
 
-/// Sizes of events.
+/// Event sizes in bytes.
 const SIZES: [usize; 5] = [100, 10 << 10, 1 << 20, 16 << 20, 64 << 20];
 
-/// Sizes of chunks.
+/// Chunk sizes in bytes.
 const CHUNKS: [usize; 5] = [usize::MAX, 16 << 10, 1400, 64, 1];
 
 fn main() {
@@ -28,7 +28,7 @@ fn main() {
     }
 }
 
-/// What a byte takes, in events of so many bytes of data, lines of so many, and such chunks.
+/// Returns the time per byte for events of `size` bytes of data, in lines of `line` bytes.
 fn nanoseconds(size: usize, line: usize, chunk: usize, effort: Effort) -> f64 {
     let mut event = Vec::new();
     let mut left = size;
@@ -40,7 +40,7 @@ fn nanoseconds(size: usize, line: usize, chunk: usize, effort: Effort) -> f64 {
         left -= len;
     }
     event.push(b'\n');
-    // Small ones many times, or there is nothing to measure.
+    // Small events are repeated, so that the run is long enough to measure.
     let events = (1 << 20) / event.len() + 1;
     let stream = event.repeat(events);
     let run = || {

@@ -1,5 +1,5 @@
-//! What decoders do with event streams, found by running them: the table "Beside its peers" of
-//! the README. `--quick` takes fewer random streams.
+//! Measures the conformance of decoders: the table of peers in the README. `--quick` uses fewer
+//! random streams.
 
 #[path = "../../../../../sse-proto/tests/oracle/mod.rs"]
 mod oracle;
@@ -17,8 +17,8 @@ use peers::measure::{Effort, Table};
 use peers::ours::WithComments;
 use shapes::{Chunking, Shape};
 
-/// What a run cannot tell: each crate, whether it is a client that reconnects, and whether it
-/// encodes, as of its documentation.
+/// Properties from the documentation of each crate: its name, whether it is a client that
+/// reconnects, and whether it encodes.
 const CRATES: [(&str, &str, &str); 10] = [
     ("sse-proto", "yes, without I/O", "yes"),
     ("sse-core", "delays only", "no"),
@@ -39,7 +39,7 @@ fn main() {
         Effort::Quick => 500,
         Effort::Test => 100,
     };
-    // Decoders may panic; that is counted, and not shown.
+    // Panics of decoders are counted, not printed.
     std::panic::set_hook(Box::new(|_| {}));
     let mut table = Table::new([
         "crate",
@@ -57,10 +57,10 @@ fn main() {
     for (name, client, encoder) in CRATES {
         let Some(decoder) = decoder(name) else { continue };
         eprintln!("{name}");
-        let vectors = vectors::hold(&decoder);
-        let text = random::hold(&decoder, streams, false);
-        let bytes = random::hold(&decoder, streams, true);
-        // These take long, and are what they are.
+        let vectors = vectors::score(&decoder);
+        let text = random::score(&decoder, streams, false);
+        let bytes = random::score(&decoder, streams, true);
+        // These are slow and not checked, so tests skip them.
         let (large_line, no_std) = match effort {
             Effort::Test => ("", ""),
             _ => (large_line(&decoder), targets::no_std(name)),
@@ -81,7 +81,7 @@ fn main() {
         if name == "sse-proto" {
             assert!(
                 vectors.all() && text.all() && bytes.all(),
-                "this crate does what the standard says"
+                "sse-proto conforms to the standard"
             );
         }
     }
@@ -97,13 +97,13 @@ fn decoder(name: &str) -> Option<Decoder> {
     all.find(|decoder| decoder.name == name).copied()
 }
 
-/// Streams held against what the standard says.
+/// The number of streams that a decoder interprets as the standard does.
 #[derive(Clone, Copy, Debug, Default)]
 struct Score {
     streams: usize,
-    /// Types and data of all events are right.
+    /// Streams with correct types and data of all events.
     events: usize,
-    /// And so are the last event IDs and the reconnection time.
+    /// Streams with correct last event IDs and reconnection time as well.
     everything: usize,
     panics: usize,
 }
@@ -129,13 +129,13 @@ impl Score {
     }
 
     fn percent(&self) -> String {
-        // Downwards, so that nearly all is not all.
+        // Rounded down, so that only all streams are 100 %.
         let percent = |part: usize| (part * 1000 / self.streams) as f64 / 10.0;
         format!("{} % ({} %)", percent(self.events), percent(self.everything))
     }
 }
 
-/// What a line of 32 MiB does to a decoder that was told of no limits, and to the event after it.
+/// Returns the effect of a 32 MiB line on a decoder with default limits, and on the event after it.
 fn large_line(decoder: &Decoder) -> &'static str {
     let mut stream = b"data: ".to_vec();
     stream.resize(32 << 20, b'x');
@@ -158,16 +158,16 @@ fn large_line(decoder: &Decoder) -> &'static str {
 
 fn shows_comments(decoder: &Decoder) -> bool {
     let chunks = [Bytes::from_static(b": hello\n\ndata: a\n\n")];
-    // Here they have to be asked for.
+    // In sse-proto, comments are opt-in.
     let ours = Decoder::new::<WithComments>(Kind::Ours);
     let decoder = if decoder.kind == Kind::Ours { &ours } else { decoder };
     run(decoder, &chunks, Start::default()).is_some_and(|outcome| outcome.comments > 0)
 }
 
-/// Allocations per event of completion chunks, as they come in packets.
+/// Returns the allocations per event for `openai` in chunks of 1400 B.
 fn allocations(decoder: &Decoder) -> String {
     if decoder.name == "reqwest-eventsource" {
-        return "–".to_owned(); // those of an HTTP client, mostly
+        return "–".to_owned(); // would mostly be those of its HTTP client
     }
     let shape = Shape::all(256 << 10).swap_remove(0);
     let chunks = chunks(&shape, Chunking::Size(1400));

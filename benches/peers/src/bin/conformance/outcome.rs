@@ -1,11 +1,11 @@
-//! What a decoder made of a stream, in a form that can be compared.
+//! The outcome of decoding a stream, in a comparable form.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use peers::decode::{Decoder, Item, Start};
 
-/// An event; broken UTF-8 is U+FFFD, as the standard reads it.
+/// An event. Invalid UTF-8 is replaced by U+FFFD, as the standard requires.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Event {
     pub(crate) event_type: String,
@@ -13,7 +13,7 @@ pub(crate) struct Event {
     pub(crate) id: String,
 }
 
-/// Events, and what else there was. Errors and comments are no part of equality.
+/// The decoded events and other items. Equality ignores errors and comments.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) events: Vec<Event>,
@@ -29,16 +29,16 @@ impl PartialEq for Outcome {
 }
 
 impl Outcome {
-    /// Types and data alone.
+    /// Returns the types and data of all events.
     pub(crate) fn without_ids(&self) -> Vec<(&str, &str)> {
         self.events.iter().map(|event| (&*event.event_type, &*event.data)).collect()
     }
 }
 
-/// Runs a decoder; `None` if it panics.
+/// Runs a decoder. Returns `None` if it panics.
 pub(crate) fn run(decoder: &Decoder, chunks: &[Bytes], start: Start<'_>) -> Option<Outcome> {
     let mut outcome = Outcome::default();
-    let mut see = |item: Item<'_>| match item {
+    let mut emit = |item: Item<'_>| match item {
         Item::Event { event_type, data, id } => {
             outcome.events.push(Event {
                 event_type: lossy(event_type),
@@ -50,7 +50,7 @@ pub(crate) fn run(decoder: &Decoder, chunks: &[Bytes], start: Start<'_>) -> Opti
         Item::Retry(retry) => outcome.retry = Some(retry),
         Item::Error => outcome.errors += 1,
     };
-    catch_unwind(AssertUnwindSafe(|| (decoder.visit)(chunks, start, &mut see))).ok()?;
+    catch_unwind(AssertUnwindSafe(|| (decoder.visit)(chunks, start, &mut emit))).ok()?;
     Some(outcome)
 }
 

@@ -1,4 +1,4 @@
-//! Random streams, held against the standard's algorithm as `sse-proto/tests/oracle` has it.
+//! Compares decoders with the algorithm of the standard (`sse-proto/tests/oracle`) on random streams.
 
 use bytes::Bytes;
 use peers::decode::{Decoder, Start};
@@ -9,8 +9,7 @@ use crate::Score;
 use crate::oracle::{Item, interpret};
 use crate::outcome::{Event, Outcome, lossy, run};
 
-/// Lines that make up a stream, each as likely as the others: mostly what servers write, and now
-/// and then what they may.
+/// The lines of a stream, with equal probability: mostly common ones, and some unusual valid ones.
 const LINES: [&[u8]; 24] = [
     b"data: a",
     b"data: two words",
@@ -38,11 +37,11 @@ const LINES: [&[u8]; 24] = [
     "\u{FEFF}data: late".as_bytes(),
 ];
 
-/// Values that are no UTF-8.
+/// Lines with invalid UTF-8.
 const BROKEN: [&[u8]; 4] = [b"data: a\xFF", b"data: \xE4\xBA", b"id: \xC3", b": \xC0\x80"];
 
-/// Runs a decoder over so many streams, cut at random.
-pub(crate) fn hold(decoder: &Decoder, streams: usize, broken: bool) -> Score {
+/// Runs a decoder on this number of streams, cut at random.
+pub(crate) fn score(decoder: &Decoder, streams: usize, broken: bool) -> Score {
     // Streams and cuts are the same for all decoders.
     let mut numbers = Numbers::new(if broken { 7 } else { 8 });
     let mut score = Score::default();
@@ -59,7 +58,7 @@ fn stream(numbers: &mut Numbers, broken: bool) -> Vec<u8> {
     if numbers.below(10) == 0 {
         stream.extend("\u{FEFF}".as_bytes());
     }
-    // One line end throughout, or any of them.
+    // The same line end throughout, or a mix of all three.
     let line_ends: &[&[u8]] = match numbers.below(5) {
         0 => &[b"\r\n"],
         1 => &[b"\r"],
@@ -78,14 +77,14 @@ fn stream(numbers: &mut Numbers, broken: bool) -> Vec<u8> {
         }
         stream.extend(line_ends[numbers.below(line_ends.len())]);
     }
-    // A quarter breaks off somewhere.
+    // A quarter of the streams are truncated.
     if numbers.below(4) == 0 {
         stream.truncate(numbers.below(stream.len()));
     }
     stream
 }
 
-/// Whole, or in up to six pieces.
+/// Cuts a stream into one to six pieces.
 fn cut(numbers: &mut Numbers, stream: &[u8]) -> Vec<Bytes> {
     let stream = Bytes::copy_from_slice(stream);
     let mut ends: Vec<usize> =
@@ -104,7 +103,7 @@ fn expected(stream: &[u8]) -> Outcome {
         Item::Event { event_type, data, last_event_id, .. } => {
             Event { event_type: lossy(event_type), data: lossy(data), id: lossy(last_event_id) }
         }
-        Item::TooLarge { .. } => panic!("no event is too large here"),
+        Item::TooLarge { .. } => panic!("no event exceeds the limits"),
     });
     Outcome { events: events.collect(), retry: outcome.retry, ..Outcome::default() }
 }

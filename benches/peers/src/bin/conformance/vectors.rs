@@ -1,4 +1,4 @@
-//! Facts from web-platform-tests: the vectors of `sse-proto/tests`.
+//! Test vectors from web-platform-tests, in `sse-proto/tests/data`.
 
 use base64::Engine as _;
 use bytes::Bytes;
@@ -10,8 +10,8 @@ use crate::outcome::{Event, Outcome, run};
 
 const FILE: &str = include_str!("../../../../../sse-proto/tests/data/wpt_vectors.json");
 
-/// Runs a decoder over all vectors, in the chunks of the file.
-pub(crate) fn hold(decoder: &Decoder) -> Score {
+/// Runs a decoder on all vectors, in the chunks given by the file.
+pub(crate) fn score(decoder: &Decoder) -> Score {
     let file: Value = serde_json::from_str(FILE).expect("the file is JSON");
     let mut score = Score::default();
     for vector in list(&file["vectors"]) {
@@ -42,7 +42,7 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().expect("a list")
 }
 
-/// Some values are given as a piece and how often it repeats.
+/// Returns a text value, which may be given as a piece and the number of its repetitions.
 fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
