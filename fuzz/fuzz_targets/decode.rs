@@ -1,5 +1,5 @@
-//! Invariant: whatever the bytes, wherever they are cut, whatever the limits, the decoder over
-//! growing and over lent memory does what the standard's algorithm, written down literally, does.
+//! Invariant: for any bytes, chunk boundaries and limits, the decoder has the same results as a
+//! literal transcription of the algorithm of the standard, with growable and with borrowed memory.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-// A hub as people write it with Go's net/http: a channel for each client, in a map behind a lock.
+// A typical hub with Go's net/http: a channel for each client, in a map behind a lock.
 package main
 
 import (
@@ -48,7 +48,7 @@ func (h *hub) publish(w http.ResponseWriter, r *http.Request) {
 	for client := range h.clients {
 		select {
 		case client <- data:
-		default: // Who lags misses something, and is not told.
+		default: // A client that lags misses messages without notice.
 		}
 	}
 	w.WriteHeader(http.StatusNoContent)

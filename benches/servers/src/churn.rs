@@ -1,33 +1,33 @@
-//! Many connections, one after the other and some at a time: until there are enough, each is opened,
-//! listened to until it has said what is waited for, and then left or kept.
+//! Connection churn: opens many connections, a limited number of them concurrently, reads from each
+//! up to a given point, and closes or keeps it.
 
 use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::io::{Errno, read, write};
-use servers::net::{Poller, connect, do_not_wait};
+use servers::net::{Poller, connect, set_nonblocking};
 
-/// How many wait at a time.
-const AT_A_TIME: usize = 64;
+/// The number of connections that wait for a response concurrently.
+const CONCURRENT: usize = 64;
 
-/// What was seen.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Churned {
-    /// How long each took, from before it was opened.
+    /// The time of each connection from before connecting until `Until` was met.
     pub(crate) latencies: Vec<Duration>,
-    /// What was kept, in the order of the numbers that were asked with.
+    /// The kept connections, ordered by their number.
     pub(crate) kept: Vec<OwnedFd>,
-    /// All of it.
+    /// The duration of the run.
     pub(crate) took: Duration,
 }
 
-/// When a connection has said enough.
+/// The point up to which a connection is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Until {
     /// The head of an event stream.
     Head,
-    /// An event, too.
+    /// The first event.
     Event,
 }
 
@@ -44,44 +44,44 @@ impl Until {
     }
 }
 
-/// When to open no more.
+/// When to stop opening connections.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Enough {
-    /// After so many, which are kept.
-    Kept(usize),
-    /// After so long; none is kept.
-    Left(Duration),
+pub(crate) enum Goal {
+    /// Opens this number of connections and keeps them.
+    Keep(usize),
+    /// Opens and closes connections for this time.
+    CloseFor(Duration),
 }
 
-struct Waiting {
+struct Pending {
     number: usize,
     socket: OwnedFd,
-    begun: Instant,
-    heard: Vec<u8>,
+    started: Instant,
+    received: Vec<u8>,
 }
 
-/// Opens connections, and sends on each what `request` makes of its number.
+/// Opens connections and sends `request(number)` on each.
 pub(crate) fn churn(
     to: SocketAddrV4,
     request: impl Fn(usize) -> Vec<u8>,
     until: Until,
-    enough: Enough,
-    patience: Duration,
+    goal: Goal,
+    timeout: Duration,
 ) -> Result<Churned, String> {
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut poller = Poller::new().map_err(|error| error.to_string())?;
-    let mut waiting: Vec<Option<Waiting>> = (0..AT_A_TIME).map(|_| None).collect();
+    let mut pending: Vec<Option<Pending>> = (0..CONCURRENT).map(|_| None).collect();
     let (mut opened, mut open) = (0, 0);
     let mut latencies = Vec::new();
     let mut kept = Vec::new();
     loop {
-        for (token, place) in waiting.iter_mut().enumerate() {
-            let more = match enough {
-                Enough::Kept(count) => opened < count,
-                Enough::Left(time) => begun.elapsed() < time,
+        for (token, place) in pending.iter_mut().enumerate() {
+            let more = match goal {
+                Goal::Keep(count) => opened < count,
+                Goal::CloseFor(time) => started.elapsed() < time,
             };
             if place.is_none() && more {
-                let one = ask(to, opened, &request(opened), patience);
+                let one = send_request(to, opened, &request(opened), timeout);
                 let one = one.map_err(|error| format!("cannot connect: {error}"))?;
                 poller.watch(&one.socket, token).map_err(|error| error.to_string())?;
                 *place = Some(one);
@@ -92,22 +92,22 @@ pub(crate) fn churn(
         if open == 0 {
             kept.sort_unstable_by_key(|(number, _)| *number);
             let kept = kept.into_iter().map(|(_, socket)| socket).collect();
-            return Ok(Churned { latencies, kept, took: begun.elapsed() });
+            return Ok(Churned { latencies, kept, took: started.elapsed() });
         }
-        poller.wait(patience).map_err(|error| error.to_string())?;
-        if poller.count() == 0 || begun.elapsed() > patience {
-            return Err(format!("{open} of {opened} connections are not answered"));
+        poller.wait(timeout).map_err(|error| error.to_string())?;
+        if poller.count() == 0 || started.elapsed() > timeout {
+            return Err(format!("{open} of {opened} connections got no response in time"));
         }
         for at in 0..poller.count() {
-            let place = &mut waiting[poller.ready(at).token];
+            let place = &mut pending[poller.ready(at).token];
             let Some(one) = place else { continue };
-            if !hear(one)? || !until.is_met_by(&one.heard)? {
+            if !receive(one)? || !until.is_met_by(&one.received)? {
                 continue;
             }
-            latencies.push(one.begun.elapsed());
+            latencies.push(one.started.elapsed());
             open -= 1;
-            let one = place.take().expect("it is there");
-            if matches!(enough, Enough::Kept(_)) {
+            let one = place.take().expect("the place is in use");
+            if matches!(goal, Goal::Keep(_)) {
                 poller.forget(&one.socket).map_err(|error| error.to_string())?;
                 kept.push((one.number, one.socket));
             }
@@ -115,25 +115,25 @@ pub(crate) fn churn(
     }
 }
 
-fn ask(
+fn send_request(
     to: SocketAddrV4,
     number: usize,
     request: &[u8],
-    patience: Duration,
-) -> std::io::Result<Waiting> {
-    let begun = Instant::now();
-    let socket = connect(to, number, patience)?;
-    do_not_wait(&socket)?;
+    timeout: Duration,
+) -> std::io::Result<Pending> {
+    let started = Instant::now();
+    let socket = connect(to, number, timeout)?;
+    set_nonblocking(&socket)?;
     write(&socket, request)?;
-    Ok(Waiting { number, socket, begun, heard: Vec::new() })
+    Ok(Pending { number, socket, started, received: Vec::new() })
 }
 
-fn hear(one: &mut Waiting) -> Result<bool, String> {
+fn receive(one: &mut Pending) -> Result<bool, String> {
     let mut buffer = [0; 4096];
     match read(&one.socket, &mut buffer) {
-        Ok(0) => Err("closed a connection before it was answered".to_owned()),
+        Ok(0) => Err("the server closed a connection before responding".to_owned()),
         Ok(count) => {
-            one.heard.extend_from_slice(&buffer[..count]);
+            one.received.extend_from_slice(&buffer[..count]);
             Ok(true)
         }
         Err(Errno::AGAIN) => Ok(false),

@@ -1,5 +1,4 @@
-//! Many messages at once into one topic: over several connections, with many requests on each before
-//! the first answer is waited for.
+//! Fills a topic with messages, over several connections with pipelined requests.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -8,12 +7,12 @@ use rustix::io::{read, write};
 use servers::message::Message;
 use servers::net::connect;
 
-use crate::ends::{PUBLISHERS, answer, request};
+use crate::clients::{PUBLISHERS, request, response};
 
-/// How many requests are on their way on one connection: about what its buffers take.
-const AT_A_TIME: u32 = 100;
+/// The number of pipelined requests of one connection. Their size is about that of its buffers.
+const PIPELINED: u32 = 100;
 
-/// Publishes `count` messages, or a few more: each of the publishers as many.
+/// Publishes at least `count` messages, the same number by each publisher. Returns the number.
 pub(crate) fn fill(to: SocketAddrV4, path: &str, count: u32) -> Result<u32, String> {
     let publishers = u32::try_from(PUBLISHERS).expect("few");
     let each = count.div_ceil(publishers);
@@ -23,10 +22,10 @@ pub(crate) fn fill(to: SocketAddrV4, path: &str, count: u32) -> Result<u32, Stri
         connections.push(socket.map_err(|error| format!("cannot connect: {error}"))?);
     }
     let mut requests = Vec::new();
-    let mut answers = Vec::new();
+    let mut responses = Vec::new();
     let mut buffer = vec![0; 64 << 10];
-    for first in (0..each).step_by(AT_A_TIME as usize) {
-        let batch = first..each.min(first + AT_A_TIME);
+    for first in (0..each).step_by(PIPELINED as usize) {
+        let batch = first..each.min(first + PIPELINED);
         for (publisher, socket) in (0..).zip(&connections) {
             requests.clear();
             for sequence in batch.clone() {
@@ -40,18 +39,18 @@ pub(crate) fn fill(to: SocketAddrV4, path: &str, count: u32) -> Result<u32, Stri
             }
         }
         for socket in &connections {
-            answers.clear();
-            let (mut at, mut answered) = (0, 0);
-            while answered < batch.len() {
+            responses.clear();
+            let (mut at, mut responded) = (0, 0);
+            while responded < batch.len() {
                 let count =
-                    read(socket, &mut buffer).map_err(|error| format!("no answer: {error}"))?;
+                    read(socket, &mut buffer).map_err(|error| format!("no response: {error}"))?;
                 if count == 0 {
                     return Err("a publisher's connection was closed".to_owned());
                 }
-                answers.extend_from_slice(&buffer[..count]);
-                while let Some(end) = answer(&answers[at..])? {
+                responses.extend_from_slice(&buffer[..count]);
+                while let Some(end) = response(&responses[at..])? {
                     at += end;
-                    answered += 1;
+                    responded += 1;
                 }
             }
         }

@@ -1,11 +1,12 @@
-//! sse-smol-server beside other servers, and beside a floor that does what cannot be left out.
+//! Compares sse-smol-server with other servers and with a floor, which does only what every server
+//! has to do.
 //!
-//! What the programs here share: the messages that are sent about, and sockets.
+//! This library is shared by the programs: messages and sockets.
 
 pub mod message;
 pub mod net;
 
-/// What a head says of the length of the body after it; nothing means that there is none.
+/// Returns the value of `Content-Length`, or 0 if it is absent or invalid.
 pub fn content_length(headers: &[httparse::Header<'_>]) -> usize {
     let length = headers.iter().find(|h| h.name.eq_ignore_ascii_case("content-length"));
     length.and_then(|h| std::str::from_utf8(h.value).ok()?.parse().ok()).unwrap_or(0)

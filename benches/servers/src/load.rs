@@ -1,87 +1,87 @@
-//! Subscribers and publishers of a server, driven by one thread, which costs so little that what is
-//! measured is the server.
+//! The load generator: subscribers and publishers of a server, all driven by one thread, so that it
+//! takes little CPU time beside the server.
 
 use std::net::SocketAddrV4;
 use std::process;
 use std::time::{Duration, Instant};
 
 use servers::message::Message;
-use servers::net::{Poller, do_not_wait};
+use servers::net::{Poller, set_nonblocking};
 
-use crate::churn::{Enough, Until, churn};
-use crate::ends::{Publisher, Subscriber};
+use crate::churn::{Goal, Until, churn};
+use crate::clients::{Publisher, Subscriber};
 use crate::peers::Peer;
 use crate::process::cpu;
 
-/// As much as a socket may hold, so that a read mostly takes all.
+/// The read buffer size in bytes. Large enough for most of what a socket holds.
 const BUFFER: usize = 1 << 20;
 
-/// How long nothing may happen while something is to.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time without progress after which a run fails.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long nothing is looked at but what is ready.
+/// The maximum time of one poll.
 const LONGEST_WAIT: Duration = Duration::from_millis(20);
 
-/// How many lazy subscribers are read from before publishers are looked after.
-const TURNS: usize = 4;
+/// The number of lazy subscribers to read from before publishers are served.
+const LAZY_READS: usize = 4;
 
-/// When there is a next message.
+/// When the next message is published.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
-    /// So many each second, whether or not the last has arrived.
+    /// This number each second, whether or not the last one has arrived.
     PerSecond(f64),
-    /// As soon as a publisher has its answer, but with no more than so many on their way: what is
-    /// sent is not to be more than a server is willing to hold.
+    /// As soon as a publisher has its response, with at most this number of messages in flight, so
+    /// that no server has to drop any.
     Window(u64),
-    /// As soon as a publisher has its answer, but to a topic only when its first subscriber has got
-    /// what was sent there before.
-    Topicwise,
+    /// As soon as a publisher has its response, to a topic whose first subscriber has received all
+    /// earlier messages.
+    PerTopic,
 }
 
-/// What came of it.
+/// The result of driving a load.
 #[derive(Debug, Default)]
 pub(crate) struct Driven {
-    /// How many messages were published.
+    /// The number of published messages.
     pub(crate) published: u64,
-    /// How many arrived, all told.
+    /// The number of deliveries to all subscribers.
     pub(crate) delivered: u64,
-    /// From the first publication to the last arrival.
+    /// The time from the first publication to the last delivery.
     pub(crate) took: Duration,
-    /// How many were published each second.
+    /// The number of publications per second.
     pub(crate) rate: f64,
-    /// The time on processors that driving took.
-    pub(crate) own: Duration,
-    /// From the publication of each message to each of its arrivals, if the pace was given.
+    /// The CPU time of the load generator.
+    pub(crate) generator_cpu: Duration,
+    /// The latency of each delivery, with `Pace::PerSecond` only.
     pub(crate) latencies: Vec<Duration>,
-    /// How much later than they were to be messages were sent.
+    /// The delay of each publication behind its schedule.
     pub(crate) late: Vec<Duration>,
 }
 
-/// Both ends of a server, connected.
+/// Connected subscribers and publishers of a server.
 pub(crate) struct Load {
     poller: Poller,
     begun: Instant,
     buffer: Vec<u8>,
     subscribers: Vec<Subscriber>,
     publishers: Vec<Publisher>,
-    /// Those of them that have got an answer to all they sent.
+    /// The indices of publishers without a request in flight.
     idle: Vec<usize>,
     topics: u32,
-    /// How many subscribers each topic has.
+    /// The number of subscribers of each topic.
     each: u64,
-    /// How often subscribers are read from, if not as soon as there is something.
+    /// The period in which lazy subscribers are read from, if there are any.
     lazy: Option<Duration>,
-    /// Whether it matters how long each delivery took.
+    /// Whether latencies are recorded.
     timed: bool,
     published: u64,
     delivered: u64,
-    /// How many were published to each topic, and how many of these its first subscriber has got.
+    /// The number of messages published to each topic, and received by its first subscriber.
     sent: Vec<u64>,
     got: Vec<u64>,
 }
 
 impl Load {
-    /// Connects so many subscribers to each of so many topics, and publishers to all of them.
+    /// Connects `subscribers` subscribers to each topic, and the publishers.
     pub(crate) fn connect(
         peer: &Peer,
         to: SocketAddrV4,
@@ -92,8 +92,8 @@ impl Load {
         let poller = Poller::new().map_err(|error| error.to_string())?;
         let all = (topics * subscribers) as usize;
         let topic = |number: usize| u32::try_from(number).expect("few") % topics;
-        let ask = |number| get(&format!("{}t{}", peer.events, topic(number)));
-        let kept = churn(to, ask, Until::Head, Enough::Kept(all), PATIENCE)?.kept;
+        let request = |number| get(&format!("{}t{}", peer.events, topic(number)));
+        let kept = churn(to, request, Until::Head, Goal::Keep(all), TIMEOUT)?.kept;
         let mut load = Self {
             poller,
             begun: Instant::now(),
@@ -111,7 +111,9 @@ impl Load {
             got: vec![0; topics as usize],
         };
         for (number, socket) in kept.into_iter().enumerate() {
-            do_not_wait(&socket).and_then(|()| load.poller.watch(&socket, number)).expect("epoll");
+            set_nonblocking(&socket)
+                .and_then(|()| load.poller.watch(&socket, number))
+                .expect("epoll");
             load.subscribers.push(Subscriber::new(socket, topic(number)));
         }
         for number in 0..publishers {
@@ -123,20 +125,20 @@ impl Load {
         Ok(load)
     }
 
-    /// Has subscribers, but the first of each topic, read from now on only so often: many messages at a
-    /// time, which costs little.
-    pub(crate) fn be_lazy(&mut self, period: Duration) {
+    /// Makes all subscribers lazy, except the first of each topic: they are read from once per
+    /// `period`, which takes little CPU time per message.
+    pub(crate) fn make_subscribers_lazy(&mut self, period: Duration) {
         self.lazy = Some(period);
         for subscriber in self.subscribers.iter().skip(self.got.len()) {
-            self.poller.forget(&subscriber.socket).expect("it is watched");
+            self.poller.forget(&subscriber.socket).expect("the socket is watched");
         }
     }
 
-    /// Publishes for some time, and waits until all has arrived.
+    /// Publishes for `time`, then waits until all messages have arrived.
     pub(crate) fn drive(&mut self, pace: Pace, time: Duration) -> Result<Driven, String> {
         self.timed = matches!(pace, Pace::PerSecond(_));
         let mut driven = Driven::default();
-        let (begin, own) = (Instant::now(), cpu(process::id()));
+        let (begin, cpu_before) = (Instant::now(), cpu(process::id()));
         let (mut progress, mut turns) = (begin, 0);
         loop {
             let now = Instant::now();
@@ -150,33 +152,33 @@ impl Load {
             }
             let before = driven.delivered;
             if let Some(period) = self.lazy {
-                wait = self.read_some(period, begin, more, &mut turns, &mut driven)?.min(wait);
+                wait = self.read_lazy(period, begin, more, &mut turns, &mut driven)?.min(wait);
             }
-            self.turn(wait, &mut driven)?;
+            self.poll_once(wait, &mut driven)?;
             if driven.delivered != before || more {
                 progress = now;
                 driven.took = begin.elapsed();
-            } else if now.duration_since(progress) > PATIENCE {
-                let answers = self.publishers.len() - self.idle.len();
+            } else if now.duration_since(progress) > TIMEOUT {
+                let responses = self.publishers.len() - self.idle.len();
                 return Err(format!(
-                    "{} deliveries and {answers} answers are missing",
+                    "{} deliveries and {responses} responses are missing",
                     self.missing()
                 ));
             }
         }
-        // Nothing is to come after that; what does is out of order.
-        self.turn(Duration::from_millis(5), &mut driven)?;
-        driven.own = cpu(process::id()).saturating_sub(own);
+        // Any further message would be a duplicate, which the order check reports.
+        self.poll_once(Duration::from_millis(5), &mut driven)?;
+        driven.generator_cpu = cpu(process::id()).saturating_sub(cpu_before);
         driven.rate = driven.published as f64 / time.as_secs_f64();
         Ok(driven)
     }
 
-    /// How many deliveries are on their way.
+    /// Returns the number of outstanding deliveries.
     fn missing(&self) -> u64 {
         (self.published * self.each).saturating_sub(self.delivered)
     }
 
-    /// Publishes what is due, as far as publishers are idle. Gives how long it is until more is.
+    /// Publishes due messages with idle publishers. Returns the time until the next one is due.
     fn publish(
         &mut self,
         pace: Pace,
@@ -197,7 +199,7 @@ impl Load {
                 }
                 Pace::Window(most) if self.missing() + self.each > most * self.each => break,
                 Pace::Window(_) => {}
-                Pace::Topicwise => {
+                Pace::PerTopic => {
                     let topics = self.sent.len();
                     let mut others = (topic..topics).chain(0..topic);
                     let Some(free) = others.find(|at| self.sent[*at] == self.got[*at]) else {
@@ -216,8 +218,8 @@ impl Load {
         Ok(LONGEST_WAIT)
     }
 
-    /// Waits for whoever is ready, and reads.
-    fn turn(&mut self, wait: Duration, driven: &mut Driven) -> Result<(), String> {
+    /// Waits for sockets to be ready and reads from them.
+    fn poll_once(&mut self, wait: Duration, driven: &mut Driven) -> Result<(), String> {
         self.poller.wait(wait).map_err(|error| error.to_string())?;
         for at in 0..self.poller.count() {
             let token = self.poller.ready(at).token;
@@ -232,9 +234,9 @@ impl Load {
         Ok(())
     }
 
-    /// Reads from those lazy subscribers whose turn it is: one after the other, so that publishers
-    /// never wait for all of them. Gives how long it is until the next one's turn.
-    fn read_some(
+    /// Reads from the lazy subscribers that are due, a few per call, so that publishers never wait
+    /// for all of them. Returns the time until the next one is due.
+    fn read_lazy(
         &mut self,
         period: Duration,
         begin: Instant,
@@ -244,7 +246,7 @@ impl Load {
     ) -> Result<Duration, String> {
         let each = period.as_secs_f64() / self.subscribers.len() as f64;
         let due = |turn: usize| begin + Duration::from_secs_f64(each * turn as f64);
-        for _ in 0..TURNS {
+        for _ in 0..LAZY_READS {
             let until = due(*turns).saturating_duration_since(Instant::now());
             if until > Duration::ZERO && more {
                 return Ok(until);
@@ -275,7 +277,7 @@ impl Load {
     }
 }
 
-/// A request for an event stream.
+/// Returns a request for an event stream.
 pub(crate) fn get(target: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: text/event-stream\r\n\r\n").into()
 }

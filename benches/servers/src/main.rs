@@ -1,11 +1,11 @@
-//! Runs the tests with all servers in turn, and prints a table for each.
+//! Runs the tests with all servers in turn and prints a table for each.
 //!
 //!     servers OURS [--quick | --test] [--only TEST,TEST] [--servers NAME,NAME]
 //!
-//! `OURS` is the program of our server. Linux only: it reads /proc.
+//! `OURS` is the path of the sse-smol-server binary. Linux only: it reads /proc.
 
 mod churn;
-mod ends;
+mod clients;
 mod fill;
 mod load;
 mod peers;
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
     let most = process::raise_descriptor_limit();
     if most < u64::from(scale.many) + 100 {
         eprintln!(
-            "{most} descriptors are too few for {} connections: see `ulimit -Hn`",
+            "the limit of {most} open files is too low for {} connections: raise `ulimit -Hn`",
             scale.many
         );
     }

@@ -1,35 +1,35 @@
-//! What is published: a line that says who sent it, as which of its messages, and when, so that who
-//! receives it sees whether anything is missing, twice or out of order.
+//! Published messages: a line with the publisher, its sequence number and the time, so that
+//! subscribers can detect messages that are missing, repeated or out of order.
 
-/// How long each message is.
+/// The length of each message in bytes.
 pub const LEN: usize = 100;
 
-/// Found nowhere but at the beginning of a message, nor the other but at its end.
+/// Bytes that occur only at the start and the end of a message.
 const BEGIN: u8 = b'~';
 const END: u8 = b'$';
 
-/// One message.
+/// A message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// Who sent it.
+    /// The number of the publisher.
     pub publisher: u32,
-    /// Where to.
+    /// The number of the topic.
     pub topic: u32,
-    /// How many this publisher sent there before.
+    /// The number of earlier messages of the publisher to the topic.
     pub sequence: u32,
-    /// When, in nanoseconds since whatever the sender counts from.
+    /// The time of sending, in nanoseconds since an arbitrary start.
     pub sent: u64,
 }
 
 impl Message {
-    /// One that nobody sent, as it would be published: for streams that always have another.
+    /// Returns a sample in its published form, for endless streams.
     pub fn sample() -> String {
         let mut data = Vec::new();
         Self { publisher: 0, topic: 0, sequence: 0, sent: 0 }.write(&mut data);
         String::from_utf8(data).expect("ASCII")
     }
 
-    /// As it is published.
+    /// Appends the message in its published form.
     pub fn write(self, to: &mut Vec<u8>) {
         let end = to.len() + LEN;
         to.push(BEGIN);
@@ -41,7 +41,7 @@ impl Message {
         to.push(END);
     }
 
-    /// Of exactly its bytes; nothing if it was torn.
+    /// Parses a message of exactly `LEN` bytes. Returns `None` if it is damaged.
     fn read(bytes: &[u8]) -> Option<Self> {
         let (numbers, rest) = bytes.split_at_checked(31)?;
         if rest.first() != Some(&b'.') || rest.last() != Some(&END) {
@@ -56,16 +56,16 @@ impl Message {
     }
 }
 
-/// Calls `each` for every message in what was received, with nothing for one that is torn. Gives how
-/// many bytes were looked at to the end: what is left begins a message whose end has not come.
+/// Calls `each` for every complete message, with `None` for a damaged one. Returns the number of
+/// processed bytes: the rest is the start of an incomplete message.
 ///
-/// Whatever servers put around messages (chunks, ids, comments) is passed over. None has a reason
-/// to put anything into them.
+/// Skips the framing around messages (chunks, IDs, comments). No server has a reason to split a
+/// message.
 pub fn scan(bytes: &[u8], mut each: impl FnMut(Option<Message>)) -> usize {
     let mut at = 0;
     while let Some(found) = memchr::memchr(BEGIN, &bytes[at..]) {
         let begin = at + found;
-        // With the line end after it.
+        // Includes the line end after the message.
         let Some(line) = bytes.get(begin..=begin + LEN) else { return begin };
         each(Message::read(&line[..LEN]).filter(|_| line[LEN] == b'\n'));
         at = begin + LEN;
@@ -80,7 +80,7 @@ fn hex(to: &mut Vec<u8>, number: u64, digits: u32) {
     }
 }
 
-/// Without a branch for each digit: a receiver is to cost less than what is measured.
+/// Parses hexadecimal digits without a branch for each: receiving must cost little CPU time.
 fn number(digits: &[u8]) -> Option<u64> {
     let mut number = 0;
     let mut none = 0;
@@ -92,7 +92,7 @@ fn number(digits: &[u8]) -> Option<u64> {
     (none < 16).then_some(number)
 }
 
-/// What each byte is worth as a digit, or more than any.
+/// The value of each byte as a hexadecimal digit, or 255.
 const VALUES: [u8; 256] = {
     let mut values = [u8::MAX; 256];
     let mut value = 0;
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_found_however_it_is_cut() {
+    fn messages_are_found_wherever_the_input_is_cut() {
         let sent = [
             Message { publisher: 3, topic: 0x3e7, sequence: 0xffff, sent: 1 << 60 },
             Message { publisher: 0, topic: 0, sequence: 0, sent: 0 },
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_message_is_none() {
+    fn a_damaged_message_is_reported_as_none() {
         let mut wire = Vec::new();
         Message { publisher: 0, topic: 0, sequence: 0, sent: 0 }.write(&mut wire);
         wire.splice(50..50, *b"\r\n5\r\n");

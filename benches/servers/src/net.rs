@@ -1,4 +1,4 @@
-//! Sockets, and waiting for many: epoll with as little around it as there can be.
+//! Sockets, and a thin wrapper of epoll.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -8,15 +8,15 @@ use std::time::Duration;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
-/// Addresses of this machine to connect from: each has ports of its own.
+/// The number of loopback addresses to connect from, each of which has its own port range.
 const SOURCES: usize = 16;
 
-/// How many sockets are told of at a time.
+/// The maximum number of events of one poll.
 const BATCH: usize = 1024;
 
-/// Tells which sockets are ready, by the numbers they were added with. Level-triggered: what is left
-/// unread is told of again.
-#[expect(missing_debug_implementations, reason = "what the kernel fills in has none")]
+/// Reports which sockets are ready, by their tokens. Level-triggered: a socket with unread input is
+/// reported again.
+#[expect(missing_debug_implementations, reason = "`epoll::Event` does not implement it")]
 pub struct Poller {
     epoll: OwnedFd,
     events: Vec<epoll::Event>,
@@ -25,58 +25,58 @@ pub struct Poller {
 /// A socket that is ready.
 #[derive(Clone, Copy, Debug)]
 pub struct Ready {
-    /// What it was added with.
+    /// The token that it was added with.
     pub token: usize,
-    /// Whether there is something to read, be it the end.
+    /// Whether it can be read, which includes its end.
     pub readable: bool,
-    /// Whether it takes more.
+    /// Whether it can be written.
     pub writable: bool,
 }
 
 impl Poller {
-    /// With nothing to wait for.
+    /// Creates a poller without sockets.
     ///
     /// # Errors
     ///
-    /// If there are too many descriptors.
+    /// If no descriptor is available.
     pub fn new() -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         Ok(Self { epoll, events: Vec::with_capacity(BATCH) })
     }
 
-    /// Waits for input, from now until it is closed.
+    /// Adds a socket to wait for input.
     ///
     /// # Errors
     ///
-    /// If it is watched already.
+    /// If the socket is watched already.
     pub fn watch(&self, socket: impl AsFd, token: usize) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, socket, EventData::new_u64(token as u64), EventFlags::IN)?)
     }
 
-    /// Waits for room, too, or no longer.
+    /// Starts or stops waiting until the socket can be written.
     ///
     /// # Errors
     ///
-    /// If it is not watched.
+    /// If the socket is not watched.
     pub fn watch_room(&self, socket: impl AsFd, token: usize, room: bool) -> io::Result<()> {
         let flags = if room { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
         Ok(epoll::modify(&self.epoll, socket, EventData::new_u64(token as u64), flags)?)
     }
 
-    /// Does not wait for it any longer.
+    /// Removes a socket.
     ///
     /// # Errors
     ///
-    /// If it is not watched.
+    /// If the socket is not watched.
     pub fn forget(&self, socket: impl AsFd) -> io::Result<()> {
         Ok(epoll::delete(&self.epoll, socket)?)
     }
 
-    /// Waits until something is ready, but not longer than this, nor without end.
+    /// Waits until a socket is ready, at most for `most`.
     ///
     /// # Errors
     ///
-    /// None that is to be expected.
+    /// None is expected.
     pub fn wait(&mut self, most: Duration) -> io::Result<()> {
         let timeout = most.try_into().expect("a short time");
         self.events.clear();
@@ -87,15 +87,15 @@ impl Poller {
         }
     }
 
-    /// How many were ready then.
+    /// Returns the number of sockets that the last wait reported.
     pub fn count(&self) -> usize {
         self.events.len()
     }
 
-    /// One of those.
+    /// Returns one of the reported sockets.
     pub fn ready(&self, at: usize) -> Ready {
         let epoll::Event { flags, data, .. } = self.events[at];
-        let token = usize::try_from(data.u64()).expect("a number that was given");
+        let token = usize::try_from(data.u64()).expect("a token that was passed in");
         let over = flags.intersects(EventFlags::ERR | EventFlags::HUP);
         Ready {
             token,
@@ -105,17 +105,16 @@ impl Poller {
     }
 }
 
-/// Connects, the `number`th time: with the addresses to connect from taking turns. On loopback a
-/// connection is there at once, so waiting for it costs nothing, and nothing need be kept that is
-/// not connected yet. Neither reading nor writing waits longer than `patience`.
+/// Connects from the loopback address that `number` selects. Blocks until connected, which is
+/// immediate on loopback. Reads and writes time out after `timeout`.
 ///
 /// # Errors
 ///
-/// If nobody answers.
-pub fn connect(to: SocketAddrV4, number: usize, patience: Duration) -> io::Result<OwnedFd> {
+/// If the connection is refused or times out.
+pub fn connect(to: SocketAddrV4, number: usize, timeout: Duration) -> io::Result<OwnedFd> {
     let socket = stream_socket(SocketFlags::CLOEXEC)?;
     for end in [sockopt::Timeout::Send, sockopt::Timeout::Recv] {
-        sockopt::set_socket_timeout(&socket, end, Some(patience))?;
+        sockopt::set_socket_timeout(&socket, end, Some(timeout))?;
     }
     let last = u8::try_from(number % SOURCES).expect("few") + 1;
     rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, last), 0))?;
@@ -124,11 +123,11 @@ pub fn connect(to: SocketAddrV4, number: usize, patience: Duration) -> io::Resul
     Ok(socket)
 }
 
-/// Listens on a port that others may listen on, too: the kernel shares connections out.
+/// Listens on a port with `SO_REUSEPORT`: the kernel distributes connections among the listeners.
 ///
 /// # Errors
 ///
-/// If the port is somebody else's.
+/// If the port is in use by another program.
 pub fn listen(port: u16) -> io::Result<OwnedFd> {
     let socket = stream_socket(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
     sockopt::set_socket_reuseaddr(&socket, true)?;
@@ -138,12 +137,12 @@ pub fn listen(port: u16) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// From here on, reading and writing do not wait.
+/// Makes a socket non-blocking.
 ///
 /// # Errors
 ///
-/// None that is to be expected.
-pub fn do_not_wait(socket: impl AsFd) -> io::Result<()> {
+/// None is expected.
+pub fn set_nonblocking(socket: impl AsFd) -> io::Result<()> {
     Ok(rustix::io::ioctl_fionbio(socket, true)?)
 }
 

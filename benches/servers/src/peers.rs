@@ -1,4 +1,4 @@
-//! The servers that are compared: how each is started, and by which paths it does what all do.
+//! The compared servers: how each is started, and its paths for the common operations.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,29 +6,29 @@ use std::process::Command;
 
 use crate::process::Process;
 
-/// Where distributions put Nchan.
+/// The paths where distributions install the Nchan module.
 const NCHAN: [&str; 3] = [
     "/usr/lib/nginx/modules/ngx_nchan_module.so",
     "/usr/lib64/nginx/modules/ngx_nchan_module.so",
     "/usr/share/nginx/modules/ngx_nchan_module.so",
 ];
 
-/// One of them. Paths are what the name of a topic is put after.
+/// A server. The topic name is appended to its paths.
 #[derive(Debug)]
 pub(crate) struct Peer {
-    /// What it is called.
+    /// The name in the tables.
     pub(crate) name: &'static str,
-    /// Which of it this is.
+    /// The name and version of the program.
     pub(crate) version: String,
     kind: Kind,
     program: PathBuf,
-    /// Subscribes.
+    /// The path to subscribe.
     pub(crate) events: &'static str,
-    /// Publishes.
+    /// The path to publish.
     pub(crate) publish: &'static str,
-    /// Says something at once.
+    /// The path of a stream that sends an event at once.
     pub(crate) hello: &'static str,
-    /// Whether it has topics.
+    /// Whether the server has several topics.
     pub(crate) topics: bool,
 }
 
@@ -40,14 +40,14 @@ enum Kind {
     Nchan,
 }
 
-/// How to start it this time.
+/// Settings for starting a server.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Setup<'a> {
-    /// Flags for our server.
+    /// Flags for sse-smol-server.
     pub(crate) flags: &'a [&'a str],
-    /// How many processors it has; all if not said.
+    /// The number of processors it may use. All if `None`.
     pub(crate) cores: Option<usize>,
-    /// Whether `/stream` is asked for, which our server has only as a program of its own.
+    /// Whether the test uses `/stream`, which for sse-smol-server is a separate program.
     pub(crate) streams: bool,
 }
 
@@ -57,26 +57,26 @@ impl Peer {
         self.kind == Kind::Floor
     }
 
-    /// Whether this is our server.
+    /// Whether this is sse-smol-server.
     pub(crate) fn is_ours(&self) -> bool {
         self.kind == Kind::Ours
     }
 
-    /// Whether it has a stream that always has more.
+    /// Whether it has an endless stream.
     pub(crate) fn streams(&self) -> bool {
         self.kind != Kind::Nchan
     }
 
-    /// Whether `hello` says what was published before.
-    pub(crate) fn repeats(&self) -> bool {
+    /// Whether `hello` replays published messages, so that one has to be published first.
+    pub(crate) fn replays(&self) -> bool {
         matches!(self.kind, Kind::Ours | Kind::Nchan)
     }
 
-    /// Starts it.
+    /// Starts the server.
     pub(crate) fn start(&self, setup: Setup<'_>) -> Result<Process, String> {
         let program = self.program.to_string_lossy().into_owned();
         let command = |port: u16| match self.kind {
-            // One thread costs least, unless it is to show what two can do.
+            // One thread is cheapest, except in tests of several cores.
             Kind::Floor => vec![program, port.to_string(), setup.cores.unwrap_or(1).to_string()],
             Kind::Hub => vec![program, port.to_string()],
             Kind::Ours if setup.streams => {
@@ -92,12 +92,13 @@ impl Peer {
             }
             Kind::Nchan => {
                 let folder = work_folder();
-                fs::create_dir_all(&folder).expect("a folder for work");
-                let module = nchan_module().expect("it was there");
+                fs::create_dir_all(&folder).expect("the work folder can be created");
+                let module = nchan_module().expect("the module was found before");
                 let conf = include_str!("../nchan/nginx.conf")
                     .replace("PORT", &port.to_string())
                     .replace("MODULE", module);
-                fs::write(folder.join("nginx.conf"), conf).expect("a file there");
+                fs::write(folder.join("nginx.conf"), conf)
+                    .expect("the configuration can be written");
                 let folder = folder.to_string_lossy().into_owned();
                 let args = ["-p", &folder, "-c", "nginx.conf", "-e", "stderr"];
                 [program].into_iter().chain(args.map(str::to_owned)).collect()
@@ -107,17 +108,17 @@ impl Peer {
     }
 }
 
-/// A folder for what servers want to have in files.
+/// Returns the folder for files of the servers.
 pub(crate) fn work_folder() -> PathBuf {
     beside_this(&format!("work-{}", std::process::id()))
 }
 
-/// Those that are installed, the floor and ours (at `ours`) first; and a line for each that is not.
+/// Returns the installed servers, with the floor and `ours` first, and a line for each missing one.
 pub(crate) fn peers(ours: &Path) -> (Vec<Peer>, Vec<String>) {
     let mut peers = vec![
         Peer {
             name: "floor",
-            version: "nothing but one write for each delivery".to_owned(),
+            version: "only one write for each delivery".to_owned(),
             kind: Kind::Floor,
             program: beside_this("floor"),
             events: "/events?topic=",
@@ -171,7 +172,7 @@ pub(crate) fn peers(ours: &Path) -> (Vec<Peer>, Vec<String>) {
     if beside_this("go-hub").exists() {
         peers.push(hub("Go", "go-hub", version(Path::new("go"), "version")));
     } else {
-        missing.push("Go: it is not installed".to_owned());
+        missing.push("Go: not installed".to_owned());
     }
     (peers, missing)
 }
@@ -184,23 +185,23 @@ fn nchan_module() -> Option<&'static str> {
     NCHAN.into_iter().find(|module| Path::new(module).exists())
 }
 
-/// As Debian's package has it; the module itself does not say.
+/// Returns the version of the Debian package, as the module does not report its own.
 fn nchan_version() -> String {
-    let asked = Command::new("dpkg-query")
+    let output = Command::new("dpkg-query")
         .args(["--show", "--showformat=, Nchan ${Version}", "libnginx-mod-nchan"])
         .output();
-    asked.map(|said| String::from_utf8_lossy(&said.stdout).into_owned()).unwrap_or_default()
+    output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
 }
 
-/// What a program says of itself.
+/// Returns the first line of a program's version output.
 fn version(program: &Path, flag: &str) -> String {
-    let Ok(said) = Command::new(program).arg(flag).output() else { return "?".to_owned() };
-    let said = [said.stdout, said.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    said.lines().next().unwrap_or("?").trim().replace("nginx version: ", "")
+    let Ok(output) = Command::new(program).arg(flag).output() else { return "?".to_owned() };
+    let output = [output.stdout, output.stderr].concat();
+    let output = String::from_utf8_lossy(&output);
+    output.lines().next().unwrap_or("?").trim().replace("nginx version: ", "")
 }
 
-/// The version of a package that this was built with.
+/// Returns the name and version of a package from the lock file.
 fn locked(package: &str) -> String {
     let lock = include_str!("../../Cargo.lock");
     let entry = lock.split_once(&format!("name = \"{package}\"\nversion = \""));

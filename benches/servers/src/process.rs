@@ -1,4 +1,4 @@
-//! A server as a process of its own: started, measured from outside, and never left behind.
+//! Server processes: started, measured from outside, and always stopped.
 
 use std::env;
 use std::fs;
@@ -15,23 +15,23 @@ use rustix::process::{
 };
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// What servers have had that are gone, in nanoseconds.
+/// The CPU time of all stopped servers, in nanoseconds.
 static SPENT: AtomicU64 = AtomicU64::new(0);
 
-/// How long a server may take until it answers.
+/// The time within which a server must accept connections.
 const START: Duration = Duration::from_secs(10);
 
-/// A server that runs. Dropping it ends it, and all that it has started.
+/// A running server. It and its child processes are killed on drop.
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
-    /// Where it listens.
+    /// The address on which it listens.
     pub(crate) address: SocketAddrV4,
 }
 
 impl Process {
-    /// Starts what `command` makes of a free port, with so many processors, and waits until it
-    /// accepts.
+    /// Runs `command(port)` with a free port on the first `cores` processors, and waits until it
+    /// accepts connections.
     pub(crate) fn start(
         command: impl FnOnce(u16) -> Vec<String>,
         cores: Option<usize>,
@@ -45,7 +45,7 @@ impl Process {
         let child = Command::new(own)
             .args(["--launch".to_owned(), cores.unwrap_or(0).to_string()])
             .args(command(port))
-            // Publishing is open, which our server warns of.
+            // Suppresses the warning of sse-smol-server that publishing is open.
             .env("RUST_LOG", "error")
             .env_remove("SSE_TOKEN")
             .stdin(Stdio::null())
@@ -60,22 +60,22 @@ impl Process {
             }
             sleep(Duration::from_millis(10));
         }
-        // Time for the threads that it starts, and for what was only to see whether it accepts.
+        // Gives the server time to start its threads and to close the probing connection.
         sleep(Duration::from_millis(100));
         Ok(process)
     }
 
-    /// The time on processors that it has had.
+    /// Returns the CPU time of the process and its descendants.
     pub(crate) fn cpu(&self) -> Duration {
         self.tree().into_iter().map(cpu).sum()
     }
 
-    /// Its memory: what is its own, and of what it shares its share.
+    /// Returns the memory of the process and its descendants in bytes, as PSS.
     pub(crate) fn memory(&self) -> u64 {
         self.tree().into_iter().map(memory).sum()
     }
 
-    /// It, and all below it.
+    /// Returns the IDs of the process and its descendants.
     fn tree(&self) -> Vec<u32> {
         let mut tree = vec![self.child.id()];
         let mut at = 0;
@@ -102,8 +102,7 @@ impl Drop for Process {
     }
 }
 
-/// The time on processors that a process has had: what the scheduler has counted, in nanoseconds,
-/// for its threads.
+/// Returns the CPU time of the threads of a process, as counted by the scheduler.
 pub(crate) fn cpu(id: u32) -> Duration {
     let of_task = |task: String| -> Option<u64> {
         fs::read_to_string(format!("{task}/schedstat")).ok()?.split(' ').next()?.parse().ok()
@@ -111,8 +110,8 @@ pub(crate) fn cpu(id: u32) -> Duration {
     Duration::from_nanos(tasks(id).filter_map(of_task).sum())
 }
 
-/// The time on processors that all have had that have nothing to do with this, while `run` ran, in
-/// relation to the time that it took.
+/// Runs `run`. Returns its result and the CPU time that unrelated processes took meanwhile, as a
+/// fraction of the elapsed time.
 pub(crate) fn share_of_others<T>(run: impl FnOnce() -> T) -> (T, f64) {
     let ours = || cpu(std::process::id()) + Duration::from_nanos(SPENT.load(Relaxed));
     let (before, begun) = ((all(), ours()), Instant::now());
@@ -122,17 +121,17 @@ pub(crate) fn share_of_others<T>(run: impl FnOnce() -> T) -> (T, f64) {
     (done, others.as_secs_f64() / took)
 }
 
-/// The time on processors that anything has had since the machine was started.
+/// Returns the CPU time of all processes since the machine was started.
 fn all() -> Duration {
     let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
     let numbers = stat.split_whitespace().skip(1).map_while(|number| number.parse::<u64>().ok());
-    // The fourth and fifth are of idleness. What counts is in hundredths of a second.
+    // The fourth and fifth number are idle times. The unit is a hundredth of a second.
     let busy = numbers.take(8).enumerate().filter(|(at, _)| !(3..5).contains(at));
     Duration::from_millis(10 * busy.map(|(_, number)| number).sum::<u64>())
 }
 
 fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).expect("some years")
+    u64::try_from(time.as_nanos()).expect("less than 584 years")
 }
 
 fn tasks(id: u32) -> impl Iterator<Item = String> {
@@ -146,8 +145,8 @@ fn memory(id: u32) -> u64 {
     line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) << 10
 }
 
-/// Becomes a server, in the process that is to be one: on the first `cores` processors if it is not
-/// zero, and ending when whoever measures does, however that comes about.
+/// Replaces this process by a server, on the first `cores` processors if that is not zero. The server
+/// is terminated when its parent process exits.
 pub(crate) fn launch(args: &[String]) -> ! {
     let [cores, program, args @ ..] = args else { panic!("nothing to launch") };
     set_parent_process_death_signal(Some(Signal::TERM)).expect("Linux");
@@ -158,22 +157,22 @@ pub(crate) fn launch(args: &[String]) -> ! {
     panic!("{program}: {}", Command::new(program).args(args).exec());
 }
 
-/// Those that this thread may use.
+/// Returns the processors that this thread may use.
 pub(crate) fn processors() -> Vec<usize> {
     let set = sched_getaffinity(None).expect("Linux");
     (0..CpuSet::MAX_CPU).filter(|processor| set.is_set(*processor)).collect()
 }
 
-/// Restricts this thread, and all that it starts, to these processors.
+/// Restricts this thread and its future children to these processors.
 pub(crate) fn use_processors(which: &[usize]) {
     let mut set = CpuSet::new();
     for processor in which {
         set.set(*processor);
     }
-    sched_setaffinity(None, &set).expect("processors that there are");
+    sched_setaffinity(None, &set).expect("the processors exist");
 }
 
-/// Each connection is a descriptor, here and in the servers. Gives how many there can be.
+/// Raises the limit of open files, which the servers inherit. Returns the new limit.
 pub(crate) fn raise_descriptor_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })

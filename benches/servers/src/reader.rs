@@ -1,4 +1,4 @@
-//! One client that reads as fast as it can.
+//! A client that reads a stream as fast as possible.
 
 use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
@@ -8,39 +8,39 @@ use rustix::io::{read, write};
 use servers::message::{Message, scan};
 use servers::net::connect;
 
-/// As much as there can be in a socket.
+/// The read buffer size in bytes. Large enough for most of what a socket holds.
 const BUFFER: usize = 1 << 20;
 
-/// A stream that is read.
+/// A stream and its read buffer.
 #[derive(Debug)]
 pub(crate) struct Reader {
     socket: OwnedFd,
     buffer: Vec<u8>,
-    /// How much of the buffer begins a message whose end has not come.
-    begun: usize,
+    /// The length of the incomplete message at the start of the buffer.
+    partial: usize,
 }
 
-/// What was read.
+/// Totals of what was read.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Seen {
-    /// Messages.
+    /// The number of messages.
     pub(crate) messages: u64,
-    /// Bytes, with the head and all that is around messages.
+    /// The number of bytes, including the head and the framing of messages.
     pub(crate) bytes: u64,
-    /// From the beginning to the end.
+    /// The elapsed time.
     pub(crate) took: Duration,
 }
 
 impl Reader {
-    /// Sends a request.
-    pub(crate) fn ask(to: SocketAddrV4, request: &[u8]) -> Result<Self, String> {
+    /// Connects and sends a request.
+    pub(crate) fn open(to: SocketAddrV4, request: &[u8]) -> Result<Self, String> {
         let socket = connect(to, 0, Duration::from_secs(5));
         let socket = socket.map_err(|error| format!("cannot connect: {error}"))?;
-        write(&socket, request).map_err(|error| format!("cannot ask: {error}"))?;
-        Ok(Self { socket, buffer: vec![0; BUFFER], begun: 0 })
+        write(&socket, request).map_err(|error| format!("cannot send a request: {error}"))?;
+        Ok(Self { socket, buffer: vec![0; BUFFER], partial: 0 })
     }
 
-    /// Reads until there is `enough`, and has every message checked.
+    /// Reads until `enough` holds, and passes every message to `check`.
     pub(crate) fn read(
         &mut self,
         enough: impl Fn(Seen) -> bool,
@@ -49,24 +49,24 @@ impl Reader {
         let begin = Instant::now();
         let mut seen = Seen::default();
         while !enough(seen) {
-            let count = match read(&self.socket, &mut self.buffer[self.begun..]) {
+            let count = match read(&self.socket, &mut self.buffer[self.partial..]) {
                 Ok(0) => return Err(format!("a stream ended after {} events", seen.messages)),
                 Ok(count) => count,
                 Err(error) => return Err(format!("a stream failed: {error}")),
             };
-            let end = self.begun + count;
-            let mut fault = None;
+            let end = self.partial + count;
+            let mut error_text = None;
             let done = scan(&self.buffer[..end], |message| {
                 seen.messages += 1;
-                if let Err(why) = message.ok_or("a torn event".to_owned()).and_then(&mut check) {
-                    fault = Some(why);
+                if let Err(why) = message.ok_or("a damaged event".to_owned()).and_then(&mut check) {
+                    error_text = Some(why);
                 }
             });
-            if let Some(why) = fault {
+            if let Some(why) = error_text {
                 return Err(why);
             }
             self.buffer.copy_within(done..end, 0);
-            self.begun = end - done;
+            self.partial = end - done;
             seen.bytes += count as u64;
             seen.took = begin.elapsed();
         }

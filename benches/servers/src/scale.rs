@@ -1,48 +1,48 @@
-//! How much there is to do: all numbers of the tests are here.
+//! The scale of the tests: durations and counts.
 
 use std::time::Duration;
 
-/// For all tests.
+/// The parameters of all tests.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {
-    /// How often all servers take turns.
+    /// The number of rounds in which all servers take turns.
     pub(crate) rounds: usize,
-    /// How long it is waited, all told, for others to leave the machine alone, and how often a run is
-    /// made that they disturb: nothing is to be had from either where times do not matter.
-    pub(crate) patience: Duration,
+    /// The total time to wait for other processes to become idle, and the maximum number of
+    /// attempts for a disturbed run. Minimal where times do not matter.
+    pub(crate) idle_wait: Duration,
     pub(crate) runs: usize,
-    /// How long messages are published.
+    /// The time for which messages are published.
     pub(crate) publishing: Duration,
-    /// How long before that, so that what is done once is done.
+    /// The warm-up time before that.
     pub(crate) warming: Duration,
-    /// How long connections are opened and closed.
+    /// The time for which connections are opened and closed.
     pub(crate) churning: Duration,
-    /// How long one stream is read.
+    /// The time for which one stream is read.
     pub(crate) reading: Duration,
-    /// How long nothing is done.
+    /// The time for which idle connections are observed.
     pub(crate) idling: Duration,
-    /// How long servers may take with what a client has done that is gone or silent.
+    /// The time for servers to finish work for clients that are idle or have closed.
     pub(crate) settling: Duration,
-    /// Subscribers, where there are some.
+    /// The number of subscribers in most tests.
     pub(crate) some: u32,
-    /// Subscribers and connections, where there are many.
+    /// The number of subscribers or connections in tests with many.
     pub(crate) many: u32,
-    /// Topics, each with `per_topic` subscribers.
+    /// The numbers of topics, each of which has `per_topic` subscribers.
     pub(crate) topics: &'static [u32],
-    /// See there.
+    /// The number of subscribers of each topic.
     pub(crate) per_topic: u32,
-    /// Events that are held.
+    /// The numbers of events in the log.
     pub(crate) histories: &'static [u32],
-    /// Events that are sent again.
+    /// The number of events that are replayed.
     pub(crate) replayed: u32,
 }
 
 impl Scale {
-    /// For the tables.
+    /// The scale of the published tables.
     pub(crate) fn full() -> Self {
         Self {
             rounds: 3,
-            patience: Duration::from_secs(300),
+            idle_wait: Duration::from_secs(300),
             runs: 3,
             publishing: Duration::from_secs(4),
             warming: Duration::from_millis(300),
@@ -59,11 +59,11 @@ impl Scale {
         }
     }
 
-    /// For a first look.
+    /// A smaller scale for quick results.
     pub(crate) fn quick() -> Self {
         Self {
             rounds: 1,
-            patience: Duration::from_secs(60),
+            idle_wait: Duration::from_secs(60),
             publishing: Duration::from_secs(2),
             churning: Duration::from_secs(1),
             reading: Duration::from_secs(1),
@@ -74,10 +74,10 @@ impl Scale {
         }
     }
 
-    /// Whether it is right, and no more.
+    /// The smallest scale, to check correctness only.
     pub(crate) fn test() -> Self {
         Self {
-            patience: Duration::ZERO,
+            idle_wait: Duration::ZERO,
             runs: 1,
             publishing: Duration::from_millis(100),
             warming: Duration::from_millis(10),

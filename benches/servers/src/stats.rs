@@ -1,8 +1,8 @@
-//! Numbers made of many, and written so that people can read them.
+//! Quantiles, medians and number formatting.
 
 use std::time::Duration;
 
-/// What this part of them does not exceed.
+/// Returns the quantile `part` (0 to 1), or zero if there are no durations.
 pub(crate) fn quantile(all: &[Duration], part: f64) -> Duration {
     let mut sorted = all.to_vec();
     sorted.sort_unstable();
@@ -12,7 +12,7 @@ pub(crate) fn quantile(all: &[Duration], part: f64) -> Duration {
     sorted.get(at).copied().unwrap_or_default()
 }
 
-/// Of each column.
+/// Returns the median of each column.
 pub(crate) fn medians(rows: &[Vec<f64>]) -> Vec<f64> {
     let columns = rows.first().map_or(0, Vec::len);
     (0..columns)
@@ -24,12 +24,12 @@ pub(crate) fn medians(rows: &[Vec<f64>]) -> Vec<f64> {
         .collect()
 }
 
-/// In milliseconds.
+/// Converts to milliseconds.
 pub(crate) fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-/// With three digits that count, or all before the point.
+/// Formats a number with three significant digits, or all digits before the point.
 pub(crate) fn show(number: f64) -> String {
     let digits = match number.abs() {
         0.0 => 0,
@@ -55,13 +55,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_short() {
+    fn numbers_are_formatted_with_three_significant_digits() {
         let shown = [0.0, 0.01234, 1.234, 12.34, 123.4, 1234.5, 1_234_567.0].map(show);
         assert_eq!(shown, ["0", "0.012", "1.23", "12.3", "123", "1 234", "1 234 567"]);
     }
 
     #[test]
-    fn the_middle_and_the_end() {
+    fn quantiles_and_medians_are_computed() {
         let all: Vec<Duration> = (0..=100).rev().map(Duration::from_millis).collect();
         assert_eq!(quantile(&all, 0.5), Duration::from_millis(50));
         assert_eq!(quantile(&all, 0.99), Duration::from_millis(99));

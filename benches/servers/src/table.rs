@@ -1,4 +1,4 @@
-//! Runs a test with all servers in turn, and prints what is found as a Markdown table.
+//! Runs a test with all servers in turn and prints the results as a Markdown table.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -9,36 +9,36 @@ use crate::scale::Scale;
 use crate::stats::{medians, show};
 use crate::suite::{Found, Test};
 
-/// How long it is waited for others before a run is made again.
+/// The maximum time to wait for other processes to become idle before a run is repeated.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
-/// How much of a processor others may have.
+/// The tolerated CPU use of other processes, as a fraction of one processor.
 const OTHERS: f64 = 0.15;
 
-/// What all rounds of one server found in one case.
+/// The results of one server in one case, one for each round.
 struct Row<'a> {
     peer: &'a Peer,
     found: Vec<Found>,
 }
 
 impl Row<'_> {
-    /// The medians; what was wrong once is wrong.
+    /// Returns the medians of all rounds, or the first error.
     fn medians(&self) -> Found {
         let all: Result<Vec<_>, _> = self.found.iter().cloned().collect();
         all.map(|all| medians(&all))
     }
 
-    /// What servers are held against each other by.
+    /// Returns the value by which servers are compared.
     fn key(&self) -> Option<f64> {
         Some(self.medians().ok()?[0])
     }
 }
 
-/// A line for each case: what servers are held against each other by.
+/// The summary table: for each case, the values by which servers are compared.
 #[derive(Default)]
 pub(crate) struct Summary {
     lines: Vec<String>,
-    /// Whether our server or the floor got anything wrong.
+    /// Whether a run of sse-smol-server or the floor was wrong.
     pub(crate) wrong: bool,
 }
 
@@ -54,10 +54,10 @@ impl Summary {
         self.wrong |= rows.iter().filter(matters).any(|row| row.medians().is_err());
     }
 
-    /// One table for all tests.
+    /// Prints the summary of all tests.
     pub(crate) fn print(&self, peers: &[Peer]) {
         let names: Vec<&str> = peers.iter().map(|peer| peer.name).collect();
-        println!("### In short\n\nThe first column of each table.\n");
+        println!("### Summary\n\nThe first column of each table.\n");
         println!(
             "| test | what | {} |\n|---|---|{}",
             names.join(" | "),
@@ -69,9 +69,9 @@ impl Summary {
     }
 }
 
-/// Runs one test, and prints its table. What it waits for others comes off the patience that there is.
+/// Runs one test and prints its table. Time spent waiting is subtracted from `scale.idle_wait`.
 pub(crate) fn run(test: &Test, all: &[Peer], scale: &mut Scale, summary: &mut Summary) {
-    let peers: Vec<&Peer> = all.iter().filter(|peer| (test.takes)(peer)).collect();
+    let peers: Vec<&Peer> = all.iter().filter(|peer| (test.supports)(peer)).collect();
     if peers.is_empty() {
         return;
     }
@@ -81,11 +81,11 @@ pub(crate) fn run(test: &Test, all: &[Peer], scale: &mut Scale, summary: &mut Su
     }
     for round in 0..scale.rounds {
         for (case, rows) in cases.iter_mut().enumerate() {
-            // None is always the first.
+            // Each round starts with another server.
             for turn in 0..peers.len() {
                 let row = &mut rows[(turn + round) % peers.len()];
                 let name = format!("{} {} {}", test.name, test.cases[case], row.peer.name);
-                row.found.push(undisturbed(&name, scale, || (test.run)(row.peer, case)));
+                row.found.push(run_undisturbed(&name, scale, || (test.run)(row.peer, case)));
             }
         }
     }
@@ -99,9 +99,9 @@ pub(crate) fn run(test: &Test, all: &[Peer], scale: &mut Scale, summary: &mut Su
     println!();
 }
 
-/// Runs until others on this machine did not take much of it meanwhile, but not for ever: what they
-/// take can be told from what is measured in no other way.
-fn undisturbed(name: &str, scale: &mut Scale, run: impl Fn() -> Found) -> Found {
+/// Repeats a run while other processes on this machine disturb it, up to `scale.runs` attempts. Their
+/// influence cannot be subtracted from the results.
+fn run_undisturbed(name: &str, scale: &mut Scale, run: impl Fn() -> Found) -> Found {
     let mut left = scale.runs;
     loop {
         let (found, others) = share_of_others(&run);
@@ -111,9 +111,9 @@ fn undisturbed(name: &str, scale: &mut Scale, run: impl Fn() -> Found) -> Found 
             return found;
         }
         let (second, mut waited) = (Duration::from_secs(1), Duration::ZERO);
-        while waited < LONGEST_WAIT && scale.patience >= second {
+        while waited < LONGEST_WAIT && scale.idle_wait >= second {
             waited += second;
-            scale.patience = scale.patience.saturating_sub(second);
+            scale.idle_wait = scale.idle_wait.saturating_sub(second);
             if share_of_others(|| sleep(second)).1 < OTHERS {
                 break;
             }
@@ -123,7 +123,7 @@ fn undisturbed(name: &str, scale: &mut Scale, run: impl Fn() -> Found) -> Found 
 
 fn print(case: &str, rows: &[Row<'_>], columns: usize) {
     let floor = rows.iter().find(|row| row.peer.is_floor()).and_then(Row::key);
-    // What has peers has a cost first: the least is the best.
+    // In tests with peers, the first column is a cost, so the lowest is the best.
     let peers = rows.iter().filter(|row| !row.peer.is_floor() && !row.peer.is_ours());
     let best = peers.filter_map(Row::key).reduce(f64::min);
     for row in rows {

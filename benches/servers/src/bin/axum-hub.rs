@@ -1,4 +1,4 @@
-//! A hub as people write it with axum: a broadcast channel, and a stream of it for each client.
+//! A typical hub with axum: a broadcast channel, and a stream of its messages for each client.
 //!
 //!     axum-hub PORT
 
@@ -27,17 +27,17 @@ async fn main() {
         .route("/stream", get(stream))
         .with_state(Hub::new(1024));
     let listener = tokio::net::TcpListener::bind(("127.0.0.1", port)).await.expect("a free port");
-    axum::serve(listener, app).await.expect("it goes on");
+    axum::serve(listener, app).await.expect("the server runs");
 }
 
 async fn subscribe(State(hub): State<Hub>) -> Sse<impl Stream<Item = Sent>> {
-    // Who lags misses something, and is not told.
+    // A client that lags misses messages without notice.
     let events = BroadcastStream::new(hub.subscribe()).filter_map(Result::ok);
     Sse::new(events.map(|data| Ok(Event::default().data(data)))).keep_alive(KeepAlive::default())
 }
 
 async fn publish(State(hub): State<Hub>, data: String) -> StatusCode {
-    // Nobody need be listening.
+    // Sending fails without subscribers, which is fine.
     let _ = hub.send(data);
     StatusCode::NO_CONTENT
 }

@@ -1,5 +1,5 @@
-//! A program on the library of sse-smol-server that sends what a stream yields, which always has
-//! more. The server itself has no such route.
+//! A program on the library of sse-smol-server that sends an endless stream of events, for which the
+//! server has no route.
 //!
 //!     ours-stream PORT
 

@@ -1,11 +1,11 @@
-//! Clients come, stay without a word, and go.
+//! Tests of opening, holding and closing connections.
 
 use std::thread::sleep;
 use std::time::Duration;
 
 use super::{Found, Test};
-use crate::churn::{Enough, Until, churn};
-use crate::ends::Publisher;
+use crate::churn::{Goal, Until, churn};
+use crate::clients::Publisher;
 use crate::load::get;
 use crate::peers::{Peer, Setup};
 use crate::process::Process;
@@ -14,25 +14,25 @@ use crate::stats::{millis, quantile};
 
 const CHURN: &[&str] = &["server CPU, µs/connection", "connections/s", "p50, ms", "p99, ms"];
 
-/// The longest that all connections may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The time within which all connections must get their response.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) fn tests(scale: Scale) -> Vec<Test> {
-    let coming_and_going = |name, about: &str, until| Test {
+    let open_and_close_test = |name, about: &str, until| Test {
         name,
         about: about.to_owned(),
         columns: CHURN,
         cases: vec![String::new()],
-        takes: |_| true,
-        run: Box::new(move |peer, _| come_and_go(peer, scale, until)),
+        supports: |_| true,
+        run: Box::new(move |peer, _| open_and_close(peer, scale, until)),
     };
     vec![
         Test {
             name: "idle",
             about: format!(
-                "{} connections are opened, 64 at a time, and stay open: how much the server's memory \
-                 (Pss: what is its own, and its share of what is shared) grows by, what it does while \
-                 nothing happens, and how long the head of the answer takes meanwhile.",
+                "{} connections are opened, 64 concurrently, and stay open: the growth of the server's \
+                 memory (PSS: private memory plus its share of shared memory), its CPU time while all \
+                 connections are idle, and the time until the response head.",
                 scale.many
             ),
             columns: &[
@@ -43,17 +43,17 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
                 "head, p99, ms",
             ],
             cases: vec![String::new()],
-            takes: |_| true,
+            supports: |_| true,
             run: Box::new(move |peer, _| idle(peer, scale)),
         },
-        coming_and_going(
+        open_and_close_test(
             "open",
-            "Connect, read the head of the answer, leave; 64 at a time.",
+            "Connect, read the response head, close; 64 connections concurrently.",
             Until::Head,
         ),
-        coming_and_going(
+        open_and_close_test(
             "first-event",
-            "Connect, read up to the first event, leave; 64 at a time.",
+            "Connect, read up to the first event, close; 64 connections concurrently.",
             Until::Event,
         ),
     ]
@@ -63,8 +63,8 @@ fn idle(peer: &Peer, scale: Scale) -> Found {
     let server = peer.start(Setup::default())?;
     let (memory, cpu) = (server.memory(), server.cpu());
     let request = get(&format!("{}t0", peer.events));
-    let enough = Enough::Kept(scale.many as usize);
-    let opened = churn(server.address, |_| request.clone(), Until::Head, enough, PATIENCE)?;
+    let goal = Goal::Keep(scale.many as usize);
+    let opened = churn(server.address, |_| request.clone(), Until::Head, goal, TIMEOUT)?;
     sleep(scale.settling);
     let opening = server.cpu().saturating_sub(cpu);
     let grown = server.memory().saturating_sub(memory);
@@ -81,19 +81,19 @@ fn idle(peer: &Peer, scale: Scale) -> Found {
     ])
 }
 
-fn come_and_go(peer: &Peer, scale: Scale, until: Until) -> Found {
+fn open_and_close(peer: &Peer, scale: Scale, until: Until) -> Found {
     let server = peer.start(Setup::default())?;
     let target = match until {
         Until::Head => format!("{}t0", peer.events),
         Until::Event => peer.hello.to_owned(),
     };
-    if peer.repeats() {
-        say_something(peer, &server)?;
+    if peer.replays() {
+        publish_one(peer, &server)?;
     }
     let request = get(&target);
-    let enough = Enough::Left(scale.churning);
+    let goal = Goal::CloseFor(scale.churning);
     let before = server.cpu();
-    let churned = churn(server.address, |_| request.clone(), until, enough, PATIENCE)?;
+    let churned = churn(server.address, |_| request.clone(), until, goal, TIMEOUT)?;
     sleep(scale.settling);
     let cpu = server.cpu().saturating_sub(before);
     let count = churned.latencies.len() as f64;
@@ -105,8 +105,8 @@ fn come_and_go(peer: &Peer, scale: Scale, until: Until) -> Found {
     ])
 }
 
-/// Publishes one message, for those who come later.
-fn say_something(peer: &Peer, server: &Process) -> Result<(), String> {
+/// Publishes one message, so that later subscribers get one at once.
+fn publish_one(peer: &Peer, server: &Process) -> Result<(), String> {
     let mut publisher = Publisher::new(server.address, 0, peer.publish, 1)?;
     publisher.publish(0, Duration::ZERO)?;
     for _ in 0..1000 {
@@ -115,5 +115,5 @@ fn say_something(peer: &Peer, server: &Process) -> Result<(), String> {
         }
         sleep(Duration::from_millis(1));
     }
-    Err("a message is not answered".to_owned())
+    Err("publishing got no response".to_owned())
 }

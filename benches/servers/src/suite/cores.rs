@@ -1,4 +1,4 @@
-//! What a second processor is good for.
+//! Scaling to a second processor.
 
 use std::time::Duration;
 
@@ -8,25 +8,25 @@ use crate::peers::{Peer, Setup};
 use crate::process::{processors, use_processors};
 use crate::scale::Scale;
 
-/// Each subscriber reads seldom, and many messages have to be delivered for each that is published: so
-/// that the load costs little, and leaves nearly two processors to the server that has them.
+/// The read period of each subscriber. Rare reads and many deliveries per publication keep the CPU
+/// time of the load generator low, which leaves nearly two processors to the server.
 const PERIOD: Duration = Duration::from_millis(200);
 
-/// As much as can come meanwhile.
+/// The maximum number of messages in flight, enough for one period.
 const WINDOW: u64 = 5_000;
 
-/// Enough for there always to be some to publish to.
+/// The number of topics, enough that some always accept a message.
 const TOPICS: u32 = 50;
 
 pub(super) fn tests(scale: Scale) -> Vec<Test> {
     vec![Test {
         name: "cores",
         about: format!(
-            "Flat out, with the server on one processor and on two: {} subscribers, of which each reads \
-             every 200 ms what has come, and 8 publishers. With one topic for all, a server may send \
-             several messages in one write, the more of them the later it comes to it, and then has less to \
-             do; with {TOPICS}, a topic has its next message when its first subscriber has got the last, so \
-             that nearly each is a write of its own. The generator has what is left of {} processors.",
+            "Maximum rate, with the server on one processor and on two: {} subscribers, each of which \
+             reads every 200 ms, and 8 publishers. With one topic, a server can send several messages in \
+             one write, more of them the busier it is. With {TOPICS} topics, a topic gets its next message \
+             when its first subscriber has received the last one, so that nearly every message needs its \
+             own write. The load generator runs on the rest of the {} processors.",
             scale.some * 2,
             processors().len()
         ),
@@ -40,9 +40,9 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
             "generator CPU, 2 cores, %",
         ],
         cases: vec!["1 topic".to_owned(), format!("{TOPICS} topics")],
-        takes: |peer| (peer.is_ours() || peer.is_floor()) && processors().len() > 1,
+        supports: |peer| (peer.is_ours() || peer.is_floor()) && processors().len() > 1,
         run: Box::new(move |peer, case| {
-            let (topics, pace) = [(1, Pace::Window(WINDOW)), (TOPICS, Pace::Topicwise)][case];
+            let (topics, pace) = [(1, Pace::Window(WINDOW)), (TOPICS, Pace::PerTopic)][case];
             let one = with_cores(peer, scale, topics, pace, 1)?;
             let two = with_cores(peer, scale, topics, pace, 2)?;
             let mut found = vec![two[0] / one[0]];
@@ -61,7 +61,7 @@ fn with_cores(peer: &Peer, scale: Scale, topics: u32, pace: Pace, cores: usize) 
         let mut load =
             Load::connect(peer, server.address, topics, (scale.some * 2).div_ceil(topics), 8)?;
         load.drive(Pace::Window(1), scale.warming)?;
-        load.be_lazy(PERIOD);
+        load.make_subscribers_lazy(PERIOD);
         let before = server.cpu();
         let driven = load.drive(pace, scale.publishing)?;
         let took = driven.took.as_secs_f64();
@@ -69,7 +69,7 @@ fn with_cores(peer: &Peer, scale: Scale, topics: u32, pace: Pace, cores: usize) 
         Ok(vec![
             driven.delivered as f64 / took,
             percent(server.cpu().saturating_sub(before)),
-            percent(driven.own),
+            percent(driven.generator_cpu),
         ])
     })();
     use_processors(&all);

@@ -1,4 +1,4 @@
-//! What is published reaches all subscribers: what that costs, and how long it takes.
+//! Tests of delivery: its cost and its latency.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::stats::{millis, quantile};
 const PACED: &[&str] =
     &["server CPU, µs/delivery", "p50, ms", "p99, ms", "published/s", "late, p99, ms"];
 
-/// How many messages may be on their way: fewer than any of the servers holds for each subscriber,
-/// so that none has a reason to drop one.
+/// The maximum number of messages in flight. Fewer than any server holds for each subscriber, so
+/// that none has to drop one.
 const WINDOW: u64 = 200;
 
-/// Who subscribes and publishes.
+/// The clients of a run.
 #[derive(Clone, Copy, Debug)]
-struct Crowd {
+struct Clients {
     topics: u32,
     subscribers: u32,
     publishers: u32,
@@ -26,41 +26,41 @@ struct Crowd {
 
 pub(super) fn tests(scale: Scale) -> Vec<Test> {
     let Scale { some, many, per_topic, .. } = scale;
-    let paced = move |peer: &Peer, crowd, rate| {
-        let (driven, cpu) = run(peer, scale, crowd, Pace::PerSecond(rate))?;
+    let paced = move |peer: &Peer, clients, rate| {
+        let (driven, cpu) = run(peer, scale, clients, Pace::PerSecond(rate))?;
         Ok(found(&driven, cpu))
     };
     vec![
         Test {
             name: "paced",
-            about: format!("{some} subscribers, 20 messages of 100 bytes each second."),
+            about: format!("{some} subscribers, 20 messages of 100 bytes per second."),
             columns: PACED,
             cases: vec![String::new()],
-            takes: |_| true,
+            supports: |_| true,
             run: Box::new(move |peer, _| {
-                paced(peer, Crowd { topics: 1, subscribers: some, publishers: 1 }, 20.0)
+                paced(peer, Clients { topics: 1, subscribers: some, publishers: 1 }, 20.0)
             }),
         },
         Test {
             name: "paced-10k",
             about: format!(
-                "{many} subscribers. Where that is more than can be done, a message goes out as soon \
-                 as the one before is answered: `published/s` is what was achieved."
+                "{many} subscribers. If a rate cannot be reached, the next message is published as soon \
+                 as the last one has its response: `published/s` is the actual rate."
             ),
             columns: PACED,
             cases: vec!["2/s".to_owned(), "20/s".to_owned()],
-            takes: |_| true,
+            supports: |_| true,
             run: Box::new(move |peer, case| {
-                let crowd = Crowd { topics: 1, subscribers: many, publishers: 1 };
-                paced(peer, crowd, [2.0, 20.0][case])
+                let clients = Clients { topics: 1, subscribers: many, publishers: 1 };
+                paced(peer, clients, [2.0, 20.0][case])
             }),
         },
         Test {
             name: "flat-out",
             about: format!(
-                "{some} subscribers, 4 publishers, each of which publishes as soon as it has its \
-                 answer, with at most {WINDOW} messages on their way; and one message at a time, \
-                 which all have before the next is sent."
+                "{some} subscribers and 4 publishers. As answered: each publisher publishes as soon as \
+                 it has its response, with at most {WINDOW} messages in flight. One at a time: all \
+                 subscribers have a message before the next one is published."
             ),
             columns: &[
                 "server CPU, µs/delivery",
@@ -69,59 +69,64 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
                 "generator CPU, %",
             ],
             cases: vec!["as answered".to_owned(), "one at a time".to_owned()],
-            takes: |_| true,
+            supports: |_| true,
             run: Box::new(move |peer, case| {
-                let crowd = Crowd { topics: 1, subscribers: some, publishers: 4 };
-                let (driven, cpu) = run(peer, scale, crowd, Pace::Window([WINDOW, 1][case]))?;
+                let clients = Clients { topics: 1, subscribers: some, publishers: 4 };
+                let (driven, cpu) = run(peer, scale, clients, Pace::Window([WINDOW, 1][case]))?;
                 let took = driven.took.as_secs_f64();
                 Ok(vec![
                     cpu.as_secs_f64() * 1e6 / driven.delivered as f64,
                     driven.delivered as f64 / took,
                     driven.rate,
-                    driven.own.as_secs_f64() * 100.0 / took,
+                    driven.generator_cpu.as_secs_f64() * 100.0 / took,
                 ])
             }),
         },
         Test {
             name: "publish",
-            about: "8 publishers, each of which publishes as soon as it has its answer, and nobody who \
-                    subscribes: what a publication costs by itself."
+            about: "8 publishers, each of which publishes as soon as it has its response, and no \
+                    subscribers: the cost of a publication alone."
                 .to_owned(),
             columns: &["server CPU, µs/publication", "published/s"],
             cases: vec![String::new()],
-            takes: |_| true,
+            supports: |_| true,
             run: Box::new(move |peer, _| {
-                let crowd = Crowd { topics: 1, subscribers: 0, publishers: 8 };
-                let (driven, cpu) = run(peer, scale, crowd, Pace::Window(1))?;
+                let clients = Clients { topics: 1, subscribers: 0, publishers: 8 };
+                let (driven, cpu) = run(peer, scale, clients, Pace::Window(1))?;
                 Ok(vec![cpu.as_secs_f64() * 1e6 / driven.published as f64, driven.rate])
             }),
         },
         Test {
             name: "topics",
             about: format!(
-                "More and more topics, with {per_topic} subscribers each, and 500 messages each \
-                 second, to one topic after the other: always as many deliveries."
+                "An increasing number of topics with {per_topic} subscribers each, and 500 messages per \
+                 second to the topics in turn, so that the delivery rate stays the same."
             ),
             columns: PACED,
             cases: scale.topics.iter().map(|topics| format!("topics: {topics}")).collect(),
-            takes: |peer| peer.topics,
+            supports: |peer| peer.topics,
             run: Box::new(move |peer, case| {
                 let topics = scale.topics[case];
-                paced(peer, Crowd { topics, subscribers: per_topic, publishers: 1 }, 500.0)
+                paced(peer, Clients { topics, subscribers: per_topic, publishers: 1 }, 500.0)
             }),
         },
     ]
 }
 
-/// One run with a server of its own, and the time on processors that it took.
-fn run(peer: &Peer, scale: Scale, crowd: Crowd, pace: Pace) -> Result<(Driven, Duration), String> {
+/// Runs a load on a new server. Returns its result and the CPU time of the server.
+fn run(
+    peer: &Peer,
+    scale: Scale,
+    clients: Clients,
+    pace: Pace,
+) -> Result<(Driven, Duration), String> {
     let server = peer.start(Setup { flags: &["--max-topics", "2000"], ..Setup::default() })?;
-    let Crowd { topics, subscribers, publishers } = crowd;
+    let Clients { topics, subscribers, publishers } = clients;
     let mut load = Load::connect(peer, server.address, topics, subscribers, publishers)?;
     drive(&mut load, &server, scale, pace)
 }
 
-/// Drives a server, warm.
+/// Drives a load after a warm-up. Returns its result and the CPU time of the server.
 pub(super) fn drive(
     load: &mut Load,
     server: &Process,
@@ -134,7 +139,7 @@ pub(super) fn drive(
     Ok((driven, server.cpu().saturating_sub(before)))
 }
 
-/// Of a run that was paced.
+/// Returns the columns of a paced run.
 fn found(driven: &Driven, cpu: Duration) -> Vec<f64> {
     vec![
         cpu.as_secs_f64() * 1e6 / driven.delivered as f64,

@@ -1,10 +1,10 @@
-//! What is held of a topic: what it takes to hold it, to go on when it is full, and to send it again.
+//! Tests of the log of a topic: its memory, publishing into a full log, and replaying it.
 
 use std::time::Duration;
 
 use super::delivering::drive;
 use super::{Found, Test};
-use crate::ends::Order;
+use crate::clients::Order;
 use crate::fill::fill;
 use crate::load::{Load, Pace, get};
 use crate::peers::{Peer, Setup};
@@ -12,10 +12,10 @@ use crate::process::Process;
 use crate::reader::Reader;
 use crate::scale::Scale;
 
-/// More than any history here has.
+/// A limit in bytes above the size of every log in these tests.
 const BYTES: &str = "4000000000";
 
-/// How often everything is sent again in one run: it takes too little time to be done but once.
+/// The number of replays in one run. A single one would be too short to measure.
 const REPLAYS: usize = 5;
 
 pub(super) fn tests(scale: Scale) -> Vec<Test> {
@@ -23,26 +23,26 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
         Test {
             name: "history",
             about: format!(
-                "A topic that holds as many events as it may, so that each one that is published drops \
-                 one: 20 each second, to {} subscribers. Bytes are those by which the server's memory \
-                 (Pss) grows; of few events there is too little to tell.",
+                "A topic whose log is full, so that each publication evicts an event: 20 messages per \
+                 second to {} subscribers. `bytes/event` is the growth of the server's memory (PSS), which \
+                 is not meaningful for few events.",
                 scale.some
             ),
             columns: &["server CPU, µs/delivery", "bytes/event", "published/s, to fill it"],
             cases: scale.histories.iter().map(|events| format!("{events} events")).collect(),
-            takes: Peer::is_ours,
+            supports: Peer::is_ours,
             run: Box::new(move |peer, case| history(peer, scale, scale.histories[case])),
         },
         Test {
             name: "replay",
             about: format!(
-                "A client comes that wants all of {} events that are held. Of the floor, as many \
-                 that it has prepared: what writing and reading takes by itself.",
+                "A client reads all {} events of a log. The floor sends as many prepared events, which \
+                 is the cost of writing and reading alone.",
                 scale.replayed
             ),
             columns: &["MB/s", "ms", "server CPU, ms", "bytes/event"],
             cases: vec![String::new()],
-            takes: |peer| peer.is_ours() || peer.is_floor(),
+            supports: |peer| peer.is_ours() || peer.is_floor(),
             run: Box::new(move |peer, _| replay(peer, scale.replayed)),
         },
     ]
@@ -83,10 +83,10 @@ fn replay(peer: &Peer, events: u32) -> Found {
     for _ in 0..REPLAYS {
         let before = server.cpu();
         let mut order = Order::default();
-        let mut reader = Reader::ask(server.address, &request)?;
+        let mut reader = Reader::open(server.address, &request)?;
         let seen = reader.read(
             |seen| seen.messages >= u64::from(events),
-            // What the floor sends is always the same.
+            // The floor sends the same event every time.
             |message| if peer.is_floor() { Ok(()) } else { order.check(Some(message)).map(drop) },
         )?;
         std::thread::sleep(Duration::from_millis(20));

@@ -1,4 +1,4 @@
-//! The tests, each in a file with those that it resembles.
+//! The tests, grouped by subject.
 
 mod connecting;
 mod cores;
@@ -9,29 +9,29 @@ mod streaming;
 use crate::peers::Peer;
 use crate::scale::Scale;
 
-/// What one run finds: a number for each column. What is wrong does not count, and is told.
+/// The result of one run: a number for each column, or a description of the error.
 pub(crate) type Found = Result<Vec<f64>, String>;
 
-/// One run with a server, of the case with this number.
+/// Runs a test once with a server and the case with this index.
 pub(crate) type Run = dyn Fn(&Peer, usize) -> Found;
 
-/// One table.
+/// A test, which makes one table.
 pub(crate) struct Test {
-    /// What it is called on the command line.
+    /// The name in the tables and for `--only`.
     pub(crate) name: &'static str,
-    /// What is done, for whoever reads the table.
+    /// A description for the readers of the table.
     pub(crate) about: String,
-    /// What is found. The first is what servers are held against each other by.
+    /// The columns. Servers are compared by the first one.
     pub(crate) columns: &'static [&'static str],
-    /// The ways of doing it, each with a row for every server; one without a name if there is but one.
+    /// The names of the cases, each with a row for every server. A single case has an empty name.
     pub(crate) cases: Vec<String>,
-    /// Which servers can do it.
-    pub(crate) takes: fn(&Peer) -> bool,
-    /// Does it.
+    /// Returns whether a server supports the test.
+    pub(crate) supports: fn(&Peer) -> bool,
+    /// Runs the test once.
     pub(crate) run: Box<Run>,
 }
 
-/// All of them.
+/// Returns all tests.
 pub(crate) fn tests(scale: Scale) -> Vec<Test> {
     [
         delivering::tests(scale),

@@ -1,4 +1,4 @@
-//! One client, and as much as it can read.
+//! A test of the maximum rate of one stream.
 
 use std::process;
 
@@ -12,20 +12,20 @@ use crate::scale::Scale;
 pub(super) fn tests(scale: Scale) -> Vec<Test> {
     vec![Test {
         name: "one-stream",
-        about: "One client reads a stream that always has another event of 100 bytes. The floor writes \
-                what was prepared, 256 KiB at a time: no server can be faster, and none that makes \
-                events one by one as fast."
+        about: "One client reads an endless stream of events of 100 bytes. The floor writes prepared \
+                events, 256 KiB per write, which is an upper bound that a server of individual events \
+                cannot reach."
             .to_owned(),
         columns: &["server CPU, ns/event", "events/s", "bytes/event", "generator CPU, %"],
         cases: vec![String::new()],
-        takes: Peer::streams,
+        supports: Peer::streams,
         run: Box::new(move |peer, _| one_stream(peer, scale)),
     }]
 }
 
 fn one_stream(peer: &Peer, scale: Scale) -> Found {
     let server = peer.start(Setup { streams: true, ..Setup::default() })?;
-    let mut reader = Reader::ask(server.address, &get("/stream"))?;
+    let mut reader = Reader::open(server.address, &get("/stream"))?;
     reader.read(|seen| seen.took >= scale.warming, |_| Ok(()))?;
     let before = (server.cpu(), cpu(process::id()));
     let seen = reader.read(|seen| seen.took >= scale.reading, |_| Ok(()))?;

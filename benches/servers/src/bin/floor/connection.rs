@@ -1,4 +1,4 @@
-//! One connection: what it asked for, and what the kernel has not taken yet.
+//! A connection: its requests, and the bytes that the kernel has not taken yet.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustix::io::{Errno, read, write};
 use servers::content_length;
 
-/// A request, as far as it matters here.
+/// The parts of a request that the floor needs.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) publishes: bool,
@@ -14,22 +14,22 @@ pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
 }
 
-/// A socket, and the bytes on both sides of it that nobody has taken.
+/// A socket with its unparsed input and unsent output.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) socket: OwnedFd,
     input: Vec<u8>,
     unsent: Vec<u8>,
-    /// Bytes to be sent again and again, and how many in all.
-    again: Option<(Arc<[u8]>, usize)>,
+    /// Bytes to send repeatedly, and the number of bytes left in total.
+    repeated: Option<(Arc<[u8]>, usize)>,
 }
 
 impl Connection {
     pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket, input: Vec::new(), unsent: Vec::new(), again: None }
+        Self { socket, input: Vec::new(), unsent: Vec::new(), repeated: None }
     }
 
-    /// Takes what has come. False if that is the end.
+    /// Reads once. Returns false at the end of the connection.
     pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> bool {
         match read(&self.socket, &mut *buffer) {
             Ok(0) => false,
@@ -41,7 +41,7 @@ impl Connection {
         }
     }
 
-    /// The next request that is there as a whole.
+    /// Returns the next complete request.
     pub(crate) fn request(&mut self) -> Option<Request> {
         let mut headers = [httparse::EMPTY_HEADER; 16];
         let mut head = httparse::Request::new(&mut headers);
@@ -53,45 +53,45 @@ impl Connection {
             Request { publishes: head.method == Some("POST"), target: head.path?.to_owned(), body };
         self.input.drain(..end);
         if self.input.is_empty() {
-            // Those that only listen from now on are to hold nothing.
+            // Frees the buffer: idle subscribers should hold no memory.
             self.input = Vec::new();
         }
         Some(request)
     }
 
-    /// Writes, and keeps what does not fit. False if it did not all fit.
+    /// Writes, and keeps the rest. Returns whether all bytes were written.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> bool {
         let sent = if self.unsent.is_empty() { self.write(bytes) } else { 0 };
         self.unsent.extend_from_slice(&bytes[sent..]);
         self.unsent.is_empty()
     }
 
-    /// Sends `count` bytes from now on, which are these again and again.
+    /// Sends `bytes` repeatedly, `count` bytes in total.
     pub(crate) fn repeat(&mut self, bytes: Arc<[u8]>, count: usize) {
-        self.again = Some((bytes, count));
+        self.repeated = Some((bytes, count));
     }
 
-    /// Goes on where the kernel would take no more. True if all is sent.
-    pub(crate) fn go_on(&mut self) -> bool {
+    /// Continues to write when the socket is writable. Returns whether all bytes are sent.
+    pub(crate) fn resume(&mut self) -> bool {
         let sent = self.write(&self.unsent);
         self.unsent.drain(..sent);
         if !self.unsent.is_empty() {
             return false;
         }
-        let Some((bytes, left)) = self.again.take() else { return true };
-        // Once for each time that there is room: others have their turn.
+        let Some((bytes, left)) = self.repeated.take() else { return true };
+        // One write for each readiness event, so that other connections get their turn.
         let part = &bytes[..left.min(bytes.len())];
         let sent = self.write(part);
         self.unsent = part[sent..].to_vec();
         let left = left - part.len();
         if left > 0 {
-            self.again = Some((bytes, left));
+            self.repeated = Some((bytes, left));
         }
         left == 0 && self.unsent.is_empty()
     }
 
     fn write(&self, bytes: &[u8]) -> usize {
-        // Whoever is gone is noticed when it is read from.
+        // A closed connection is noticed on reading.
         if bytes.is_empty() { 0 } else { write(&self.socket, bytes).unwrap_or(0) }
     }
 }

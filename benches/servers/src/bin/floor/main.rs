@@ -1,11 +1,11 @@
-//! The floor: what a server of events cannot leave out, and nothing else. One write for each
-//! delivery, no limits, no timers, and no more of HTTP than is sent to it here.
+//! The floor: the minimum that an event server has to do. One write for each delivery, no limits, no
+//! timers, and only the HTTP that the benchmark uses.
 //!
 //!     floor PORT THREADS
 //!
 //! - `GET /events?topic=NAME` subscribes, `POST /publish?topic=NAME` publishes.
-//! - `GET /hello` answers with a head and an event in one write.
-//! - `GET /stream` sends events without end, `GET /blob/N` N of them: prepared, in large writes.
+//! - `GET /hello` responds with a head and an event in one write.
+//! - `GET /stream` sends prepared events in large writes without end, `GET /blob/N` sends N events.
 
 mod connection;
 mod worker;
@@ -13,17 +13,17 @@ mod worker;
 use std::sync::Arc;
 use std::thread;
 
-use worker::{Mail, Worker};
+use worker::{Mailbox, Worker};
 
 fn main() {
     let numbers: Vec<u16> =
         std::env::args().skip(1).map(|arg| arg.parse().expect("a number")).collect();
     let [port, threads] = numbers[..] else { panic!("floor PORT THREADS") };
-    let mails: Arc<[Mail]> = (0..threads).map(|_| Mail::new()).collect();
+    let mailboxes: Arc<[Mailbox]> = (0..threads).map(|_| Mailbox::new()).collect();
     thread::scope(|scope| {
-        for own in 0..mails.len() {
-            let mails = Arc::clone(&mails);
-            scope.spawn(move || Worker::new(port, own, mails).expect("a free port").run());
+        for own in 0..mailboxes.len() {
+            let mailboxes = Arc::clone(&mailboxes);
+            scope.spawn(move || Worker::new(port, own, mailboxes).expect("a free port").run());
         }
     });
 }

@@ -1,4 +1,4 @@
-//! A thread with connections of its own. What is published to one is told to the others.
+//! A worker thread with its own connections. It forwards publications to the other workers.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,21 +17,21 @@ const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\
     Cache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n";
 const DONE: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
 
-/// About what one write can take at most: it is not to matter how often there is one.
+/// About the maximum that one write can take, in bytes, so that the cost per write does not matter.
 const LARGE: usize = 256 << 10;
 
-/// Beside the numbers of connections.
+/// Tokens that differ from the indices of connections.
 const LISTENER: usize = usize::MAX;
-const MAIL: usize = usize::MAX - 1;
+const MAILBOX: usize = usize::MAX - 1;
 
-/// What other threads have had published, by topic, and what wakes the thread that is to send it.
+/// Messages from other workers by topic, and the eventfd that wakes the worker to send them.
 #[derive(Debug)]
-pub(crate) struct Mail {
+pub(crate) struct Mailbox {
     published: Mutex<Vec<(String, Arc<[u8]>)>>,
     wake: OwnedFd,
 }
 
-impl Mail {
+impl Mailbox {
     pub(crate) fn new() -> Self {
         let wake =
             eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).expect("a descriptor");
@@ -45,24 +45,24 @@ pub(crate) struct Worker {
     connections: Vec<Option<Connection>>,
     free: Vec<usize>,
     topics: HashMap<String, Vec<usize>>,
-    mails: Arc<[Mail]>,
+    mailboxes: Arc<[Mailbox]>,
     own: usize,
     buffer: Vec<u8>,
-    /// Whole events, many.
+    /// Many complete events.
     events: Arc<[u8]>,
 }
 
 impl Worker {
-    pub(crate) fn new(port: u16, own: usize, mails: Arc<[Mail]>) -> io::Result<Self> {
+    pub(crate) fn new(port: u16, own: usize, mailboxes: Arc<[Mailbox]>) -> io::Result<Self> {
         let poller = Poller::new()?;
         let listener = listen(port)?;
         poller.watch(&listener, LISTENER)?;
-        poller.watch(&mails[own].wake, MAIL)?;
+        poller.watch(&mailboxes[own].wake, MAILBOX)?;
         let event = framed(Message::sample().as_bytes());
         let events = event.repeat(LARGE / event.len()).into();
         let (connections, free, topics) = (Vec::new(), Vec::new(), HashMap::new());
         let buffer = vec![0; 64 << 10];
-        Ok(Self { poller, listener, connections, free, topics, mails, own, buffer, events })
+        Ok(Self { poller, listener, connections, free, topics, mailboxes, own, buffer, events })
     }
 
     pub(crate) fn run(&mut self) {
@@ -72,10 +72,10 @@ impl Worker {
                 let ready = self.poller.ready(at);
                 match ready.token {
                     LISTENER => self.accept(),
-                    MAIL => self.open_mail(),
+                    MAILBOX => self.deliver_mailbox(),
                     token => {
                         if ready.writable {
-                            self.go_on(token);
+                            self.resume(token);
                         }
                         if ready.readable {
                             self.receive(token);
@@ -111,19 +111,19 @@ impl Worker {
             return;
         }
         while let Some(request) = self.connections[token].as_mut().and_then(Connection::request) {
-            self.answer(token, &request);
+            self.respond(token, &request);
         }
     }
 
-    fn answer(&mut self, token: usize, request: &Request) {
+    fn respond(&mut self, token: usize, request: &Request) {
         let (path, topic) = request.target.split_once('?').unwrap_or((&request.target, ""));
         if request.publishes {
             let event: Arc<[u8]> = framed(&request.body).into();
-            for (other, mail) in self.mails.iter().enumerate() {
+            for (other, mailbox) in self.mailboxes.iter().enumerate() {
                 if other != self.own {
-                    let letter = (topic.to_owned(), Arc::clone(&event));
-                    mail.published.lock().expect("no panics").push(letter);
-                    rustix::io::write(&mail.wake, &1_u64.to_ne_bytes()).expect("room");
+                    let message = (topic.to_owned(), Arc::clone(&event));
+                    mailbox.published.lock().expect("no panics").push(message);
+                    rustix::io::write(&mailbox.wake, &1_u64.to_ne_bytes()).expect("room");
                 }
             }
             self.deliver(topic, &event);
@@ -145,16 +145,16 @@ impl Worker {
                 if let Some(connection) = &mut self.connections[token] {
                     connection.repeat(events, many);
                 }
-                self.go_on(token);
+                self.resume(token);
             }
         }
     }
 
-    fn open_mail(&mut self) {
-        let mail = &self.mails[self.own];
-        // Only its being there matters.
-        let _ = rustix::io::read(&mail.wake, &mut [0_u8; 8]);
-        let published = std::mem::take(&mut *mail.published.lock().expect("no panics"));
+    fn deliver_mailbox(&mut self) {
+        let mailbox = &self.mailboxes[self.own];
+        // Resets the eventfd. The value does not matter.
+        let _ = rustix::io::read(&mailbox.wake, &mut [0_u8; 8]);
+        let published = std::mem::take(&mut *mailbox.published.lock().expect("no panics"));
         for (topic, event) in published {
             self.deliver(&topic, &event);
         }
@@ -177,14 +177,14 @@ impl Worker {
         }
     }
 
-    fn go_on(&mut self, token: usize) {
+    fn resume(&mut self, token: usize) {
         let Some(connection) = &mut self.connections[token] else { return };
-        let more = !connection.go_on();
+        let more = !connection.resume();
         self.poller.watch_room(&connection.socket, token, more).expect("epoll");
     }
 }
 
-/// An event with this data, as a chunk.
+/// Encodes an event with this data as a chunk.
 fn framed(data: &[u8]) -> Vec<u8> {
     let head = format!("{:x}\r\ndata: ", data.len() + 8);
     [head.as_bytes(), data, b"\n\n\r\n"].concat()

@@ -1,4 +1,4 @@
-//! Both ends of what is published: who sends, and who is to get everything once and in order.
+//! The clients of a topic: publishers, and subscribers that check the order of messages.
 
 use std::net::SocketAddrV4;
 use std::os::fd::OwnedFd;
@@ -7,88 +7,88 @@ use std::time::Duration;
 use rustix::io::{Errno, read, write};
 use servers::content_length;
 use servers::message::{LEN, Message, scan};
-use servers::net::{connect, do_not_wait};
+use servers::net::{connect, set_nonblocking};
 
-/// How many publishers there can be.
+/// The maximum number of publishers.
 pub(crate) const PUBLISHERS: usize = 8;
 
-/// How far a reader has come with each publisher, and what was wrong on the way.
+/// Checks that the messages of each publisher arrive once and in order.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Order {
     next: [u32; PUBLISHERS],
 }
 
 impl Order {
-    /// Holds a message against those before it.
+    /// Checks that a message is the next one of its publisher.
     pub(crate) fn check(&mut self, message: Option<Message>) -> Result<Message, String> {
-        let message = message.ok_or("a message was torn")?;
+        let message = message.ok_or("a message is damaged")?;
         let next = self.next.get_mut(message.publisher as usize).ok_or("an unknown publisher")?;
         if message.sequence != *next {
-            return Err(format!("message {} came instead of {next}", message.sequence));
+            return Err(format!("got message {} instead of {next}", message.sequence));
         }
         *next += 1;
         Ok(message)
     }
 }
 
-/// One that listens to one topic.
+/// A subscriber of one topic.
 #[derive(Debug)]
 pub(crate) struct Subscriber {
-    /// Its connection, with the head read.
+    /// The connection, after the response head.
     pub(crate) socket: OwnedFd,
     topic: u32,
     order: Order,
-    /// The beginning of a message that has not come to its end.
-    begun: Vec<u8>,
+    /// The start of an incomplete message.
+    partial: Vec<u8>,
 }
 
 impl Subscriber {
-    /// From a connection that has got its head.
+    /// Takes over a connection whose response head has been read.
     pub(crate) fn new(socket: OwnedFd, topic: u32) -> Self {
-        Self { socket, topic, order: Order::default(), begun: Vec::new() }
+        Self { socket, topic, order: Order::default(), partial: Vec::new() }
     }
 
-    /// Reads once, and calls `each` for each message. False if there was nothing.
+    /// Reads once and calls `each` for each message. Returns whether there was anything to read.
     pub(crate) fn receive(
         &mut self,
         buffer: &mut [u8],
         mut each: impl FnMut(Message),
     ) -> Result<bool, String> {
-        let before = self.begun.len();
-        buffer[..before].copy_from_slice(&self.begun);
+        let before = self.partial.len();
+        buffer[..before].copy_from_slice(&self.partial);
         let count = match read(&self.socket, &mut buffer[before..]) {
             Ok(0) => return Err("the server ended a stream".to_owned()),
             Ok(count) => before + count,
             Err(Errno::AGAIN) => return Ok(false),
             Err(error) => return Err(format!("a stream failed: {error}")),
         };
-        let mut fault = None;
+        let mut error_text = None;
         let done = scan(&buffer[..count], |message| match self.order.check(message) {
             Ok(message) if message.topic == self.topic => each(message),
-            Ok(_) => fault = Some("a message of another topic".to_owned()),
-            Err(why) => fault = Some(why),
+            Ok(_) => error_text = Some("a message of another topic".to_owned()),
+            Err(why) => error_text = Some(why),
         });
-        self.begun.clear();
-        self.begun.extend_from_slice(&buffer[done..count]);
-        fault.map_or(Ok(true), Err)
+        self.partial.clear();
+        self.partial.extend_from_slice(&buffer[done..count]);
+        error_text.map_or(Ok(true), Err)
     }
 }
 
-/// One that publishes, over one connection and one request at a time.
+/// A publisher with one connection and one request in flight.
 #[derive(Debug)]
 pub(crate) struct Publisher {
-    /// Its connection.
+    /// The connection.
     pub(crate) socket: OwnedFd,
     number: u32,
     path: String,
-    /// How many it has sent to each topic.
+    /// The number of messages sent to each topic.
     sent: Vec<u32>,
     request: Vec<u8>,
-    answer: Vec<u8>,
+    response: Vec<u8>,
 }
 
 impl Publisher {
-    /// The one with this number; `path` is what the name of a topic is put after.
+    /// Connects the publisher with this number. Topic names are appended to `path`.
     pub(crate) fn new(
         to: SocketAddrV4,
         number: u32,
@@ -97,43 +97,43 @@ impl Publisher {
     ) -> Result<Self, String> {
         let socket = connect(to, number as usize, Duration::from_secs(5));
         let socket = socket.map_err(|error| format!("cannot connect: {error}"))?;
-        do_not_wait(&socket).map_err(|error| error.to_string())?;
+        set_nonblocking(&socket).map_err(|error| error.to_string())?;
         let sent = vec![0; topics as usize];
-        let (request, answer) = (Vec::new(), Vec::new());
-        Ok(Self { socket, number, path: path.to_owned(), sent, request, answer })
+        let (request, response) = (Vec::new(), Vec::new());
+        Ok(Self { socket, number, path: path.to_owned(), sent, request, response })
     }
 
     /// Sends the next message.
     pub(crate) fn publish(&mut self, topic: u32, now: Duration) -> Result<(), String> {
         let sequence = self.sent[topic as usize];
         self.sent[topic as usize] += 1;
-        let sent = u64::try_from(now.as_nanos()).expect("some years");
+        let sent = u64::try_from(now.as_nanos()).expect("less than 584 years");
         let message = Message { publisher: self.number, topic, sequence, sent };
         self.request.clear();
         request(&mut self.request, &self.path, message);
         match write(&self.socket, &self.request) {
             Ok(count) if count == self.request.len() => Ok(()),
-            Ok(_) => Err("a request did not fit".to_owned()),
+            Ok(_) => Err("a request did not fit into the send buffer".to_owned()),
             Err(error) => Err(format!("cannot publish: {error}")),
         }
     }
 
-    /// Reads what has come. True if that is the end of an answer.
+    /// Reads once. Returns whether a response is complete.
     pub(crate) fn receive(&mut self) -> Result<bool, String> {
         let mut buffer = [0; 4096];
         match read(&self.socket, &mut buffer) {
             Ok(0) => return Err("the server closed a publisher's connection".to_owned()),
-            Ok(count) => self.answer.extend_from_slice(&buffer[..count]),
+            Ok(count) => self.response.extend_from_slice(&buffer[..count]),
             Err(Errno::AGAIN) => return Ok(false),
             Err(error) => return Err(format!("a publisher's connection failed: {error}")),
         }
-        let end = answer(&self.answer)?;
-        self.answer.drain(..end.unwrap_or(0));
+        let end = response(&self.response)?;
+        self.response.drain(..end.unwrap_or(0));
         Ok(end.is_some())
     }
 }
 
-/// A message as a request that publishes it.
+/// Appends a request that publishes a message.
 pub(crate) fn request(to: &mut Vec<u8>, path: &str, message: Message) {
     let topic = message.topic;
     to.extend_from_slice(
@@ -146,15 +146,15 @@ pub(crate) fn request(to: &mut Vec<u8>, path: &str, message: Message) {
     message.write(to);
 }
 
-/// Where the answer ends that these bytes begin with, once it has come as a whole.
-pub(crate) fn answer(bytes: &[u8]) -> Result<Option<usize>, String> {
+/// Returns the end of the response at the start of these bytes, if it is complete.
+pub(crate) fn response(bytes: &[u8]) -> Result<Option<usize>, String> {
     let mut headers = [httparse::EMPTY_HEADER; 32];
     let mut head = httparse::Response::new(&mut headers);
-    let parsed = head.parse(bytes).map_err(|error| format!("an answer that is none: {error}"))?;
+    let parsed = head.parse(bytes).map_err(|error| format!("invalid response: {error}"))?;
     let httparse::Status::Complete(begin) = parsed else { return Ok(None) };
     let code = head.code.unwrap_or(0);
     if !(200..300).contains(&code) {
-        return Err(format!("publishing was answered {code}"));
+        return Err(format!("publishing failed with status {code}"));
     }
     let end = begin + content_length(head.headers);
     Ok((bytes.len() >= end).then_some(end))
@@ -165,7 +165,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_message_once_and_in_order_of_its_publisher() {
+    fn order_accepts_each_message_of_a_publisher_once_and_in_sequence() {
         let message =
             |publisher, sequence| Some(Message { publisher, topic: 0, sequence, sent: 0 });
         let holds = |messages: &[Option<Message>]| {
@@ -173,17 +173,17 @@ mod tests {
             messages.iter().all(|message| order.check(*message).is_ok())
         };
         assert!(holds(&[message(0, 0), message(7, 0), message(0, 1), message(7, 1)]));
-        assert!(!holds(&[message(0, 1)]), "one is missing");
-        assert!(!holds(&[message(0, 0), message(0, 0)]), "one came twice");
-        assert!(!holds(&[message(8, 0)]), "nobody sent it");
-        assert!(!holds(&[None]), "it was torn");
+        assert!(!holds(&[message(0, 1)]), "a missing message");
+        assert!(!holds(&[message(0, 0), message(0, 0)]), "a repeated message");
+        assert!(!holds(&[message(8, 0)]), "an unknown publisher");
+        assert!(!holds(&[None]), "a damaged message");
     }
 
     #[test]
-    fn answers_end_where_their_body_does() {
+    fn responses_end_after_their_body() {
         let created = b"HTTP/1.1 201 Created\r\ncontent-length: 2\r\n\r\nokHTTP";
-        assert_eq!(answer(created), Ok(Some(created.len() - 4)));
-        assert_eq!(answer(&created[..created.len() - 5]), Ok(None));
-        assert!(answer(b"HTTP/1.1 429 Too Many Requests\r\n\r\n").is_err());
+        assert_eq!(response(created), Ok(Some(created.len() - 4)));
+        assert_eq!(response(&created[..created.len() - 5]), Ok(None));
+        assert!(response(b"HTTP/1.1 429 Too Many Requests\r\n\r\n").is_err());
     }
 }
