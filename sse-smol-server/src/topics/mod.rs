@@ -192,9 +192,9 @@ impl Topics {
         // distinct if the clock was set back.
         let run = format!("{:x}{:05x}", since_1970.as_millis(), fastrand::u32(..1 << 20));
         Ok(Self(Arc::new(Shared {
+            registry: Mutex::new(Registry::new(config.max_bytes)),
             config,
             run,
-            registry: Mutex::default(),
             counts: Counts::default(),
             start: Mutex::default(),
         })))

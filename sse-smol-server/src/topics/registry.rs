@@ -53,7 +53,9 @@ pub(crate) struct Registry {
 /// after its own, so a subscriber that has missed none of its events gets no gap event.
 #[derive(Debug, Default)]
 struct Removed {
-    /// Positions by topic name, at most [`REMEMBERED`].
+    /// The maximum number of topics.
+    max: usize,
+    /// Positions by topic name.
     positions: HashMap<Arc<str>, u64>,
     /// The same entries, lowest position first.
     order: BTreeSet<(u64, Arc<str>)>,
@@ -65,11 +67,21 @@ struct Removed {
 /// The maximum number of removed topics whose position is kept: about 1 MiB with the longest names.
 const REMEMBERED: usize = 4096;
 
+/// The part of the memory for topics that removed topics may take, as a divisor, and what one of them
+/// takes with the longest name.
+const REMEMBERED_PART: usize = 64;
+const REMEMBERED_COST: usize = 300;
+
 impl Removed {
+    fn new(max_bytes: usize) -> Self {
+        let max = (max_bytes / REMEMBERED_PART / REMEMBERED_COST).min(REMEMBERED);
+        Self { max, ..Self::default() }
+    }
+
     fn insert(&mut self, name: &Arc<str>, position: u64) {
         self.positions.insert(Arc::clone(name), position);
         self.order.insert((position, Arc::clone(name)));
-        if self.order.len() > REMEMBERED {
+        if self.order.len() > self.max {
             if let Some((position, name)) = self.order.pop_first() {
                 self.positions.remove(&name);
                 self.forgotten = position.max(self.forgotten);
@@ -156,6 +168,11 @@ impl Topic {
 }
 
 impl Registry {
+    /// Creates a registry for topics that take at most `max_bytes` of memory.
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        Self { removed: Removed::new(max_bytes), ..Self::default() }
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<Topic>> {
         self.topics.get(name)
     }
