@@ -106,7 +106,7 @@ impl Decode for StrAlone {
                 match decoder.next_event(&mut chunk) {
                     Ok(None) => break,
                     Ok(Some(event)) if event.data().to_str().is_ok() => {
-                        emit_event(&event, &mut emit)
+                        emit_event(&event, &mut emit);
                     }
                     Ok(Some(_)) | Err(_) => emit(Item::Error),
                 }
