@@ -206,6 +206,13 @@ fn invalid_publications_are_rejected_with_the_reason() {
         ("/topics/a?%fe=x", "", "x", 400, "name of a query parameter is not UTF-8"),
         ("/topics/a?id=x&id=x", "", "x", 400, "more than one parameter \"id\""),
         ("/topics/a", "Event-Id: x\r\nEvent-Id: x\r\n", "x", 400, "more than one header event-id"),
+        (
+            "/topics/a",
+            "Content-Type: text/plain\r\nContent-Type: application/json\r\n",
+            "{}",
+            400,
+            "more than one header content-type",
+        ),
         ("/topics/a", "Content-Encoding: gzip\r\n", "x", 415, "Content-Encoding"),
         ("/topics/a", "Content-Encoding: identity, br\r\n", "x", 415, "Content-Encoding"),
         ("/topics/a", "Expect: 200-ok\r\n", "x", 417, "100-continue"),

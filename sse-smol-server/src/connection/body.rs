@@ -6,11 +6,11 @@ use std::time::Instant;
 use smol::Timer;
 use smol::future::FutureExt as _;
 
+use crate::Config;
 use crate::connection::Connection;
 use crate::connection::budget::Reservation;
 use crate::connection::input::NoInput;
 use crate::http::{Body, Refusal, is_header_line};
-use crate::{Config, End};
 
 /// The maximum length of the line before a chunk, without its line end.
 const MAX_SIZE_LINE: usize = 1024;
@@ -74,7 +74,7 @@ struct BodyReader<'w> {
 impl BodyReader<'_> {
     async fn take_chunks(&mut self) -> Result<(), NoInput> {
         loop {
-            let line = self.line(MAX_SIZE_LINE).await?.ok_or(Refusal::BAD_CHUNK_SIZE)?;
+            let line = self.line(MAX_SIZE_LINE).await?.ok_or(Refusal::SIZE_LINE_TOO_LONG)?;
             let size = chunk_size(&line).ok_or(Refusal::BAD_CHUNK_SIZE)?;
             let size = fit(size, self.max - self.content.len())?;
             if size == 0 {
@@ -163,13 +163,13 @@ impl BodyReader<'_> {
         let late = async {
             let stalled = Instant::now() + self.connection.shared.config.head_timeout;
             Timer::at(stalled.min(self.deadline)).await;
-            Err(End::Silent)
+            Err(Refusal::TOO_SLOW.into())
         };
-        let read = future::poll_fn(|cx| self.connection.poll_read(cx)).or(late);
-        read.await.map_err(|end| match end {
-            End::Silent => Refusal::TOO_SLOW.into(),
-            end => NoInput::Gone(end),
-        })
+        let read = async {
+            let read = future::poll_fn(|cx| self.connection.poll_read(cx)).await;
+            read.map_err(NoInput::Gone)
+        };
+        read.or(late).await
     }
 }
 

@@ -267,10 +267,11 @@ impl Connection {
 
     /// Queues the head of a response whose body of `length` bytes follows in pieces.
     pub(crate) fn begin_response(&self, status: StatusCode, head: Vec<u8>, length: u64) {
-        self.answer(status, Frame::head(head));
         let mut state = self.state();
+        state.status = Some(status);
         state.cold().unsent = length;
         state.tidy();
+        state.push([Frame::head(head)]);
     }
 
     /// Returns the number of bytes of the announced body that have not been queued yet.

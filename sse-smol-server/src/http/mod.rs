@@ -60,6 +60,8 @@ impl Refusal {
         status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         why: "The trailers of the request body exceed the limit of this server.",
     };
+    pub(crate) const SIZE_LINE_TOO_LONG: Self =
+        Self::bad("The line before a chunk of the request body is longer than 1024 bytes.");
     pub(crate) const BAD_CHUNK_SIZE: Self =
         Self::bad("A chunk of the request body does not begin with its size.");
     pub(crate) const TOO_MANY_BODIES: Self = Self {

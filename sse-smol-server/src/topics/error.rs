@@ -69,7 +69,7 @@ impl fmt::Display for TopicError {
                  a new key for a new event"
             ),
             Self::DataTooLarge(len) => {
-                let most = Limits::default().data;
+                let most = Limits::DEFAULT.data;
                 write!(f, "data of {len} bytes: the maximum is {most} bytes")
             }
             Self::TooManyTopics(most) => write!(

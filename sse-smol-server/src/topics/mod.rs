@@ -25,9 +25,6 @@ pub use self::error::TopicError;
 pub use self::history::History;
 pub use self::subscription::{Lagged, Subscription};
 
-/// The maximum number of topics on a page of the list.
-const MAX_PAGE: usize = 1000;
-
 /// The configuration of topics.
 #[derive(Clone, Debug)]
 pub struct TopicsConfig {
@@ -178,6 +175,9 @@ pub struct TopicTotals {
 }
 
 impl Topics {
+    /// The maximum number of topics on a page of the [list](Self::list).
+    pub const MAX_PAGE: usize = 1000;
+
     /// Creates an empty set of topics.
     ///
     /// # Errors
@@ -287,7 +287,7 @@ impl Topics {
 
     /// Returns a publication as an event without its id, if all its values are valid.
     fn event<'a>(&self, new: Publication<'a>) -> Result<Event<'a>, TopicError> {
-        if new.data.len() > Limits::default().data {
+        if new.data.len() > Limits::DEFAULT.data {
             return Err(TopicError::DataTooLarge(new.data.len()));
         }
         let mut event = Event::new(new.data);
@@ -390,7 +390,7 @@ impl Topics {
     /// The limit is clamped to between 1 and 1000. [`TopicPage::next`] is the `after` of the next
     /// page.
     pub fn list(&self, after: Option<&str>, limit: usize) -> TopicPage {
-        let limit = limit.clamp(1, MAX_PAGE);
+        let limit = limit.clamp(1, Self::MAX_PAGE);
         let mut registry = self.registry();
         registry.expire(self.0.config.history.age, CompactInstant::now());
         let mut topics = registry.page(after, limit + 1);

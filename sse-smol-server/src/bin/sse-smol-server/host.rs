@@ -83,6 +83,10 @@ pub(crate) enum AllowedOrigin {
     Only(Origin),
 }
 
+/// Schemes that no origin has: the pages of some have the origin `null`, and the others have no pages.
+const NO_ORIGIN: [&str; 9] =
+    ["about", "blob", "data", "file", "ftp", "javascript", "view-source", "ws", "wss"];
+
 /// Parses a value of `--allow-origin`. Rejects origins that no browser sends, which would never
 /// match.
 pub(crate) fn allowed_origin(text: &str) -> Result<AllowedOrigin, String> {
@@ -97,8 +101,8 @@ pub(crate) fn allowed_origin(text: &str) -> Result<AllowedOrigin, String> {
     let Some((scheme, rest)) = text.split_once("://") else {
         return Err("an origin has a scheme and a host, such as https://app.example".into());
     };
-    if !is_scheme(scheme) || ["ws", "wss"].iter().any(|no| scheme.eq_ignore_ascii_case(no)) {
-        return Err(format!("no page has the scheme {scheme:?}: use http or https"));
+    if !is_scheme(scheme) || NO_ORIGIN.iter().any(|no| scheme.eq_ignore_ascii_case(no)) {
+        return Err(format!("no page has an origin with the scheme {scheme:?}: use http or https"));
     }
     let authority = rest.strip_suffix('/').unwrap_or(rest);
     if authority.contains(['/', '?', '#']) {
@@ -107,6 +111,9 @@ pub(crate) fn allowed_origin(text: &str) -> Result<AllowedOrigin, String> {
         );
     }
     let (host, port) = host_and_port(authority)?;
+    if port == Some(0) {
+        return Err("no page is served from port 0".into());
+    }
     Ok(AllowedOrigin::Only(Origin::new(scheme, host, port)))
 }
 
@@ -154,6 +161,14 @@ fn host_and_port(text: &str) -> Result<(Host, Option<u16>), String> {
         }
         if name.split('.').any(str::is_empty) {
             return Err("a part of the host name between dots is empty".into());
+        }
+        let is_no_label =
+            |label: &str| label.len() > 63 || label.starts_with('-') || label.ends_with('-');
+        if let Some(label) = name.split('.').find(|label| is_no_label(label)) {
+            return Err(format!(
+                "{label:?} is not a part of a host name: it has at most 63 characters, and no hyphen \
+                 at either end"
+            ));
         }
         // Browsers interpret such a name as an address, and send that address.
         let last = name.rsplit('.').next().unwrap_or_default();
@@ -254,6 +269,10 @@ mod tests {
     #[test]
     fn origins_that_cannot_match_are_refused_with_the_reason() {
         for (flag, reason) in [
+            ("about://blank", "no page has an origin"),
+            ("view-source://x", "no page has an origin"),
+            ("https://app.example:0", "port 0"),
+            ("https://-.-", "hyphen"),
             ("", "scheme"),
             (" ", "scheme"),
             ("app.example", "scheme"),
@@ -264,7 +283,7 @@ mod tests {
             ("wss://app.example", "scheme"),
             ("null", "null"),
             ("https://", "empty"),
-            ("file:///", "empty"),
+            ("file:///", "no page has an origin"),
             ("https://app.example//", "path"),
             ("https://app.example/x", "path"),
             ("https://app.example?x", "query"),

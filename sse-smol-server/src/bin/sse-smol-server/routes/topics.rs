@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
 use sse_smol_server::{
-    End, Publication, Published, Request, Response, Start, TopicError, not_allowed, text,
+    End, Publication, Published, Request, Response, Start, TopicError, Topics, not_allowed, text,
 };
 
 use super::query::{self, Query};
@@ -17,9 +17,6 @@ use super::{Answer, App, typed};
 
 /// The maximum number of topics in one subscription, which bounds the cost of a request.
 const MOST_TOPICS: usize = 32;
-
-/// The default and the maximum number of topics on one page of the list.
-const MAX_PAGE: usize = 1000;
 
 /// The prefix of a topic's path, which its name follows.
 pub(super) const BELOW: &str = "/topics/";
@@ -57,11 +54,12 @@ pub(super) fn serve_all(app: &App, request: Request) -> Answer {
 /// maximum length.
 fn page_of(query: &Query) -> Result<(Option<&str>, usize), String> {
     let limit = match query.only("limit")?.map(str::parse) {
-        None => MAX_PAGE,
-        Some(Ok(limit)) if (1..=MAX_PAGE).contains(&limit) => limit,
+        None => Topics::MAX_PAGE,
+        Some(Ok(limit)) if (1..=Topics::MAX_PAGE).contains(&limit) => limit,
         Some(_) => {
             return Err(format!(
-                "The query parameter limit must be a number from 1 to {MAX_PAGE}."
+                "The query parameter limit must be a number from 1 to {}.",
+                Topics::MAX_PAGE
             ));
         }
     };
@@ -210,7 +208,11 @@ fn is_encoded(headers: &HeaderMap) -> bool {
 ///
 /// A description of the header, parameter or field that is invalid.
 fn envelope(request: &Request, body: Vec<u8>) -> Result<Envelope, String> {
-    let content_type = request.headers().get(header::CONTENT_TYPE);
+    let mut content_types = request.headers().get_all(header::CONTENT_TYPE).iter();
+    let content_type = content_types.next();
+    if content_types.next().is_some() {
+        return Err("The request has more than one header content-type.".to_owned());
+    }
     let is_json = content_type.and_then(|value| value.to_str().ok()).is_some_and(|value| {
         let essence = value.split(';').next().unwrap_or_default().trim();
         essence.eq_ignore_ascii_case("application/json")
