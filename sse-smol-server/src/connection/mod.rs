@@ -15,6 +15,7 @@ mod deadlines;
 pub(crate) mod delivery;
 pub(crate) mod driver;
 pub(crate) mod input;
+mod locked;
 mod parked;
 mod peer;
 pub(crate) mod serve;
@@ -22,9 +23,8 @@ pub(crate) mod serve;
 use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 use std::{future, mem};
 
@@ -39,6 +39,7 @@ use crate::net::socket;
 use crate::server::Shared;
 use crate::{CancelToken, Closed, End, Frame};
 
+use self::locked::Locked;
 use self::parked::ParkedAt;
 
 pub(crate) struct Connection {
@@ -128,7 +129,7 @@ impl Connection {
     fn state(&self) -> Locked<'_> {
         // No panic is expected while this lock is held; after one, a drop must not panic again.
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        Locked { state, wakers: Wakers::default() }
+        Locked::new(state)
     }
 
     /// Begins the next request of the connection.
@@ -408,82 +409,6 @@ impl Connection {
             state.wake_waiting();
         }
         Ok(())
-    }
-}
-
-/// The locked state of a connection.
-///
-/// Wakers are woken and dropped after the lock is released: a waker may run or drop its task at
-/// once, which takes the same lock.
-struct Locked<'w> {
-    // Fields are dropped in this order: the lock first.
-    state: MutexGuard<'w, State>,
-    wakers: Wakers,
-}
-
-#[derive(Default)]
-struct Wakers {
-    driver: Option<Waker>,
-    waiting: Vec<Waker>,
-    /// A replaced waker, to be dropped without being woken.
-    replaced: Option<Waker>,
-}
-
-impl Drop for Wakers {
-    fn drop(&mut self) {
-        self.driver.take().into_iter().chain(self.waiting.drain(..)).for_each(Waker::wake);
-    }
-}
-
-impl Deref for Locked<'_> {
-    type Target = State;
-
-    fn deref(&self) -> &State {
-        &self.state
-    }
-}
-
-impl DerefMut for Locked<'_> {
-    fn deref_mut(&mut self) -> &mut State {
-        &mut self.state
-    }
-}
-
-impl Locked<'_> {
-    fn drive(&mut self, cx: &Context<'_>) {
-        if !self.is_driver(cx) {
-            self.wakers.replaced = self.state.driver.replace(cx.waker().clone());
-        }
-    }
-
-    /// Wakes the driver, unless it is polling the handler and checks the state afterwards.
-    fn wake_driver(&mut self) {
-        if !self.driving {
-            self.wakers.driver.clone_from(&self.state.driver);
-        }
-    }
-
-    /// Wakes the tasks that wait for the queue to be empty or the stream to be unparked.
-    fn wake_waiting(&mut self) {
-        if let Some(cold) = &mut self.state.cold {
-            // In the common case the vector is moved without a copy.
-            let waiting = mem::take(&mut cold.waiting);
-            if self.wakers.waiting.is_empty() {
-                self.wakers.waiting = waiting;
-            } else {
-                self.wakers.waiting.extend(waiting);
-            }
-            self.state.tidy();
-        }
-    }
-
-    /// Returns a parked stream to its own task.
-    fn unpark(&mut self) {
-        if self.parked.is_some() {
-            self.unparked = true;
-            self.wakers.driver.clone_from(&self.state.driver);
-            self.wake_waiting();
-        }
     }
 }
 
