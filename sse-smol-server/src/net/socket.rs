@@ -14,7 +14,7 @@ use crate::Config;
 
 /// The size of a socket's send buffer, in bytes. The kernel accounts twice as much, to have room for its own
 /// bookkeeping, and by default lets the buffer of a reader that stops grow to several MiB.
-const SEND_BUFFER: usize = 32 << 10;
+const SEND_BUFFER: usize = 128 << 10;
 
 /// Sets the options of a listener that its connections inherit.
 pub(crate) fn prepare(listener: &TcpListener, config: &Config) -> io::Result<()> {
