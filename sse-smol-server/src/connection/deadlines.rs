@@ -88,8 +88,8 @@ impl Connection {
         }
     }
 
-    /// Leaves it to the kernel again to end the connection if the peer acknowledges nothing, once a peer
-    /// that fell behind has had the time to read what is left in the send buffer.
+    /// Restores the kernel's limit on unacknowledged data, once a peer that fell behind has had the
+    /// time to read the rest of the send buffer.
     fn expect_acknowledgements(&self, state: &mut State, now: CompactInstant) {
         if state.slow_until().is_some_and(|until| now >= until) {
             state.cold().slow_until = None;
@@ -119,8 +119,8 @@ impl State {
         }
     }
 
-    /// Returns since when a peer that has shut down its sending side has waited for the handler, if the
-    /// answer has not begun, or the rest of its body is missing.
+    /// Returns since when a peer that has shut down its sending side has waited for the handler, if
+    /// the answer has not begun or the rest of its body is missing.
     fn unanswered_since(&self) -> Option<CompactInstant> {
         let unsent = self.cold.as_ref().is_some_and(|cold| cold.unsent > 0);
         self.half_closed().filter(|_| self.status.is_none() || unsent)

@@ -14,7 +14,7 @@ use crate::server::Shared;
 /// The reason why a request, or the rest of it, could not be read.
 #[derive(Debug)]
 pub(crate) enum NoInput {
-    /// The request is refused, and is to be answered with this refusal.
+    /// The request is refused. The caller answers with this refusal.
     Refused(Refusal),
     /// The connection ended, or sent no request in time.
     Gone(End),

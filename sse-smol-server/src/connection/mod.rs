@@ -80,7 +80,7 @@ struct State {
     /// Whether the request has a body that has not been read to its end.
     body_unread: bool,
     body_begun: bool,
-    /// Whether the answer is to be its head alone, as for `HEAD`.
+    /// Whether the answer is only its head, as for `HEAD`.
     head_only: bool,
     /// Whether the driver is polling the handler. It writes the queue when that returns.
     driving: bool,
@@ -102,8 +102,8 @@ struct ColdState {
     token: Option<CancelToken>,
     /// The error of a delivery worker's write, to be returned to the driver.
     broken: Option<io::Error>,
-    /// Set if the peer has shut down its sending side, and may still wait for the answer: the time since
-    /// when it has waited for the next part of that.
+    /// Set if the peer has shut down its sending side and may still wait for the answer: the time
+    /// since when it has waited for the next part.
     half_closed: Option<CompactInstant>,
     /// The number of bytes of the announced body that have not been queued yet.
     unsent: u64,

@@ -12,8 +12,10 @@ use rustix::net::sockopt;
 
 use crate::Config;
 
-/// The size of a socket's send buffer, in bytes. The kernel accounts twice as much, to have room for its own
-/// bookkeeping, and by default lets the buffer of a reader that stops grow to several MiB.
+/// The size of a socket's send buffer in bytes. The kernel accounts for twice as much, for its own
+/// bookkeeping. By default it lets the buffer of a peer that stops reading grow to several MiB. A
+/// much smaller buffer would hold less than two loopback segments of 64 KiB, and the sender would
+/// wait for delayed acknowledgements.
 const SEND_BUFFER: usize = 128 << 10;
 
 /// Sets the options of a listener that its connections inherit.
@@ -24,15 +26,16 @@ pub(crate) fn prepare(listener: &TcpListener, config: &Config) -> io::Result<()>
     detect_dead_peers(listener, config)
 }
 
-/// Configures the kernel to end connections whose peer acknowledges nothing, and to discard their data.
+/// Configures the kernel to end connections whose peer acknowledges nothing, and to discard their
+/// data.
 ///
 /// A write succeeds as long as the send buffer has room, so the write timeout alone does not notice
 /// a peer that has vanished from a quiet stream.
 fn detect_dead_peers(listener: &TcpListener, config: &Config) -> io::Result<()> {
     let timeout = config.write_timeout;
     limit_unacknowledged(listener, Some(timeout))?;
-    // Keep-alive comments are data that a peer has to acknowledge. Where there are none, or they are
-    // rare, and between requests, probes take their place.
+    // Keep-alive comments are data that a peer has to acknowledge. Between requests, and where
+    // comments are off or rare, probes replace them.
     let comments = config.keep_alive.is_some_and(|interval| interval <= timeout / 2);
     let seconds = |time: Duration| Duration::from_secs(time.as_secs().clamp(1, 32_767));
     sockopt::set_socket_keepalive(listener, true)?;
@@ -41,11 +44,11 @@ fn detect_dead_peers(listener: &TcpListener, config: &Config) -> io::Result<()> 
     Ok(())
 }
 
-/// Limits the time for which data may be unacknowledged, to a little more than the write timeout, which
-/// is the one to end connections that have a backlog. `None` is no limit.
+/// Limits the time for which data may be unacknowledged to a little more than the write timeout, so
+/// that the latter ends connections that have a backlog. `None` removes the limit.
 ///
-/// The kernel also counts the time for which the peer's window has been too small for the next segment,
-/// even while the peer reads. So there must be no limit for a peer that reads slowly.
+/// The kernel also counts the time for which the peer's window has been too small for the next
+/// segment, even while the peer reads. So there must be no limit for a peer that reads slowly.
 #[cfg(target_os = "linux")]
 pub(crate) fn limit_unacknowledged(
     socket: impl AsFd,
