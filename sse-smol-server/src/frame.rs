@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::Write as _;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use sse_proto::{Comment, Event, KEEP_ALIVE};
@@ -31,7 +32,15 @@ struct Inner {
     before: usize,
     after: usize,
     is_event: bool,
-    id: Option<Box<[u8]>>,
+    id: Option<IdRange>,
+}
+
+/// The place of an id in the bytes of a frame.
+#[derive(Clone, Copy)]
+struct IdRange {
+    /// Never 0, since the field name precedes it.
+    start: NonZeroUsize,
+    len: usize,
 }
 
 /// Returns the size of an allocation of `len` bytes, as common allocators round it.
@@ -42,10 +51,21 @@ pub(crate) const fn allocated(len: usize) -> usize {
 
 impl From<Event<'_>> for Frame {
     fn from(event: Event<'_>) -> Self {
-        let id = event.id().map(|id| id.as_ref().into());
-        Self::framing(event.encoded_len(), event.has_data(), id, |out| event.encode_to_vec(out))
+        let id_len = event.id().map(|id| id.as_ref().len());
+        Self::framing(event.encoded_len(), event.has_data(), id_len, |out| event.encode_to_vec(out))
     }
 }
+
+/// Returns the offset of the id line in an encoded event, or of the line before which it belongs:
+/// it follows the type.
+fn id_line_offset(encoded: &[u8]) -> usize {
+    if !encoded.starts_with(b"event: ") {
+        return 0;
+    }
+    encoded.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1)
+}
+
+const ID: &[u8] = b"id: ";
 
 impl From<Comment<'_>> for Frame {
     fn from(comment: Comment<'_>) -> Self {
@@ -57,7 +77,7 @@ impl Frame {
     fn framing(
         len: usize,
         is_event: bool,
-        id: Option<Box<[u8]>>,
+        id_len: Option<usize>,
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> Self {
         let digits = len.checked_ilog2().map_or(1, |bits| 1 + bits as usize / 4);
@@ -66,8 +86,37 @@ impl Frame {
         write!(bytes, "{len:X}\r\n").expect("writing to a Vec does not fail");
         let before = bytes.len();
         encode(&mut bytes);
+        let id = id_len.and_then(|len| {
+            let start = before + id_line_offset(&bytes[before..]) + ID.len();
+            Some(IdRange { start: NonZeroUsize::new(start)?, len })
+        });
         bytes.extend_from_slice(b"\r\n");
         Self(Arc::new(Inner { bytes: bytes.into(), head: 0, before, after: 2, is_event, id }))
+    }
+
+    /// Creates a frame of an encoded event with data and without an id, and of its id, which has no
+    /// line end.
+    pub(crate) fn with_id(fields: &[u8], id: &str) -> Self {
+        let (before, after) = fields.split_at(id_line_offset(fields));
+        let len = fields.len() + ID.len() + id.len() + 1;
+        Self::framing(len, true, Some(id.len()), |out| {
+            for piece in [before, ID, id.as_bytes(), b"\n", after] {
+                out.extend_from_slice(piece);
+            }
+        })
+    }
+
+    /// Replaces the id by another one of the same length. Returns false, and leaves the frame as it
+    /// is, if the length differs or the frame is shared.
+    pub(crate) fn replace_id(&mut self, new: &str) -> bool {
+        let Some(Inner { bytes, id: Some(id), .. }) = Arc::get_mut(&mut self.0) else {
+            return false;
+        };
+        let fits = id.len == new.len();
+        if fits {
+            bytes[id.start.get()..][..id.len].copy_from_slice(new.as_bytes());
+        }
+        fits
     }
 
     /// Creates a frame of bytes outside of any framing. The first `head` bytes do not belong to a
@@ -94,13 +143,12 @@ impl Frame {
 
     /// Returns the ID that the event sets, if any.
     pub fn id(&self) -> Option<&[u8]> {
-        self.0.id.as_deref()
+        self.0.id.map(|id| &self.0.bytes[id.start.get()..][..id.len])
     }
 
     /// Returns the number of bytes of memory that the frame takes.
     pub(crate) fn memory(&self) -> usize {
-        let id = self.0.id.as_ref().map_or(0, |id| allocated(id.len()));
-        allocated(self.0.bytes.len()) + allocated(size_of::<Inner>() + 16) + id
+        allocated(self.0.bytes.len()) + allocated(size_of::<Inner>() + 16)
     }
 
     pub(crate) fn is_event(&self) -> bool {
@@ -133,5 +181,36 @@ impl Frame {
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Frame({:?})", self.encoded().escape_ascii().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sse_proto::{EventId, EventType};
+
+    use super::*;
+
+    #[test]
+    fn an_id_is_added_and_replaced_as_if_it_had_been_encoded() {
+        let type_like_an_id = EventType::from_static("id: x");
+        let plain = Event::new("two\nlines").with_retry(5);
+        for event in [plain, plain.with_type(type_like_an_id), plain.with_type(EventType::from_static(""))] {
+            let mut fields = Vec::new();
+            event.encode_to_vec(&mut fields);
+            for text in ["", "1", "run-000000000001"] {
+                let id = EventId::new(text).unwrap();
+                let encoded = Frame::from(event.with_id(id));
+                assert_eq!(encoded.id(), Some(text.as_bytes()));
+                let mut added = Frame::with_id(&fields, text);
+                assert_eq!((added.chunk(), added.id()), (encoded.chunk(), encoded.id()));
+
+                let other = "z".repeat(text.len());
+                assert!(added.replace_id(&other));
+                assert_eq!(added.chunk(), Frame::with_id(&fields, &other).chunk());
+                assert!(!added.replace_id(&format!("{other}z")), "of another length");
+                let _shared = added.clone();
+                assert!(!added.replace_id(text), "of a shared frame");
+            }
+        }
     }
 }
