@@ -5,6 +5,9 @@ use std::io;
 
 use http::StatusCode;
 
+use crate::SubscriptionError;
+use crate::storage::StorageError;
+
 /// The reason for the end of a request, as it is logged and counted.
 ///
 /// [`open`](crate::Request::open), [`send`](crate::EventStream::send) and other operations return
@@ -33,6 +36,9 @@ pub enum End {
     /// The subscriber fell behind the topic's log. The stream was ended, so that the client
     /// reconnects and resumes.
     Lagged,
+    /// The storage of the subscriber's topics failed. The stream was ended, so that the client
+    /// reconnects and resumes.
+    Storage(StorageError),
     /// The server is shutting down. A stream was sent a reconnection time before it ended.
     Drained,
     /// The handler failed. An open stream is cut off without its last chunk, so that the peer can
@@ -59,7 +65,10 @@ impl End {
 
     /// Returns whether the rest of the output is written and the response completed.
     pub(crate) const fn is_orderly(&self) -> bool {
-        matches!(self, Self::Finished | Self::Answered(_) | Self::Lagged | Self::Drained)
+        matches!(
+            self,
+            Self::Finished | Self::Answered(_) | Self::Lagged | Self::Storage(_) | Self::Drained
+        )
     }
 
     /// Returns whether the peer may still receive the rest of an answer.
@@ -89,6 +98,7 @@ impl End {
             Self::Stuck => "stuck",
             Self::Unasked => "unasked",
             Self::Lagged => "lagged",
+            Self::Storage(_) => "storage",
             Self::Drained => "drained",
             Self::Failed(_) => "failed",
             Self::Stopped => "stopped",
@@ -99,6 +109,15 @@ impl End {
 impl From<io::Error> for End {
     fn from(error: io::Error) -> Self {
         Self::Failed(error.into())
+    }
+}
+
+impl From<SubscriptionError> for End {
+    fn from(error: SubscriptionError) -> Self {
+        match error {
+            SubscriptionError::Lagged => Self::Lagged,
+            SubscriptionError::Storage(error) => Self::Storage(error),
+        }
     }
 }
 
@@ -115,6 +134,7 @@ impl fmt::Display for End {
             Self::Stuck => f.write_str("the peer accepted no data for too long"),
             Self::Unasked => f.write_str("the peer sent too much while the stream was open"),
             Self::Lagged => f.write_str("fell behind the log"),
+            Self::Storage(error) => error.fmt(f),
             Self::Drained => f.write_str("drained"),
             Self::Failed(error) => write!(f, "failed: {error}"),
             Self::Stopped => f.write_str("server stopped"),

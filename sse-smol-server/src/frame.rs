@@ -194,7 +194,9 @@ mod tests {
     fn an_id_is_added_and_replaced_as_if_it_had_been_encoded() {
         let type_like_an_id = EventType::from_static("id: x");
         let plain = Event::new("two\nlines").with_retry(5);
-        for event in [plain, plain.with_type(type_like_an_id), plain.with_type(EventType::from_static(""))] {
+        for event in
+            [plain, plain.with_type(type_like_an_id), plain.with_type(EventType::from_static(""))]
+        {
             let mut fields = Vec::new();
             event.encode_to_vec(&mut fields);
             for text in ["", "1", "run-000000000001"] {

@@ -58,6 +58,7 @@ mod notifier;
 mod polled;
 mod request;
 mod server;
+pub mod storage;
 mod stream;
 mod topics;
 
@@ -76,6 +77,6 @@ pub use request::{BodyWriter, Request, not_allowed};
 pub use server::{Config, Server};
 pub use stream::{CancelToken, Closed, EventStream};
 pub use topics::{
-    History, Lagged, Publication, Published, Start, Subscription, TopicError, TopicInfo, TopicPage,
-    TopicTotals, Topics, TopicsConfig,
+    Feed, History, Publication, Published, Start, Subscription, SubscriptionError, TopicError,
+    TopicInfo, TopicPage, TopicTotals, Topics, TopicsConfig,
 };

@@ -11,7 +11,8 @@ use crate::connection::Connection;
 use crate::connection::delivery::Parked;
 use crate::notifier::Flag;
 use crate::topics::history::{BATCH_BYTES, BATCH_EVENTS};
-use crate::{End, Frame, Lagged, Subscription};
+use crate::topics::subscription::Behind;
+use crate::{End, Frame, Subscription};
 
 /// An open event stream, whose response head has been sent.
 ///
@@ -56,10 +57,7 @@ impl EventStream {
         // An earlier send that was dropped may have left a frame in the queue.
         self.connection.flush().await?;
         // The caller's iterator must not run under the lock of the connection.
-        let frames: Vec<Frame> = frames.into_iter().collect();
-        if !self.connection.push(frames) {
-            return Err(End::Finished);
-        }
+        self.queue(frames.into_iter().collect())?;
         self.connection.flush().await
     }
 
@@ -126,8 +124,8 @@ impl EventStream {
     ///
     /// # Errors
     ///
-    /// Returns an [`End`] if the peer is gone, or [`End::Lagged`] if the subscription has fallen
-    /// behind.
+    /// Returns an [`End`] if the peer is gone, [`End::Lagged`] if the subscription has fallen behind,
+    /// or [`End::Storage`] if its storage failed.
     #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
     pub fn follow(
         &mut self,
@@ -136,8 +134,17 @@ impl EventStream {
         async move {
             loop {
                 self.connection.flush().await?;
-                if self.queue_new_events(&mut subscription)? {
-                    continue;
+                match subscription.read() {
+                    Ok(frames) if frames.is_empty() => {}
+                    Ok(frames) => {
+                        self.queue(frames)?;
+                        continue;
+                    }
+                    Err(Behind) => {
+                        let frames = Box::pin(subscription.read_behind()).await?;
+                        self.queue(frames)?;
+                        continue;
+                    }
                 }
                 let Some((topic, position)) = subscription.only_topic() else {
                     // Not parked: the logs of several topics have to be read under one lock.
@@ -152,14 +159,9 @@ impl EventStream {
         }
     }
 
-    /// Queues the events that can be read now. Returns false if there are none.
-    fn queue_new_events(&self, subscription: &mut Subscription) -> Result<bool, End> {
-        let frames = subscription.read().map_err(|Lagged| End::Lagged)?;
-        let any = !frames.is_empty();
-        if any && !self.connection.push(frames) {
-            return Err(End::Finished);
-        }
-        Ok(any)
+    /// Queues frames, if the stream has not ended.
+    fn queue(&self, frames: Vec<Frame>) -> Result<(), End> {
+        if self.connection.push(frames) { Ok(()) } else { Err(End::Finished) }
     }
 
     /// Registers a hook that is called once when the stream has ended for any reason. It gets the

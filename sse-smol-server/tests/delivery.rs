@@ -16,7 +16,7 @@ use sse_smol_server::{Config, History, Publication, Request, Server, Start, Topi
 use support::subscriber::{
     Publisher, StreamEnd, Subscriber, read_all_until, subscribers, wait_until,
 };
-use support::{Binary, Counted, Running, TIMEOUT, get, read_head, read_until, send, serve};
+use support::{Binary, Counted, Running, TIMEOUT, get, now, read_head, read_until, send, serve};
 
 /// Returns a number of streams that gives each delivery worker some.
 fn streams_for_all_workers() -> usize {
@@ -64,7 +64,7 @@ fn streams_park_at_different_positions() {
 }
 
 fn publish(topics: &Topics, name: &str, data: &str) -> String {
-    topics.publish(name, Publication { data, ..Publication::default() }).unwrap().id
+    now(topics.publish(name, Publication { data, ..Publication::default() })).unwrap().id
 }
 
 /// Returns a configuration without keep-alive, so that only published events are written.
@@ -79,7 +79,7 @@ fn a_stream_parks_under_a_nested_executor_and_does_not_spin() {
     let polls = Arc::new(AtomicUsize::new(0));
     let (source, counter) = (topics.clone(), Arc::clone(&polls));
     let server = serve(silent(), move |request| {
-        let subscription = source.subscribe(&["news"], Start::Latest).unwrap();
+        let subscription = now(source.subscribe(&["news"], Start::Latest)).unwrap();
         let counter = Arc::clone(&counter);
         async move {
             let mut stream = request.open().await?;
@@ -151,7 +151,7 @@ fn serve_topics(config: Config, topics: &Topics) -> (Threads, mpsc::Receiver<Clo
         let id = id.map(|id| id.to_str().unwrap().to_owned());
         let start = id.as_deref().map_or(Start::Latest, Start::After);
         let names: Vec<&str> = request.path()[1..].split('+').collect();
-        let mut subscription = topics.subscribe(&names, start).unwrap();
+        let mut subscription = now(topics.subscribe(&names, start)).unwrap();
         let ended = ended.clone();
         async move {
             let mut stream = request.open_with(subscription.ready()).await?;
@@ -436,7 +436,7 @@ fn at_once(topics: &Topics, count: usize) -> (Running, Vec<Subscriber>) {
                 (0..count).for_each(|n| drop(publish(&topics, "news", &n.to_string())));
                 return request.no_content().await;
             }
-            let subscription = topics.subscribe(&["news"], Start::Latest).unwrap();
+            let subscription = now(topics.subscribe(&["news"], Start::Latest)).unwrap();
             request.open().await?.follow(subscription).await
         }
     });
@@ -537,7 +537,7 @@ fn streams_that_drain_in_traffic_end_after_a_complete_event() {
     let serving = thread::spawn(move || {
         let executor = Executor::new();
         let serve = server.serve(&executor, move |request| {
-            let subscription = source.subscribe(&["news"], Start::Latest).unwrap();
+            let subscription = now(source.subscribe(&["news"], Start::Latest)).unwrap();
             async move { request.open().await?.follow(subscription).await }
         });
         block_on(executor.run(serve));

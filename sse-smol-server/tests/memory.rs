@@ -1,9 +1,12 @@
 //! The byte counts of topics match the memory that they occupy.
 
+mod support;
+
 use std::time::Instant;
 
 use allocation_counter::measure;
 use sse_smol_server::{History, Publication, Topics, TopicsConfig};
+use support::now;
 
 /// A load: the number of topics, the number of events in each, and the lengths of fields in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +30,7 @@ fn publish(topics: &Topics, shape: Shape) {
             key: (shape.key > 0).then_some(&key),
             ..Publication::default()
         };
-        topics.publish(&name, new).unwrap();
+        now(topics.publish(&name, new)).unwrap();
     }
 }
 
@@ -71,7 +74,7 @@ fn the_byte_counts_of_topics_match_their_memory() {
 fn pages(topics: &Topics) -> usize {
     let (mut sum, mut after) = (0, None);
     loop {
-        let page = topics.list(after.as_deref(), 1000);
+        let page = now(topics.list(after.as_deref(), 1000)).unwrap();
         sum += page.topics.iter().map(|topic| topic.bytes).sum::<usize>();
         after = page.next;
         if after.is_none() {
@@ -113,14 +116,14 @@ fn the_number_of_topics_does_not_slow_down_publishing() {
         let config = TopicsConfig { max_topics: count, ..config(history) };
         let topics = Topics::new(config).unwrap();
         let new = Publication { data: "x", ..Publication::default() };
-        (0..count).for_each(|n| drop(topics.publish(&n.to_string(), new).unwrap()));
+        (0..count).for_each(|n| drop(now(topics.publish(&n.to_string(), new)).unwrap()));
         let round = || {
             let start = Instant::now();
             for n in 0..200 {
-                topics.publish(&(n % count).to_string(), new).unwrap();
-                topics.publish("one-more", new).unwrap_err();
+                now(topics.publish(&(n % count).to_string(), new)).unwrap();
+                now(topics.publish("one-more", new)).unwrap_err();
                 assert_eq!(topics.totals().topics, count);
-                assert_eq!(topics.list(Some("5"), 10).topics.len(), 10);
+                assert_eq!(now(topics.list(Some("5"), 10)).unwrap().topics.len(), 10);
             }
             start.elapsed()
         };

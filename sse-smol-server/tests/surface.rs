@@ -17,7 +17,7 @@ use sse_smol_server::{
     text,
 };
 use support::{
-    TIMEOUT, dechunk, events, get, read_head, read_response, read_to_end, read_until, serve,
+    TIMEOUT, dechunk, events, get, now, read_head, read_response, read_to_end, read_until, serve,
 };
 
 fn with_id(n: usize) -> Frame {
@@ -200,11 +200,11 @@ fn follow_sends_the_events_of_topics() {
     let topics = Topics::new(TopicsConfig::default()).unwrap();
     let shared = topics.clone();
     let server = serve(Config::default(), move |request| {
-        let subscription = shared.subscribe(&["news"], Start::Earliest).unwrap();
+        let subscription = now(shared.subscribe(&["news"], Start::Earliest)).unwrap();
         async move { request.open().await?.follow(subscription).await }
     });
     let publish = |data: &str| {
-        topics.publish("news", Publication { data, ..Publication::default() }).unwrap()
+        now(topics.publish("news", Publication { data, ..Publication::default() })).unwrap()
     };
     publish("before");
     let mut socket = get(server.address, "/");
@@ -213,7 +213,7 @@ fn follow_sends_the_events_of_topics() {
         publish(&n.to_string());
         read_until(&mut socket, &format!("data: {n}\n\n\r\n"));
     }
-    assert_eq!(topics.list(None, 1).topics[0].subscribers, 1);
+    assert_eq!(now(topics.list(None, 1)).unwrap().topics[0].subscribers, 1);
     drop(socket);
     let start = Instant::now();
     while topics.totals().subscriptions > 0 {

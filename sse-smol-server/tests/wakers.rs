@@ -17,7 +17,7 @@ use sse_smol_server::{
     TopicsConfig,
 };
 use support::subscriber::Subscriber;
-use support::{TIMEOUT, get, read_head, read_to_end, serve};
+use support::{TIMEOUT, get, now, read_head, read_to_end, serve};
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -74,7 +74,7 @@ fn wait_until(what: &str, condition: impl Fn() -> bool) {
 }
 
 fn publish(topics: &Topics, data: &str) {
-    topics.publish("news", Publication { data, ..Publication::default() }).unwrap();
+    now(topics.publish("news", Publication { data, ..Publication::default() })).unwrap();
 }
 
 fn small_history() -> Topics {
@@ -89,7 +89,7 @@ fn a_subscription_may_be_dropped_by_the_publisher_that_wakes_it() {
         let tasks: Vec<_> = [&["news"][..], &["news", "other"], &["a", "news"]]
             .into_iter()
             .map(|names| {
-                let mut subscription = topics.subscribe(names, Start::Latest).unwrap();
+                let mut subscription = now(topics.subscribe(names, Start::Latest)).unwrap();
                 DroppedWhenWoken::spawn(
                     Box::pin(async move {
                         while let Ok(frames) = subscription.next().await {
@@ -126,7 +126,7 @@ async fn follow_elsewhere(
 fn followers(topics: &Topics, dropped: &Arc<AtomicUsize>) -> support::Running {
     let (topics, dropped) = (topics.clone(), Arc::clone(dropped));
     serve(Config::default(), move |request| {
-        let subscription = topics.subscribe(&["news"], Start::Latest).unwrap();
+        let subscription = now(topics.subscribe(&["news"], Start::Latest)).unwrap();
         follow_elsewhere(request, subscription, Arc::clone(&dropped))
     })
 }
@@ -217,7 +217,7 @@ fn a_replaced_waker_may_drop_its_task() {
     }
     /// Returns a task that waits for events of two topics.
     fn waiting(topics: &Topics) -> Task {
-        let mut subscription = topics.subscribe(&["news", "other"], Start::Latest).unwrap();
+        let mut subscription = now(topics.subscribe(&["news", "other"], Start::Latest)).unwrap();
         drop(subscription.ready());
         let mut task: Task = Box::pin(async move {
             let _ = subscription.next().await;

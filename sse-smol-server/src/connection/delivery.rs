@@ -352,7 +352,7 @@ mod tests {
     fn a_dropped_queue_releases_its_jobs() {
         let (delivery_workers, queues) = DeliveryWorkers::new();
         let topics = Topics::new(TopicsConfig::default()).unwrap();
-        let subscription = topics.subscribe(&["news"], Start::Latest).unwrap();
+        let subscription = smol::block_on(topics.subscribe(&["news"], Start::Latest)).unwrap();
         let (topic, _) = subscription.only_topic().unwrap();
         let (topic, left) = (Arc::clone(topic), Arc::downgrade(topic));
         delivery_workers.group(&topic).call(&topic);

@@ -4,6 +4,8 @@ use std::fmt;
 
 use sse_proto::{InvalidValue, Limits};
 
+use crate::storage::StorageError;
+
 /// The maximum length of an event type in bytes. Together with an id and a last event ID of
 /// [`MAX_ID`] bytes each, it takes about half of a decoder's default [`Limits::fields`].
 pub(crate) const MAX_TYPE: usize = 4096;
@@ -36,6 +38,8 @@ pub enum TopicError {
     DataTooLarge(usize),
     /// This many topics hold events, which is the maximum.
     TooManyTopics(usize),
+    /// The storage cannot append, or cannot be read.
+    Storage(StorageError),
     /// A field of [`TopicsConfig`](crate::TopicsConfig) has a value that cannot work.
     Config {
         /// The field.
@@ -77,9 +81,32 @@ impl fmt::Display for TopicError {
                 "{most} topics hold events, which is the maximum; publish to one of them, or wait \
                  until the events of one have expired"
             ),
+            Self::Storage(error) => error.fmt(f),
             Self::Config { field, problem } => write!(f, "{field}: {problem}"),
         }
     }
 }
 
-impl std::error::Error for TopicError {}
+impl std::error::Error for TopicError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Storage(error) => std::error::Error::source(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<StorageError> for TopicError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+/// Returns an error unless this is a valid name of a topic.
+pub(crate) fn check_name(name: &str) -> Result<(), TopicError> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._~-".contains(&byte);
+    if !(1..=128).contains(&name.len()) || !name.bytes().all(legal) {
+        return Err(TopicError::Name(name.to_owned()));
+    }
+    Ok(())
+}

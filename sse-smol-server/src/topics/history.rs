@@ -201,6 +201,17 @@ impl Log {
         }
     }
 
+    /// Drops all events.
+    pub(crate) fn clear(&mut self) {
+        let last = self.last_position();
+        *self = Self::new(last, self.fixed);
+    }
+
+    /// Drops all events, and makes every later read an error.
+    pub(crate) fn close(&mut self) {
+        *self = Self::new(u64::MAX, self.fixed);
+    }
+
     /// Drops at most `limit` events that are older than `age`, and returns the number dropped.
     pub(crate) fn expire(&mut self, age: Duration, now: CompactInstant, limit: usize) -> usize {
         let mut count = 0;

@@ -47,6 +47,8 @@ pub(crate) struct Registry {
     /// The number of events in all logs.
     events: usize,
     removed: Removed,
+    /// Whether a storage holds the events that the logs here do not.
+    is_backed: bool,
 }
 
 /// The last dropped positions of removed topics. The log of a topic that is created again starts
@@ -173,13 +175,20 @@ impl Registry {
         Self { removed: Removed::new(max_bytes), ..Self::default() }
     }
 
+    /// Creates a registry for topics in front of a storage, whose last position this is.
+    pub(crate) fn backed(last_position: u64) -> Self {
+        Self { last_position, is_backed: true, ..Self::default() }
+    }
+
     pub(crate) fn get(&self, name: &str) -> Option<&Arc<Topic>> {
         self.topics.get(name)
     }
 
     /// Creates a topic whose name is not in use.
     pub(crate) fn create(&mut self, name: &str) -> Arc<Topic> {
-        let topic = Topic::new(name, self.removed.take(name));
+        // Earlier events are in the storage, if there are any.
+        let after = if self.is_backed { self.last_position } else { self.removed.take(name) };
+        let topic = Topic::new(name, after);
         self.topics.insert(Arc::clone(&topic.name), Arc::clone(&topic));
         topic
     }
@@ -256,7 +265,9 @@ impl Registry {
         // A new topic may have the name by now.
         let is_known = self.topics.get(&topic.name).is_some_and(|known| Arc::ptr_eq(known, topic));
         if is_known && log.len() == 0 && topic.subscribers() == 0 {
-            self.removed.insert(&topic.name, log.evicted());
+            if !self.is_backed {
+                self.removed.insert(&topic.name, log.evicted());
+            }
             self.topics.remove(&topic.name);
         }
     }
@@ -271,6 +282,27 @@ impl Registry {
             let topic = Arc::clone(topic);
             self.change(&topic, |log, _| log.evict());
         }
+    }
+
+    /// Drops the events of topics, those with the oldest first, while more than `max_topics` topics
+    /// hold events.
+    pub(crate) fn evict_topics(&mut self, max_topics: usize) {
+        while self.holding() > max_topics {
+            let Some((_, topic)) = self.oldest.values().next() else {
+                return;
+            };
+            let topic = Arc::clone(topic);
+            self.change(&topic, |log, _| log.clear());
+        }
+    }
+
+    /// Closes all logs, and returns their topics, to be notified.
+    pub(crate) fn close(&mut self) -> Vec<Arc<Topic>> {
+        let topics: Vec<_> = self.topics.values().map(Arc::clone).collect();
+        for topic in &topics {
+            self.change(topic, |log, _| log.close());
+        }
+        topics
     }
 
     /// Drops at most [`EXPIRED_AT_ONCE`] events that are older than `age`, from the topics with the

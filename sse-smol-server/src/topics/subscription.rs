@@ -1,5 +1,6 @@
 //! Subscriptions: cursors into the logs of topics.
 
+use std::fmt;
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
@@ -8,51 +9,105 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use sse_proto::{Event, EventId, EventType};
-
-use crate::topics::history::{BATCH_BYTES, BATCH_EVENTS, Entry};
+use crate::Frame;
+use crate::storage::{Page, PageLimit, Storage, StorageError, StorageErrorKind};
+use crate::topics::history::{BATCH_BYTES, BATCH_EVENTS};
 use crate::topics::registry::{Topic, unsubscribe};
-use crate::{Frame, Topics};
+use crate::topics::state::State;
 
 /// A cursor into the logs of one or more topics.
 ///
 /// [`EventStream::follow`](crate::EventStream::follow) sends its events to a client.
 // Boxed, so that a future that holds one stays small.
 #[derive(Debug)]
-pub struct Subscription(Box<Inner>);
+pub struct Subscription(pub(crate) Box<Inner>);
 
 #[derive(Debug)]
-struct Inner {
-    topics: Cursors,
+pub(crate) struct Inner {
+    pub(crate) topics: Cursors,
     /// All events up to this position have been read.
-    position: u64,
-    all: Topics,
+    pub(crate) position: u64,
+    pub(crate) state: Arc<State>,
     /// The block to return before any event: the start marker or a gap event.
-    first: Option<Frame>,
+    pub(crate) first: Option<Frame>,
 }
 
 /// The cursors of a subscription. Most have one, which needs no allocation.
 #[derive(Debug)]
-enum Cursors {
+pub(crate) enum Cursors {
     One(Cursor),
     Several(Vec<Cursor>),
 }
 
 #[derive(Debug)]
-struct Cursor {
-    topic: Arc<Topic>,
+pub(crate) struct Cursor {
+    pub(crate) topic: Arc<Topic>,
     /// Missing events up to this position do not count as a lag: they precede the start of the
     /// subscription, or a gap event has reported them.
-    gap_end: u64,
+    pub(crate) gap_end: u64,
 }
 
-/// The error of a subscription that has fallen behind: events were dropped before it read them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lagged;
+/// The reason why a subscription has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubscriptionError {
+    /// The subscription has fallen behind: events were dropped before it read them.
+    Lagged,
+    /// The storage cannot be read, or its feed has ended.
+    Storage(StorageError),
+}
+
+impl fmt::Display for SubscriptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lagged => f.write_str("the subscription fell behind: events were dropped"),
+            Self::Storage(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for SubscriptionError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Lagged => None,
+            Self::Storage(error) => std::error::Error::source(error),
+        }
+    }
+}
+
+impl From<StorageError> for SubscriptionError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+/// The error of a read from memory that would have to begin before the events held there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Behind;
+
+/// Events of several topics by position, and the position up to which they are complete.
+struct Batch {
+    events: Vec<(u64, Frame)>,
+    end: u64,
+}
+
+impl Batch {
+    fn new(end: u64) -> Self {
+        Self { events: Vec::new(), end }
+    }
+
+    /// Returns the frames up to the end in the order of positions, and the last position.
+    fn into_frames(mut self) -> (Vec<Frame>, Option<u64>) {
+        self.events.sort_unstable_by_key(|(position, _)| *position);
+        self.events.truncate(self.events.partition_point(|(position, _)| *position <= self.end));
+        let last = self.events.last().map(|(position, _)| *position);
+        (self.events.into_iter().map(|(_, frame)| frame).collect(), last)
+    }
+}
 
 impl Subscription {
     /// Creates a subscription to topics that count it already.
-    pub(crate) fn new(all: Topics, topics: Vec<Arc<Topic>>, position: u64) -> Self {
+    pub(crate) fn new(state: Arc<State>, topics: Vec<Arc<Topic>>, position: u64) -> Self {
         let mut cursors: Vec<Cursor> =
             topics.into_iter().map(|topic| Cursor { topic, gap_end: 0 }).collect();
         let topics = match cursors.pop() {
@@ -62,8 +117,8 @@ impl Subscription {
                 Cursors::Several(cursors)
             }
         };
-        all.counts().subscriptions.fetch_add(topics.len(), Ordering::Relaxed);
-        Self(Box::new(Inner { topics, position, all, first: None }))
+        state.counts.subscriptions.fetch_add(topics.len(), Ordering::Relaxed);
+        Self(Box::new(Inner { topics, position, state, first: None }))
     }
 
     /// Waits for the next events and returns a batch of them, oldest first.
@@ -72,11 +127,16 @@ impl Subscription {
     ///
     /// # Errors
     ///
-    /// [`Lagged`] if events were dropped before they were read, unless
+    /// [`SubscriptionError::Lagged`] if events were dropped before they were read, unless
     /// [`gap_on_lag`](crate::TopicsConfig::gap_on_lag) is set, which makes it a gap event.
-    pub async fn next(&mut self) -> Result<Vec<Frame>, Lagged> {
+    /// [`SubscriptionError::Storage`] if the storage fails. After an error, a new subscription that
+    /// starts after the last event continues.
+    pub async fn next(&mut self) -> Result<Vec<Frame>, SubscriptionError> {
         loop {
-            let frames = self.read()?;
+            let frames = match self.read() {
+                Ok(frames) => frames,
+                Err(Behind) => self.read_behind().await?,
+            };
             if !frames.is_empty() {
                 return Ok(frames);
             }
@@ -105,8 +165,8 @@ impl Subscription {
 
     /// Returns the first batch of events that are ready, oldest first, for [`Request::open_with`].
     ///
-    /// If events were dropped before they were read, the result has none, and
-    /// [`next`](Self::next) returns the error.
+    /// Events that are in a storage alone are not ready: [`next`](Self::next) returns them. If
+    /// events were dropped before they were read, the result has none, and `next` returns the error.
     ///
     /// ```
     /// # use sse_smol_server::{End, Request, Subscription};
@@ -123,111 +183,84 @@ impl Subscription {
         frames
     }
 
-    /// Returns the next batch of events, which is empty if there are none.
-    pub(crate) fn read(&mut self) -> Result<Vec<Frame>, Lagged> {
+    /// Returns the next batch of events in memory, which is empty if there are none.
+    pub(crate) fn read(&mut self) -> Result<Vec<Frame>, Behind> {
         if let Some(first) = self.0.first.take() {
             return Ok(vec![first]);
         }
         // Several logs are read under the registry's lock. Otherwise an event could be appended to
         // a log that was read already, and a later event of another log would pass it.
-        let registry = (self.0.topics.len() > 1).then(|| self.0.all.registry());
-        let mut found = Vec::new();
-        // The lowest position at which a log's batch was cut off. Later events of all logs wait for
-        // the next batch.
-        let mut end = u64::MAX;
-        let mut lags = false;
+        let registry = (self.0.topics.len() > 1).then(|| self.0.state.registry());
+        // Where a log's batch is cut off, later events of all logs wait for the next batch.
+        let mut batch = Batch::new(u64::MAX);
         for cursor in self.0.topics.iter() {
             let log = cursor.topic.log();
-            let Ok(entries) = log.after(self.0.position.max(cursor.gap_end)) else {
-                lags = true;
-                break;
-            };
+            let entries = log.after(self.0.position.max(cursor.gap_end)).map_err(|_| Behind)?;
             let mut bytes = 0;
+            let end = batch.end;
             for (count, entry) in entries.take_while(|entry| entry.position <= end).enumerate() {
-                found.push((entry.position, entry.frame.clone()));
+                batch.events.push((entry.position, entry.frame.clone()));
                 bytes += entry.frame.encoded().len();
                 if count + 1 == BATCH_EVENTS || bytes >= BATCH_BYTES {
-                    end = end.min(entry.position);
+                    batch.end = entry.position;
                     break;
                 }
             }
         }
         drop(registry);
-        if lags {
-            if !self.0.all.config().gap_on_lag {
-                return Err(Lagged);
+        let (frames, last) = batch.into_frames();
+        if let Some(last) = last {
+            self.0.position = last;
+        }
+        Ok(frames)
+    }
+
+    /// Returns the next batch of events from the storage, or a gap event if events are missing. An
+    /// empty batch means that the subscription has caught up with memory.
+    pub(crate) async fn read_behind(&mut self) -> Result<Vec<Frame>, SubscriptionError> {
+        let Inner { topics, position, state, .. } = &mut *self.0;
+        let mut lags = true;
+        if let Some(backing) = &state.backing {
+            backing.check()?;
+            // Events up to here are in the storage. Later ones are in memory, or will be.
+            let mut batch = Batch::new(state.registry().last_position);
+            lags = false;
+            for cursor in topics.iter() {
+                let after = (*position).max(cursor.gap_end);
+                let page = read_page(&*backing.storage, &cursor.topic.name, after).await?;
+                lags |= page.dropped > after;
+                if let Some(last) = page.events.last().filter(|_| !page.is_last) {
+                    batch.end = batch.end.min(last.position);
+                }
+                batch.events.extend(page.events.iter().map(|event| {
+                    let id = state.id_at(event.position, event.id.as_deref());
+                    (event.position, Frame::with_id(&event.fields, &id))
+                }));
             }
-            self.queue_gap("lagged", None, self.0.position);
-            return Ok(self.0.first.take().into_iter().collect());
+            if !lags {
+                *position = (*position).max(batch.end);
+                return Ok(batch.into_frames().0);
+            }
         }
-        if self.0.topics.len() > 1 {
-            found.sort_unstable_by_key(|(position, _)| *position);
-            found.retain(|(position, _)| *position <= end);
+        debug_assert!(lags, "without a storage, missing events were dropped");
+        if !state.config.gap_on_lag {
+            return Err(SubscriptionError::Lagged);
         }
-        if let Some((position, _)) = found.last() {
-            self.0.position = *position;
-        }
-        Ok(found.into_iter().map(|(_, frame)| frame).collect())
+        let position = *position;
+        self.queue_gap("lagged", None, position).await?;
+        Ok(self.0.first.take().into_iter().collect())
     }
+}
 
-    /// Returns the position of the event with this publisher-chosen id. If several topics have one,
-    /// returns the lowest position: the subscriber may get events twice, but misses none.
-    pub(crate) fn position_of(&self, own_id: &str) -> Option<u64> {
-        self.0.topics.iter().filter_map(|cursor| cursor.topic.log().position_of(own_id)).min()
+/// Reads a page of a topic's events.
+async fn read_page(storage: &dyn Storage, topic: &str, after: u64) -> Result<Page, StorageError> {
+    let limit = PageLimit { events: BATCH_EVENTS, bytes: BATCH_BYTES };
+    let page = storage.read(topic, after, limit).await?;
+    if page.events.is_empty() && !page.is_last {
+        let why = "it returned a page without events that is not the last";
+        return Err(StorageError::new(StorageErrorKind::Unavailable, why));
     }
-
-    /// Continues after the event with this id and position. Queues a gap event if later events have
-    /// been dropped.
-    pub(crate) fn resume(&mut self, id: &str, position: u64) {
-        self.0.position = position;
-        if self.0.topics.iter().any(|cursor| cursor.topic.log().evicted() > position) {
-            self.queue_gap("evicted", Some(id), position);
-        }
-    }
-
-    /// Queues the start marker, an id without data. A subscriber without an id whose connection
-    /// breaks before the first event would otherwise reconnect without one, and miss events.
-    pub(crate) fn queue_start(&mut self) {
-        self.0.first = Some(self.0.all.start(self.0.position));
-    }
-
-    /// Moves to a position, or to the oldest events that are left if the logs begin after it.
-    pub(crate) fn rewind(&mut self, position: u64) {
-        for cursor in self.0.topics.iter_mut() {
-            cursor.gap_end = cursor.topic.log().evicted();
-        }
-        let oldest = self.0.topics.iter().map(|cursor| cursor.gap_end).min().unwrap_or(0);
-        self.0.position = position.max(oldest);
-    }
-
-    /// Moves to the oldest events after a position that are left, and queues a gap event, whose id
-    /// leads a subscriber that resumes to the same place.
-    pub(crate) fn queue_gap(&mut self, reason: &str, requested: Option<&str>, position: u64) {
-        self.rewind(position);
-        let (mut earliest, mut latest) = (None, None);
-        for cursor in self.0.topics.iter() {
-            let log = cursor.topic.log();
-            let id = |entry: &Entry| (entry.position, entry.id());
-            earliest = earliest.into_iter().chain(log.first().map(id)).min();
-            latest = latest.into_iter().chain(log.last().map(id)).max();
-        }
-        let data = serde_json::json!({
-            "reason": reason,
-            "requested": requested,
-            "earliest": earliest.map(|(_, id)| id),
-            "latest": latest.map(|(_, id)| id),
-        });
-        let (data, id) = (data.to_string(), self.0.all.assigned_id(self.0.position));
-        let mut event = Event::new(&data);
-        if let Ok(event_type) = EventType::new(&self.0.all.config().gap_type) {
-            event = event.with_type(event_type);
-        }
-        if let Ok(id) = EventId::new(&id) {
-            event = event.with_id(id);
-        }
-        self.0.first = Some(event.into());
-        self.0.all.counts().gaps.inc();
-    }
+    Ok(page)
 }
 
 /// A wait for events of any of the topics.
@@ -287,8 +320,8 @@ impl DerefMut for Cursors {
 impl Drop for Subscription {
     fn drop(&mut self) {
         for cursor in self.0.topics.iter() {
-            unsubscribe(&cursor.topic, || self.0.all.registry());
+            unsubscribe(&cursor.topic, || self.0.state.registry());
         }
-        self.0.all.counts().subscriptions.fetch_sub(self.0.topics.len(), Ordering::Relaxed);
+        self.0.state.counts.subscriptions.fetch_sub(self.0.topics.len(), Ordering::Relaxed);
     }
 }

@@ -3,7 +3,11 @@
 #![allow(dead_code)] // each test file uses a part of it
 
 pub(crate) mod contract;
+#[path = "../../examples/storage/memory.rs"]
+pub(crate) mod memory_storage;
+pub(crate) mod storage;
 pub(crate) mod subscriber;
+pub(crate) mod topics;
 
 use std::future::Future;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -22,6 +26,12 @@ use sse_smol_server::{Config, End, Request, Server};
 
 /// The time after which a test gives up waiting. Used up only by a failure.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Returns the output of a future that does not wait, as that of an operation on topics without a
+/// storage.
+pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
+    future::block_on(future::poll_once(future)).expect("ready at the first poll")
+}
 
 /// The library serving a handler of the test, on a free port of 127.0.0.1.
 pub(crate) struct Running {

@@ -78,7 +78,7 @@ impl App {
             "/clock" => Box::pin(clock::serve(request)),
             "/score" => Box::pin(async move { self.score.serve(request).await }),
             "/metrics.json" => Box::pin(async move { self.system.serve(request).await }),
-            "/topics" => topics::serve_all(&self, request),
+            "/topics" => topics::serve_all(self, request),
             "/healthz" => Box::pin(health::healthz(request)),
             "/__hotreload" => Box::pin(async move { self.hot_reload.serve(request).await }),
             "/__hotreload.js" => Box::pin(async move { self.hot_reload.script(request).await }),

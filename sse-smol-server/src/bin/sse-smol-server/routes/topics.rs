@@ -8,6 +8,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
+use sse_smol_server::storage::StorageErrorKind;
 use sse_smol_server::{
     End, Publication, Published, Request, Response, Start, TopicError, Topics, not_allowed, text,
 };
@@ -23,20 +24,25 @@ pub(super) const BELOW: &str = "/topics/";
 
 /// Serves `/topics`. `GET /topics?topic=a&topic=b` subscribes to several topics; without `topic`,
 /// the response is a page of the list of topics.
-pub(super) fn serve_all(app: &App, request: Request) -> Answer {
+pub(super) fn serve_all(app: Arc<App>, request: Request) -> Answer {
     let query = match Query::of(&request) {
         Ok(query) => query,
         Err(why) => return bad(request, &why),
     };
-    let names: Vec<&str> = query.all("topic").collect();
-    if !names.is_empty() {
-        return subscribe(app, &names, request);
-    }
-    let (after, limit) = match page_of(&query) {
+    let names: Vec<String> = query.all("topic").map(str::to_owned).collect();
+    if names.is_empty() { Box::pin(list(app, request)) } else { subscribe(app, names, request) }
+}
+
+async fn list(app: Arc<App>, request: Request) -> Result<(), End> {
+    let query = Query::of(&request);
+    let (after, limit) = match query.as_ref().map_err(String::clone).and_then(page_of) {
         Ok(page) => page,
-        Err(why) => return bad(request, &why),
+        Err(why) => return bad(request, &why).await,
     };
-    let page = app.topics.list(after, limit);
+    let page = match app.topics.list(after, limit).await {
+        Ok(page) => page,
+        Err(error) => return request.respond(refusal(&error)).await,
+    };
     let topics = page.topics.into_iter().map(|topic| {
         json!({
             "name": topic.name,
@@ -47,7 +53,7 @@ pub(super) fn serve_all(app: &App, request: Request) -> Answer {
         })
     });
     let list = json!({ "topics": topics.collect::<Vec<_>>(), "next": page.next });
-    Box::pin(super::show(request, "application/json", format!("{list}\n").into_bytes()))
+    super::show(request, "application/json", format!("{list}\n").into_bytes()).await
 }
 
 /// Returns the page of the list that a query selects: the name after which it starts, and its
@@ -71,7 +77,7 @@ pub(super) fn serve(app: Arc<App>, request: Request) -> Answer {
     match *request.method() {
         Method::POST => Box::pin(publish(app, request)),
         Method::GET | Method::HEAD => match name(&request) {
-            Ok(name) => subscribe(&app, &[&name], request),
+            Ok(name) => subscribe(app, vec![name], request),
             Err(why) => bad(request, why),
         },
         _ => Box::pin(request.respond(not_allowed("GET, HEAD, POST"))),
@@ -91,7 +97,14 @@ fn bad(request: Request, why: &str) -> Answer {
     Box::pin(request.respond(text(StatusCode::BAD_REQUEST, why)))
 }
 
-fn subscribe(app: &App, names: &[&str], request: Request) -> Answer {
+fn subscribe(app: Arc<App>, names: Vec<String>, request: Request) -> Answer {
+    // A future of its own, which is dropped when the stream is open: a stream may be open for days.
+    let subscribed = Box::pin(begin(app, names, request));
+    Box::pin(async move { subscribed.await.await })
+}
+
+/// Subscribes, and returns the rest of the answer.
+async fn begin(app: Arc<App>, names: Vec<String>, request: Request) -> Answer {
     if names.len() > MOST_TOPICS {
         let line = format!("A subscription can have at most {MOST_TOPICS} topics.");
         return bad(request, &line);
@@ -105,7 +118,8 @@ fn subscribe(app: &App, names: &[&str], request: Request) -> Answer {
         "earliest" => Start::Earliest,
         id => Start::After(id),
     };
-    match app.topics.subscribe(names, start) {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    match app.topics.subscribe(&names, start).await {
         Ok(mut subscription) => Box::pin(async move {
             let missed = subscription.ready();
             let mut stream = request.open_with(missed).await?;
@@ -174,7 +188,7 @@ async fn publish(app: Arc<App>, mut request: Request) -> Result<(), End> {
             key: envelope.key.as_deref(),
         },
     );
-    match published {
+    match published.await {
         Ok(published) => {
             let Published { duplicate, id } = published;
             let mut body =
@@ -269,6 +283,10 @@ fn refusal(error: &TopicError) -> Response {
         TopicError::TooManyTopics(_) => StatusCode::TOO_MANY_REQUESTS,
         TopicError::KeyInUse { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         TopicError::DataTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        TopicError::Storage(error) if error.kind() == StorageErrorKind::Full => {
+            StatusCode::INSUFFICIENT_STORAGE
+        }
+        TopicError::Storage(_) => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::BAD_REQUEST,
     };
     text(status, &format!("{error}."))

@@ -1,0 +1,218 @@
+//! Storage: where the events of topics live beyond the window in memory.
+//!
+//! Each topic keeps its newest events in memory, encoded once for all subscribers: its window.
+//! Without a storage, the window is all there is. With one, [`Topics::open`] returns topics whose
+//! events are appended to the storage first, and become visible when the storage
+//! [follows](Storage::follow) up with them, in the order of their positions. A subscriber whose
+//! position is behind the window gets pages from the storage until it has caught up.
+//!
+//! An implementation may be a file, a database or a distributed log with many servers on it.
+//! Its limits on events, topics and bytes are its own. The bounds in
+//! [`TopicsConfig`](crate::TopicsConfig) apply to the windows.
+//!
+//! ```
+//! # mod memory {
+//! #     include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/storage/memory.rs"));
+//! # }
+//! use std::sync::Arc;
+//!
+//! use smol::Executor;
+//! use sse_smol_server::storage::Storage;
+//! use sse_smol_server::{Publication, Start, Topics, TopicsConfig};
+//! # use memory::MemoryStorage;
+//!
+//! let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
+//! let executor = Executor::new();
+//! smol::block_on(executor.run(async {
+//!     let (topics, feed) = Topics::open(TopicsConfig::default(), Arc::clone(&storage)).await?;
+//!     executor.spawn(feed).detach();
+//!     let new = Publication { data: "kept", ..Publication::default() };
+//!     let id = topics.publish("news", new).await?.id;
+//!     drop(topics);
+//!
+//!     // After a restart, the windows are empty, and subscribers get the events from the storage.
+//!     let (topics, feed) = Topics::open(TopicsConfig::default(), storage).await?;
+//!     executor.spawn(feed).detach();
+//!     let mut subscription = topics.subscribe(&["news"], Start::Earliest).await?;
+//!     let mut frames = subscription.next().await.unwrap(); // an id to resume from
+//!     frames.extend(subscription.next().await.unwrap());
+//!     assert_eq!(frames.last().unwrap().id(), Some(id.as_bytes()));
+//!     Ok::<(), sse_smol_server::TopicError>(())
+//! }))?;
+//! # Ok::<(), sse_smol_server::TopicError>(())
+//! ```
+//!
+//! [`Topics::open`]: crate::Topics::open
+
+mod error;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use smol::stream::Stream;
+
+pub use self::error::{StorageError, StorageErrorKind};
+
+/// The future that operations of a [`Storage`] return.
+pub type StorageFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StorageError>> + Send + 'a>>;
+
+/// The stream that [`Storage::follow`] returns.
+pub type StorageStream =
+    Pin<Box<dyn Stream<Item = Result<(Arc<str>, StoredEvent), StorageError>> + Send>>;
+
+/// A log of the events of all topics.
+///
+/// # Contract
+///
+/// - Positions are in one total order over all topics, and start at 1. Within an
+///   [epoch](Self::epoch), no position is assigned twice, not even after a crash.
+/// - An event that [`append`](Self::append) has returned a position for is in each later
+///   [`read`](Self::read) that covers its position, until retention drops it.
+/// - [`follow`](Self::follow) yields every event, in the order of positions, and only when it can be
+///   read.
+/// - A future that is dropped may or may not have had its effect, and leaves the storage usable.
+/// - Operations wait for a bounded time, and then return an error.
+///
+/// Errors of a kind that passes, such as a lost connection, should be retried by the implementation
+/// within that time: an error of `read` ends the subscriber's stream, and an error of `follow` ends
+/// all of them.
+pub trait Storage: fmt::Debug + Send + Sync {
+    /// Returns the identity of the log, which is the first part of every assigned event ID: 1 to 64
+    /// characters from `A-Z a-z 0-9 . _`.
+    ///
+    /// It is constant while the storage is open. A storage whose last events were lost opens with a
+    /// new epoch, so that event IDs that clients hold from before are not taken for others.
+    fn epoch(&self) -> String;
+
+    /// Returns the last position that was assigned, or 0.
+    fn last_position(&self) -> StorageFuture<'_, u64>;
+
+    /// Appends an event, and returns when it is as durable as configured.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the event was not stored, or, if the kind is
+    /// [`Unavailable`](StorageErrorKind::Unavailable), possibly was. A publisher that repeats a
+    /// publication with the same key gets [`Appended::Duplicate`] in the latter case.
+    fn append(&self, event: NewEvent) -> StorageFuture<'_, Appended>;
+
+    /// Returns the events of a topic after a position, oldest first: as many as `limit` allows, but
+    /// at least one if there is one. A topic that does not exist has no events.
+    fn read<'a>(&'a self, topic: &'a str, after: u64, limit: PageLimit) -> StorageFuture<'a, Page>;
+
+    /// Returns the bounds of a topic's events. A topic that does not exist has none.
+    fn bounds<'a>(&'a self, topic: &'a str) -> StorageFuture<'a, Bounds>;
+
+    /// Returns the position of a topic's event with this publisher-chosen ID.
+    fn find<'a>(&'a self, topic: &'a str, id: &'a str) -> StorageFuture<'a, Option<u64>>;
+
+    /// Returns at most `limit` of the topics that hold events, in the order of their names, starting
+    /// after the name `after`.
+    fn topics<'a>(
+        &'a self,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> StorageFuture<'a, Vec<TopicSummary>>;
+
+    /// Returns the events of all topics after a position, with the names of their topics: first
+    /// those that are stored, then each new one. After an error the stream is dropped.
+    fn follow(&self, after: u64) -> StorageStream;
+}
+
+/// An event to append.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NewEvent {
+    /// The name of the topic: 1 to 128 characters from `A-Z a-z 0-9 . _ ~ -`.
+    pub topic: Arc<str>,
+    /// The event in the format of event streams, without its ID, up to and including the blank
+    /// line.
+    pub fields: Bytes,
+    /// The ID, if the publisher chose it. Otherwise, it is made from epoch and position.
+    pub id: Option<Box<str>>,
+    /// The idempotency key, by which a repeated publication is recognized.
+    pub key: Option<Box<str>>,
+}
+
+/// The outcome of [`Storage::append`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Appended {
+    /// The event was appended at this position.
+    New(u64),
+    /// The event with the same key and content is in the log already, at this position.
+    Duplicate(u64),
+    /// The key belongs to this event, which is different. Nothing was appended.
+    KeyInUse(EventRef),
+    /// An event of the topic has the same publisher-chosen ID. Nothing was appended.
+    IdInUse,
+}
+
+/// An event in a storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// The position.
+    pub position: u64,
+    /// The event as in [`NewEvent::fields`].
+    pub fields: Bytes,
+    /// The ID, if the publisher chose it.
+    pub id: Option<Box<str>>,
+}
+
+/// The maximum size of a [`Page`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageLimit {
+    /// The maximum number of events.
+    pub events: usize,
+    /// The size of all [`fields`](StoredEvent::fields) in bytes at which a page is complete. The last
+    /// event may exceed it.
+    pub bytes: usize,
+}
+
+/// Consecutive events of a topic: see [`Storage::read`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The events, oldest first.
+    pub events: Vec<StoredEvent>,
+    /// Whether there were no further events when the page was read.
+    pub is_last: bool,
+    /// The position of the last event of the topic that retention has dropped, or 0. If it is behind
+    /// the position that was read from, the page has no event up to it.
+    pub dropped: u64,
+}
+
+/// The bounds of a topic's events: see [`Storage::bounds`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// The position of the last event that retention has dropped, or 0.
+    pub dropped: u64,
+    /// The first event.
+    pub first: Option<EventRef>,
+    /// The last event.
+    pub last: Option<EventRef>,
+}
+
+/// An event without its fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRef {
+    /// The position.
+    pub position: u64,
+    /// The ID, if the publisher chose it.
+    pub id: Option<Box<str>>,
+}
+
+/// A row of [`Storage::topics`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicSummary {
+    /// The name.
+    pub name: Arc<str>,
+    /// The number of events.
+    pub events: usize,
+    /// The size of the events in the storage in bytes, or 0 if it is not known.
+    pub bytes: usize,
+    /// The last event.
+    pub last: Option<EventRef>,
+}

@@ -1,0 +1,60 @@
+//! The configuration of topics.
+
+use sse_proto::EventType;
+
+use crate::topics::error::{MAX_TYPE, TopicError};
+use crate::topics::history::History;
+
+/// The configuration of topics.
+#[derive(Clone, Debug)]
+pub struct TopicsConfig {
+    /// The bounds of each topic's log.
+    pub history: History,
+    /// The maximum number of topics that hold events, at least 1. Topics that have subscribers but
+    /// no events do not count. Default: 1000.
+    pub max_topics: usize,
+    /// The maximum memory that all topics take together, in bytes. Beyond it, the oldest events are
+    /// dropped, except for the newest one. Default: 256 MiB.
+    pub max_bytes: usize,
+    /// The type of the event that reports a gap to a subscriber: 1 to 4096 bytes without line ends.
+    /// Default: `gap`.
+    pub gap_type: String,
+    /// Whether a subscriber that falls behind the log while it is connected gets a gap event and
+    /// continues. By default, its stream ends, so that it reconnects and resumes.
+    pub gap_on_lag: bool,
+}
+
+impl Default for TopicsConfig {
+    fn default() -> Self {
+        Self {
+            history: History::default(),
+            max_topics: 1000,
+            max_bytes: 256 << 20,
+            gap_type: "gap".to_owned(),
+            gap_on_lag: false,
+        }
+    }
+}
+
+pub(crate) fn check_config(config: &TopicsConfig) -> Result<(), TopicError> {
+    let error = |field, problem: String| Err(TopicError::Config { field, problem });
+    let gap_type = &config.gap_type;
+    if let Err(problem) = EventType::new(gap_type) {
+        return error("gap_type", problem.to_string());
+    }
+    if !(1..=MAX_TYPE).contains(&gap_type.len()) {
+        let len = gap_type.len();
+        return error("gap_type", format!("must have 1 to {MAX_TYPE} bytes, not {len}"));
+    }
+    if config.max_topics == 0 {
+        return error(
+            "max_topics",
+            "must be at least 1: with 0, every publication would be rejected".into(),
+        );
+    }
+    if config.history.age.is_zero() {
+        let problem = "must be more than 0, or events would be dropped before they are sent";
+        return error("history.age", problem.into());
+    }
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! The feed: puts the events that a storage has appended into the logs in memory, in the order of
+//! their positions, and notifies the subscribers.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::task::{Context, Poll};
+
+use smol::stream::StreamExt as _;
+
+use crate::Frame;
+use crate::net::compact_instant::CompactInstant;
+use crate::notifier::Notifier;
+use crate::storage::{Storage, StorageError, StorageErrorKind, StorageStream, StoredEvent};
+use crate::topics::config::TopicsConfig;
+use crate::topics::history::Entry;
+use crate::topics::state::State;
+
+/// A storage, and how far its feed has come.
+#[derive(Debug)]
+pub(crate) struct Backing {
+    pub(crate) storage: Arc<dyn Storage>,
+    /// All events up to this position are in the logs in memory, or have been.
+    applied: AtomicU64,
+    /// The reason why the feed has ended.
+    failure: OnceLock<StorageError>,
+    /// Notified when `applied` or `failure` has changed.
+    progress: Notifier,
+}
+
+impl Backing {
+    /// Creates a backing for logs that start after a position.
+    pub(crate) fn new(storage: Arc<dyn Storage>, position: u64) -> Self {
+        Self {
+            storage,
+            applied: AtomicU64::new(position),
+            failure: OnceLock::new(),
+            progress: Notifier::default(),
+        }
+    }
+
+    /// Returns an error if the feed has ended.
+    pub(crate) fn check(&self) -> Result<(), StorageError> {
+        self.failure.get().map_or(Ok(()), |failure| Err(failure.clone()))
+    }
+
+    /// Waits until the event at a position is visible to subscribers.
+    pub(crate) async fn applied(&self, position: u64) -> Result<(), StorageError> {
+        loop {
+            // Before the checks, so no change in between is missed.
+            let progress = self.progress.listen();
+            if self.applied.load(Ordering::Acquire) >= position {
+                return Ok(());
+            }
+            self.check()?;
+            progress.await;
+        }
+    }
+}
+
+/// A future that makes the events of a storage visible: see [`Topics::open`](crate::Topics::open).
+///
+/// It has to be polled as long as the topics are in use, for instance on a task. It ends when all
+/// handles of the topics have been dropped and another event arrives, or with the error of
+/// [`Storage::follow`]. From then on, or when it is dropped, publishing and subscribing fail, and
+/// subscriptions end, all with that error.
+#[must_use = "nothing is published or delivered unless the feed is polled"]
+pub struct Feed(Pin<Box<dyn Future<Output = Result<(), StorageError>> + Send>>);
+
+impl Feed {
+    pub(crate) fn new(state: &Arc<State>, events: StorageStream) -> Self {
+        Self(Box::pin(run(CloseOnDrop(Arc::downgrade(state)), events)))
+    }
+}
+
+impl Future for Feed {
+    type Output = Result<(), StorageError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.as_mut().poll(cx)
+    }
+}
+
+impl fmt::Debug for Feed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Feed").finish_non_exhaustive()
+    }
+}
+
+/// Closes the topics of a feed that is dropped before it has ended.
+struct CloseOnDrop(Weak<State>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        if let Some(state) = self.0.upgrade() {
+            state.close(unavailable("the feed of the topics was dropped"));
+        }
+    }
+}
+
+fn unavailable(why: &str) -> StorageError {
+    StorageError::new(StorageErrorKind::Unavailable, why)
+}
+
+async fn run(state: CloseOnDrop, mut events: StorageStream) -> Result<(), StorageError> {
+    loop {
+        let next = events.next().await;
+        let Some(state) = state.0.upgrade() else {
+            return Ok(());
+        };
+        let failure = match next {
+            Some(Ok((topic, event))) => match state.apply(&topic, event) {
+                Ok(()) => continue,
+                Err(failure) => failure,
+            },
+            Some(Err(failure)) => failure,
+            None => unavailable("the stream of its events has ended"),
+        };
+        state.close(failure.clone());
+        return Err(failure);
+    }
+}
+
+impl State {
+    /// Appends an event of the storage to the log in memory, and notifies its subscribers.
+    fn apply(&self, name: &Arc<str>, event: StoredEvent) -> Result<(), StorageError> {
+        let TopicsConfig { history, max_topics, max_bytes, .. } = &self.config;
+        let StoredEvent { position, fields, id } = event;
+        let frame = Frame::with_id(&fields, &self.id_at(position, id.as_deref()));
+        let mut registry = self.registry();
+        if position <= registry.last_position {
+            return Err(unavailable("it returned events out of order"));
+        }
+        let now = CompactInstant::now();
+        registry.expire(history.age, now);
+        let topic = match registry.get(name) {
+            Some(topic) => Arc::clone(topic),
+            None => registry.create(name),
+        };
+        registry.change(&topic, |log, last_position| {
+            log.expire(history.age, now, usize::MAX);
+            log.append(Entry { position, frame, at: now, key: None }, false, history);
+            *last_position = position;
+        });
+        registry.evict_topics(*max_topics);
+        registry.evict(*max_bytes);
+        drop(registry);
+        if let Some(backing) = &self.backing {
+            backing.applied.store(position, Ordering::Release);
+            backing.progress.notify();
+        }
+        topic.notify();
+        Ok(())
+    }
+
+    /// Ends all subscriptions and publications with an error. Only the first call has an effect.
+    fn close(&self, failure: StorageError) {
+        let Some(backing) = &self.backing else {
+            return;
+        };
+        // Before the logs are closed: who finds one closed also finds the reason.
+        if backing.failure.set(failure).is_err() {
+            return;
+        }
+        let topics = self.registry().close();
+        backing.progress.notify();
+        topics.iter().for_each(|topic| topic.notify());
+    }
+}

@@ -1,0 +1,197 @@
+//! The start of a subscription: which position an id leads to, and the gap events for what is not
+//! held any more.
+
+use std::sync::Arc;
+
+use sse_proto::{Event, EventId, EventType};
+
+use crate::net::compact_instant::CompactInstant;
+use crate::storage::{Bounds, EventRef, StorageError};
+use crate::topics::error::{TopicError, check_name};
+use crate::topics::history::Entry;
+use crate::topics::registry::Topic;
+use crate::topics::state::State;
+use crate::topics::subscription::{Cursor, Subscription};
+
+/// The place where a subscription begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start<'a> {
+    /// With the next event that is published.
+    Latest,
+    /// With the oldest event that is held.
+    Earliest,
+    /// After the event with this id.
+    After(&'a str),
+}
+
+/// Creates a subscription: see [`Topics::subscribe`](crate::Topics::subscribe).
+pub(crate) async fn subscribe(
+    state: &Arc<State>,
+    names: &[&str],
+    start: Start<'_>,
+) -> Result<Subscription, TopicError> {
+    names.iter().try_for_each(|name| check_name(name))?;
+    let mut names = names.to_vec();
+    names.sort_unstable();
+    names.dedup();
+    let (topics, last_position) = enter(state, &names);
+    // From here on, events after `last_position` may be published.
+    let mut subscription = Subscription::new(Arc::clone(state), topics, last_position);
+    if let Some(backing) = &state.backing {
+        // After the topics were entered: a feed that ends later closes them.
+        backing.check()?;
+    }
+    match start {
+        Start::Latest => subscription.queue_start(),
+        Start::Earliest => {
+            subscription.rewind(0).await?;
+            subscription.queue_start();
+        }
+        Start::After(id) => match position_of(state, &subscription, id).await? {
+            Some(position) => subscription.resume(id, position).await?,
+            None => subscription.queue_gap("unknown", Some(id), 0).await?,
+        },
+    }
+    Ok(subscription)
+}
+
+/// Returns the position that an id leads to, or `None` if it is unknown.
+async fn position_of(
+    state: &State,
+    subscription: &Subscription,
+    id: &str,
+) -> Result<Option<u64>, StorageError> {
+    if let Some(position) = state.assigned_position(id) {
+        // Another server with the same storage may have sent events that are not in memory here.
+        let last_position = match &state.backing {
+            Some(backing) if position > subscription.0.position => {
+                backing.storage.last_position().await?
+            }
+            _ => subscription.0.position,
+        };
+        if position <= last_position {
+            return Ok(Some(position));
+        }
+    }
+    subscription.position_of_own(id).await
+}
+
+/// Counts a subscription to each of the topics, and returns them and the last position.
+fn enter(state: &State, names: &[&str]) -> (Vec<Arc<Topic>>, u64) {
+    let age = state.config.history.age;
+    let mut registry = state.registry();
+    let now = CompactInstant::now();
+    // Before the expiry below, since a topic with a subscriber stays when its last event expires.
+    let topics: Vec<Arc<Topic>> = names.iter().map(|name| registry.subscribe(name)).collect();
+    registry.expire(age, now);
+    for topic in &topics {
+        registry.change(topic, |log, _| log.expire(age, now, usize::MAX));
+    }
+    (topics, registry.last_position)
+}
+
+impl Cursor {
+    /// Returns the bounds of the topic's events, in the storage if there is one.
+    async fn bounds(&self, state: &State) -> Result<Bounds, StorageError> {
+        if let Some(backing) = &state.backing {
+            return backing.storage.bounds(&self.topic.name).await;
+        }
+        let log = self.topic.log();
+        let event =
+            |entry: &Entry| EventRef { position: entry.position, id: Some(entry.id().into()) };
+        Ok(Bounds {
+            dropped: log.evicted(),
+            first: log.first().map(event),
+            last: log.last().map(event),
+        })
+    }
+}
+
+impl Subscription {
+    /// Returns the position of the event with this publisher-chosen id. If several topics have one,
+    /// returns the lowest position: the subscriber may get events twice, but misses none.
+    async fn position_of_own(&self, own_id: &str) -> Result<Option<u64>, StorageError> {
+        let mut lowest = None;
+        for cursor in self.0.topics.iter() {
+            let position = match &self.0.state.backing {
+                Some(backing) => backing.storage.find(&cursor.topic.name, own_id).await?,
+                None => cursor.topic.log().position_of(own_id),
+            };
+            lowest = lowest.into_iter().chain(position).min();
+        }
+        Ok(lowest)
+    }
+
+    /// Continues after the event with this id and position. Queues a gap event if later events have
+    /// been dropped.
+    async fn resume(&mut self, id: &str, position: u64) -> Result<(), StorageError> {
+        self.0.position = position;
+        for cursor in self.0.topics.iter() {
+            // The storage may have dropped what memory still holds.
+            let is_behind = cursor.topic.log().evicted() > position;
+            if is_behind && cursor.bounds(&self.0.state).await?.dropped > position {
+                return self.queue_gap("evicted", Some(id), position).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Queues the start marker, an id without data. A subscriber without an id whose connection
+    /// breaks before the first event would otherwise reconnect without one, and miss events.
+    fn queue_start(&mut self) {
+        self.0.first = Some(self.0.state.start_marker(self.0.position));
+    }
+
+    /// Moves to a position, or to the oldest events that are left if the logs begin after it.
+    /// Returns the first and the last of all events.
+    async fn rewind(
+        &mut self,
+        position: u64,
+    ) -> Result<(Option<EventRef>, Option<EventRef>), StorageError> {
+        // All of them before anything changes: if the storage fails, the subscription stays as it is.
+        let mut all_bounds = Vec::with_capacity(self.0.topics.len());
+        for cursor in self.0.topics.iter() {
+            all_bounds.push(cursor.bounds(&self.0.state).await?);
+        }
+        let (mut first, mut last) = (None::<EventRef>, None::<EventRef>);
+        for (cursor, bounds) in self.0.topics.iter_mut().zip(all_bounds) {
+            cursor.gap_end = bounds.dropped;
+            first = first.into_iter().chain(bounds.first).min_by_key(|event| event.position);
+            last = last.into_iter().chain(bounds.last).max_by_key(|event| event.position);
+        }
+        let oldest = self.0.topics.iter().map(|cursor| cursor.gap_end).min().unwrap_or(0);
+        self.0.position = position.max(oldest);
+        Ok((first, last))
+    }
+
+    /// Moves to the oldest events after a position that are left, and queues a gap event, whose id
+    /// leads a subscriber that resumes to the same place.
+    pub(crate) async fn queue_gap(
+        &mut self,
+        reason: &str,
+        requested: Option<&str>,
+        position: u64,
+    ) -> Result<(), StorageError> {
+        let (earliest, latest) = self.rewind(position).await?;
+        let state = &self.0.state;
+        let id = |event: EventRef| state.id_at(event.position, event.id.as_deref());
+        let data = serde_json::json!({
+            "reason": reason,
+            "requested": requested,
+            "earliest": earliest.map(id),
+            "latest": latest.map(id),
+        });
+        let (data, id) = (data.to_string(), state.id_at(self.0.position, None));
+        let mut event = Event::new(&data);
+        if let Ok(event_type) = EventType::new(&state.config.gap_type) {
+            event = event.with_type(event_type);
+        }
+        if let Ok(id) = EventId::new(&id) {
+            event = event.with_id(id);
+        }
+        let frame = event.into();
+        state.counts.gaps.inc();
+        self.0.first = Some(frame);
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! The state that all handles of a set of topics share.
+
+use std::fmt::Write as _;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Mutex, MutexGuard};
+
+use prometheus_client::metrics::counter::Counter;
+use sse_proto::{Event, EventId};
+
+use crate::Frame;
+use crate::topics::config::TopicsConfig;
+use crate::topics::feed::Backing;
+use crate::topics::registry::Registry;
+
+/// Topics, their configuration, and the identity of their ids.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) config: TopicsConfig,
+    /// The prefix of assigned ids, by which ids of other runs or logs are recognized.
+    epoch: String,
+    registry: Mutex<Registry>,
+    pub(crate) counts: Counts,
+    /// The storage behind the windows, if there is one.
+    pub(crate) backing: Option<Backing>,
+    /// The most recent start marker and its position. Cached, since many subscriptions start at the
+    /// same position.
+    start: Mutex<Option<(u64, Frame)>>,
+}
+
+/// Counts for metrics, updated as they change.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) published: Counter,
+    pub(crate) gaps: Counter,
+    pub(crate) subscriptions: AtomicUsize,
+}
+
+impl State {
+    /// Creates a state without topics.
+    pub(crate) fn new(
+        config: TopicsConfig,
+        epoch: String,
+        registry: Registry,
+        backing: Option<Backing>,
+    ) -> Self {
+        Self {
+            config,
+            epoch,
+            registry: Mutex::new(registry),
+            counts: Counts::default(),
+            backing,
+            start: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().expect("no panic while this lock is held")
+    }
+
+    /// Appends the id that is assigned to the event at a position.
+    pub(crate) fn push_assigned_id(&self, out: &mut String, position: u64) {
+        // Zero-padded, so that ids sort as text in the order of positions.
+        write!(out, "{}-{position:012}", self.epoch).expect("writing to a String does not fail");
+    }
+
+    /// Returns the id of the event at a position: its own, or else the one that is assigned.
+    pub(crate) fn id_at(&self, position: u64, own_id: Option<&str>) -> String {
+        own_id.map_or_else(
+            || {
+                let mut id = String::with_capacity(self.epoch.len() + 13);
+                self.push_assigned_id(&mut id, position);
+                id
+            },
+            str::to_owned,
+        )
+    }
+
+    /// Returns the position in an id that was assigned in this epoch, or `None` for any other id.
+    pub(crate) fn assigned_position(&self, id: &str) -> Option<u64> {
+        let digits = id.strip_prefix(&self.epoch)?.strip_prefix('-')?;
+        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
+    }
+
+    /// Returns whether an id has the form of assigned ids.
+    pub(crate) fn is_reserved(&self, id: &str) -> bool {
+        id.strip_prefix(&self.epoch).is_some_and(|rest| rest.starts_with('-'))
+    }
+
+    /// Returns a start marker: an id without data, from which a subscriber resumes at a position.
+    pub(crate) fn start_marker(&self, position: u64) -> Frame {
+        let mut start = self.start.lock().expect("no panic while this lock is held");
+        match &*start {
+            Some((known, frame)) if *known == position => frame.clone(),
+            _ => {
+                let id = self.id_at(position, None);
+                let id = EventId::new(&id).expect("assigned ids have no line end or NUL");
+                let frame = Frame::from(Event::without_data().with_id(id));
+                *start = Some((position, frame.clone()));
+                frame
+            }
+        }
+    }
+}
