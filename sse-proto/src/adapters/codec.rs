@@ -5,7 +5,7 @@ use std::io;
 use bytes::BytesMut;
 use tokio_util::codec;
 
-use super::Decoding;
+use super::decoding::Decoding;
 use crate::{AsEvent, Comment, Decoder, EventTooLarge, OwnedEvent};
 
 /// A codec for [`FramedRead`](codec::FramedRead) and [`FramedWrite`](codec::FramedWrite).

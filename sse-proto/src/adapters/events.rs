@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 use pin_project_lite::pin_project;
 
-use super::Decoding;
+use super::decoding::Decoding;
 use crate::{Decoder, EventTooLarge, OwnedEvent};
 
 pin_project! {

@@ -11,7 +11,8 @@ use http::{HeaderValue, Response, header};
 use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
 
-use super::{EventBody, Events};
+use super::body::EventBody;
+use super::events::Events;
 use crate::{AsEvent, Decoder};
 
 pin_project! {
