@@ -78,24 +78,24 @@ pub struct Decoder<B = GrowableBuffer> {
     /// event borrows it.
     yielded: bool,
     /// Whether the last event ID was set since the last event.
-    id_is_news: bool,
+    id_updated: bool,
     /// Whether `retry` was set since the last event.
-    retry_is_news: bool,
+    retry_updated: bool,
     retry: Option<u64>,
     /// The value of the current `retry` line; `None` if it contains anything but digits.
     retry_line: Option<u64>,
 }
 
-/// The values of a block that still lie in the chunk.
+/// The values of a block that are borrowed from the chunk.
 #[derive(Default)]
-struct Borrowed<'i> {
+struct BorrowedBlock<'i> {
     /// Empty if there is none, which means the same.
     event_type: &'i [u8],
     id: Option<&'i [u8]>,
     data: Option<&'i [u8]>,
 }
 
-impl Borrowed<'_> {
+impl BorrowedBlock<'_> {
     /// Returns the number of bytes that these values take in `fields`.
     #[inline]
     fn fields_len(&self) -> usize {
@@ -154,8 +154,8 @@ impl<B> Decoder<B> {
             skipping: false,
             held: false,
             yielded: false,
-            id_is_news: false,
-            retry_is_news: false,
+            id_updated: false,
+            retry_updated: false,
             retry: None,
             retry_line: None,
         }
@@ -180,7 +180,7 @@ impl<B: DecodeBuffer> Decoder<B> {
         &'e mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
-        self.next_block(input, None::<fn(&'i [u8], bool)>)
+        self.decode(input, None::<fn(&'i [u8], bool)>)
     }
 
     /// Like [`next_event`](Self::next_event), and passes the comments before the event to
@@ -208,29 +208,29 @@ impl<B: DecodeBuffer> Decoder<B> {
         input: &mut &'i [u8],
         on_comment: impl FnMut(&'i [u8], bool),
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
-        self.next_block(input, Some(on_comment))
+        self.decode(input, Some(on_comment))
     }
 
     /// Implements both. Without `on_comment`, comments are skipped without finding where each one
     /// ends.
     #[allow(clippy::inline_always)] // as above
     #[inline(always)]
-    fn next_block<'e, 'i: 'e>(
+    fn decode<'e, 'i: 'e>(
         &'e mut self,
         input: &mut &'i [u8],
         on_comment: Option<impl FnMut(&'i [u8], bool)>,
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
         if self.held {
-            self.held_block(input, on_comment)
+            self.resume_block(input, on_comment)
         } else {
-            self.new_block(input, on_comment)
+            self.start_block(input, on_comment)
         }
     }
 
     /// Decodes the next event if the decoder holds no state of a block.
     #[allow(clippy::inline_always)] // as above
     #[inline(always)]
-    fn new_block<'e, 'i: 'e>(
+    fn start_block<'e, 'i: 'e>(
         &'e mut self,
         input: &mut &'i [u8],
         mut on_comment: Option<impl FnMut(&'i [u8], bool)>,
@@ -240,12 +240,12 @@ impl<B: DecodeBuffer> Decoder<B> {
                 return Ok(None);
             }
             if self.lexer.at_comment(input) {
-                *input = self.pass_comments(input, &mut on_comment);
+                *input = self.skip_comments(input, &mut on_comment);
                 if input.is_empty() {
                     return Ok(None);
                 }
             }
-            return self.lent_block(None, input, on_comment);
+            return self.decode_borrowed(None, input, on_comment);
         }
         // Fast path for what most streams consist of: a line of data and a blank line.
         let mut rest = *input;
@@ -255,21 +255,21 @@ impl<B: DecodeBuffer> Decoder<B> {
             {
                 if let [b'\n', after @ ..] | [b'\r', b'\n', after @ ..] = rest {
                     *input = after;
-                    return Ok(Some(self.lent_event(b"", bytes, None)));
+                    return Ok(Some(self.borrowed_event(b"", bytes, None)));
                 }
                 *input = rest;
-                self.lent_block(Some(bytes), input, on_comment)
+                self.decode_borrowed(Some(bytes), input, on_comment)
             }
             Some(LineToken::Value { field: Field::Data, bytes, end: false })
                 if bytes.len() <= self.data.limit() =>
             {
                 *input = rest;
-                self.begin_data(bytes);
+                self.buffer_data_part(bytes);
                 Ok(None)
             }
             token => {
                 *input = rest;
-                self.joined_block(Borrowed::default(), token, input, on_comment)
+                self.decode_buffered(BorrowedBlock::default(), token, input, on_comment)
             }
         }
     }
@@ -277,14 +277,14 @@ impl<B: DecodeBuffer> Decoder<B> {
     /// Decodes the next event as long as its block consists of single lines that lie in the chunk.
     /// The block's state stays in registers, and the buffers are not touched except for the ID.
     #[inline(never)]
-    fn lent_block<'e, 'i: 'e>(
+    fn decode_borrowed<'e, 'i: 'e>(
         &'e mut self,
         data: Option<&'i [u8]>,
         input: &mut &'i [u8],
         mut on_comment: Option<impl FnMut(&'i [u8], bool)>,
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
         let mut rest = *input;
-        let mut block = Borrowed { data, ..Borrowed::default() };
+        let mut block = BorrowedBlock { data, ..BorrowedBlock::default() };
         while let Some(token) = self.lexer.next_token(&mut rest) {
             match token {
                 LineToken::Value { field: Field::Comment, bytes, end } => {
@@ -296,37 +296,37 @@ impl<B: DecodeBuffer> Decoder<B> {
                     }
                 }
                 LineToken::Value { field, bytes, end } => {
-                    if !(end && self.lend(&mut block, field, bytes)) {
+                    if !(end && self.borrow_value(&mut block, field, bytes)) {
                         *input = rest;
                         let token = LineToken::Value { field, bytes, end };
-                        return self.joined_block(block, Some(token), input, on_comment);
+                        return self.decode_buffered(block, Some(token), input, on_comment);
                     }
                 }
                 LineToken::Dispatch => {
                     if let Some(id) = block.id {
                         self.fields.set_last_event_id(id);
-                        self.id_is_news = true;
+                        self.id_updated = true;
                     }
                     if let Some(data) = block.data {
                         *input = rest;
-                        return Ok(Some(self.lent_event(block.event_type, data, block.id)));
+                        return Ok(Some(self.borrowed_event(block.event_type, data, block.id)));
                     }
-                    block = Borrowed::default();
+                    block = BorrowedBlock::default();
                     if self.lexer.at_comment(rest) {
-                        rest = self.pass_comments(rest, &mut on_comment);
+                        rest = self.skip_comments(rest, &mut on_comment);
                     }
                 }
             }
         }
         *input = rest;
-        self.keep(&mut block);
+        self.copy_to_buffers(&mut block);
         Ok(None)
     }
 
     /// Returns the event of a block that lies in the chunk, with nothing in the buffers.
-    #[allow(clippy::inline_always)] // part of `new_block`
+    #[allow(clippy::inline_always)] // part of `start_block`
     #[inline(always)]
-    fn lent_event<'e, 'i: 'e>(
+    fn borrowed_event<'e, 'i: 'e>(
         &'e mut self,
         event_type: &'i [u8],
         data: &'i [u8],
@@ -336,8 +336,8 @@ impl<B: DecodeBuffer> Decoder<B> {
             event_type,
             Some(data),
             id.unwrap_or_else(|| self.fields.last_event_id()),
-            mem::take(&mut self.id_is_news),
-            self.retry.filter(|_| mem::take(&mut self.retry_is_news)),
+            mem::take(&mut self.id_updated),
+            self.retry.filter(|_| mem::take(&mut self.retry_updated)),
         )
     }
 
@@ -345,16 +345,16 @@ impl<B: DecodeBuffer> Decoder<B> {
     /// returns the rest of the input. The input is passed by value, so that the caller's copy stays
     /// in registers.
     #[inline(never)]
-    fn pass_comments<'i>(
+    fn skip_comments<'i>(
         &mut self,
         mut input: &'i [u8],
         on_comment: &mut Option<impl FnMut(&'i [u8], bool)>,
     ) -> &'i [u8] {
         loop {
-            if self.lexer.at_line() {
+            if self.lexer.at_line_start() {
                 input = match on_comment {
-                    None => &input[line_end::comments(input)..],
-                    Some(on_comment) => each_comment(input, on_comment),
+                    None => &input[line_end::comments_len(input)..],
+                    Some(on_comment) => report_comments(input, on_comment),
                 };
             }
             // A comment that the search left over, or that the end of the chunk cuts.
@@ -367,10 +367,15 @@ impl<B: DecodeBuffer> Decoder<B> {
         }
     }
 
-    /// Stores a line in `block` if it can stay in the chunk. Returns false if the general path must
-    /// handle it.
+    /// Borrows a value for `block` if it can stay in the chunk. Returns false if the general path
+    /// must handle it.
     #[inline]
-    fn lend<'i>(&self, block: &mut Borrowed<'i>, field: Field, bytes: &'i [u8]) -> bool {
+    fn borrow_value<'i>(
+        &self,
+        block: &mut BorrowedBlock<'i>,
+        field: Field,
+        bytes: &'i [u8],
+    ) -> bool {
         let room = self.fields.limit() - self.fields.len() - block.fields_len();
         match field {
             Field::Data if block.data.is_none() && bytes.len() <= self.data.limit() => {
@@ -419,7 +424,7 @@ impl<B: DecodeBuffer> Decoder<B> {
         if self.fields.len() - self.fields.last_event_id().len() + id.len() > limit {
             return Err(InvalidLastEventId::TooLong { limit });
         }
-        self.id_is_news |= self.last_event_id() != id;
+        self.id_updated |= self.last_event_id() != id;
         self.fields.set_last_event_id(id);
         Ok(())
     }
@@ -449,7 +454,7 @@ impl<B: DecodeBuffer> Decoder<B> {
 /// Passes the comments that end in the chunk to `on_comment`. Returns the rest, from the first line
 /// that is neither a comment nor blank, or that is incomplete.
 #[inline]
-fn each_comment<'i>(chunk: &'i [u8], on_comment: &mut impl FnMut(&'i [u8], bool)) -> &'i [u8] {
+fn report_comments<'i>(chunk: &'i [u8], on_comment: &mut impl FnMut(&'i [u8], bool)) -> &'i [u8] {
     let mut lines = Lines::new(chunk);
     while let [b':' | b'\r' | b'\n', ..] = lines.rest() {
         match lines.next() {

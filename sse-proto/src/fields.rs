@@ -56,7 +56,7 @@ impl<B: DecodeBuffer> Fields<B> {
         self.last_event_id + self.new_id.unwrap_or(0)
     }
 
-    pub(crate) fn push_line(&mut self, part: &[u8]) {
+    pub(crate) fn extend_line(&mut self, part: &[u8]) {
         self.buffer.extend(part);
     }
 
@@ -88,13 +88,13 @@ impl<B: DecodeBuffer> Fields<B> {
     }
 
     /// Makes the line the event type.
-    pub(crate) fn line_to_type(&mut self) {
+    pub(crate) fn finish_type(&mut self) {
         self.clear_type();
         self.event_type = self.len() - self.type_start();
     }
 
     /// Makes the line the new ID.
-    pub(crate) fn line_to_new_id(&mut self) {
+    pub(crate) fn finish_id(&mut self) {
         self.clear_new_id();
         let start = self.last_event_id;
         let line = self.len() - start - self.event_type;

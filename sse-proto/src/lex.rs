@@ -140,7 +140,7 @@ impl Lexer {
                 }
                 _ => {}
             }
-            if let Some((field, rest)) = known_name(input) {
+            if let Some((field, rest)) = split_name(input) {
                 *input = rest;
                 return self.value::<true>(field, input);
             }
@@ -171,7 +171,7 @@ impl Lexer {
         let token = loop {
             match self.state {
                 State::Line => {
-                    if let Some((field, rest)) = known_name(input) {
+                    if let Some((field, rest)) = split_name(input) {
                         input = rest;
                         break self.value::<true>(field, &mut input);
                     }
@@ -189,7 +189,7 @@ impl Lexer {
                     };
                 }
                 State::Value(field) => {
-                    let (bytes, end) = self.more(&mut input);
+                    let (bytes, end) = self.continue_value(&mut input);
                     break (end || !bytes.is_empty()).then_some(LineToken::Value {
                         field,
                         bytes,
@@ -205,7 +205,7 @@ impl Lexer {
                     self.end_line(&mut input, at);
                 }
                 State::AfterCr | State::Name(..) | State::Space(_) | State::Bom(_) => {
-                    if self.step(&mut input).is_none() {
+                    if self.step_byte(&mut input).is_none() {
                         break None;
                     }
                 }
@@ -243,7 +243,7 @@ impl Lexer {
 
     /// Returns whether a line begins here, and no LF of the previous line end can follow.
     #[inline]
-    pub(crate) fn at_line(&self) -> bool {
+    pub(crate) fn at_line_start(&self) -> bool {
         matches!(self.state, State::Line)
     }
 
@@ -265,7 +265,7 @@ impl Lexer {
             return None;
         }
         let chunk = *input;
-        let start = usize::from(self.at_line());
+        let start = usize::from(self.at_line_start());
         if let Some(at) = line_end::find::<true>(chunk) {
             self.state = State::Line;
             self.end_line(input, at);
@@ -279,14 +279,14 @@ impl Lexer {
     /// Consumes more of a line of data, if the lexer is in one. Returns it, and whether it ends
     /// here.
     #[inline]
-    pub(crate) fn more_data<'i>(&mut self, input: &mut &'i [u8]) -> Option<(&'i [u8], bool)> {
-        matches!(self.state, State::Value(Field::Data)).then(|| self.more(input))
+    pub(crate) fn continue_data<'i>(&mut self, input: &mut &'i [u8]) -> Option<(&'i [u8], bool)> {
+        matches!(self.state, State::Value(Field::Data)).then(|| self.continue_value(input))
     }
 
     /// Consumes more of a value. Returns it, and whether it ends here.
     #[allow(clippy::inline_always)] // as above
     #[inline(always)]
-    fn more<'i>(&mut self, input: &mut &'i [u8]) -> (&'i [u8], bool) {
+    fn continue_value<'i>(&mut self, input: &mut &'i [u8]) -> (&'i [u8], bool) {
         let chunk = *input;
         if let Some(at) = line_end::find_far(chunk) {
             self.state = State::Line;
@@ -313,7 +313,7 @@ impl Lexer {
 
     /// Makes one step in a state that inspects single bytes. Returns `None` if there is no byte.
     #[cold]
-    fn step(&mut self, input: &mut &[u8]) -> Option<()> {
+    fn step_byte(&mut self, input: &mut &[u8]) -> Option<()> {
         let (&byte, rest) = input.split_first()?;
         let (state, takes) = match self.state {
             State::Bom(seen) if byte == BOM[usize::from(seen)] => {
@@ -342,7 +342,7 @@ impl Lexer {
 
 /// Splits off a name, with its colon, that lies completely in the chunk.
 #[inline]
-fn known_name(line: &[u8]) -> Option<(Field, &[u8])> {
+fn split_name(line: &[u8]) -> Option<(Field, &[u8])> {
     if let Some(rest) = line.strip_prefix(b"data:") {
         Some((Field::Data, rest))
     } else if let Some(rest) = line.strip_prefix(b"event:") {

@@ -14,11 +14,11 @@ pub(crate) fn find<const SHORT: bool>(bytes: &[u8]) -> Option<usize> {
     let Some(word) = bytes.first_chunk() else {
         return bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
     };
-    let mut at = control(*word);
+    let mut at = first_low_byte(*word);
     if SHORT {
         for next in [8, 16] {
             match bytes.get(next..).and_then(<[u8]>::first_chunk) {
-                Some(word) if at == next => at += control(*word),
+                Some(word) if at == next => at += first_low_byte(*word),
                 _ => break,
             }
         }
@@ -33,7 +33,7 @@ pub(crate) fn find<const SHORT: bool>(bytes: &[u8]) -> Option<usize> {
 /// always line ends, and comparing with one limit takes half the steps of comparing with two
 /// values.
 #[inline]
-fn control(word: [u8; 8]) -> usize {
+fn first_low_byte(word: [u8; 8]) -> usize {
     let word = u64::from_le_bytes(word);
     // The high bit of each such byte. After the first one it may be wrong, because of the borrow.
     let low = word.wrapping_sub(14 * ONES) & !word & (ONES << 7);
@@ -50,9 +50,9 @@ pub(crate) fn find_far(bytes: &[u8]) -> Option<usize> {
             return None;
         }
         let Some((block, after)) = rest.split_first_chunk() else { break };
-        let ends = in_block(block);
+        let ends = line_ends_transposed(block);
         if ends != 0 {
-            return Some(bytes.len() - rest.len() + in_order(ends).trailing_zeros() as usize);
+            return Some(bytes.len() - rest.len() + transpose(ends).trailing_zeros() as usize);
         }
         rest = after;
     }
@@ -66,28 +66,28 @@ pub(crate) fn find_far(bytes: &[u8]) -> Option<usize> {
 /// The first bytes of lines are compared for a whole block or word at once. A search for each line
 /// end would have to wait for the previous one.
 #[inline]
-pub(crate) fn comments(chunk: &[u8]) -> usize {
+pub(crate) fn comments_len(chunk: &[u8]) -> usize {
     // A CR at the end may be half of a CRLF, so it is left for the next chunk.
     let chunk = chunk.strip_suffix(b"\r").unwrap_or(chunk);
-    if chunk.len() > 64 { many_comments(chunk) } else { comments_from(chunk, 0, 0) }
+    if chunk.len() > 64 { comments_len_by_block(chunk) } else { comments_len_from(chunk, 0, 0) }
 }
 
 #[inline(never)]
-fn many_comments(chunk: &[u8]) -> usize {
+fn comments_len_by_block(chunk: &[u8]) -> usize {
     let mut at = 0;
     if let [b':' | b'\r' | b'\n', ..] = chunk {
-        while chunk.get(at..).and_then(<[u8]>::first_chunk).is_some_and(is_quiet) {
+        while chunk.get(at..).and_then(<[u8]>::first_chunk).is_some_and(only_comments) {
             at += 64;
         }
     }
     let line = memrchr2(b'\r', b'\n', &chunk[..at]).map_or(0, |end| end + 1);
-    comments_from(chunk, at, line)
+    comments_len_from(chunk, at, line)
 }
 
-/// Like `comments`, where everything before `at` has been checked, and the last line there begins
-/// at `line`.
+/// Like `comments_len`, where everything before `at` has been checked, and the last line there
+/// begins at `line`.
 #[inline]
-fn comments_from(chunk: &[u8], mut at: usize, mut line: usize) -> usize {
+fn comments_len_from(chunk: &[u8], mut at: usize, mut line: usize) -> usize {
     const LOW: u64 = 0x7F * ONES;
     // The high bit of each byte that differs from `byte`; the other bits are undefined.
     let unlike = |word: u64, byte: u8| {
@@ -116,7 +116,7 @@ fn comments_from(chunk: &[u8], mut at: usize, mut line: usize) -> usize {
 
 /// Returns whether all lines that begin within a block, or right after it, are comments or blank.
 #[inline]
-fn is_quiet(block: &[u8; 65]) -> bool {
+fn only_comments(block: &[u8; 65]) -> bool {
     let mut others = 0;
     for at in 1..block.len() {
         let is_end = |byte| u8::from(byte == b'\r') | u8::from(byte == b'\n');
@@ -194,7 +194,7 @@ impl Iterator for LineEnds<'_> {
                 self.next = at + 1;
                 return Some(at);
             };
-            self.ends = in_order(in_block(block));
+            self.ends = transpose(line_ends_transposed(block));
             self.block = self.next;
             self.next += block.len();
         }
@@ -209,7 +209,7 @@ impl Iterator for LineEnds<'_> {
 /// In this form and with this length, compilers turn it into a few dozen vector instructions
 /// without a loop; safe code cannot request these by name.
 #[inline]
-fn in_block(block: &[u8; 64]) -> u64 {
+fn line_ends_transposed(block: &[u8; 64]) -> u64 {
     const MARKS: [u8; 64] = {
         let mut marks = [0; 64];
         let mut at = 0;
@@ -230,7 +230,7 @@ fn in_block(block: &[u8; 64]) -> u64 {
 
 /// Returns the same as bit `at` for byte `at`: transposes rows and columns.
 #[inline]
-fn in_order(mut ends: u64) -> u64 {
+fn transpose(mut ends: u64) -> u64 {
     for (by, pairs) in [(7, 0x00AA_00AA_00AA_00AA), (14, 0xCCCC_0000_CCCC), (28, 0xF0F0_F0F0)] {
         let differ = (ends ^ (ends >> by)) & pairs;
         ends ^= differ ^ (differ << by);
@@ -242,7 +242,7 @@ fn in_order(mut ends: u64) -> u64 {
 mod tests {
     extern crate std;
 
-    use super::{LineEnds, Lines, comments, find, find_far};
+    use super::{LineEnds, Lines, comments_len, find, find_far};
 
     fn check(bytes: &[u8]) {
         let is_end = |at: &usize| matches!(bytes[*at], b'\r' | b'\n');
@@ -267,7 +267,7 @@ mod tests {
     }
 
     fn check_comments(bytes: &[u8]) {
-        let found = comments(bytes);
+        let found = comments_len(bytes);
         let whole = bytes.strip_suffix(b"\r").unwrap_or(bytes);
         let mut expected = 0;
         while let Some(b':' | b'\r' | b'\n') = whole.get(expected) {

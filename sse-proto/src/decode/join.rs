@@ -5,14 +5,14 @@ use core::mem;
 
 use memchr::memchr;
 
-use super::{Borrowed, Decoder};
+use super::{BorrowedBlock, Decoder};
 use crate::line_end::Lines;
 use crate::{DecodeBuffer, Event, EventTooLarge, Field, LineToken};
 
 impl<B: DecodeBuffer> Decoder<B> {
     /// Decodes the next event if the decoder holds state of a block.
     #[inline(never)]
-    pub(super) fn held_block<'e, 'i: 'e>(
+    pub(super) fn resume_block<'e, 'i: 'e>(
         &'e mut self,
         input: &mut &'i [u8],
         on_comment: Option<impl FnMut(&'i [u8], bool)>,
@@ -20,15 +20,15 @@ impl<B: DecodeBuffer> Decoder<B> {
         if self.yielded {
             self.clear_yielded();
             if !self.held {
-                return self.new_block(input, on_comment);
+                return self.start_block(input, on_comment);
             }
         }
         // Most chunks of a long line contain nothing but data.
         if self.in_line && !self.skipping {
-            if let Some((bytes, end)) = self.lexer.more_data(input) {
+            if let Some((bytes, end)) = self.lexer.continue_data(input) {
                 self.in_line = !end;
                 if self.data.len() + bytes.len() > self.data.limit() {
-                    return Err(self.too_large(&mut Borrowed::default(), Field::Data));
+                    return Err(self.too_large(&mut BorrowedBlock::default(), Field::Data));
                 }
                 self.data.extend(bytes);
                 if !end {
@@ -36,20 +36,20 @@ impl<B: DecodeBuffer> Decoder<B> {
                 }
                 if let [b'\n', after @ ..] = *input {
                     *input = after;
-                    self.end_block(&Borrowed::default());
-                    return Ok(Some(self.event(&Borrowed::default())));
+                    self.end_block(&BorrowedBlock::default());
+                    return Ok(Some(self.event(&BorrowedBlock::default())));
                 }
             }
         }
-        self.joined_block(Borrowed::default(), None, input, on_comment)
+        self.decode_buffered(BorrowedBlock::default(), None, input, on_comment)
     }
 
     /// Decodes the next event in the general case. `first` is a token that the lexer has returned
     /// already.
     #[inline(never)]
-    pub(super) fn joined_block<'e, 'i: 'e>(
+    pub(super) fn decode_buffered<'e, 'i: 'e>(
         &'e mut self,
-        mut block: Borrowed<'i>,
+        mut block: BorrowedBlock<'i>,
         mut first: Option<LineToken<'i>>,
         input: &mut &'i [u8],
         mut on_comment: Option<impl FnMut(&'i [u8], bool)>,
@@ -74,23 +74,23 @@ impl<B: DecodeBuffer> Decoder<B> {
                     if self.end_block(&block) {
                         return Ok(Some(self.event(&block)));
                     }
-                    block = Borrowed::default();
+                    block = BorrowedBlock::default();
                 }
             }
         }
-        self.keep(&mut block);
+        self.copy_to_buffers(&mut block);
         Ok(None)
     }
 
     /// Returns the event of a block; values that are not in `block` are in the buffers.
     #[inline]
-    fn event<'e, 'i: 'e>(&'e mut self, block: &Borrowed<'i>) -> Event<'e> {
+    fn event<'e, 'i: 'e>(&'e mut self, block: &BorrowedBlock<'i>) -> Event<'e> {
         Event::from_parts(
             if block.event_type.is_empty() { self.fields.event_type() } else { block.event_type },
             Some(block.data.unwrap_or_else(|| self.data.as_slice())),
             block.id.unwrap_or_else(|| self.fields.last_event_id()),
-            mem::take(&mut self.id_is_news),
-            self.retry.filter(|_| mem::take(&mut self.retry_is_news)),
+            mem::take(&mut self.id_updated),
+            self.retry.filter(|_| mem::take(&mut self.retry_updated)),
         )
     }
 
@@ -104,7 +104,7 @@ impl<B: DecodeBuffer> Decoder<B> {
     }
 
     /// Stores the first part of a line of data that the end of the chunk cuts.
-    pub(super) fn begin_data(&mut self, bytes: &[u8]) {
+    pub(super) fn buffer_data_part(&mut self, bytes: &[u8]) {
         self.data.extend(bytes);
         self.has_data = true;
         self.in_line = true;
@@ -112,7 +112,7 @@ impl<B: DecodeBuffer> Decoder<B> {
     }
 
     /// Ends the current block and returns whether it is an event.
-    fn end_block(&mut self, block: &Borrowed<'_>) -> bool {
+    fn end_block(&mut self, block: &BorrowedBlock<'_>) -> bool {
         if mem::take(&mut self.skipping) {
             self.held = self.data.is_large();
             return false;
@@ -120,9 +120,9 @@ impl<B: DecodeBuffer> Decoder<B> {
         match block.id {
             Some(id) => {
                 self.fields.set_last_event_id(id);
-                self.id_is_news = true;
+                self.id_updated = true;
             }
-            None => self.id_is_news |= self.fields.commit_id(),
+            None => self.id_updated |= self.fields.commit_id(),
         }
         self.yielded = block.data.is_some() || self.has_data;
         self.held = self.yielded || self.data.is_large();
@@ -135,7 +135,7 @@ impl<B: DecodeBuffer> Decoder<B> {
     /// Processes a value or a part of one.
     fn value<'i>(
         &mut self,
-        block: &mut Borrowed<'i>,
+        block: &mut BorrowedBlock<'i>,
         field: Field,
         bytes: &'i [u8],
         end: bool,
@@ -148,7 +148,7 @@ impl<B: DecodeBuffer> Decoder<B> {
         if !end {
             // The chunk ends here. Borrowed values are copied first: this part must be the last in
             // the buffer.
-            self.keep(block);
+            self.copy_to_buffers(block);
         }
         match field {
             Field::Retry => self.retry_part(bytes, first, end),
@@ -180,7 +180,7 @@ impl<B: DecodeBuffer> Decoder<B> {
     #[inline]
     fn data_part<'i>(
         &mut self,
-        block: &mut Borrowed<'i>,
+        block: &mut BorrowedBlock<'i>,
         bytes: &'i [u8],
         first: bool,
         end: bool,
@@ -194,7 +194,7 @@ impl<B: DecodeBuffer> Decoder<B> {
             block.data = Some(bytes);
             return Ok(());
         }
-        self.keep_data(block);
+        self.copy_data(block);
         if joins {
             self.data.extend(b"\n");
         }
@@ -206,7 +206,7 @@ impl<B: DecodeBuffer> Decoder<B> {
     #[inline]
     fn field_part<'i>(
         &mut self,
-        block: &mut Borrowed<'i>,
+        block: &mut BorrowedBlock<'i>,
         field: Field,
         bytes: &'i [u8],
         first: bool,
@@ -234,11 +234,11 @@ impl<B: DecodeBuffer> Decoder<B> {
                 block.event_type = bytes;
             }
         } else {
-            self.fields.push_line(bytes);
+            self.fields.extend_line(bytes);
             match (end, is_id) {
                 (false, _) => {}
-                (true, true) => self.fields.line_to_new_id(),
-                (true, false) => self.fields.line_to_type(),
+                (true, true) => self.fields.finish_id(),
+                (true, false) => self.fields.finish_type(),
             }
         }
         Ok(())
@@ -264,13 +264,13 @@ impl<B: DecodeBuffer> Decoder<B> {
         }
         if end && self.retry_line.is_some() {
             self.retry = self.retry_line;
-            self.retry_is_news = true;
+            self.retry_updated = true;
         }
     }
 
     #[cold]
-    fn too_large(&mut self, block: &mut Borrowed<'_>, field: Field) -> EventTooLarge {
-        *block = Borrowed::default();
+    fn too_large(&mut self, block: &mut BorrowedBlock<'_>, field: Field) -> EventTooLarge {
+        *block = BorrowedBlock::default();
         self.fields.clear_block();
         self.data.clear();
         self.has_data = false;
@@ -281,22 +281,22 @@ impl<B: DecodeBuffer> Decoder<B> {
     }
 
     /// Copies borrowed values into the buffers, before the chunk goes away.
-    pub(super) fn keep(&mut self, block: &mut Borrowed<'_>) {
+    pub(super) fn copy_to_buffers(&mut self, block: &mut BorrowedBlock<'_>) {
         if let Some(id) = block.id.take() {
             self.held = true;
-            self.fields.push_line(id);
-            self.fields.line_to_new_id();
+            self.fields.extend_line(id);
+            self.fields.finish_id();
         }
         if !block.event_type.is_empty() {
             self.held = true;
-            self.fields.push_line(mem::take(&mut block.event_type));
-            self.fields.line_to_type();
+            self.fields.extend_line(mem::take(&mut block.event_type));
+            self.fields.finish_type();
         }
-        self.keep_data(block);
+        self.copy_data(block);
     }
 
     #[inline]
-    fn keep_data(&mut self, block: &mut Borrowed<'_>) {
+    fn copy_data(&mut self, block: &mut BorrowedBlock<'_>) {
         if let Some(data) = block.data.take() {
             self.data.extend(data);
             self.has_data = true;
