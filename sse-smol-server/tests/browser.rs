@@ -201,10 +201,8 @@ fn the_printed_link_lets_the_page_publish_and_removes_the_token_from_the_url() {
         assert!(!href.as_str().unwrap().contains(['#', '=']), "{href}");
         assert!(page.publish("chat", "", "hello").starts_with("Published as "));
         // The token is kept in the session storage of the tab, and nowhere else.
-        page.evaluate("window.isOld = true; location.reload()");
-        // Until the reload takes effect, expressions are evaluated in the old page.
-        let reloaded = "!window.isOld && document.readyState === 'complete'";
-        page.wait_for(&format!("{reloaded} && !!draft.token.value"), TIMEOUT);
+        page.reload();
+        page.wait_for("!!draft.token.value", TIMEOUT);
         assert!(page.publish("chat", "", "hello").starts_with("Published as "));
         assert_eq!(page.evaluate("localStorage.length + document.cookie.length"), 0);
 
@@ -285,7 +283,7 @@ const CONNECTIONS: usize = 6;
 /// Tabs with live reload, as many as Chromium opens connections.
 struct Tabs {
     dir: Dir,
-    _server: Binary,
+    server: Binary,
     browser: Browser,
     tabs: Vec<Tab>,
     /// A subscriber to the topic to which each page publishes when it is loaded.
@@ -297,15 +295,22 @@ impl Tabs {
         let dir = Dir::new();
         dir.write("style.css", "body { color: green }");
         dir.write("archive.zip", "no page");
+        write_page(&dir, "one");
         let server = Binary::start(&["--serve", dir.path(), "--watch", dir.path()]);
         let loads = Subscriber::open(server.address, "/topics/loads");
-        write_page(&dir, "one");
-        let url = |tab: usize| format!("http://{}/?{tab}", server.address);
-        let mut browser = Browser::open("about:blank");
-        let tabs = (0..CONNECTIONS).map(|tab| browser.open_tab(&url(tab))).collect();
-        let mut all = Self { dir, _server: server, browser, tabs, loads };
+        let browser = Browser::open("about:blank");
+        let mut all = Self { dir, server, browser, tabs: Vec::new(), loads };
+        for tab in 0..CONNECTIONS {
+            let url = all.url(&tab.to_string());
+            all.tabs.push(all.browser.open_tab(&url));
+        }
         all.assert_each_loads_once("one");
         all
+    }
+
+    /// Returns the URL of the page with this query.
+    fn url(&self, query: &str) -> String {
+        format!("http://{}/?{query}", self.server.address)
     }
 
     /// Returns the next `count` page loads: the query of the URL and the version of the page.
@@ -366,11 +371,11 @@ fn a_page_in_one_of_six_tabs_can_navigate_away_and_back() {
     tabs.assert_none_loads();
     let tab = tabs.tabs.pop().unwrap();
     tabs.browser.select(&tab);
-    tabs.browser.evaluate("location.href = '/?elsewhere'");
+    tabs.browser.navigate(&tabs.url("elsewhere"));
     assert_eq!(tabs.next(1), ["?elsewhere one"]);
 
     // The page may come from the back/forward cache, which runs no script again.
-    tabs.browser.evaluate("history.back()");
+    tabs.browser.start_going_back();
     tabs.browser.wait_for("location.search === '?5'", TIMEOUT);
     tabs.loads.take(usize::MAX);
     tabs.loads.events.clear();

@@ -637,7 +637,7 @@ fn a_page_in_a_browser_is_reloaded_once_for_each_change() {
     browser.wait_for("document.querySelector('p').innerText === 'five'", TIMEOUT);
 
     // A manual reload does not cause another one.
-    browser.evaluate("location.reload()");
+    browser.reload();
     expect_load(&mut events, "6 five");
     events.assert_silent();
 }

@@ -14,6 +14,18 @@ use serde_json::{Value, json};
 use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Message, WebSocket};
 
+/// The time in which a page loads. Used up only by a failure.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The starts of the messages with which Chromium fails an evaluation because the document is
+/// replaced.
+const NAVIGATION_ERRORS: [&str; 4] = [
+    "Inspected target navigated or closed",
+    "Execution context was destroyed",
+    "Cannot find context with specified id",
+    "Cannot find default execution context",
+];
+
 /// One tab of a browser.
 pub(crate) struct Tab(Value);
 
@@ -73,16 +85,38 @@ impl Browser {
         let target = self.call("Target.createTarget", &json!({ "url": "about:blank" }));
         let attach = json!({ "targetId": target["targetId"], "flatten": true });
         self.session = self.call("Target.attachToTarget", &attach)["sessionId"].take();
-        // Chromium answers once the new document exists, so nothing is evaluated in the old one.
-        let answer = self.call("Page.navigate", &json!({ "url": url }));
-        assert!(answer["errorText"].is_null(), "{url}: {answer}");
-        self.wait_for("document.readyState === 'complete'", Duration::from_secs(20));
+        self.navigate(url);
         Tab(self.session.clone())
     }
 
     /// Directs all further calls to this tab.
     pub(crate) fn select(&mut self, tab: &Tab) {
         self.session = tab.0.clone();
+    }
+
+    /// Navigates to a URL. Returns when the page has loaded.
+    pub(crate) fn navigate(&mut self, url: &str) {
+        // Chromium answers once the new document exists, so nothing is evaluated in the old one.
+        let answer = self.call("Page.navigate", &json!({ "url": url }));
+        assert!(answer["errorText"].is_null(), "{url}: {answer}");
+        self.wait_for("document.readyState === 'complete'", TIMEOUT);
+    }
+
+    /// Reloads the page. Returns when it has loaded.
+    pub(crate) fn reload(&mut self) {
+        // Chromium answers while the old document still exists.
+        self.evaluate("window.isOld = true");
+        self.call("Page.reload", &json!({}));
+        self.wait_for("!window.isOld && document.readyState === 'complete'", TIMEOUT);
+    }
+
+    /// Navigates to the previous entry of the history. Returns before the page has changed.
+    pub(crate) fn start_going_back(&mut self) {
+        let history = self.call("Page.getNavigationHistory", &json!({}));
+        let current = history["currentIndex"].as_u64().unwrap();
+        let current = usize::try_from(current).unwrap();
+        let entry = json!({ "entryId": history["entries"][current - 1]["id"] });
+        self.call("Page.navigateToHistoryEntry", &entry);
     }
 
     /// Sets the window size of the page, in CSS pixels.
@@ -94,7 +128,12 @@ impl Browser {
         self.call("Emulation.setDeviceMetricsOverride", &metrics);
     }
 
+    /// Calls a method. Panics if it fails.
     fn call(&mut self, method: &str, parameters: &Value) -> Value {
+        self.try_call(method, parameters).unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    fn try_call(&mut self, method: &str, parameters: &Value) -> Result<Value, Value> {
         self.calls += 1;
         let mut message = json!({ "id": self.calls, "method": method, "params": parameters });
         if !self.session.is_null() {
@@ -105,28 +144,46 @@ impl Browser {
             let Message::Text(text) = self.socket.read().unwrap() else { continue };
             let mut answer: Value = serde_json::from_str(&text).unwrap();
             if answer["id"] == self.calls {
-                assert!(answer["error"].is_null(), "{method}: {answer}");
-                return answer["result"].take();
+                let error = answer["error"].take();
+                return if error.is_null() { Ok(answer["result"].take()) } else { Err(error) };
             }
         }
     }
 
-    /// Evaluates a JavaScript expression in the page and returns its value.
+    /// Evaluates a JavaScript expression in the page and returns its value. Panics if the page
+    /// changes meanwhile: expressions must not navigate.
     pub(crate) fn evaluate(&mut self, expression: &str) -> Value {
+        let value = self.evaluate_unless_navigating(expression);
+        value.unwrap_or_else(|| panic!("the page changed during the evaluation of {expression}"))
+    }
+
+    /// Evaluates a JavaScript expression in the page. Returns its value, or `None` if its document
+    /// was replaced meanwhile.
+    fn evaluate_unless_navigating(&mut self, expression: &str) -> Option<Value> {
         let parameters = json!({
             "expression": expression, "returnByValue": true, "awaitPromise": true,
         });
-        let mut answer = self.call("Runtime.evaluate", &parameters);
+        let mut answer = match self.try_call("Runtime.evaluate", &parameters) {
+            Ok(answer) => answer,
+            Err(error) => {
+                let message = error["message"].as_str().unwrap_or_default();
+                let navigates = NAVIGATION_ERRORS.iter().any(|start| message.starts_with(start));
+                assert!(navigates, "{expression}: {error}");
+                return None;
+            }
+        };
         assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer}");
-        answer["result"]["value"].take()
+        Some(answer["result"]["value"].take())
     }
 
-    /// Waits until the expression is true. Panics after `timeout`.
+    /// Waits until the expression is true. The page may navigate meanwhile. Panics after `timeout`.
     pub(crate) fn wait_for(&mut self, expression: &str, timeout: Duration) {
         let start = Instant::now();
-        while self.evaluate(expression) != json!(true) {
-            let page = self.evaluate("document.body?.innerText");
-            assert!(start.elapsed() < timeout, "{expression} is still not true of: {page}");
+        while self.evaluate_unless_navigating(expression) != Some(json!(true)) {
+            if start.elapsed() > timeout {
+                let page = self.evaluate_unless_navigating("document.body?.innerText");
+                panic!("{expression} is still not true of: {page:?}");
+            }
             thread::sleep(Duration::from_millis(50));
         }
     }
