@@ -8,13 +8,14 @@
 //!
 //! A server has one worker for each core, and streams are distributed over the workers in turn.
 
+use std::any::Any;
 use std::future::Future;
 use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll};
-use std::{iter, mem, thread};
+use std::{iter, thread};
 
 use slab::Slab;
 use smol::channel::{self, Receiver, Sender, WeakSender};
@@ -23,6 +24,7 @@ use smol::future::yield_now;
 use crate::connection::Connection;
 use crate::net::compact_instant::CompactInstant;
 use crate::topics::history::{BATCH_BYTES, BATCH_EVENTS};
+use crate::topics::listener::{Followers, Listener};
 use crate::topics::registry::Topic;
 use crate::{End, Frame};
 
@@ -41,17 +43,16 @@ struct DeliveryWorker {
     identity: Arc<()>,
 }
 
-/// A request to deliver new events of a topic to a group.
+/// A request to deliver new events to a group.
 #[derive(Debug)]
-pub(crate) struct Job {
-    topic: Arc<Topic>,
-    group: Arc<SubscriberGroup>,
-}
+pub(crate) struct Job(Arc<SubscriberGroup>);
 
 /// The streams of one topic that are parked with one worker.
 #[derive(Debug)]
 pub(crate) struct SubscriberGroup {
     number: GroupNumber,
+    /// Each stream that is parked holds the topic, which holds the group.
+    topic: Weak<Topic>,
     jobs: WeakSender<Job>,
     /// The identity of the worker.
     worker: Weak<()>,
@@ -94,31 +95,21 @@ impl DeliveryWorkers {
     }
 
     /// Returns the group of a topic's streams with the next worker in turn.
-    fn group(&self, topic: &Topic) -> Arc<SubscriberGroup> {
+    fn group(&self, topic: &Arc<Topic>) -> Arc<SubscriberGroup> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed) % self.all.len();
         let DeliveryWorker { jobs, identity } = &self.all[turn];
-        let mut followers = topic.followers();
-        let is_its = |group: &&Arc<SubscriberGroup>| group.worker.as_ptr() == Arc::as_ptr(identity);
-        if let Some(group) = followers.groups.iter().find(is_its) {
-            return Arc::clone(group);
-        }
-        let group = Arc::new(SubscriberGroup {
-            number: GroupNumber::next(),
-            jobs: jobs.downgrade(),
-            worker: Arc::downgrade(identity),
-            called: AtomicBool::new(false),
-            parked: Mutex::default(),
-        });
-        // Groups of servers that no longer exist are removed.
-        let is_there = |group: &&Arc<SubscriberGroup>| group.worker.strong_count() > 0;
-        let others = followers.groups.iter().filter(is_there);
-        let groups = others.chain([&group]).map(Arc::clone).collect();
-        let replaced = mem::replace(&mut followers.groups, groups);
-        // Not under the lock: a group that is dropped may drop streams, and with them values of
-        // their handlers.
-        drop(followers);
-        drop(replaced);
-        group
+        Followers::find_or_add(
+            topic.followers(),
+            |group: &SubscriberGroup| group.worker.as_ptr() == Arc::as_ptr(identity),
+            || SubscriberGroup {
+                number: GroupNumber::next(),
+                topic: Arc::downgrade(topic),
+                jobs: jobs.downgrade(),
+                worker: Arc::downgrade(identity),
+                called: AtomicBool::new(false),
+                parked: Mutex::default(),
+            },
+        )
     }
 }
 
@@ -137,10 +128,10 @@ impl Drop for JobQueue {
 
 /// Runs a worker until the last sender of its jobs is gone.
 pub(crate) async fn work(queue: JobQueue) {
-    while let Ok(Job { topic, group }) = queue.0.recv().await {
+    while let Ok(Job(group)) = queue.0.recv().await {
         // Before the log is read: events that are published from here on queue another job.
         group.called.swap(false, Ordering::AcqRel);
-        let Some(batch) = group.next_batch(&topic) else {
+        let Some(batch) = group.next_batch() else {
             continue;
         };
         let mut first = 0;
@@ -153,7 +144,7 @@ pub(crate) async fn work(queue: JobQueue) {
         }
         if batch.is_cut_short {
             // At the end of the queue, after the jobs of other topics.
-            group.call(&topic);
+            group.call();
         }
     }
 }
@@ -164,18 +155,18 @@ impl SubscriberGroup {
     }
 
     /// Queues a job for the worker, unless one is queued already.
-    pub(crate) fn call(self: &Arc<Self>, topic: &Arc<Topic>) {
+    fn call(self: &Arc<Self>) {
         if !self.called.swap(true, Ordering::AcqRel) {
             if let Some(jobs) = self.jobs.upgrade() {
-                let job = Job { topic: Arc::clone(topic), group: Arc::clone(self) };
                 // This fails if the worker has ended, and its connections with it.
-                let _ = jobs.try_send(job);
+                let _ = jobs.try_send(Job(Arc::clone(self)));
             }
         }
     }
 
     /// Reads the next events to deliver from the log.
-    fn next_batch(&self, topic: &Topic) -> Option<Batch> {
+    fn next_batch(&self) -> Option<Batch> {
+        let topic = self.topic.upgrade()?;
         let mut parked = self.parked();
         if parked.streams.is_empty() {
             return None;
@@ -234,6 +225,21 @@ impl SubscriberGroup {
             }
         }
         (!found.is_empty()).then_some(found)
+    }
+}
+
+impl Listener for SubscriberGroup {
+    fn published(self: Arc<Self>) {
+        self.call();
+    }
+
+    /// A group is of no use without its worker's server.
+    fn is_live(&self) -> bool {
+        self.worker.strong_count() > 0
+    }
+
+    fn as_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync> {
+        self
     }
 }
 
@@ -313,7 +319,7 @@ impl<'w> Parked<'w> {
         drop(parked);
         // The job for events that were published just now may have found the group empty.
         if topic.has_more(position) {
-            group.call(topic);
+            group.call();
         }
         Some(Self { connection, group, place })
     }
@@ -353,11 +359,11 @@ mod tests {
         let (delivery_workers, queues) = DeliveryWorkers::new();
         let topics = Topics::new(TopicsConfig::default()).unwrap();
         let subscription = smol::block_on(topics.subscribe(&["news"], Start::Latest)).unwrap();
-        let (topic, _) = subscription.only_topic().unwrap();
-        let (topic, left) = (Arc::clone(topic), Arc::downgrade(topic));
-        delivery_workers.group(&topic).call(&topic);
-        drop((subscription, topics, topic));
-        assert!(left.upgrade().is_some(), "the queued job holds the topic");
+        let group = delivery_workers.group(subscription.only_topic().unwrap().0);
+        let left = Arc::downgrade(&group);
+        group.call();
+        drop((subscription, topics, group));
+        assert!(left.upgrade().is_some(), "the queued job holds the group");
         drop(queues);
         assert!(left.upgrade().is_none());
         drop(delivery_workers);

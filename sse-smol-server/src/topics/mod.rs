@@ -8,7 +8,9 @@ mod config;
 pub(crate) mod error;
 pub(crate) mod feed;
 pub(crate) mod history;
+pub(crate) mod listener;
 mod publish;
+
 pub(crate) mod registry;
 mod start;
 pub(crate) mod state;

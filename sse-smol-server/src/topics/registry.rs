@@ -14,17 +14,15 @@
 //! subscription.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::mem;
 use std::ops::Bound;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::Waker;
 use std::time::Duration;
 
-use crate::connection::delivery::SubscriberGroup;
 use crate::frame::allocated;
 use crate::net::compact_instant::CompactInstant;
 use crate::topics::history::Log;
+use crate::topics::listener::Followers;
 
 /// The maximum number of expired events that one call of [`Registry::expire`] drops, so that a
 /// publication, subscription or listing does not work through a long backlog. The topic of a
@@ -114,16 +112,6 @@ pub(crate) struct Topic {
     subscribers: AtomicUsize,
 }
 
-/// The recipients of notifications about new events.
-#[derive(Debug, Default)]
-pub(crate) struct Followers {
-    /// The groups of parked streams, which follow this topic alone and have sent all its events.
-    /// Copied on write, so that a publisher can call them without the lock and without a copy.
-    pub(crate) groups: Arc<[Arc<SubscriberGroup>]>,
-    /// The wakers of subscriptions that wait for events, by the number of the wait.
-    pub(crate) waiting: BTreeMap<u64, Waker>,
-}
-
 impl Topic {
     /// The memory in bytes of two map rows in the registry, and of the entries that even the
     /// smallest log has room for.
@@ -159,13 +147,8 @@ impl Topic {
     }
 
     /// Wakes the subscribers after an event was published. Called without a lock held.
-    pub(crate) fn notify(self: &Arc<Self>) {
-        let mut followers = self.followers();
-        let groups = Arc::clone(&followers.groups);
-        let waiting = mem::take(&mut followers.waiting);
-        drop(followers);
-        waiting.into_values().for_each(Waker::wake);
-        groups.iter().for_each(|group| group.call(self));
+    pub(crate) fn notify(&self) {
+        Followers::notify(self.followers());
     }
 }
 
