@@ -47,6 +47,7 @@
 
 #![forbid(unsafe_code)]
 
+mod compact_instant;
 mod connection;
 mod drain;
 mod end;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sse_proto::KeepAlive;
 
 use super::{Connection, State};
-use crate::net::compact_instant::CompactInstant;
+use crate::compact_instant::CompactInstant;
 use crate::net::socket;
 use crate::{End, Frame};
 

@@ -21,8 +21,8 @@ use slab::Slab;
 use smol::channel::{self, Receiver, Sender, WeakSender};
 use smol::future::yield_now;
 
+use crate::compact_instant::CompactInstant;
 use crate::connection::Connection;
-use crate::net::compact_instant::CompactInstant;
 use crate::topics::history::{BATCH_BYTES, BATCH_EVENTS};
 use crate::topics::listener::{Followers, Listener};
 use crate::topics::registry::Topic;

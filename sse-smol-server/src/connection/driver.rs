@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use sse_proto::Event;
 
+use crate::compact_instant::CompactInstant;
 use crate::connection::Connection;
-use crate::net::compact_instant::CompactInstant;
 use crate::{End, Frame};
 
 /// Polls the handler of a request. While that waits, writes queued output, watches the peer and the

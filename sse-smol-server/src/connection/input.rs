@@ -6,9 +6,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use crate::End;
+use crate::compact_instant::CompactInstant;
 use crate::connection::Connection;
 use crate::http::{Head, Refusal, parse};
-use crate::net::compact_instant::CompactInstant;
 use crate::server::Shared;
 
 /// The reason why a request, or the rest of it, could not be read.

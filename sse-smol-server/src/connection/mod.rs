@@ -31,9 +31,9 @@ use std::{future, mem};
 use http::StatusCode;
 use smol::Async;
 
+use crate::compact_instant::CompactInstant;
 use crate::connection::budget::Reservation;
 use crate::http::Framing;
-use crate::net::compact_instant::CompactInstant;
 use crate::net::queue::{Queue, Sent};
 use crate::net::socket;
 use crate::server::Shared;

@@ -6,9 +6,9 @@ use std::task::{Context, Poll};
 
 use super::{Connection, State};
 use crate::End;
+use crate::compact_instant::CompactInstant;
 use crate::connection::delivery::{Batch, GroupNumber, Remaining};
 use crate::http::Framing;
-use crate::net::compact_instant::CompactInstant;
 
 /// The group and the position of a parked stream.
 pub(super) struct ParkedAt {

@@ -10,7 +10,7 @@ use smol::io::AsyncRead as _;
 
 use super::Connection;
 use crate::End;
-use crate::net::compact_instant::CompactInstant;
+use crate::compact_instant::CompactInstant;
 
 /// The size of one read in bytes. Once this much input is held, no more is read ahead.
 const READ_AHEAD: usize = 4096;

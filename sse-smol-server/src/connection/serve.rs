@@ -11,12 +11,12 @@ use http::{Method, StatusCode};
 use smol::Async;
 use smol::future::FutureExt as _;
 
+use crate::compact_instant::CompactInstant;
 use crate::connection::Connection;
 use crate::connection::driver::{Driver, flush};
 use crate::connection::input::{NoInput, ReadHead};
 use crate::http::{Head, Refusal, busy, text, whole};
 use crate::net::admission::ConnectionSlot;
-use crate::net::compact_instant::CompactInstant;
 use crate::server::Shared;
 use crate::{Closed, End, Frame, Request};
 

@@ -2,7 +2,6 @@
 //! limits.
 
 pub(crate) mod admission;
-pub(crate) mod compact_instant;
 pub(crate) mod descriptors;
 pub(crate) mod queue;
 pub(crate) mod socket;

@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::mem;
 
 use crate::Frame;
+use crate::compact_instant::CompactInstant;
 use crate::http::Framing;
-use crate::net::compact_instant::CompactInstant;
 
 /// The frames to be written, and the counts of those that were.
 #[derive(Debug, Default)]

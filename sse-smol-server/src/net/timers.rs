@@ -15,8 +15,8 @@ use smol::Timer;
 use smol::future::FutureExt as _;
 
 use crate::Drain;
+use crate::compact_instant::CompactInstant;
 use crate::connection::Connection;
-use crate::net::compact_instant::CompactInstant;
 use crate::notifier::Notifier;
 
 /// The deadlines of a server's connections.

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use smol::stream::StreamExt as _;
 
 use crate::Frame;
-use crate::net::compact_instant::CompactInstant;
+use crate::compact_instant::CompactInstant;
 use crate::notifier::Notifier;
 use crate::storage::{Storage, StorageError, StorageErrorKind, StorageStream, StoredEvent};
 use crate::topics::config::TopicsConfig;

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Frame;
+use crate::compact_instant::CompactInstant;
 use crate::frame::allocated;
-use crate::net::compact_instant::CompactInstant;
 
 /// The bounds of a topic's log. The newest event is always held, even if `events` or `bytes` is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

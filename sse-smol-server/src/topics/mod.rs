@@ -10,7 +10,6 @@ pub(crate) mod feed;
 pub(crate) mod history;
 pub(crate) mod listener;
 mod publish;
-
 pub(crate) mod registry;
 mod start;
 pub(crate) mod state;
@@ -26,7 +25,7 @@ use self::feed::Backing;
 use self::history::Entry;
 use self::registry::{Registry, Topic};
 use self::state::{Counts, State};
-use crate::net::compact_instant::CompactInstant;
+use crate::compact_instant::CompactInstant;
 use crate::storage::{Storage, StorageError, StorageErrorKind};
 
 pub use self::config::TopicsConfig;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use sse_proto::{Event, EventId, EventType, Limits};
 
 use crate::Frame;
-use crate::net::compact_instant::CompactInstant;
+use crate::compact_instant::CompactInstant;
 use crate::storage::{Appended, EventRef, NewEvent};
 use crate::topics::config::TopicsConfig;
 use crate::topics::error::{MAX_ID, MAX_TYPE, TopicError, check_name};

@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use crate::compact_instant::CompactInstant;
 use crate::frame::allocated;
-use crate::net::compact_instant::CompactInstant;
 use crate::topics::history::Log;
 use crate::topics::listener::Followers;
 

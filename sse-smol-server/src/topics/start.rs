@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sse_proto::{Event, EventId, EventType};
 
-use crate::net::compact_instant::CompactInstant;
+use crate::compact_instant::CompactInstant;
 use crate::storage::{Bounds, EventRef, StorageError};
 use crate::topics::error::{TopicError, check_name};
 use crate::topics::history::Entry;
