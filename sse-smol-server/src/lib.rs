@@ -48,6 +48,7 @@
 #![forbid(unsafe_code)]
 
 mod compact_instant;
+mod config;
 mod connection;
 mod drain;
 mod end;
@@ -63,6 +64,7 @@ pub mod storage;
 mod stream;
 mod topics;
 
+pub use config::Config;
 pub use drain::Drain;
 pub use end::End;
 pub use frame::Frame;
@@ -75,7 +77,7 @@ struct Readme;
 
 pub use http::{Authority, Response, text};
 pub use request::{BodyWriter, Request, not_allowed};
-pub use server::{Config, Server};
+pub use server::Server;
 pub use stream::{CancelToken, Closed, EventStream};
 pub use topics::{
     Feed, History, Publication, Published, Start, Subscription, SubscriptionError, TopicError,

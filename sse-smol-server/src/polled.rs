@@ -12,9 +12,9 @@ use smol::future::FutureExt as _;
 use smol::lock::Mutex as AsyncMutex;
 use sse_proto::Event;
 
+use crate::config::LONGEST;
 use crate::http::{Response, busy};
 use crate::notifier::Notifier;
-use crate::server::LONGEST;
 use crate::{End, Frame, Request, not_allowed};
 
 /// The schedule and the limit of a [`Polled`] source.
