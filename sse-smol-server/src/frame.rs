@@ -7,8 +7,6 @@ use std::sync::Arc;
 
 use sse_proto::{Comment, Event, KEEP_ALIVE};
 
-use crate::http::Framing;
-
 /// An event, encoded once and framed for HTTP, to be sent to any number of clients.
 ///
 /// ```
@@ -41,6 +39,15 @@ struct IdRange {
     /// Never 0, since the field name precedes it.
     start: NonZeroUsize,
     len: usize,
+}
+
+/// The framing of a stream's body, which marks its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// HTTP/1.1: chunks, the last of which is empty.
+    Chunked,
+    /// HTTP/1.0: the body ends with the connection.
+    Close,
 }
 
 /// Returns the size of an allocation of `len` bytes, as common allocators round it.

@@ -10,9 +10,10 @@ use http::{Method, StatusCode, Version};
 use crate::connection::Connection;
 use crate::connection::body::{max_size, read_body};
 use crate::connection::input::NoInput;
+use crate::frame::Framing;
 use crate::http::{
-    Body, Framing, Head, Response, accepts_event_stream, expects_continue, head_of_length,
-    may_have_body, replace, stream_head, text, whole,
+    Body, Head, Response, accepts_event_stream, expects_continue, head_of_length, may_have_body,
+    replace, stream_head, text, whole,
 };
 use crate::{Authority, End, EventStream, Frame};
 

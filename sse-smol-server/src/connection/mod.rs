@@ -33,7 +33,7 @@ use smol::Async;
 
 use crate::compact_instant::CompactInstant;
 use crate::connection::budget::Reservation;
-use crate::http::Framing;
+use crate::frame::Framing;
 use crate::net::queue::{Queue, Sent};
 use crate::net::socket;
 use crate::server::Shared;

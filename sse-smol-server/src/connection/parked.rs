@@ -8,7 +8,7 @@ use super::{Connection, State};
 use crate::End;
 use crate::compact_instant::CompactInstant;
 use crate::connection::delivery::{Batch, GroupNumber, Remaining};
-use crate::http::Framing;
+use crate::frame::Framing;
 
 /// The group and the position of a parked stream.
 pub(super) struct ParkedAt {

@@ -13,7 +13,7 @@ use http::{StatusCode, Version};
 
 pub use self::authority::Authority;
 use self::target::{check_host, check_target, refuse_version};
-use crate::Frame;
+use crate::frame::{Frame, Framing};
 
 /// The maximum number of header fields in a request, far more than clients send.
 const MAX_HEADERS: usize = 100;
@@ -255,15 +255,6 @@ pub(crate) fn accepts_event_stream(headers: &HeaderMap) -> bool {
         }
     }
     !any || best.is_some_and(|(_, wanted)| wanted)
-}
-
-/// The framing of a stream's body, which marks its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Framing {
-    /// HTTP/1.1: chunks, the last of which is empty.
-    Chunked,
-    /// HTTP/1.0: the body ends with the connection.
-    Close,
 }
 
 /// Encodes the head of an event stream. `headers` are added to the defaults or replace them.

@@ -6,7 +6,7 @@ use std::mem;
 
 use crate::Frame;
 use crate::compact_instant::CompactInstant;
-use crate::http::Framing;
+use crate::frame::Framing;
 
 /// The frames to be written, and the counts of those that were.
 #[derive(Debug, Default)]
