@@ -14,7 +14,7 @@ use crate::connection::budget::BodyBudget;
 use crate::connection::delivery::{self, DeliveryWorkers, JobQueue};
 use crate::connection::serve;
 use crate::metrics::Metrics;
-use crate::net::admission::{Admission, ConnectionSlot};
+use crate::net::admission::Admission;
 use crate::net::timers::Timers;
 use crate::net::{descriptors, socket};
 use crate::{Config, Drain, End, Request};
@@ -167,8 +167,7 @@ async fn accept<H, F>(
             continue;
         }
         let connection = Connection::new(socket, peer, Arc::clone(shared));
-        let slot = ConnectionSlot::new(Arc::clone(&connection));
-        executor.spawn(serve::serve(connection, slot, Arc::clone(handler))).detach();
+        executor.spawn(serve::serve(connection, Arc::clone(handler))).detach();
     }
 }
 

@@ -36,6 +36,7 @@ use crate::connection::budget::Reservation;
 use crate::frame::Framing;
 use crate::net::queue::{Queue, Sent};
 use crate::net::socket;
+use crate::net::timers::Timed;
 use crate::server::Shared;
 use crate::{CancelToken, Closed, End, Frame};
 
@@ -120,8 +121,8 @@ impl Connection {
         peer: SocketAddr,
         shared: Arc<Shared>,
     ) -> Arc<Self> {
-        Arc::new_cyclic(|connection| {
-            let number = shared.timers.enter(Weak::clone(connection));
+        Arc::new_cyclic(|connection: &Weak<Self>| {
+            let number = shared.timers.enter(connection.clone());
             Self { socket, peer, number, shared, state: Mutex::default() }
         })
     }
@@ -368,12 +369,6 @@ impl Connection {
         state.drive(cx);
     }
 
-    /// Wakes the connection's task.
-    pub(crate) fn wake(&self) {
-        let driver = self.state().driver.clone();
-        driver.into_iter().for_each(Waker::wake);
-    }
-
     /// Marks the end of the driver's poll of the handler.
     pub(crate) fn end_poll(&self) {
         self.state().driving = false;
@@ -470,6 +465,14 @@ impl State {
     fn unbroken(&mut self) -> Result<(), End> {
         let broken = self.cold.as_mut().and_then(|cold| cold.broken.take());
         broken.map_or(Ok(()), |error| Err(End::from_socket(error)))
+    }
+}
+
+impl Timed for Connection {
+    /// Wakes the connection's task.
+    fn wake(&self) {
+        let driver = self.state().driver.clone();
+        driver.into_iter().for_each(Waker::wake);
     }
 }
 

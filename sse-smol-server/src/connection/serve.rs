@@ -16,24 +16,34 @@ use crate::connection::Connection;
 use crate::connection::driver::{Driver, flush};
 use crate::connection::input::{NoInput, ReadHead};
 use crate::http::{Head, Refusal, busy, text, whole};
-use crate::net::admission::ConnectionSlot;
 use crate::server::Shared;
 use crate::{Closed, End, Frame, Request};
 
 /// The references to a connection that its own task holds: one directly, one in the slot.
 const MINE: usize = 2;
 
-/// Serves the requests of one connection until it is closed.
-#[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
+/// An admitted connection. Dropping it frees its place in the admission.
+struct ConnectionSlot(Arc<Connection>);
+
+impl Drop for ConnectionSlot {
+    fn drop(&mut self) {
+        let Connection { peer, shared, .. } = &*self.0;
+        shared.admission.release(*peer);
+    }
+}
+
+/// Serves the requests of one connection that was admitted, until it is closed.
+// Not an `async fn`, which would hold its arguments twice.
 pub(crate) fn serve<H, F>(
     connection: Arc<Connection>,
-    slot: ConnectionSlot,
     handler: Arc<H>,
 ) -> impl Future<Output = ()> + Send
 where
     H: Fn(Request) -> F + Send + Sync,
     F: Future<Output = Result<(), End>> + Send,
 {
+    // Not in the block: a task that is never polled has to free it, too.
+    let slot = ConnectionSlot(Arc::clone(&connection));
     async move {
         let mut first = true;
         loop {

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::Config;
-use crate::connection::Connection;
 use crate::notifier::Notifier;
 
 /// The number of streams of one peer at which a hint is logged. A browser opens at most six
@@ -52,10 +51,6 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// An admitted connection. Dropping it frees the slot.
-#[derive(Debug)]
-pub(crate) struct ConnectionSlot(Arc<Connection>);
-
 impl Admission {
     /// Creates an admission without connections. It sets the gauge `connections` to their number.
     pub(crate) fn new(connections: Gauge) -> Self {
@@ -66,8 +61,8 @@ impl Admission {
         self.counts.lock().expect("no panic while this lock is held")
     }
 
-    /// Counts one more connection and returns true, unless a limit is reached. The caller then
-    /// creates its [`ConnectionSlot`].
+    /// Counts one more connection and returns true, unless a limit is reached. The caller ensures
+    /// that [`release`](Self::release) is called when it has been closed.
     pub(crate) fn admit(&self, peer: SocketAddr, config: &Config) -> bool {
         let mut counts = self.counts();
         let address = network(peer.ip());
@@ -85,6 +80,16 @@ impl Admission {
         self.connections.inc();
         counts.change(address, |of_peer| of_peer.connections += 1);
         true
+    }
+
+    /// Counts an admitted connection as closed.
+    pub(crate) fn release(&self, peer: SocketAddr) {
+        let mut counts = self.counts();
+        counts.connections -= 1;
+        self.connections.dec();
+        counts.change(network(peer.ip()), |of_peer| of_peer.connections -= 1);
+        drop(counts);
+        self.one_left.notify();
     }
 
     /// Counts a stream that was opened.
@@ -125,25 +130,6 @@ impl Admission {
             }
             listener.await;
         }
-    }
-}
-
-impl ConnectionSlot {
-    /// Creates the slot of a connection that was admitted.
-    pub(crate) const fn new(connection: Arc<Connection>) -> Self {
-        Self(connection)
-    }
-}
-
-impl Drop for ConnectionSlot {
-    fn drop(&mut self) {
-        let Connection { peer, shared, .. } = &*self.0;
-        let mut counts = shared.admission.counts();
-        counts.connections -= 1;
-        shared.admission.connections.dec();
-        counts.change(network(peer.ip()), |of_peer| of_peer.connections -= 1);
-        drop(counts);
-        shared.admission.one_left.notify();
     }
 }
 

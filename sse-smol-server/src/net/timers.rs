@@ -16,8 +16,13 @@ use smol::future::FutureExt as _;
 
 use crate::Drain;
 use crate::compact_instant::CompactInstant;
-use crate::connection::Connection;
 use crate::notifier::Notifier;
+
+/// An owner of a deadline.
+pub(crate) trait Timed: Send + Sync {
+    /// Wakes the task that waits for the deadline. Called without a lock held.
+    fn wake(&self);
+}
 
 /// The deadlines of a server's connections.
 #[derive(Debug, Default)]
@@ -29,7 +34,7 @@ pub(crate) struct Timers {
 
 #[derive(Debug, Default)]
 struct Roster {
-    connections: Slab<Weak<Connection>>,
+    connections: Slab<Weak<dyn Timed>>,
     /// The deadlines with the keys of their connections, earliest first.
     deadlines: BTreeSet<(CompactInstant, usize)>,
 }
@@ -69,7 +74,7 @@ impl Timers {
 
     /// Wakes the connections whose deadline has passed, and returns the next deadline.
     fn wake_due(&self) -> Option<CompactInstant> {
-        let mut due: Vec<Arc<Connection>> = Vec::new();
+        let mut due: Vec<Arc<dyn Timed>> = Vec::new();
         let mut roster = self.roster();
         let now = CompactInstant::now();
         let next = loop {
@@ -89,7 +94,7 @@ impl Timers {
     }
 
     /// Adds a connection, and returns its key.
-    pub(crate) fn enter(&self, connection: Weak<Connection>) -> usize {
+    pub(crate) fn enter(&self, connection: Weak<dyn Timed>) -> usize {
         self.roster().connections.insert(connection)
     }
 
