@@ -48,6 +48,18 @@ pub enum End {
     Stopped,
 }
 
+/// How a stream ended: see [`EventStream::on_close`](crate::EventStream::on_close).
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Closed {
+    /// The reason for the end.
+    pub reason: End,
+    /// The ID of the last event with an ID that the kernel has accepted whole.
+    pub last_event_id: Option<Box<[u8]>>,
+    /// The number of events that the kernel has accepted whole.
+    pub events: u64,
+}
+
 impl End {
     /// Converts an error of the socket.
     pub(crate) fn from_socket(error: io::Error) -> Self {

@@ -47,6 +47,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cancel_token;
 mod compact_instant;
 mod config;
 mod connection;
@@ -64,9 +65,10 @@ pub mod storage;
 mod stream;
 mod topics;
 
+pub use cancel_token::CancelToken;
 pub use config::Config;
 pub use drain::Drain;
-pub use end::End;
+pub use end::{Closed, End};
 pub use frame::Frame;
 pub use metrics::Metrics;
 pub use polled::{Polled, PolledConfig};
@@ -78,7 +80,7 @@ struct Readme;
 pub use http::{Authority, Response, text};
 pub use request::{BodyWriter, Request, not_allowed};
 pub use server::Server;
-pub use stream::{CancelToken, Closed, EventStream};
+pub use stream::EventStream;
 pub use topics::{
     Feed, History, Publication, Published, Start, Subscription, SubscriptionError, TopicError,
     TopicInfo, TopicPage, TopicTotals, Topics, TopicsConfig,

@@ -9,6 +9,7 @@ use http::{Method, StatusCode, Version};
 
 use crate::connection::Connection;
 use crate::connection::body::{max_size, read_body};
+use crate::connection::delivery::DeliveryWorkers;
 use crate::connection::input::NoInput;
 use crate::frame::Framing;
 use crate::http::{
@@ -27,11 +28,16 @@ struct Inner {
     head: Box<Head>,
     response_headers: HeaderMap,
     connection: Arc<Connection>,
+    workers: Arc<DeliveryWorkers>,
 }
 
 impl Request {
-    pub(crate) fn new(head: Box<Head>, connection: Arc<Connection>) -> Self {
-        Self(Box::new(Inner { head, response_headers: HeaderMap::new(), connection }))
+    pub(crate) fn new(
+        head: Box<Head>,
+        connection: Arc<Connection>,
+        workers: Arc<DeliveryWorkers>,
+    ) -> Self {
+        Self(Box::new(Inner { head, response_headers: HeaderMap::new(), connection, workers }))
     }
 
     /// Returns the request method.
@@ -195,7 +201,7 @@ impl Request {
             self.answer(refusal);
             return (self.0.connection, Err(status));
         }
-        let Inner { head, response_headers, connection } = *self.0;
+        let Inner { head, response_headers, connection, workers } = *self.0;
         let old = head.parts.version == Version::HTTP_10;
         let framing = if old { Framing::Close } else { Framing::Chunked };
         let bytes = stream_head(framing, &response_headers);
@@ -208,7 +214,7 @@ impl Request {
         let first: Vec<Frame> = first.into_iter().collect();
         connection.begin_stream(bytes, framing);
         connection.push(first);
-        let stream = EventStream::new(Arc::clone(&connection));
+        let stream = EventStream::new(Arc::clone(&connection), workers);
         (connection, Ok(stream))
     }
 
@@ -266,7 +272,7 @@ impl Request {
     /// If the handler ends before it has sent the whole body, the connection is closed, so that the
     /// peer can tell that the body is incomplete, and the request counts as [failed](End::Failed).
     pub fn start_response(self, mut head: http::Response<()>, length: u64) -> BodyWriter {
-        let Inner { head: request, response_headers, connection } = *self.0;
+        let Inner { head: request, response_headers, connection, .. } = *self.0;
         if connection.status().is_some() {
             // The request was refused while its body was read.
             return BodyWriter { connection, has_body: false, remaining: 0, begun: false };

@@ -13,31 +13,21 @@ use crate::connection::Connection;
 use crate::connection::budget::BodyBudget;
 use crate::connection::delivery::{self, DeliveryWorkers, JobQueue};
 use crate::connection::serve;
-use crate::metrics::Metrics;
+use crate::connection::shared::Shared;
+use crate::http::Head;
 use crate::net::admission::Admission;
 use crate::net::timers::Timers;
 use crate::net::{descriptors, socket};
-use crate::{Config, Drain, End, Request};
+use crate::{Config, Drain, End, Metrics, Request};
 
 /// A server that listens and does not accept connections yet.
 #[derive(Debug)]
 pub struct Server {
     listener: Async<TcpListener>,
     shared: Arc<Shared>,
+    workers: Arc<DeliveryWorkers>,
     /// The job queues of the delivery workers.
     queues: Vec<JobQueue>,
-}
-
-/// The state that all connections of a server share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) config: Config,
-    pub(crate) drain: Drain,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) admission: Admission,
-    pub(crate) timers: Arc<Timers>,
-    pub(crate) delivery_workers: DeliveryWorkers,
-    pub(crate) bodies: Arc<BodyBudget>,
 }
 
 /// The maximum number of connections that wait to be accepted. The system may lower it.
@@ -57,7 +47,7 @@ impl Server {
         descriptors::check(config.max_connections)?;
         let metrics = Arc::<Metrics>::default();
         let admission = Admission::new(metrics.connections.clone());
-        let (delivery_workers, queues) = DeliveryWorkers::new();
+        let (workers, queues) = DeliveryWorkers::new();
         let bodies = BodyBudget::new(config.max_pending_body_bytes);
         let shared = Shared {
             config: config.in_range(),
@@ -65,7 +55,6 @@ impl Server {
             metrics,
             admission,
             timers: Arc::default(),
-            delivery_workers,
             bodies,
         };
         let listener = Async::<TcpListener>::bind(address)?;
@@ -73,7 +62,7 @@ impl Server {
         // When a server restarts, all of its clients reconnect at once.
         rustix::net::listen(&listener, BACKLOG)?;
         descriptors::make_room(&listener, shared.config.max_connections);
-        Ok(Self { listener, shared: Arc::new(shared), queues })
+        Ok(Self { listener, shared: Arc::new(shared), workers: Arc::new(workers), queues })
     }
 
     /// Returns the address that the server listens on.
@@ -107,8 +96,10 @@ impl Server {
         H: Fn(Request) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), End>> + Send + 'static,
     {
-        let Self { listener, shared, queues } = self;
-        let handler = Arc::new(handler);
+        let Self { listener, shared, workers, queues } = self;
+        let handler = Arc::new(move |head, connection| {
+            handler(Request::new(head, connection, Arc::clone(&workers)))
+        });
         // These tasks end when the last connection is gone.
         executor.spawn(Timers::run(Arc::downgrade(&shared.timers), shared.drain.clone())).detach();
         for queue in queues {
@@ -136,7 +127,7 @@ async fn accept<H, F>(
     executor: &Executor<'_>,
     handler: &Arc<H>,
 ) where
-    H: Fn(Request) -> F + Send + Sync + 'static,
+    H: Fn(Box<Head>, Arc<Connection>) -> F + Send + Sync + 'static,
     F: Future<Output = Result<(), End>> + Send + 'static,
 {
     let mut failing = false;

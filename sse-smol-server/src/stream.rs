@@ -1,6 +1,5 @@
 //! Event streams, as handlers use them.
 
-use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -8,11 +7,10 @@ use smol::future::poll_once;
 use smol::stream::{Stream, StreamExt as _};
 
 use crate::connection::Connection;
-use crate::connection::delivery::Parked;
-use crate::notifier::Flag;
+use crate::connection::delivery::{DeliveryWorkers, Parked};
 use crate::topics::history::{BATCH_BYTES, BATCH_EVENTS};
 use crate::topics::subscription::Behind;
-use crate::{End, Frame, Subscription};
+use crate::{CancelToken, Closed, End, Frame, Subscription};
 
 /// An open event stream, whose response head has been sent.
 ///
@@ -20,13 +18,14 @@ use crate::{End, Frame, Subscription};
 #[derive(Debug)]
 pub struct EventStream {
     connection: Arc<Connection>,
+    workers: Arc<DeliveryWorkers>,
 }
 
 impl EventStream {
-    pub(crate) fn new(connection: Arc<Connection>) -> Self {
+    pub(crate) fn new(connection: Arc<Connection>, workers: Arc<DeliveryWorkers>) -> Self {
         connection.shared.metrics.streams.inc();
         connection.shared.admission.opened_stream(connection.peer);
-        Self { connection }
+        Self { connection, workers }
     }
 
     /// Sends an [`Event`](sse_proto::Event), a [`Comment`](sse_proto::Comment) or a [`Frame`], and
@@ -151,7 +150,8 @@ impl EventStream {
                     Box::pin(subscription.news()).await;
                     continue;
                 };
-                if let Some(mut parked) = Parked::begin(&self.connection, topic, position) {
+                let Self { connection, workers } = self;
+                if let Some(mut parked) = Parked::begin(connection, workers, topic, position) {
                     let position = (&mut parked).await?;
                     subscription.go_to(position);
                 }
@@ -203,49 +203,5 @@ impl Drop for EventStream {
         let Connection { shared, peer, .. } = &*self.connection;
         shared.metrics.streams.dec();
         shared.admission.closed_stream(*peer);
-    }
-}
-
-/// How a stream ended: see [`EventStream::on_close`].
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct Closed {
-    /// The reason for the end.
-    pub reason: End,
-    /// The ID of the last event with an ID that the kernel has accepted whole.
-    pub last_event_id: Option<Box<[u8]>>,
-    /// The number of events that the kernel has accepted whole.
-    pub events: u64,
-}
-
-/// A token that signals the end of a stream: see [`EventStream::token`].
-#[derive(Clone)]
-pub struct CancelToken(Flag);
-
-impl CancelToken {
-    /// Creates a token of a stream that is open.
-    pub(crate) fn new() -> Self {
-        Self(Flag::default())
-    }
-
-    /// Notes that the stream is over.
-    pub(crate) fn cancel(&self) {
-        self.0.set();
-    }
-
-    /// Waits until the stream has ended.
-    pub async fn cancelled(&self) {
-        self.0.wait().await;
-    }
-
-    /// Returns whether the stream has ended.
-    pub fn is_cancelled(&self) -> bool {
-        self.0.is_set()
-    }
-}
-
-impl fmt::Debug for CancelToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CancelToken").field("is_cancelled", &self.is_cancelled()).finish()
     }
 }

@@ -10,9 +10,8 @@
 
 use std::any::Any;
 use std::future::Future;
-use std::num::NonZeroU64;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::task::{Context, Poll};
 use std::{iter, thread};
@@ -21,12 +20,12 @@ use slab::Slab;
 use smol::channel::{self, Receiver, Sender, WeakSender};
 use smol::future::yield_now;
 
+use crate::End;
 use crate::compact_instant::CompactInstant;
 use crate::connection::Connection;
-use crate::topics::history::{BATCH_BYTES, BATCH_EVENTS};
+use crate::connection::batch::{Batch, GroupNumber};
 use crate::topics::listener::{Followers, Listener};
 use crate::topics::registry::Topic;
-use crate::{End, Frame};
 
 /// The delivery workers of a server.
 #[derive(Debug)]
@@ -59,18 +58,6 @@ pub(crate) struct SubscriberGroup {
     /// Whether a job is queued, and the worker has not read the log since.
     called: AtomicBool,
     parked: Mutex<ParkedStreams>,
-}
-
-/// The identity of a group, unique within the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct GroupNumber(NonZeroU64);
-
-impl GroupNumber {
-    fn next() -> Self {
-        static LAST: AtomicU64 = AtomicU64::new(0);
-        let number = LAST.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        Self(NonZeroU64::new(number).expect("fewer groups are created than 2^64"))
-    }
 }
 
 #[derive(Debug, Default)]
@@ -186,22 +173,15 @@ impl SubscriberGroup {
             }
             return None;
         };
-        let mut batch = Batch {
-            group: self.number,
-            after: parked.position,
-            events: Vec::new(),
-            bytes: Vec::new(),
-            is_cut_short: false,
-        };
+        let mut batch = Batch::new(self.number, parked.position);
         for entry in entries {
-            if batch.events.len() == BATCH_EVENTS || batch.bytes.len() >= BATCH_BYTES {
+            if batch.is_full() {
                 batch.is_cut_short = true;
                 break;
             }
-            batch.events.push((entry.position, batch.bytes.len(), entry.frame.clone()));
-            batch.bytes.extend_from_slice(entry.frame.chunk());
+            batch.push(entry.position, entry.frame.clone());
         }
-        parked.position = batch.events.last()?.0;
+        parked.position = batch.last_position()?;
         Some(batch)
     }
 
@@ -243,50 +223,6 @@ impl Listener for SubscriberGroup {
     }
 }
 
-/// Events that are delivered to all streams of a group.
-#[derive(Debug)]
-pub(crate) struct Batch {
-    /// The group whose streams get it.
-    pub(crate) group: GroupNumber,
-    /// The position before the first of the events.
-    after: u64,
-    /// The events with their positions and their offsets in `bytes`.
-    events: Vec<(u64, usize, Frame)>,
-    /// All events, framed as chunks.
-    bytes: Vec<u8>,
-    /// Whether the log has more events.
-    is_cut_short: bool,
-}
-
-/// The part of a batch that a stream has not been sent yet.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Remaining<'b> {
-    pub(crate) bytes: &'b [u8],
-    events: &'b [(u64, usize, Frame)],
-}
-
-impl Batch {
-    /// Returns the part after a position, or `None` if events between that and the batch are
-    /// missing.
-    pub(crate) fn after(&self, position: u64) -> Option<Remaining<'_>> {
-        let first = self.events.partition_point(|(at, ..)| *at <= position);
-        let events = &self.events[first..];
-        let start = events.first().map_or(self.bytes.len(), |(_, start, _)| *start);
-        (position >= self.after).then_some(Remaining { bytes: &self.bytes[start..], events })
-    }
-}
-
-impl<'b> Remaining<'b> {
-    pub(crate) fn frames(self) -> impl Iterator<Item = &'b Frame> {
-        self.events.iter().map(|(.., frame)| frame)
-    }
-
-    /// Returns the position of the last event.
-    pub(crate) fn position(self) -> Option<u64> {
-        self.events.last().map(|(position, ..)| *position)
-    }
-}
-
 /// A parked stream. Dropping it removes the stream from its group.
 #[derive(Debug)]
 pub(crate) struct Parked<'w> {
@@ -300,10 +236,11 @@ impl<'w> Parked<'w> {
     /// more events by now.
     pub(crate) fn begin(
         connection: &'w Arc<Connection>,
+        workers: &DeliveryWorkers,
         topic: &Arc<Topic>,
         position: u64,
     ) -> Option<Self> {
-        let group = connection.shared.delivery_workers.group(topic);
+        let group = workers.group(topic);
         let mut parked = group.parked();
         // Positions are given out over all topics: a stream may be behind the others of its group
         // without having missed an event of its topic.

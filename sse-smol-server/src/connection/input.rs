@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 use crate::End;
 use crate::compact_instant::CompactInstant;
 use crate::connection::Connection;
+use crate::connection::shared::Shared;
 use crate::http::{Head, Refusal, parse};
-use crate::server::Shared;
 
 /// The reason why a request, or the rest of it, could not be read.
 #[derive(Debug)]

@@ -9,6 +9,7 @@
 //! another task, or poll its futures with other wakers. Tasks that wait for the queue register
 //! wakers here.
 
+mod batch;
 pub(crate) mod body;
 pub(crate) mod budget;
 mod deadlines;
@@ -19,6 +20,7 @@ mod locked;
 mod parked;
 mod peer;
 pub(crate) mod serve;
+pub(crate) mod shared;
 
 use std::fmt;
 use std::io;
@@ -31,14 +33,16 @@ use std::{future, mem};
 use http::StatusCode;
 use smol::Async;
 
+use crate::cancel_token::CancelToken;
 use crate::compact_instant::CompactInstant;
 use crate::connection::budget::Reservation;
+use crate::connection::shared::Shared;
+use crate::end::{Closed, End};
+use crate::frame::Frame;
 use crate::frame::Framing;
 use crate::net::queue::{Queue, Sent};
 use crate::net::socket;
 use crate::net::timers::Timed;
-use crate::server::Shared;
-use crate::{CancelToken, Closed, End, Frame};
 
 use self::locked::Locked;
 use self::parked::ParkedAt;

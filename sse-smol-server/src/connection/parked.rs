@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use super::{Connection, State};
 use crate::End;
 use crate::compact_instant::CompactInstant;
-use crate::connection::delivery::{Batch, GroupNumber, Remaining};
+use crate::connection::batch::{Batch, GroupNumber, Remaining};
 use crate::frame::Framing;
 
 /// The group and the position of a parked stream.
@@ -21,14 +21,14 @@ pub(super) struct ParkedAt {
 
 impl Connection {
     /// Parks the stream with a group, whose worker sends the events after a position.
-    pub(crate) fn park(&self, group: GroupNumber, position: u64) {
+    pub(super) fn park(&self, group: GroupNumber, position: u64) {
         let mut state = self.state();
         state.parked = Some(ParkedAt { group, position });
         state.unparked = false;
     }
 
     /// Ends the parking. Later deliveries are ignored.
-    pub(crate) fn end_parking(&self) {
+    pub(super) fn end_parking(&self) {
         self.state().parked = None;
     }
 
@@ -38,7 +38,7 @@ impl Connection {
     /// # Errors
     ///
     /// Returns [`End::PeerClosed`] if the request has ended.
-    pub(crate) fn poll_parked(&self, cx: &Context<'_>) -> Poll<Result<u64, End>> {
+    pub(super) fn poll_parked(&self, cx: &Context<'_>) -> Poll<Result<u64, End>> {
         let mut state = self.state();
         match &state.parked {
             Some(parked) if state.unparked => Poll::Ready(Ok(parked.position)),
@@ -55,7 +55,7 @@ impl Connection {
 
     /// Writes the events of a batch that the stream has not been sent yet, and unparks the stream
     /// if that takes more than one write. Called by the worker.
-    pub(crate) fn deliver(&self, batch: &Batch, now: CompactInstant) {
+    pub(super) fn deliver(&self, batch: &Batch, now: CompactInstant) {
         let mut state = self.state();
         let is_parked = |parked: &&ParkedAt| !state.unparked && parked.group == batch.group;
         let Some(parked) = state.parked.as_ref().filter(is_parked) else {
@@ -116,7 +116,7 @@ impl Connection {
     }
 
     /// Returns the stream to its own task.
-    pub(crate) fn unpark(&self) {
+    pub(super) fn unpark(&self) {
         self.state().unpark();
     }
 }

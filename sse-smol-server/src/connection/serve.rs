@@ -15,9 +15,9 @@ use crate::compact_instant::CompactInstant;
 use crate::connection::Connection;
 use crate::connection::driver::{Driver, flush};
 use crate::connection::input::{NoInput, ReadHead};
+use crate::connection::shared::Shared;
 use crate::http::{Head, Refusal, busy, text, whole};
-use crate::server::Shared;
-use crate::{Closed, End, Frame, Request};
+use crate::{Closed, End, Frame};
 
 /// The references to a connection that its own task holds: one directly, one in the slot.
 const MINE: usize = 2;
@@ -39,7 +39,7 @@ pub(crate) fn serve<H, F>(
     handler: Arc<H>,
 ) -> impl Future<Output = ()> + Send
 where
-    H: Fn(Request) -> F + Send + Sync,
+    H: Fn(Box<Head>, Arc<Connection>) -> F + Send + Sync,
     F: Future<Output = Result<(), End>> + Send,
 {
     // Not in the block: a task that is never polled has to free it, too.
@@ -121,7 +121,7 @@ fn begin<H, F>(
     handler: &H,
 ) -> Result<F, End>
 where
-    H: Fn(Request) -> F,
+    H: Fn(Box<Head>, Arc<Connection>) -> F,
 {
     let head = head.map_err(|refusal| {
         connection.make_last();
@@ -133,9 +133,8 @@ where
     if !head.keeps_connection() {
         connection.make_last();
     }
-    let request = Request::new(head, Arc::clone(connection));
     // A panic of the handler fails one request and not the server.
-    catch_unwind(AssertUnwindSafe(|| handler(request))).map_err(|_| panicked())
+    catch_unwind(AssertUnwindSafe(|| handler(head, Arc::clone(connection)))).map_err(|_| panicked())
 }
 
 fn panicked() -> End {
