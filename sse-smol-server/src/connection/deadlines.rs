@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use sse_proto::KeepAlive;
 
-use super::{Connection, State};
+use super::Connection;
+use super::state::State;
 use crate::compact_instant::CompactInstant;
 use crate::net::socket;
 use crate::{End, Frame};
@@ -36,7 +37,7 @@ impl Connection {
     pub(crate) fn deadline(&self) -> Option<CompactInstant> {
         let state = self.state();
         let timeout = self.shared.config.write_timeout;
-        match state.queue.waiting_since() {
+        match state.exchange.queue.waiting_since() {
             Some(since) => Some(since + timeout),
             None => state
                 .unanswered_since()
@@ -54,12 +55,12 @@ impl Connection {
     pub(crate) fn handle_time(&self, now: CompactInstant) -> Result<(), End> {
         let mut state = self.state();
         let timeout = self.shared.config.write_timeout;
-        match state.queue.waiting_since() {
+        match state.exchange.queue.waiting_since() {
             Some(since) if now >= since + timeout => {
                 // The system reports a socket as writable only when much of its buffer is free. If
                 // there is room for less, the peer is slow, but not stuck.
                 self.write(&mut state)?;
-                if state.queue.waiting_since() == Some(since) {
+                if state.exchange.queue.waiting_since() == Some(since) {
                     return Err(End::Stuck);
                 }
             }
@@ -71,7 +72,7 @@ impl Connection {
             None => {
                 if self.keep_alive(&state).is_some_and(|mut due| due.handle_timeout(now)) {
                     self.expect_acknowledgements(&mut state, now);
-                    state.push([Frame::keep_alive()]);
+                    state.exchange.push([Frame::keep_alive()]);
                 }
             }
         }
@@ -100,15 +101,12 @@ impl Connection {
     }
 
     fn keep_alive(&self, state: &State) -> Option<KeepAlive<CompactInstant>> {
-        Some(KeepAlive::new(self.shared.config.keep_alive?, state.last_sent?))
+        let last_sent = state.exchange.stream.as_ref()?.last_sent;
+        Some(KeepAlive::new(self.shared.config.keep_alive?, last_sent?))
     }
 }
 
 impl State {
-    fn slow_until(&self) -> Option<CompactInstant> {
-        self.cold.as_ref().and_then(|cold| cold.slow_until)
-    }
-
     /// Notes that the kernel has taken the whole queue.
     pub(super) fn caught_up(&mut self) {
         if let Some(cold) = &mut self.cold {
@@ -122,7 +120,6 @@ impl State {
     /// Returns since when a peer that has shut down its sending side has waited for the handler, if
     /// the answer has not begun or the rest of its body is missing.
     fn unanswered_since(&self) -> Option<CompactInstant> {
-        let unsent = self.cold.as_ref().is_some_and(|cold| cold.unsent > 0);
-        self.half_closed().filter(|_| self.status.is_none() || unsent)
+        self.half_closed().filter(|_| self.exchange.status.is_none() || self.exchange.unsent() > 0)
     }
 }

@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::MutexGuard;
 use std::task::{Context, Waker};
 
-use super::State;
+use super::state::State;
 
 /// The locked state of a connection.
 ///
@@ -61,14 +61,14 @@ impl Locked<'_> {
 
     /// Wakes the driver, unless it is polling the handler and checks the state afterwards.
     pub(super) fn wake_driver(&mut self) {
-        if !self.driving {
+        if !self.exchange.driving {
             self.wakers.driver.clone_from(&self.state.driver);
         }
     }
 
     /// Wakes the tasks that wait for the queue to be empty or the stream to be unparked.
     pub(super) fn wake_waiting(&mut self) {
-        if let Some(cold) = &mut self.state.cold {
+        if let Some(cold) = self.state.exchange.cold_mut() {
             // In the common case the vector is moved without a copy.
             let waiting = mem::take(&mut cold.waiting);
             if self.wakers.waiting.is_empty() {
@@ -76,14 +76,15 @@ impl Locked<'_> {
             } else {
                 self.wakers.waiting.extend(waiting);
             }
-            self.state.tidy();
+            self.state.exchange.tidy();
         }
     }
 
     /// Returns a parked stream to its own task.
     pub(super) fn unpark(&mut self) {
-        if self.parked.is_some() {
-            self.unparked = true;
+        let stream = self.state.exchange.stream.as_mut();
+        if let Some(stream) = stream.filter(|stream| stream.parked.is_some()) {
+            stream.unparked = true;
             self.wakers.driver.clone_from(&self.state.driver);
             self.wake_waiting();
         }

@@ -4,32 +4,29 @@
 use std::io::{self, Write as _};
 use std::task::{Context, Poll};
 
-use super::{Connection, State};
+use super::Connection;
+use super::batch::{Batch, GroupNumber, Remaining};
+use super::exchange::Exchange;
+use super::stream_state::ParkedAt;
 use crate::End;
 use crate::compact_instant::CompactInstant;
-use crate::connection::batch::{Batch, GroupNumber, Remaining};
 use crate::frame::Framing;
-
-/// The group and the position of a parked stream.
-pub(super) struct ParkedAt {
-    /// Compared on delivery: a worker may hold a batch for a stream that has since been parked with
-    /// another group.
-    group: GroupNumber,
-    /// All events up to this position have been sent or are queued.
-    position: u64,
-}
+use crate::net::queue::Queue;
 
 impl Connection {
     /// Parks the stream with a group, whose worker sends the events after a position.
     pub(super) fn park(&self, group: GroupNumber, position: u64) {
-        let mut state = self.state();
-        state.parked = Some(ParkedAt { group, position });
-        state.unparked = false;
+        if let Some(stream) = &mut self.state().exchange.stream {
+            stream.parked = Some(ParkedAt { group, position });
+            stream.unparked = false;
+        }
     }
 
     /// Ends the parking. Later deliveries are ignored.
     pub(super) fn end_parking(&self) {
-        self.state().parked = None;
+        if let Some(stream) = &mut self.state().exchange.stream {
+            stream.parked = None;
+        }
     }
 
     /// Waits until the stream is unparked, and returns the position up to which events were
@@ -40,12 +37,13 @@ impl Connection {
     /// Returns [`End::PeerClosed`] if the request has ended.
     pub(super) fn poll_parked(&self, cx: &Context<'_>) -> Poll<Result<u64, End>> {
         let mut state = self.state();
-        match &state.parked {
-            Some(parked) if state.unparked => Poll::Ready(Ok(parked.position)),
-            Some(_) if state.over.is_none() => {
+        let stream = state.exchange.stream.as_ref();
+        match stream.and_then(|stream| Some((stream.parked.as_ref()?, stream.unparked))) {
+            Some((parked, true)) => Poll::Ready(Ok(parked.position)),
+            Some(_) if state.exchange.over.is_none() => {
                 // Unparking wakes the driver in any case.
                 if !state.is_driver(cx) {
-                    state.wait(cx);
+                    state.exchange.wait(cx);
                 }
                 Poll::Pending
             }
@@ -57,31 +55,32 @@ impl Connection {
     /// if that takes more than one write. Called by the worker.
     pub(super) fn deliver(&self, batch: &Batch, now: CompactInstant) {
         let mut state = self.state();
-        let is_parked = |parked: &&ParkedAt| !state.unparked && parked.group == batch.group;
-        let Some(parked) = state.parked.as_ref().filter(is_parked) else {
+        let Exchange { over, stream: Some(stream), queue, .. } = &mut state.exchange else {
+            return;
+        };
+        let is_its = |parked: &&mut ParkedAt| parked.group == batch.group;
+        let Some(parked) = stream.parked.as_mut().filter(is_its) else {
             return;
         };
         // No event may follow the last chunk.
-        if state.over.is_some() || !state.is_open() {
+        if stream.unparked || stream.finished || over.is_some() {
             return;
         }
         // The queue may hold the rest of a keep-alive comment.
-        let remaining = batch.after(parked.position).filter(|_| state.queue.is_empty());
+        let remaining = batch.after(parked.position).filter(|_| queue.is_empty());
         let Some(remaining) = remaining else {
             return state.unpark();
         };
         let Some(position) = remaining.position() else {
             return;
         };
-        if let Err(error) = self.write_remaining(&mut state, remaining, now) {
+        if let Err(error) = self.write_remaining(queue, stream.framing, remaining, now) {
             state.cold().broken = Some(error);
             return state.unpark();
         }
-        state.last_sent = state.last_sent.map(|_| now);
-        if let Some(parked) = &mut state.parked {
-            parked.position = position;
-        }
-        if !state.queue.is_empty() {
+        parked.position = position;
+        stream.last_sent = stream.last_sent.map(|_| now);
+        if !queue.is_empty() {
             state.unpark();
         }
     }
@@ -89,17 +88,18 @@ impl Connection {
     /// Writes as much as the kernel accepts, and queues the rest.
     fn write_remaining(
         &self,
-        state: &mut State,
+        queue: &mut Queue,
+        framing: Framing,
         remaining: Remaining<'_>,
         now: CompactInstant,
     ) -> io::Result<()> {
         let mut socket = self.socket.get_ref();
-        let queue = |state: &mut State| {
-            remaining.frames().for_each(|frame| state.queue.push(frame.clone(), now));
+        let push = |queue: &mut Queue| {
+            remaining.frames().for_each(|frame| queue.push(frame.clone(), now));
         };
-        if state.stream == Some(Framing::Close) {
-            queue(state);
-            return state.queue.write(socket, Framing::Close);
+        if framing == Framing::Close {
+            push(queue);
+            return queue.write(socket, framing);
         }
         let written = match socket.write(remaining.bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
@@ -107,10 +107,10 @@ impl Connection {
             written => written?,
         };
         if written == remaining.bytes.len() {
-            state.queue.passed(remaining.frames());
+            queue.passed(remaining.frames());
         } else {
-            queue(state);
-            state.queue.advance(written, Framing::Chunked);
+            push(queue);
+            queue.advance(written, framing);
         }
         Ok(())
     }

@@ -89,10 +89,10 @@ impl Connection {
         loop {
             let mut state = self.state();
             if state.half_closed().is_some() {
-                let streams = state.stream.is_some();
+                let streams = state.exchange.stream.is_some();
                 return if streams { Poll::Ready(End::PeerClosed) } else { Poll::Pending };
             }
-            if state.body_unread || state.input().len() >= READ_AHEAD {
+            if state.exchange.body_unread || state.input().len() >= READ_AHEAD {
                 return Poll::Pending;
             }
             if let Err(end) = state.unbroken() {
@@ -109,13 +109,15 @@ impl Connection {
             };
             let mut state = self.state();
             match read {
-                Ok(count) if state.stream.is_some() => {
-                    state.ignored += u32::try_from(count).unwrap_or(MOST_IGNORED);
-                    if state.ignored > MOST_IGNORED {
-                        return Poll::Ready(End::Unasked);
+                Ok(count) => match &mut state.exchange.stream {
+                    Some(stream) => {
+                        stream.ignored += u32::try_from(count).unwrap_or(MOST_IGNORED);
+                        if stream.ignored > MOST_IGNORED {
+                            return Poll::Ready(End::Unasked);
+                        }
                     }
-                }
-                Ok(count) => state.cold().input.extend_from_slice(&piece[..count]),
+                    None => state.cold().input.extend_from_slice(&piece[..count]),
+                },
                 Err(End::PeerClosed) => state.cold().half_closed = Some(CompactInstant::now()),
                 Err(end) => return Poll::Ready(end),
             }

@@ -1,0 +1,204 @@
+//! The answer of an exchange: its status, its frames and its end. All output is queued here, and
+//! written by the connection.
+
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use http::StatusCode;
+
+use super::Connection;
+use super::budget::Reservation;
+use super::exchange::{Exchange, Hook};
+use super::stream_state::StreamState;
+use crate::cancel_token::CancelToken;
+use crate::compact_instant::CompactInstant;
+use crate::end::Closed;
+use crate::frame::{Frame, Framing};
+use crate::net::queue::Sent;
+
+impl Connection {
+    /// Begins the next request of the connection.
+    pub(crate) fn begin_request(&self, has_body: bool, head_only: bool) {
+        let mut state = self.state();
+        let old = state.begin_exchange(Exchange::new(has_body, head_only));
+        // Not under the lock: this may hold hooks and wakers.
+        drop(state);
+        drop(old);
+    }
+
+    pub(crate) fn status(&self) -> Option<StatusCode> {
+        self.state().exchange.status
+    }
+
+    /// Returns whether the answer is an event stream that is still open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.state().exchange.is_open()
+    }
+
+    /// Returns whether the answer is or was an event stream.
+    pub(crate) fn had_stream(&self) -> bool {
+        self.state().exchange.stream.is_some()
+    }
+
+    /// Registers a hook that is called when the request ends, or calls it at once if it has ended.
+    pub(crate) fn on_close(&self, hook: Hook) {
+        let mut state = self.state();
+        match state.exchange.over.clone() {
+            None => state.exchange.cold().hooks.push(hook),
+            Some(closed) => {
+                drop(state);
+                hook(&closed);
+            }
+        }
+    }
+
+    /// Marks the connection to be closed after this request.
+    pub(crate) fn make_last(&self) {
+        self.state().exchange.last = true;
+    }
+
+    /// Returns whether the connection is closed after this request.
+    pub(crate) fn is_last(&self) -> bool {
+        self.state().exchange.last
+    }
+
+    /// Returns a token that is cancelled when the request is over.
+    pub(crate) fn token(&self) -> CancelToken {
+        let mut state = self.state();
+        if state.exchange.over.is_some() {
+            let token = CancelToken::new();
+            token.cancel();
+            return token;
+        }
+        state.exchange.cold().token.get_or_insert_with(CancelToken::new).clone()
+    }
+
+    /// Ends the request: wakes the tasks that wait for it, and calls the hooks.
+    pub(crate) fn close(&self, closed: Closed) -> Arc<Closed> {
+        let closed = Arc::new(closed);
+        let mut state = self.state();
+        state.wake_waiting();
+        let exchange = &mut state.exchange;
+        exchange.over = Some(Arc::clone(&closed));
+        if let Some(stream) = &mut exchange.stream {
+            stream.parked = None;
+        }
+        let cold = exchange.cold();
+        cold.body = None;
+        let (token, hooks) = (cold.token.take(), mem::take(&mut cold.hooks));
+        exchange.tidy();
+        drop(state);
+        if let Some(token) = token {
+            token.cancel();
+        }
+        for hook in hooks {
+            // A hook that panics does not prevent the others.
+            let _ = catch_unwind(AssertUnwindSafe(|| hook(&closed)));
+        }
+        closed
+    }
+
+    pub(crate) fn sent(&self) -> Sent {
+        self.state().exchange.queue.sent().clone()
+    }
+
+    pub(crate) fn head_only(&self) -> bool {
+        self.state().exchange.head_only
+    }
+
+    pub(crate) fn body_unread(&self) -> bool {
+        self.state().exchange.body_unread
+    }
+
+    /// Marks the body as begun. Returns false if it was begun before.
+    pub(crate) fn begin_body(&self) -> bool {
+        !mem::replace(&mut self.state().exchange.body_begun, true)
+    }
+
+    /// Marks the body as read, and keeps its memory reserved until the request ends.
+    pub(crate) fn body_is_read(&self, reservation: Reservation) {
+        let mut state = self.state();
+        state.exchange.body_unread = false;
+        state.exchange.cold().body = Some(reservation);
+    }
+
+    /// Queues a frame of bytes outside of any framing.
+    pub(crate) fn push_raw(&self, frame: Frame) {
+        self.state().exchange.push([frame]);
+    }
+
+    /// Queues a frame that holds a response or the head of one.
+    pub(crate) fn answer(&self, status: StatusCode, frame: Frame) {
+        let exchange = &mut self.state().exchange;
+        exchange.status = Some(status);
+        exchange.push([frame]);
+    }
+
+    /// Queues the head of a response whose body of `length` bytes follows in pieces.
+    pub(crate) fn begin_response(&self, status: StatusCode, head: Vec<u8>, length: u64) {
+        let exchange = &mut self.state().exchange;
+        exchange.status = Some(status);
+        exchange.cold().unsent = length;
+        exchange.tidy();
+        exchange.push([Frame::head(head)]);
+    }
+
+    /// Returns the number of bytes of the announced body that have not been queued yet.
+    pub(crate) fn unsent(&self) -> u64 {
+        self.state().exchange.unsent()
+    }
+
+    /// Queues the next piece of the body. The caller ensures that it is not longer than
+    /// [`unsent`](Self::unsent).
+    pub(crate) fn push_piece(&self, bytes: Vec<u8>) {
+        let exchange = &mut self.state().exchange;
+        let cold = exchange.cold();
+        cold.unsent = cold.unsent.saturating_sub(bytes.len() as u64);
+        exchange.tidy();
+        exchange.push([Frame::raw(bytes, 0)]);
+    }
+
+    /// Queues the head of an event stream, and opens the stream.
+    pub(crate) fn begin_stream(&self, head: Vec<u8>, framing: Framing) {
+        self.answer(StatusCode::OK, Frame::head(head));
+        let now = self.shared.config.keep_alive.map(|_| CompactInstant::now());
+        let mut state = self.state();
+        if let Some(cold) = &mut state.cold {
+            cold.input.clear();
+            state.tidy();
+        }
+        let exchange = &mut state.exchange;
+        exchange.stream = Some(StreamState::new(framing, now));
+        exchange.last = true;
+        // If the handler has not read the body, it is ignored on arrival.
+        exchange.body_unread = false;
+        // Released before the request ends: a stream may stay open for days, and its handler
+        // seldom keeps the body.
+        exchange.cold().body = None;
+        exchange.tidy();
+        // The driver has to set the stream's deadlines.
+        state.wake_driver();
+    }
+
+    /// Queues frames of the event stream. Returns false if no stream is open.
+    pub(crate) fn push(&self, frames: impl IntoIterator<Item = Frame>) -> bool {
+        let exchange = &mut self.state().exchange;
+        let open = exchange.is_open();
+        if open {
+            exchange.push(frames);
+        }
+        open
+    }
+
+    /// Finishes the event stream, if the answer is one: queues the last chunk if it is chunked.
+    pub(crate) fn finish(&self) {
+        let exchange = &mut self.state().exchange;
+        let Some(stream) = &mut exchange.stream else { return };
+        stream.last_sent = None;
+        let was_finished = mem::replace(&mut stream.finished, true);
+        if !was_finished && stream.framing == Framing::Chunked {
+            exchange.push([Frame::head(b"0\r\n\r\n".to_vec())]);
+        }
+    }
+}
