@@ -98,7 +98,7 @@ impl Request {
 
     /// Returns the address of the peer.
     pub fn peer_addr(&self) -> SocketAddr {
-        self.0.connection.peer
+        self.0.connection.peer()
     }
 
     /// Reads the body. Returns no bytes if there is none, or if it was read before. If the future

@@ -17,6 +17,7 @@ use crate::connection::shared::Shared;
 use crate::http::Head;
 use crate::net::admission::Admission;
 use crate::net::timers::Timers;
+use crate::net::transport::Transport;
 use crate::net::{descriptors, socket};
 use crate::{Config, Drain, End, Metrics, Request};
 
@@ -144,20 +145,21 @@ async fn accept<H, F>(
             }
         };
         failing = false;
+        let transport = Transport::new(socket, peer);
         if !shared.admission.admit(peer, &shared.config) {
             shared.metrics.turned_away.inc();
             log::debug!("{peer}: rejected, a connection limit is reached");
             if let Some(slot) = shared.admission.rejection_slot() {
                 let shared = Arc::clone(shared);
                 let reject = async move {
-                    serve::reject(socket, peer, shared).await;
+                    serve::reject(transport, shared).await;
                     drop(slot);
                 };
                 executor.spawn(reject).detach();
             }
             continue;
         }
-        let connection = Connection::new(socket, peer, Arc::clone(shared));
+        let connection = Connection::new(transport, Arc::clone(shared));
         executor.spawn(serve::serve(connection, Arc::clone(handler))).detach();
     }
 }

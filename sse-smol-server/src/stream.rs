@@ -24,7 +24,7 @@ pub struct EventStream {
 impl EventStream {
     pub(crate) fn new(connection: Arc<Connection>, workers: Arc<DeliveryWorkers>) -> Self {
         connection.shared.metrics.streams.inc();
-        connection.shared.admission.opened_stream(connection.peer);
+        connection.shared.admission.opened_stream(connection.peer());
         Self { connection, workers }
     }
 
@@ -200,8 +200,8 @@ impl EventStream {
 
 impl Drop for EventStream {
     fn drop(&mut self) {
-        let Connection { shared, peer, .. } = &*self.connection;
-        shared.metrics.streams.dec();
-        shared.admission.closed_stream(*peer);
+        let Self { connection, .. } = self;
+        connection.shared.metrics.streams.dec();
+        connection.shared.admission.closed_stream(connection.peer());
     }
 }

@@ -8,7 +8,6 @@ use sse_proto::KeepAlive;
 use super::Connection;
 use super::state::State;
 use crate::compact_instant::CompactInstant;
-use crate::net::socket;
 use crate::{End, Frame};
 
 /// The time that a peer that fell behind gets to read what is left in the send buffer.
@@ -84,8 +83,7 @@ impl Connection {
     pub(super) fn fell_behind(&self, state: &mut State) {
         if state.slow_until().is_none() {
             state.cold().slow_until = Some(CompactInstant::now());
-            // If this fails, the connection is broken, and the next read or write reports it.
-            let _ = socket::limit_unacknowledged(&self.socket, None);
+            self.transport.limit_unacknowledged(None);
         }
     }
 
@@ -96,7 +94,7 @@ impl Connection {
             state.cold().slow_until = None;
             state.tidy();
             let timeout = self.shared.config.write_timeout;
-            let _ = socket::limit_unacknowledged(&self.socket, Some(timeout));
+            self.transport.limit_unacknowledged(Some(timeout));
         }
     }
 

@@ -28,23 +28,20 @@ mod stream_state;
 
 use std::fmt;
 use std::future;
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
-use smol::Async;
-
 use crate::connection::shared::Shared;
 use crate::end::End;
-use crate::net::socket;
 use crate::net::timers::Timed;
+use crate::net::transport::Transport;
 
 use self::locked::Locked;
 use self::state::State;
 
 pub(crate) struct Connection {
-    socket: Async<TcpStream>,
-    pub(crate) peer: SocketAddr,
+    transport: Transport,
     /// The key of the connection in the timers.
     number: usize,
     pub(crate) shared: Arc<Shared>,
@@ -53,14 +50,10 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(
-        socket: Async<TcpStream>,
-        peer: SocketAddr,
-        shared: Arc<Shared>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(transport: Transport, shared: Arc<Shared>) -> Arc<Self> {
         Arc::new_cyclic(|connection: &Weak<Self>| {
             let number = shared.timers.enter(connection.clone());
-            Self { socket, peer, number, shared, state: Mutex::default() }
+            Self { transport, number, shared, state: Mutex::default() }
         })
     }
 
@@ -70,15 +63,9 @@ impl Connection {
         Locked::new(state)
     }
 
-    /// Makes the kernel reset the connection and discard unsent data when the socket is closed.
-    pub(crate) fn reset_on_close(&self) {
-        socket::reset_on_close(&self.socket);
-    }
-
-    /// Closes the connection, even if other tasks still hold it.
-    pub(crate) fn shut(&self) {
-        // An error means that it is closed already.
-        let _ = self.socket.get_ref().shutdown(Shutdown::Both);
+    /// Returns the address of the peer.
+    pub(crate) const fn peer(&self) -> SocketAddr {
+        self.transport.peer()
     }
 
     /// Returns whether the kernel has accepted all output.
@@ -135,7 +122,7 @@ impl Connection {
             }
             // Not under the lock: this wakes the task that waited before, if it is another one.
             drop(state);
-            ready!(self.socket.poll_writable(cx)).map_err(End::from_socket)?;
+            ready!(self.transport.poll_writable(cx)).map_err(End::from_socket)?;
         }
     }
 
@@ -147,7 +134,7 @@ impl Connection {
         let any = !state.exchange.queue.is_empty();
         let framing = state.exchange.framing();
         let queue = &mut state.exchange.queue;
-        queue.write(self.socket.get_ref(), framing).map_err(End::from_socket)?;
+        queue.write(&self.transport, framing).map_err(End::from_socket)?;
         if !queue.is_empty() {
             self.fell_behind(state);
         } else if any {
@@ -175,6 +162,6 @@ impl Drop for Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("socket", &self.socket.get_ref()).finish_non_exhaustive()
+        f.debug_struct("Connection").field("transport", &self.transport).finish_non_exhaustive()
     }
 }

@@ -1,7 +1,7 @@
 //! The connection's side of a parked stream, to which a
 //! [delivery worker](crate::connection::delivery) writes.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::task::{Context, Poll};
 
 use super::Connection;
@@ -93,19 +93,14 @@ impl Connection {
         remaining: Remaining<'_>,
         now: CompactInstant,
     ) -> io::Result<()> {
-        let mut socket = self.socket.get_ref();
         let push = |queue: &mut Queue| {
             remaining.frames().for_each(|frame| queue.push(frame.clone(), now));
         };
         if framing == Framing::Close {
             push(queue);
-            return queue.write(socket, framing);
+            return queue.write(&self.transport, framing);
         }
-        let written = match socket.write(remaining.bytes) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
-            written => written?,
-        };
+        let written = self.transport.write(remaining.bytes)?;
         if written == remaining.bytes.len() {
             queue.passed(remaining.frames());
         } else {

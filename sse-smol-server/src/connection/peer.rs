@@ -1,12 +1,8 @@
 //! Input from the peer: requests, bodies, unexpected bytes, and the end of the connection.
 
 use std::future;
-use std::net::Shutdown;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-
-use smol::io::AsyncRead as _;
 
 use super::Connection;
 use crate::End;
@@ -38,7 +34,7 @@ impl Connection {
 
     /// Reads some bytes from the peer into `piece`, and returns their number.
     fn poll_piece(&self, cx: &mut Context<'_>, piece: &mut [u8]) -> Poll<Result<usize, End>> {
-        Poll::Ready(match ready!(Pin::new(&mut &self.socket).poll_read(cx, piece)) {
+        Poll::Ready(match ready!(self.transport.poll_read(cx, piece)) {
             Ok(0) => Err(End::PeerClosed),
             Ok(count) => Ok(count),
             Err(error) => Err(End::from_socket(error)),
@@ -49,7 +45,7 @@ impl Connection {
     /// [`LINGER`]. If a socket is closed with unread input, the kernel resets the connection, and
     /// the peer may lose the answer.
     pub(crate) async fn linger(&self) {
-        if self.socket.get_ref().shutdown(Shutdown::Write).is_err() {
+        if self.transport.finish().is_err() {
             return;
         }
         let end = CompactInstant::now() + LINGER;
@@ -101,7 +97,7 @@ impl Connection {
             // Not under the lock: this wakes the task that waited before, if it is another one.
             drop(state);
             // A check of readiness costs no system call; a read on every wake-up would.
-            let readable = ready!(self.socket.poll_readable(cx));
+            let readable = ready!(self.transport.poll_readable(cx));
             let mut piece = [0; READ_AHEAD];
             let read = match readable {
                 Ok(()) => ready!(self.poll_piece(cx, &mut piece)),

@@ -2,13 +2,11 @@
 
 use std::future::Future;
 use std::mem;
-use std::net::{SocketAddr, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 
 use http::{Method, StatusCode};
-use smol::Async;
 use smol::future::FutureExt as _;
 
 use crate::compact_instant::CompactInstant;
@@ -17,6 +15,7 @@ use crate::connection::driver::{Driver, flush};
 use crate::connection::input::{NoInput, ReadHead};
 use crate::connection::shared::Shared;
 use crate::http::{Head, Refusal, busy, text, whole};
+use crate::net::transport::Transport;
 use crate::{Closed, End, Frame};
 
 /// The references to a connection that its own task holds: one directly, one in the slot.
@@ -27,8 +26,7 @@ struct ConnectionSlot(Arc<Connection>);
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        let Connection { peer, shared, .. } = &*self.0;
-        shared.admission.release(*peer);
+        self.0.shared.admission.release(self.0.peer());
     }
 }
 
@@ -87,7 +85,7 @@ where
                 end = End::Stuck;
             }
             if matches!(end, End::Stuck) {
-                connection.reset_on_close();
+                connection.transport.reset_on_close();
             }
             let orderly = end.is_orderly();
             let answered = connection.status().is_some() && end.is_answerable();
@@ -97,7 +95,7 @@ where
                 // The connection closes when its last reference is dropped. If other tasks hold
                 // references, it is closed here.
                 if Arc::strong_count(&connection) > MINE {
-                    connection.shut();
+                    connection.transport.shut();
                 }
                 return;
             }
@@ -167,8 +165,8 @@ fn conclude(connection: &Connection, mut end: End) -> End {
 }
 
 /// Rejects a connection that exceeds a limit: answers without reading the request.
-pub(crate) async fn reject(socket: Async<TcpStream>, peer: SocketAddr, shared: Arc<Shared>) {
-    let connection = Connection::new(socket, peer, shared);
+pub(crate) async fn reject(transport: Transport, shared: Arc<Shared>) {
+    let connection = Connection::new(transport, shared);
     connection.push_raw(whole(
         busy("A limit on connections is reached; try again later."),
         false,
@@ -235,7 +233,7 @@ impl<'w> AccessLog<'w> {
             if had_stream { format!("{}, ", counted(sent.events, "event")) } else { String::new() };
         log::info!(
             "{} {} {}: {}, {events}{}, {:.3} s",
-            self.connection.peer,
+            self.connection.peer(),
             if request.is_empty() { "(no request)" } else { &request },
             self.connection.status().map_or("-".into(), |status| status.as_u16().to_string()),
             closed.reason,

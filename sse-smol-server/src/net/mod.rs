@@ -6,3 +6,4 @@ pub(crate) mod descriptors;
 pub(crate) mod queue;
 pub(crate) mod socket;
 pub(crate) mod timers;
+pub(crate) mod transport;

@@ -1,12 +1,13 @@
 //! The output queue of a connection: whole frames, and the part of the first one that was written.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io;
 use std::mem;
 
 use crate::Frame;
 use crate::compact_instant::CompactInstant;
 use crate::frame::Framing;
+use crate::net::transport::Transport;
 
 /// The frames to be written, and the counts of those that were.
 #[derive(Debug, Default)]
@@ -81,7 +82,7 @@ impl Queue {
     }
 
     /// Writes as much as the kernel accepts now. A full send buffer is no error.
-    pub(crate) fn write(&mut self, mut socket: impl Write, framing: Framing) -> io::Result<()> {
+    pub(crate) fn write(&mut self, transport: &Transport, framing: Framing) -> io::Result<()> {
         while let Some(backlog) = &self.backlog {
             let first = &backlog.first.framed(framing)[backlog.taken..];
             let mut others = backlog.others.iter().map(|frame| frame.framed(framing)).peekable();
@@ -91,16 +92,13 @@ impl Queue {
                 while let Some(next) = others.next_if(|next| fits(next, joined.len())) {
                     joined.extend_from_slice(next);
                 }
-                socket.write(&joined)
+                transport.write(&joined)
             } else {
-                socket.write(first)
+                transport.write(first)
             };
-            match written {
-                Ok(0) => return Err(io::ErrorKind::ConnectionReset.into()),
-                Ok(count) => self.advance(count, framing),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+            match written? {
+                0 => break,
+                count => self.advance(count, framing),
             }
         }
         Ok(())
