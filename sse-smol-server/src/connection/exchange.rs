@@ -8,9 +8,8 @@ use http::StatusCode;
 use super::budget::Reservation;
 use super::stream_state::StreamState;
 use crate::cancel_token::CancelToken;
-use crate::compact_instant::CompactInstant;
 use crate::end::Closed;
-use crate::frame::{Frame, Framing};
+use crate::frame::Framing;
 use crate::net::queue::Queue;
 
 /// The state of one request and its answer. The next request of the connection has a new one.
@@ -66,22 +65,6 @@ impl Exchange {
     /// changes them.
     pub(super) fn framing(&self) -> Framing {
         self.stream.as_ref().map_or(Framing::Chunked, |stream| stream.framing)
-    }
-
-    /// Queues frames.
-    pub(super) fn push(&mut self, frames: impl IntoIterator<Item = Frame>) {
-        let now = CompactInstant::now();
-        for frame in frames {
-            self.sent_at(now);
-            self.queue.push(frame, now);
-        }
-    }
-
-    /// Notes output on the stream, which puts off its next keep-alive.
-    pub(super) fn sent_at(&mut self, now: CompactInstant) {
-        if let Some(stream) = &mut self.stream {
-            stream.last_sent = stream.last_sent.map(|_| now);
-        }
     }
 
     pub(super) fn cold(&mut self) -> &mut ColdExchange {

@@ -16,6 +16,7 @@ pub(crate) mod budget;
 mod deadlines;
 pub(crate) mod delivery;
 pub(crate) mod driver;
+mod egress;
 mod exchange;
 pub(crate) mod input;
 mod locked;
@@ -132,10 +133,8 @@ impl Connection {
         state.unbroken()?;
         // The task of a parked stream waits with an empty queue, and is not woken by this.
         let any = !state.exchange.queue.is_empty();
-        let framing = state.exchange.framing();
-        let queue = &mut state.exchange.queue;
-        queue.write(&self.transport, framing).map_err(End::from_socket)?;
-        if !queue.is_empty() {
+        state.exchange.write(&self.transport).map_err(End::from_socket)?;
+        if !state.exchange.queue.is_empty() {
             self.fell_behind(state);
         } else if any {
             state.caught_up();

@@ -1,17 +1,14 @@
 //! The connection's side of a parked stream, to which a
 //! [delivery worker](crate::connection::delivery) writes.
 
-use std::io;
 use std::task::{Context, Poll};
 
 use super::Connection;
-use super::batch::{Batch, GroupNumber, Remaining};
+use super::batch::{Batch, GroupNumber};
 use super::exchange::Exchange;
 use super::stream_state::ParkedAt;
 use crate::End;
 use crate::compact_instant::CompactInstant;
-use crate::frame::Framing;
-use crate::net::queue::Queue;
 
 impl Connection {
     /// Parks the stream with a group, whose worker sends the events after a position.
@@ -74,40 +71,15 @@ impl Connection {
         let Some(position) = remaining.position() else {
             return;
         };
-        if let Err(error) = self.write_remaining(queue, stream.framing, remaining, now) {
+        // Written or queued, or else the connection is broken.
+        parked.position = position;
+        if let Err(error) = state.exchange.write_batch(remaining, &self.transport, now) {
             state.cold().broken = Some(error);
             return state.unpark();
         }
-        parked.position = position;
-        stream.last_sent = stream.last_sent.map(|_| now);
-        if !queue.is_empty() {
+        if !state.exchange.queue.is_empty() {
             state.unpark();
         }
-    }
-
-    /// Writes as much as the kernel accepts, and queues the rest.
-    fn write_remaining(
-        &self,
-        queue: &mut Queue,
-        framing: Framing,
-        remaining: Remaining<'_>,
-        now: CompactInstant,
-    ) -> io::Result<()> {
-        let push = |queue: &mut Queue| {
-            remaining.frames().for_each(|frame| queue.push(frame.clone(), now));
-        };
-        if framing == Framing::Close {
-            push(queue);
-            return queue.write(&self.transport, framing);
-        }
-        let written = self.transport.write(remaining.bytes)?;
-        if written == remaining.bytes.len() {
-            queue.passed(remaining.frames());
-        } else {
-            push(queue);
-            queue.advance(written, framing);
-        }
-        Ok(())
     }
 
     /// Returns the stream to its own task.

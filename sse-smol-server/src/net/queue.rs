@@ -1,13 +1,12 @@
 //! The output queue of a connection: whole frames, and the part of the first one that was written.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::io;
 use std::mem;
 
 use crate::Frame;
 use crate::compact_instant::CompactInstant;
 use crate::frame::Framing;
-use crate::net::transport::Transport;
 
 /// The frames to be written, and the counts of those that were.
 #[derive(Debug, Default)]
@@ -81,27 +80,21 @@ impl Queue {
         }
     }
 
-    /// Writes as much as the kernel accepts now. A full send buffer is no error.
-    pub(crate) fn write(&mut self, transport: &Transport, framing: Framing) -> io::Result<()> {
-        while let Some(backlog) = &self.backlog {
-            let first = &backlog.first.framed(framing)[backlog.taken..];
-            let mut others = backlog.others.iter().map(|frame| frame.framed(framing)).peekable();
-            let fits = |bytes: &[u8], len| len + bytes.len() <= BYTES_AT_ONCE;
-            let written = if others.peek().is_some_and(|next| fits(next, first.len())) {
-                let mut joined = first.to_vec();
-                while let Some(next) = others.next_if(|next| fits(next, joined.len())) {
-                    joined.extend_from_slice(next);
-                }
-                transport.write(&joined)
-            } else {
-                transport.write(first)
-            };
-            match written? {
-                0 => break,
-                count => self.advance(count, framing),
-            }
+    /// Returns the next bytes to be written: the rest of the first frame, joined with the frames
+    /// after it if these are small. Returns `None` if the queue is empty.
+    pub(crate) fn next_bytes(&self, framing: Framing) -> Option<Cow<'_, [u8]>> {
+        let backlog = self.backlog.as_ref()?;
+        let first = &backlog.first.framed(framing)[backlog.taken..];
+        let mut others = backlog.others.iter().map(|frame| frame.framed(framing)).peekable();
+        let fits = |bytes: &[u8], len| len + bytes.len() <= BYTES_AT_ONCE;
+        if !others.peek().is_some_and(|next| fits(next, first.len())) {
+            return Some(first.into());
         }
-        Ok(())
+        let mut joined = first.to_vec();
+        while let Some(next) = others.next_if(|next| fits(next, joined.len())) {
+            joined.extend_from_slice(next);
+        }
+        Some(joined.into())
     }
 
     /// Counts frames of events that were written without being queued.

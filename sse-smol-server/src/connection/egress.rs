@@ -1,0 +1,77 @@
+//! Egress: the one way by which output leaves, from awake streams and from delivery workers alike.
+//!
+//! ```text
+//! frames ─► queue ─► framing ─► transport
+//! batch, framed for all streams ─► transport
+//! ```
+//!
+//! The queue holds what the transport has not accepted. A batch passes it by while it is empty.
+//!
+//! A content coding, which there is none of today, belongs to the stream, and is applied where
+//! frames enter the queue: the queue counts framed bytes, so it has to hold coded frames. A batch
+//! is then only for streams without a coding, as it is only for chunked ones.
+
+use std::io;
+
+use super::batch::Remaining;
+use super::exchange::Exchange;
+use crate::compact_instant::CompactInstant;
+use crate::frame::{Frame, Framing};
+use crate::net::transport::Transport;
+
+impl Exchange {
+    /// Queues frames.
+    pub(super) fn push(&mut self, frames: impl IntoIterator<Item = Frame>) {
+        self.push_at(frames, CompactInstant::now());
+    }
+
+    fn push_at(&mut self, frames: impl IntoIterator<Item = Frame>, now: CompactInstant) {
+        for frame in frames {
+            self.note_output(now);
+            self.queue.push(frame, now);
+        }
+    }
+
+    /// Notes output on the stream, which puts off its next keep-alive.
+    fn note_output(&mut self, now: CompactInstant) {
+        if let Some(stream) = &mut self.stream {
+            stream.last_sent = stream.last_sent.map(|_| now);
+        }
+    }
+
+    /// Writes the queue as far as the transport accepts it now.
+    pub(super) fn write(&mut self, transport: &Transport) -> io::Result<()> {
+        let framing = self.framing();
+        while let Some(bytes) = self.queue.next_bytes(framing) {
+            match transport.write(&bytes)? {
+                0 => break,
+                count => self.queue.advance(count, framing),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a batch after an empty queue as far as the transport accepts it now, and queues the
+    /// rest. In the common case this is one call of the kernel, without a copy for each stream.
+    pub(super) fn write_batch(
+        &mut self,
+        batch: Remaining<'_>,
+        transport: &Transport,
+        now: CompactInstant,
+    ) -> io::Result<()> {
+        let is_framed = self.framing() == Framing::Chunked;
+        let written = if is_framed { transport.write(batch.bytes)? } else { 0 };
+        if written == batch.bytes.len() {
+            self.note_output(now);
+            self.queue.passed(batch.frames());
+            return Ok(());
+        }
+        self.push_at(batch.frames().cloned(), now);
+        if is_framed {
+            // The transport accepts no more.
+            self.queue.advance(written, Framing::Chunked);
+            return Ok(());
+        }
+        self.write(transport)
+    }
+}
