@@ -151,9 +151,12 @@ impl EventStream {
                     continue;
                 };
                 let Self { connection, workers } = self;
-                if let Some(mut parked) = Parked::begin(connection, workers, topic, position) {
-                    let position = (&mut parked).await?;
-                    subscription.go_to(position);
+                match Parked::begin(connection, workers, topic, position) {
+                    Ok(mut parked) => {
+                        let position = (&mut parked).await?;
+                        subscription.go_to(position);
+                    }
+                    Err(position) => subscription.go_to(position),
                 }
             }
         }

@@ -232,33 +232,46 @@ pub(crate) struct Parked<'w> {
 }
 
 impl<'w> Parked<'w> {
-    /// Parks a stream that has sent all events up to a position. Returns `None` if its topic has
-    /// more events by now.
+    /// Parks a stream that has sent all events up to a position.
+    ///
+    /// # Errors
+    ///
+    /// Returns the position from which the stream has to read on, if its topic has more events by
+    /// now.
     pub(crate) fn begin(
         connection: &'w Arc<Connection>,
         workers: &DeliveryWorkers,
         topic: &Arc<Topic>,
         position: u64,
-    ) -> Option<Self> {
+    ) -> Result<Self, u64> {
         let group = workers.group(topic);
+        // Before the group is locked: a connection's lock is held during its writes, and the other
+        // streams of the group must not wait for these. A batch may arrive before this function
+        // returns. If a worker found the stream in the group when it was parked there before, the
+        // stream takes the events after its position. If the batch starts behind that position,
+        // the stream is unparked.
+        connection.park(group.number, position);
         let mut parked = group.parked();
         // Positions are given out over all topics: a stream may be behind the others of its group
         // without having missed an event of its topic.
         if position < parked.position && topic.has_more(position) {
-            return None;
+            drop(parked);
+            return Err(connection.end_parking().unwrap_or(position));
         }
-        let position = position.max(parked.position);
+        let reached = position.max(parked.position);
         if parked.streams.is_empty() {
-            parked.position = position;
+            parked.position = reached;
         }
-        connection.park(group.number, position);
         let place = parked.streams.insert(Arc::clone(connection));
         drop(parked);
+        if reached > position {
+            connection.skip_to(reached);
+        }
         // The job for events that were published just now may have found the group empty.
-        if topic.has_more(position) {
+        if topic.has_more(reached) {
             group.call();
         }
-        Some(Self { connection, group, place })
+        Ok(Self { connection, group, place })
     }
 }
 

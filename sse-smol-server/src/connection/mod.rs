@@ -46,7 +46,8 @@ pub(crate) struct Connection {
     /// The key of the connection in the timers.
     number: usize,
     pub(crate) shared: Arc<Shared>,
-    /// Never locked across an await point.
+    /// Held during the connection's writes, which do not block, so that the output of its tasks and
+    /// of a delivery worker does not mix. A task that waits for it holds no other lock.
     state: Mutex<State>,
 }
 

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use super::Connection;
 use super::batch::{Batch, GroupNumber};
 use super::exchange::Exchange;
-use super::stream_state::ParkedAt;
+use super::stream_state::{ParkedAt, StreamState};
 use crate::End;
 use crate::compact_instant::CompactInstant;
 
@@ -19,11 +19,18 @@ impl Connection {
         }
     }
 
-    /// Ends the parking. Later deliveries are ignored.
-    pub(super) fn end_parking(&self) {
-        if let Some(stream) = &mut self.state().exchange.stream {
-            stream.parked = None;
+    /// Notes that the topic of a parked stream has no events between its position and this one.
+    pub(super) fn skip_to(&self, position: u64) {
+        if let Some(StreamState { parked: Some(parked), .. }) = &mut self.state().exchange.stream {
+            parked.position = parked.position.max(position);
         }
+    }
+
+    /// Ends the parking, and returns the position up to which events were delivered. Later
+    /// deliveries are ignored.
+    pub(super) fn end_parking(&self) -> Option<u64> {
+        let parked = self.state().exchange.stream.as_mut()?.parked.take()?;
+        Some(parked.position)
     }
 
     /// Waits until the stream is unparked, and returns the position up to which events were

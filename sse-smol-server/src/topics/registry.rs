@@ -4,9 +4,12 @@
 //! # Locks
 //!
 //! - The registry is locked before a log. Positions are assigned and events appended under both.
-//! - A group's streams (`connection/delivery.rs`) are locked before the topic's log and before a
-//!   connection's state (`connection/mod.rs`).
+//! - A group's streams (`connection/delivery.rs`) are locked before the topic's log.
 //! - No other two locks of the crate are held at once, and none across an await.
+//!
+//! No system call is made under a lock that more than one connection uses. A connection's own lock
+//! (`connection/mod.rs`) is held during its writes, which do not block. A delivery worker may wait
+//! for it, and holds no other lock while it does.
 //!
 //! While a lock is held, no waker is woken or dropped, no hook is called, and no other value that
 //! belongs to the library's user is dropped. Each of these may run code that takes any of the
