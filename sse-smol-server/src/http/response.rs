@@ -1,0 +1,131 @@
+//! Responses, and how response heads are encoded.
+
+use std::io::Write as _;
+use std::time::SystemTime;
+
+use http::StatusCode;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+
+use crate::frame::{Frame, Framing};
+
+/// A response other than an event stream: status, headers and a body in memory.
+///
+/// `Content-Length`, `Date` and `Connection` are added when it is sent.
+pub type Response = http::Response<Vec<u8>>;
+
+/// Creates a plain text response that consists of the status and a line of text.
+///
+/// ```
+/// use http::StatusCode;
+///
+/// let response = sse_smol_server::text(StatusCode::NOT_FOUND, "No such page.");
+/// assert_eq!(response.body(), b"404 Not Found\n\nNo such page.\n");
+/// ```
+pub fn text(status: StatusCode, line: &str) -> Response {
+    let mut response = Response::new(format!("{status}\n\n{line}\n").into_bytes());
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
+}
+
+/// Creates a 503 response with a random `Retry-After`, so that clients do not all retry at once.
+pub(crate) fn busy(line: &str) -> Response {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, line);
+    let seconds = HeaderValue::from(fastrand::u64(2..=10));
+    response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    response
+}
+
+/// Encodes the head of an event stream. `headers` are added to the defaults or replace them.
+pub(crate) fn stream_head(framing: Framing, headers: &HeaderMap) -> Vec<u8> {
+    // `no-transform` keeps proxies from compressing the stream, and X-Accel-Buffering keeps nginx
+    // from buffering it. Both would delay events.
+    let mut all = HeaderMap::new();
+    all.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    all.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    let no_buffering = HeaderName::from_static("x-accel-buffering");
+    all.insert(no_buffering, HeaderValue::from_static("no"));
+    replace(&mut all, headers);
+    // Headers of the handler must not contradict the framing.
+    all.remove(header::CONTENT_LENGTH);
+    all.remove(header::TRANSFER_ENCODING);
+    if framing == Framing::Chunked {
+        all.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    head(StatusCode::OK, all, true)
+}
+
+/// Sets the headers `others`, with all their values, in place of those with the same names.
+pub(crate) fn replace(all: &mut HeaderMap, others: &HeaderMap) {
+    for name in others.keys() {
+        all.remove(name);
+        for value in others.get_all(name) {
+            all.append(name, value.clone());
+        }
+    }
+}
+
+/// Encodes a response, or with `head_only` its head alone. `close` announces that the connection is
+/// closed afterwards.
+pub(crate) fn whole(response: Response, head_only: bool, close: bool) -> Frame {
+    let (parts, body) = response.into_parts();
+    let has_body = !head_only && may_have_body(parts.status);
+    let head = http::Response::from_parts(parts, ());
+    let mut bytes = head_of_length(head, body.len() as u64, close);
+    let head = bytes.len();
+    if has_body {
+        bytes.extend(body);
+    }
+    Frame::raw(bytes, head)
+}
+
+/// Returns whether a response with this status may have a body. After any other status, the client
+/// would read a body as the next response.
+pub(crate) fn may_have_body(status: StatusCode) -> bool {
+    !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// Encodes the head of a response with a body of `length` bytes. `close` announces that the
+/// connection is closed afterwards.
+pub(crate) fn head_of_length(response: http::Response<()>, length: u64, close: bool) -> Vec<u8> {
+    let (parts, ()) = response.into_parts();
+    let mut headers = parts.headers;
+    headers.remove(header::TRANSFER_ENCODING);
+    if may_have_body(parts.status) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    } else {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    head(parts.status, headers, close)
+}
+
+fn head(status: StatusCode, mut headers: HeaderMap, close: bool) -> Vec<u8> {
+    if close {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    // Enough for most heads together with their body, so that it is allocated once.
+    let mut bytes = Vec::with_capacity(512);
+    let reason = status.canonical_reason().unwrap_or_default();
+    let date = httpdate::fmt_http_date(SystemTime::now());
+    write!(bytes, "HTTP/1.1 {} {reason}\r\nDate: {date}\r\n", status.as_u16())
+        .expect("writing to a Vec does not fail");
+    for (name, value) in &headers {
+        bytes.extend(title_case(name));
+        bytes.extend(b": ");
+        bytes.extend(value.as_bytes());
+        bytes.extend(b"\r\n");
+    }
+    bytes.extend(b"\r\n");
+    bytes
+}
+
+/// Returns a header name in title case, such as `Content-Type`, as some old clients expect it.
+fn title_case(name: &HeaderName) -> impl Iterator<Item = u8> + '_ {
+    let mut start = true;
+    name.as_str().bytes().map(move |byte| {
+        let cased = if start { byte.to_ascii_uppercase() } else { byte };
+        start = byte == b'-';
+        cased
+    })
+}
