@@ -77,7 +77,7 @@ pub use polled::{Polled, PolledConfig};
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
-pub use http::{Authority, Response, text};
+pub use http::{Authority, MediaRange, Response, list_members, text};
 pub use request::{BodyWriter, Request, not_allowed};
 pub use server::Server;
 pub use stream::EventStream;

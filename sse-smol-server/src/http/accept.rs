@@ -2,28 +2,83 @@
 
 use http::header::{self, HeaderMap};
 
+use super::list::list_members;
+
+/// A media range of an `Accept` header (RFC 9110, section 12.5.1).
+///
+/// ```
+/// use http::header::{ACCEPT, HeaderMap, HeaderValue};
+/// use sse_smol_server::MediaRange;
+///
+/// let mut headers = HeaderMap::new();
+/// headers.append(ACCEPT, HeaderValue::from_static("text/html;level=1, */*;q=0.5"));
+/// headers.append(ACCEPT, HeaderValue::from_static("Image/PNG; q=0"));
+/// let ranges: Vec<_> = MediaRange::accepted(&headers).collect();
+/// assert_eq!(ranges.len(), 3);
+/// assert!(ranges[0].is("text/html") && ranges[0].weight() == 1.0);
+/// assert!(ranges[1].is("*/*") && ranges[1].weight() == 0.5);
+/// assert!(ranges[2].is("image/png") && ranges[2].weight() == 0.0);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MediaRange<'a> {
+    media_type: &'a str,
+    weight: f32,
+}
+
+impl<'a> MediaRange<'a> {
+    /// Returns the media ranges of all `Accept` headers, in the order in which they were sent.
+    /// Skips headers with characters other than visible ASCII, and ranges without a type.
+    pub fn accepted(headers: &'a HeaderMap) -> impl Iterator<Item = Self> {
+        let values = headers.get_all(header::ACCEPT).iter();
+        let values = values.filter(|value| value.to_str().is_ok());
+        list_members(values).filter_map(|member| Self::parse(std::str::from_utf8(member).ok()?))
+    }
+
+    fn parse(text: &'a str) -> Option<Self> {
+        let mut parts = text.split(';').map(str::trim);
+        let media_type = parts.next().filter(|name| !name.is_empty())?;
+        let mut parameters = parts.filter_map(|parameter| parameter.split_once('='));
+        let weight = match parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("q")) {
+            None => 1.0,
+            Some((_, value)) => match value.trim().parse::<f32>() {
+                Ok(weight) if !weight.is_nan() => weight.clamp(0.0, 1.0),
+                _ => 0.0,
+            },
+        };
+        Some(Self { media_type, weight })
+    }
+
+    /// Returns the media type, which may be `*/*` or have the subtype `*`, as it was sent.
+    pub const fn media_type(&self) -> &'a str {
+        self.media_type
+    }
+
+    /// Returns whether the media type is this one, compared without regard to case. Wildcards match
+    /// only themselves.
+    pub fn is(&self, media_type: &str) -> bool {
+        self.media_type.eq_ignore_ascii_case(media_type)
+    }
+
+    /// Returns the weight, from 0 to 1. It is 1 if there is none, and 0, which means "not
+    /// acceptable", if it is not a number.
+    pub const fn weight(&self) -> f32 {
+        self.weight
+    }
+}
+
 /// Returns whether the request's `Accept` allows an event stream. An absent or empty one does.
 pub(crate) fn accepts_event_stream(headers: &HeaderMap) -> bool {
     let mut any = false;
-    let mut best: Option<(u8, bool)> = None;
-    let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    for range in values.flat_map(|value| value.split(',')) {
-        let mut parts = range.split(';').map(str::trim);
-        let media_range = parts.next().unwrap_or_default().to_ascii_lowercase();
-        any |= !media_range.is_empty();
+    let mut best: Option<(usize, bool)> = None;
+    for range in MediaRange::accepted(headers) {
+        any = true;
         // The most specific range decides, independent of the order.
-        let rank = match media_range.as_str() {
-            "text/event-stream" => 2,
-            "text/*" => 1,
-            "*/*" => 0,
-            _ => continue,
+        let by_rank = ["*/*", "text/*", "text/event-stream"];
+        let Some(rank) = by_rank.iter().position(|media_type| range.is(media_type)) else {
+            continue;
         };
-        let wanted = parts
-            .filter_map(|parameter| parameter.split_once('='))
-            .find(|(name, _)| name.trim().eq_ignore_ascii_case("q"))
-            .is_none_or(|(_, weight)| weight.trim().parse::<f32>().is_ok_and(|q| q > 0.0));
         if best.is_none_or(|(other, _)| rank >= other) {
-            best = Some((rank, wanted));
+            best = Some((rank, range.weight() > 0.0));
         }
     }
     !any || best.is_some_and(|(_, wanted)| wanted)
@@ -41,6 +96,27 @@ mod tests {
             headers.append(header::ACCEPT, HeaderValue::from_static(value));
         }
         accepts_event_stream(&headers)
+    }
+
+    #[test]
+    fn weights_are_between_0_and_1() {
+        for (parameters, weight) in [
+            ("", 1.0),
+            (";q=0.25", 0.25),
+            ("; level=1 ; Q = 0.5 ; q=1", 0.5),
+            (";q", 1.0),
+            (";q=", 0.0),
+            (";q=x", 0.0),
+            (";q=nan", 0.0),
+            (";q=-1", 0.0),
+            (";q=2", 1.0),
+            (";q=inf", 1.0),
+        ] {
+            let text = format!("a/b{parameters}");
+            let range = MediaRange::parse(&text).unwrap();
+            assert_eq!((range.media_type(), range.weight()), ("a/b", weight), "{text}");
+        }
+        assert_eq!(MediaRange::parse(";q=1"), None);
     }
 
     #[test]

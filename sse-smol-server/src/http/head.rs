@@ -5,6 +5,7 @@ use http::header::{self, HeaderMap};
 use http::request::Parts;
 
 use super::authority::Authority;
+use super::list::list_members;
 use super::refusal::Refusal;
 use super::target::{check_host, check_target, refuse_version};
 
@@ -77,7 +78,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
     let (parts, ()) = request.into_parts();
     check_target(target, &parts.method, &parts.uri)?;
     check_host(version, &parts.headers)?;
-    if expectations(&parts.headers).any(|one| !one.eq_ignore_ascii_case(b"100-continue")) {
+    if list_members(parts.headers.get_all(header::EXPECT))
+        .any(|one| !one.eq_ignore_ascii_case(b"100-continue"))
+    {
         return Err(Refusal::EXPECTATION_FAILED);
     }
     let body = body_length(&parts.headers)?;
@@ -96,17 +99,10 @@ pub(crate) fn is_header_line(line: &[u8]) -> bool {
     matches!(parsed, Ok(httparse::Status::Complete((len, [_]))) if len == lines.len())
 }
 
-/// Returns the members of all `Expect` headers.
-fn expectations(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
-    let values = headers.get_all(header::EXPECT).iter();
-    let members = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    members.map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
-}
-
 /// Returns whether the client waits for `100 Continue` before it sends the body. [`parse`] refuses
 /// heads with any other expectation.
 pub(crate) fn expects_continue(headers: &HeaderMap) -> bool {
-    expectations(headers).next().is_some()
+    list_members(headers.get_all(header::EXPECT)).next().is_some()
 }
 
 /// Returns the length of the request's body. Refuses any head that two parsers could interpret

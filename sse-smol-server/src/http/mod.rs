@@ -1,16 +1,19 @@
-//! HTTP/1: parsing of request heads, encoding of response heads, framing. Independent of streams
+//! HTTP/1: parsing of request heads, encoding of response heads. Independent of streams
 //! and sockets.
 
 mod accept;
 mod authority;
 mod head;
+mod list;
 mod refusal;
 mod response;
 mod target;
 
+pub use self::accept::MediaRange;
 pub(crate) use self::accept::accepts_event_stream;
 pub use self::authority::Authority;
 pub(crate) use self::head::{Body, Head, expects_continue, is_header_line, parse};
+pub use self::list::list_members;
 pub(crate) use self::refusal::Refusal;
 pub use self::response::{Response, text};
 pub(crate) use self::response::{busy, head_of_length, may_have_body, replace, stream_head, whole};

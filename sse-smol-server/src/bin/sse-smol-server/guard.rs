@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use sse_smol_server::{Authority, Request, Response, text};
+use sse_smol_server::{Authority, Request, Response, list_members, text};
 
 use crate::args::Args;
 use crate::host::{AllowedOrigin, Host, Origin};
@@ -194,12 +194,7 @@ fn preflight(page: &Page, asked: &HeaderMap) -> Response {
     if page.is_listed() {
         let mut known: HashSet<_> =
             HEADERS.split(", ").filter_map(|name| name.parse::<HeaderName>().ok()).collect();
-        let values = asked.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS).iter();
-        for name in values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
-            let name = name.trim_ascii();
-            if name.is_empty() {
-                continue;
-            }
+        for name in list_members(asked.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS)) {
             let Ok(name) = HeaderName::from_bytes(name) else {
                 let line = "Access-Control-Request-Headers is not a list of header names.";
                 return text(StatusCode::BAD_REQUEST, line);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderValue};
-use sse_smol_server::{End, Request};
+use sse_smol_server::{End, MediaRange, Request};
 
 use super::App;
 
@@ -27,16 +27,8 @@ pub(super) async fn metrics(app: Arc<App>, mut request: Request) -> Result<(), E
 /// Returns whether `Accept` names `OpenMetrics` with at least the weight of plain text.
 fn prefers_open_metrics(headers: &HeaderMap) -> bool {
     let weight = |media_type: &str| {
-        let values = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-        let weights = values.flat_map(|value| value.split(',')).filter_map(|range| {
-            let mut parts = range.split(';').map(str::trim);
-            parts.next().filter(|name| name.eq_ignore_ascii_case(media_type))?;
-            let weight = parts.filter_map(|part| part.split_once('=')).find_map(|(name, value)| {
-                name.trim().eq_ignore_ascii_case("q").then(|| value.trim().parse().unwrap_or(0.0))
-            });
-            Some(weight.unwrap_or(1.0))
-        });
-        weights.fold(0.0_f32, f32::max)
+        let ranges = MediaRange::accepted(headers).filter(|range| range.is(media_type));
+        ranges.map(|range| range.weight()).fold(0.0, f32::max)
     };
     let open_metrics = weight("application/openmetrics-text");
     open_metrics > 0.0 && open_metrics >= weight("text/plain")

@@ -10,7 +10,8 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use sse_smol_server::storage::StorageErrorKind;
 use sse_smol_server::{
-    End, Publication, Published, Request, Response, Start, TopicError, Topics, not_allowed, text,
+    End, Publication, Published, Request, Response, Start, TopicError, Topics, list_members,
+    not_allowed, text,
 };
 
 use super::query::{self, Query};
@@ -206,12 +207,8 @@ async fn publish(app: Arc<App>, mut request: Request) -> Result<(), End> {
 
 /// Returns whether the body has a content coding, such as compression.
 fn is_encoded(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(header::CONTENT_ENCODING).iter();
-    let mut codings = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    codings.any(|coding| {
-        let coding = coding.trim_ascii();
-        !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
-    })
+    list_members(headers.get_all(header::CONTENT_ENCODING))
+        .any(|coding| !coding.eq_ignore_ascii_case(b"identity"))
 }
 
 /// Returns the publication in a request. With `Content-Type: application/json` the body is an
