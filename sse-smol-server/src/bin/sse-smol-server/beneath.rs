@@ -5,13 +5,12 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, fstat, open, openat, readlinkat};
 use rustix::io::Errno;
 
-/// The maximum number of symbolic links that are followed to a file, the same as in Linux.
-const MAX_LINKS: u32 = 40;
+use crate::steps::Steps;
 
 /// `NOFOLLOW`, since symbolic links are resolved here and not by the system; `NONBLOCK`, so that
 /// opening a FIFO does not wait for a writer.
@@ -49,9 +48,7 @@ pub(crate) fn open_beneath(root: &Path, path: &Path) -> io::Result<Found> {
     let directory = open(root, DIRECTORY, Mode::empty()).map_err(|error| {
         io::Error::other(format!("cannot open {}: {}", root.display(), io::Error::from(error)))
     })?;
-    let mut walk = Walk { root, directories: vec![directory], rest: Vec::new(), links: 0 };
-    walk.prepend(path);
-    walk.run()
+    Walk { root, directories: vec![directory], steps: Steps::new(path) }.run()
 }
 
 /// The state of resolving a path.
@@ -59,15 +56,12 @@ struct Walk<'r> {
     root: &'r Path,
     /// The directories from the root to the one that has been reached.
     directories: Vec<OwnedFd>,
-    /// The names that remain to be opened, the next one last.
-    rest: Vec<OsString>,
-    /// The number of symbolic links that have been followed.
-    links: u32,
+    steps: Steps,
 }
 
 impl Walk<'_> {
     fn run(mut self) -> io::Result<Found> {
-        while let Some(name) = self.rest.pop() {
+        while let Some(name) = self.steps.next() {
             if name == ".." && self.directories.len() > 1 {
                 self.directories.pop();
                 continue;
@@ -89,7 +83,7 @@ impl Walk<'_> {
                 Ok(opened) => match FileType::from_raw_mode(fstat(&opened)?.st_mode) {
                     // It has become one since.
                     FileType::Directory => self.directories.push(opened),
-                    FileType::RegularFile if self.rest.is_empty() => {
+                    FileType::RegularFile if self.steps.is_done() => {
                         return Ok(Found::File(opened.into()));
                     }
                     _ => return Err(ErrorKind::NotFound.into()),
@@ -100,8 +94,7 @@ impl Walk<'_> {
                     }
                     // The name was a link when it was opened, and has been replaced since.
                     Err(Errno::INVAL) if matches!(error, Errno::LOOP | Errno::MLINK) => {
-                        self.count_link()?;
-                        self.rest.push(name);
+                        self.steps.follow(Path::new(&name))?;
                     }
                     Err(_) => return Err(error.into()),
                 },
@@ -112,31 +105,17 @@ impl Walk<'_> {
 
     /// Continues with the target of a symbolic link.
     fn follow(&mut self, target: &Path) -> io::Result<()> {
-        self.count_link()?;
         if !target.is_absolute() {
-            self.prepend(target);
-            return Ok(());
+            return self.steps.follow(target);
         }
         let below = self.below_root(target).ok_or(ErrorKind::NotFound)?;
         self.directories.truncate(1);
-        self.prepend(&below);
-        Ok(())
-    }
-
-    fn count_link(&mut self) -> io::Result<()> {
-        self.links += 1;
-        if self.links > MAX_LINKS { Err(Errno::LOOP.into()) } else { Ok(()) }
+        self.steps.follow(&below)
     }
 
     /// Returns the part of an absolute path that is below the root, by its given or its real path.
     fn below_root(&self, path: &Path) -> Option<PathBuf> {
         let below = |root: &Path| path.strip_prefix(root).ok().map(Path::to_owned);
         below(self.root).or_else(|| below(&self.root.canonicalize().ok()?))
-    }
-
-    /// Inserts the names of a path before those that remain.
-    fn prepend(&mut self, path: &Path) {
-        let names = path.components().rev().filter(|name| *name != Component::CurDir);
-        self.rest.extend(names.map(|name| name.as_os_str().to_owned()));
     }
 }

@@ -7,6 +7,7 @@ mod host;
 mod log_writer;
 mod publishing;
 mod routes;
+mod steps;
 mod watch;
 
 use std::backtrace::{Backtrace, BacktraceStatus};

@@ -2,16 +2,14 @@
 //! switched to another directory, and a directory may be moved or replaced.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use notify::event::ModifyKind;
 use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
-/// The maximum number of symbolic links that are followed in a path, the same as in Linux.
-const MAX_LINKS: usize = 40;
+use crate::steps::Steps;
 
 /// A watcher of the names on the paths to watched directories.
 pub(super) struct Way {
@@ -38,9 +36,8 @@ impl Way {
         names: &mut BTreeSet<PathBuf>,
     ) -> io::Result<PathBuf> {
         let mut real = PathBuf::from("/");
-        let mut rest = reversed(path);
-        let mut links = 0;
-        while let Some(name) = rest.pop() {
+        let mut steps = Steps::new(path);
+        while let Some(name) = steps.next() {
             if name == ".." {
                 real.pop();
                 continue;
@@ -50,15 +47,11 @@ impl Way {
             let next = real.join(name);
             names.insert(next.clone());
             match fs::read_link(&next) {
-                Ok(_) if links == MAX_LINKS => {
-                    return Err(io::Error::other("too many symbolic links"));
-                }
                 Ok(target) => {
-                    links += 1;
                     if target.is_absolute() {
                         real = PathBuf::from("/");
                     }
-                    rest.extend(reversed(&target));
+                    steps.follow(&target)?;
                 }
                 // Not a link.
                 Err(error) if error.kind() == ErrorKind::InvalidInput => real = next,
@@ -110,13 +103,4 @@ impl Way {
             !needless
         });
     }
-}
-
-/// Returns the names in a path in reverse order.
-fn reversed(path: &Path) -> Vec<OsString> {
-    let names = path
-        .components()
-        .rev()
-        .filter(|name| matches!(name, Component::Normal(_) | Component::ParentDir));
-    names.map(|name| name.as_os_str().to_owned()).collect()
 }
