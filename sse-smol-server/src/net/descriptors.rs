@@ -14,10 +14,6 @@ const OWN: usize = 24;
 /// The minimum number of connections for which descriptors have to be available.
 const MIN_CONNECTIONS: usize = 16;
 
-/// The number of entries in the table of descriptors that are reserved for files, signals and the
-/// like.
-const RESERVE: usize = 64;
-
 /// The maximum number of entries that are made in advance. A higher limit on open files is often a
 /// stand-in for no limit.
 const MAX_ROOM: usize = 1 << 20;
@@ -55,9 +51,10 @@ pub(crate) fn check(connections: usize) -> io::Result<()> {
 
 /// Grows the process's table of descriptors to the size that `connections` will need. Linux doubles
 /// the table whenever it is full, and a thread that needs a descriptor then waits some ten
-/// milliseconds for the other threads.
+/// milliseconds for the other threads. That includes rejected connections, which need a descriptor for
+/// a short time only, so that [`check`] does not demand one for each.
 pub(crate) fn make_room(socket: impl AsFd, connections: usize) {
-    let all = connections.saturating_add(MAX_REJECTIONS + RESERVE);
+    let all = connections.saturating_add(OWN + MAX_REJECTIONS);
     let last = all.min(limit().unwrap_or(usize::MAX)).min(MAX_ROOM).saturating_sub(1);
     let Ok(last) = RawFd::try_from(last) else { return };
     // The duplicate itself is not needed. If the call fails, the table grows later.
