@@ -1,13 +1,14 @@
 //! `/__hotreload`: a stream with an event for each change of the watched files. `/__hotreload.js`:
 //! the script for pages that follows the stream, and reloads them.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::convert::Infallible;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use event_listener::Event as Wake;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, HeaderValue};
+use smol::channel::{self, Receiver, Sender};
 use smol::future::FutureExt as _;
 use sse_proto::{Event, EventId, EventType};
 use sse_smol_server::{Drain, End, Frame, Request, text};
@@ -29,29 +30,71 @@ pub(super) struct HotReload {
     /// The start time of the server in microseconds. It is part of each version, so that a restart
     /// of the server counts as a change.
     start: u128,
-    state: Arc<State>,
+    changes: Arc<Changes>,
     drain: Drain,
 }
 
+/// The number of changes of the watched files since the start.
+#[derive(Debug)]
+struct Changes(Mutex<State>);
+
 #[derive(Debug)]
 struct State {
-    /// The number of changes since the start.
-    changes: AtomicU64,
-    /// Notified after each change.
-    wake: Wake,
+    count: u64,
+    /// A channel without messages. It is replaced at the next change, which closes it and so wakes
+    /// all streams that wait for that.
+    next: (Sender<Infallible>, Receiver<Infallible>),
+}
+
+impl Changes {
+    fn new() -> Self {
+        Self(Mutex::new(State { count: 0, next: channel::bounded(1) }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self) -> u64 {
+        self.state().count
+    }
+
+    /// Counts a change, and wakes the streams.
+    fn add(&self) {
+        let mut state = self.state();
+        state.count += 1;
+        let passed = mem::replace(&mut state.next, channel::bounded(1));
+        drop(state);
+        // Wakes tasks, so the lock is released first.
+        drop(passed);
+    }
+
+    /// Waits until the number of changes differs from `seen`, and returns it.
+    async fn after(&self, seen: u64) -> u64 {
+        loop {
+            let next = {
+                let state = self.state();
+                if state.count != seen {
+                    return state.count;
+                }
+                state.next.1.clone()
+            };
+            // An error means that the channel is closed: there is a change.
+            let _ = next.recv().await;
+        }
+    }
 }
 
 impl HotReload {
     pub(super) fn new(args: &Args, drain: Drain) -> Result<Self, String> {
         let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-        let state = Arc::new(State { changes: AtomicU64::new(0), wake: Wake::new() });
-        let shared = Arc::clone(&state);
+        let changes = Arc::new(Changes::new());
+        let shared = Arc::clone(&changes);
         watch(args.watch.clone(), move || {
             log::info!("files changed");
-            shared.changes.fetch_add(1, Ordering::SeqCst);
-            shared.wake.notify(usize::MAX);
+            shared.add();
         })?;
-        Ok(Self { start, state, drain })
+        Ok(Self { start, changes, drain })
     }
 
     /// Serves the script, with the current version in it.
@@ -59,7 +102,7 @@ impl HotReload {
         const SCRIPT: &str = include_str!("../../../../web/hotreload.js");
         let no_store = HeaderValue::from_static("no-store");
         request.response_headers_mut().insert(CACHE_CONTROL, no_store);
-        let script = SCRIPT.replace("{version}", &self.version(self.changes()));
+        let script = SCRIPT.replace("{version}", &self.version(self.changes.count()));
         super::show(request, "text/javascript; charset=utf-8", script.into()).await
     }
 
@@ -72,7 +115,7 @@ impl HotReload {
         let mut stream = request.open().await?;
         let retry = || Frame::from(Event::without_data().with_retry(RETRY));
 
-        let mut sent = self.changes();
+        let mut sent = self.changes.count();
         let version = self.version(sent);
         if seen.is_empty() || seen == version {
             stream.send_all([retry(), event(CONNECTED, &version, true)]).await?;
@@ -83,7 +126,7 @@ impl HotReload {
             stream.send_all([retry(), connected, event(UPDATED, &version, true)]).await?;
         }
         loop {
-            let change = async { Some(self.after(sent).await) };
+            let change = async { Some(self.changes.after(sent).await) };
             let drained = async {
                 self.drain.begun().await;
                 None
@@ -100,24 +143,8 @@ impl HotReload {
         }
     }
 
-    fn changes(&self) -> u64 {
-        self.state.changes.load(Ordering::SeqCst)
-    }
-
     fn version(&self, changes: u64) -> String {
         format!("{}-{changes}", self.start)
-    }
-
-    /// Waits until the number of changes differs from `seen`, and returns it.
-    async fn after(&self, seen: u64) -> u64 {
-        loop {
-            let listener = self.state.wake.listen();
-            let changes = self.changes();
-            if changes != seen {
-                return changes;
-            }
-            listener.await;
-        }
     }
 }
 
