@@ -3,25 +3,25 @@
 use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderValue};
-use sse_smol_server::{End, MediaRange, Request};
+use sse_smol_server::{End, MediaRange, Metrics, Request};
 
-use super::App;
+use super::reply::show;
 
 pub(super) async fn healthz(request: Request) -> Result<(), End> {
-    super::show(request, "text/plain; charset=utf-8", b"ok\n".to_vec()).await
+    show(request, "text/plain; charset=utf-8", b"ok\n".to_vec()).await
 }
 
 /// Answers in the `OpenMetrics` format if the client prefers it, and otherwise in the classic text
 /// format of Prometheus, which every collector reads.
-pub(super) async fn metrics(app: Arc<App>, mut request: Request) -> Result<(), End> {
+pub(super) async fn metrics(metrics: Arc<Metrics>, mut request: Request) -> Result<(), End> {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
     request.response_headers_mut().append(header::VARY, HeaderValue::from_static("Accept"));
-    let metrics = app.metrics.to_string();
+    let metrics = metrics.to_string();
     if prefers_open_metrics(request.headers()) {
-        return super::show(request, OPEN_METRICS, metrics.into_bytes()).await;
+        return show(request, OPEN_METRICS, metrics.into_bytes()).await;
     }
-    super::show(request, CLASSIC, classic(&metrics).into_bytes()).await
+    show(request, CLASSIC, classic(&metrics).into_bytes()).await
 }
 
 /// Returns whether `Accept` names `OpenMetrics` with at least the weight of plain text.

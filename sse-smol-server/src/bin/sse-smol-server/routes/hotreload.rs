@@ -14,6 +14,7 @@ use sse_proto::{Event, EventId, EventType};
 use sse_smol_server::{Drain, End, Frame, Request, text};
 
 use super::query;
+use super::reply::show;
 use crate::args::Args;
 use crate::watch::watch;
 
@@ -103,7 +104,7 @@ impl HotReload {
         let no_store = HeaderValue::from_static("no-store");
         request.response_headers_mut().insert(CACHE_CONTROL, no_store);
         let script = SCRIPT.replace("{version}", &self.version(self.changes.count()));
-        super::show(request, "text/javascript; charset=utf-8", script.into()).await
+        show(request, "text/javascript; charset=utf-8", script.into()).await
     }
 
     /// Serves the stream. A page of another version gets `updated` at once.

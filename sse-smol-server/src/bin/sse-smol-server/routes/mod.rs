@@ -8,17 +8,15 @@ mod hotreload;
 mod once;
 mod page;
 mod query;
+mod reply;
 mod score;
 mod system;
 mod topics;
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Method, StatusCode};
-use sse_smol_server::{End, Metrics, Polled, Request, Response, Server, Topics, not_allowed, text};
+use http::StatusCode;
+use sse_smol_server::{Metrics, Polled, Request, Server, Topics, text};
 
 use crate::args::Args;
 use crate::guard::Guard;
@@ -26,12 +24,9 @@ use crate::publishing::Publishing;
 
 use self::files::Files;
 use self::hotreload::HotReload;
+use self::reply::Answer;
 
-/// The future that answers a request. Boxed, so that a connection takes the memory that its route
-/// needs, and not that of the largest route.
-pub(crate) type Answer = Pin<Box<dyn Future<Output = Result<(), End>> + Send>>;
-
-/// The state that the routes share.
+/// The routes, with the access rules before them.
 #[derive(Debug)]
 pub(crate) struct App {
     guard: Guard,
@@ -78,12 +73,14 @@ impl App {
             "/clock" => Box::pin(clock::serve(request)),
             "/score" => Box::pin(async move { self.score.serve(request).await }),
             "/metrics.json" => Box::pin(async move { self.system.serve(request).await }),
-            "/topics" => topics::serve_all(self, request),
+            "/topics" => topics::serve_all(&self.topics, request),
             "/healthz" => Box::pin(health::healthz(request)),
             "/__hotreload" => Box::pin(async move { self.hot_reload.serve(request).await }),
             "/__hotreload.js" => Box::pin(async move { self.hot_reload.script(request).await }),
-            "/metrics" => Box::pin(health::metrics(self, request)),
-            path if path.starts_with(topics::BELOW) => topics::serve(self, request),
+            "/metrics" => Box::pin(health::metrics(Arc::clone(&self.metrics), request)),
+            path if path.starts_with(topics::BELOW) => {
+                topics::serve(&self.topics, &self.guard, request)
+            }
             _ => Box::pin(async move {
                 if let Some(files) = &self.files {
                     return files.serve(request).await;
@@ -98,19 +95,4 @@ impl App {
 /// Returns the path of the page of streams, which leaves `/` to the files if any are served.
 pub(crate) const fn page_path(args: &Args) -> &'static str {
     if args.serve.is_some() { "/__sse" } else { "/" }
-}
-
-/// Answers `GET` and `HEAD` with a body of this type.
-async fn show(request: Request, content_type: &'static str, body: Vec<u8>) -> Result<(), End> {
-    if request.method() != Method::GET && request.method() != Method::HEAD {
-        return request.respond(not_allowed("GET, HEAD")).await;
-    }
-    request.respond(typed(content_type, body)).await
-}
-
-/// Returns a response with a body of this type.
-fn typed(content_type: &'static str, body: Vec<u8>) -> Response {
-    let mut response = Response::new(body);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
 }

@@ -2,7 +2,9 @@
 
 use sse_smol_server::{End, Request};
 
+use super::reply::show;
+
 pub(super) async fn serve(request: Request) -> Result<(), End> {
     const PAGE: &str = include_str!("../../../../web/index.html");
-    super::show(request, "text/html; charset=utf-8", PAGE.into()).await
+    show(request, "text/html; charset=utf-8", PAGE.into()).await
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use sse_smol_server::{Polled, PolledConfig};
 
+use super::reply::typed;
+
 pub(super) fn source() -> Polled {
     let config = PolledConfig { interval: Duration::from_millis(500), ..PolledConfig::default() };
     let score = Arc::new(AtomicI64::new(50));
@@ -16,7 +18,7 @@ pub(super) fn source() -> Polled {
             let step = fastrand::i64(-5..=5);
             let new = (score.load(Ordering::Relaxed) + step).clamp(0, 100);
             score.store(new, Ordering::Relaxed);
-            Ok(super::typed("application/json", format!(r#"{{"score":{new}}}"#).into_bytes()))
+            Ok(typed("application/json", format!(r#"{{"score":{new}}}"#).into_bytes()))
         }
     })
 }

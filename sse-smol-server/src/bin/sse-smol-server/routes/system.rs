@@ -6,6 +6,8 @@ use std::sync::Arc;
 use serde_json::json;
 use sse_smol_server::{Metrics, Polled, PolledConfig, Topics};
 
+use super::reply::typed;
+
 pub(super) fn source(metrics: Arc<Metrics>, topics: Topics) -> Polled {
     Polled::new(PolledConfig::default(), move || {
         let totals = topics.totals();
@@ -15,6 +17,6 @@ pub(super) fn source(metrics: Arc<Metrics>, topics: Topics) -> Polled {
             "topics": totals.topics,
             "events": totals.events,
         });
-        async move { Ok(super::typed("application/json", body.to_string().into_bytes())) }
+        async move { Ok(typed("application/json", body.to_string().into_bytes())) }
     })
 }

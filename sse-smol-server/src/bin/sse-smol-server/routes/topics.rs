@@ -1,7 +1,5 @@
 //! `/topics` and `/topics/{name}`: publish and subscribe.
 
-use std::sync::Arc;
-
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use serde::de::Error as _;
@@ -15,7 +13,8 @@ use sse_smol_server::{
 };
 
 use super::query::{self, Query};
-use super::{Answer, App, typed};
+use super::reply::{Answer, show, typed};
+use crate::guard::Guard;
 
 /// The maximum number of topics in one subscription, which bounds the cost of a request.
 const MOST_TOPICS: usize = 32;
@@ -25,26 +24,31 @@ pub(super) const BELOW: &str = "/topics/";
 
 /// Serves `/topics`. `GET /topics?topic=a&topic=b` subscribes to several topics; without `topic`,
 /// the response is a page of the list of topics.
-pub(super) fn serve_all(app: Arc<App>, request: Request) -> Answer {
+pub(super) fn serve_all(topics: &Topics, request: Request) -> Answer {
     let query = match Query::of(&request) {
         Ok(query) => query,
         Err(why) => return bad(request, &why),
     };
     let names: Vec<String> = query.all("topic").map(str::to_owned).collect();
-    if names.is_empty() { Box::pin(list(app, request)) } else { subscribe(app, names, request) }
+    let topics = topics.clone();
+    if names.is_empty() {
+        Box::pin(list(topics, request))
+    } else {
+        subscribe(topics, names, request)
+    }
 }
 
-async fn list(app: Arc<App>, request: Request) -> Result<(), End> {
+async fn list(topics: Topics, request: Request) -> Result<(), End> {
     let query = Query::of(&request);
     let (after, limit) = match query.as_ref().map_err(String::clone).and_then(page_of) {
         Ok(page) => page,
         Err(why) => return bad(request, &why).await,
     };
-    let page = match app.topics.list(after, limit).await {
+    let page = match topics.list(after, limit).await {
         Ok(page) => page,
         Err(error) => return request.respond(refusal(&error)).await,
     };
-    let topics = page.topics.into_iter().map(|topic| {
+    let rows = page.topics.into_iter().map(|topic| {
         json!({
             "name": topic.name,
             "subscribers": topic.subscribers,
@@ -53,8 +57,8 @@ async fn list(app: Arc<App>, request: Request) -> Result<(), End> {
             "last_id": topic.last_id,
         })
     });
-    let list = json!({ "topics": topics.collect::<Vec<_>>(), "next": page.next });
-    super::show(request, "application/json", format!("{list}\n").into_bytes()).await
+    let list = json!({ "topics": rows.collect::<Vec<_>>(), "next": page.next });
+    show(request, "application/json", format!("{list}\n").into_bytes()).await
 }
 
 /// Returns the page of the list that a query selects: the name after which it starts, and its
@@ -74,11 +78,14 @@ fn page_of(query: &Query) -> Result<(Option<&str>, usize), String> {
 }
 
 /// Serves `/topics/{name}`: `GET` subscribes, `POST` publishes.
-pub(super) fn serve(app: Arc<App>, request: Request) -> Answer {
+pub(super) fn serve(topics: &Topics, guard: &Guard, request: Request) -> Answer {
     match *request.method() {
-        Method::POST => Box::pin(publish(app, request)),
+        Method::POST => match guard.check_publisher(&request) {
+            Some(answer) => Box::pin(request.respond(answer)),
+            None => Box::pin(publish(topics.clone(), request)),
+        },
         Method::GET | Method::HEAD => match name(&request) {
-            Ok(name) => subscribe(app, vec![name], request),
+            Ok(name) => subscribe(topics.clone(), vec![name], request),
             Err(why) => bad(request, why),
         },
         _ => Box::pin(request.respond(not_allowed("GET, HEAD, POST"))),
@@ -98,14 +105,14 @@ fn bad(request: Request, why: &str) -> Answer {
     Box::pin(request.respond(text(StatusCode::BAD_REQUEST, why)))
 }
 
-fn subscribe(app: Arc<App>, names: Vec<String>, request: Request) -> Answer {
+fn subscribe(topics: Topics, names: Vec<String>, request: Request) -> Answer {
     // A future of its own, which is dropped when the stream is open: a stream may be open for days.
-    let subscribed = Box::pin(begin(app, names, request));
+    let subscribed = Box::pin(begin(topics, names, request));
     Box::pin(async move { subscribed.await.await })
 }
 
 /// Subscribes, and returns the rest of the answer.
-async fn begin(app: Arc<App>, names: Vec<String>, request: Request) -> Answer {
+async fn begin(topics: Topics, names: Vec<String>, request: Request) -> Answer {
     if names.len() > MOST_TOPICS {
         let line = format!("A subscription can have at most {MOST_TOPICS} topics.");
         return bad(request, &line);
@@ -120,7 +127,7 @@ async fn begin(app: Arc<App>, names: Vec<String>, request: Request) -> Answer {
         id => Start::After(id),
     };
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    match app.topics.subscribe(&names, start).await {
+    match topics.subscribe(&names, start).await {
         Ok(mut subscription) => Box::pin(async move {
             let missed = subscription.ready();
             let mut stream = request.open_with(missed).await?;
@@ -159,10 +166,7 @@ fn text_or_json<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D:
     }
 }
 
-async fn publish(app: Arc<App>, mut request: Request) -> Result<(), End> {
-    if let Some(answer) = app.guard.check_publisher(&request) {
-        return request.respond(answer).await;
-    }
+async fn publish(topics: Topics, mut request: Request) -> Result<(), End> {
     if is_encoded(request.headers()) {
         let line = "A body with a Content-Encoding is not supported: send it without one.";
         let mut response = text(StatusCode::UNSUPPORTED_MEDIA_TYPE, line);
@@ -179,7 +183,7 @@ async fn publish(app: Arc<App>, mut request: Request) -> Result<(), End> {
         Ok(envelope) => envelope,
         Err(why) => return bad(request, &why).await,
     };
-    let published = app.topics.publish(
+    let published = topics.publish(
         &name,
         Publication {
             event_type: envelope.r#type.as_deref(),
