@@ -1,5 +1,5 @@
-//! HTTP/1: parsing of request heads, encoding of response heads. Independent of streams
-//! and sockets.
+//! HTTP/1: parsing of request heads, encoding of response heads. Independent of sockets and
+//! connections.
 
 mod accept;
 mod authority;
