@@ -166,6 +166,8 @@ impl State {
         }
         let topics = self.registry().close();
         backing.progress.notify();
-        topics.iter().for_each(|topic| topic.notify());
+        for topic in &topics {
+            topic.notify();
+        }
     }
 }
