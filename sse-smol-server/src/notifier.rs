@@ -10,8 +10,8 @@ use std::task::{Context, Poll, Waker};
 
 /// Wakes the tasks that listen.
 ///
-/// No waker is called or dropped while the lock is held, unlike with `event-listener`: a waker may drop
-/// its task at once, and with it a listener that takes the same lock.
+/// No waker is called or dropped while the lock is held, unlike with `event-listener`: a waker may
+/// drop its task at once, and with it a listener that takes the same lock.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Notifier(Arc<Mutex<State>>);
 
@@ -38,8 +38,8 @@ impl Notifier {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns a future that is ready after the next [`notify`](Self::notify). To miss nothing, create it
-    /// before you check the condition that it is about.
+    /// Returns a future that is ready after the next [`notify`](Self::notify). To miss nothing,
+    /// create it before you check the condition that it is about.
     pub(crate) fn listen(&self) -> Listener {
         let mut state = self.state();
         let key = state.next;

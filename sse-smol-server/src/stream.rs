@@ -8,8 +8,8 @@ use smol::stream::{Stream, StreamExt as _};
 
 use crate::connection::Connection;
 use crate::connection::delivery::{DeliveryWorkers, Parked};
-use crate::topics::history::{BATCH_BYTES, BATCH_EVENTS};
 use crate::topics::subscription::Behind;
+use crate::topics::window::{BATCH_BYTES, BATCH_EVENTS};
 use crate::{CancelToken, Closed, End, Frame, Subscription};
 
 /// An open event stream, whose response head has been sent.
@@ -123,8 +123,8 @@ impl EventStream {
     ///
     /// # Errors
     ///
-    /// Returns an [`End`] if the peer is gone, [`End::Lagged`] if the subscription has fallen behind,
-    /// or [`End::Storage`] if its storage failed.
+    /// Returns an [`End`] if the peer is gone, [`End::Lagged`] if the subscription has fallen
+    /// behind, or [`End::Storage`] if its storage failed.
     #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
     pub fn follow(
         &mut self,
@@ -146,7 +146,7 @@ impl EventStream {
                     }
                 }
                 let Some((topic, position)) = subscription.only_topic() else {
-                    // Not parked: the logs of several topics have to be read under one lock.
+                    // Not parked: the windows of several topics have to be read under one lock.
                     Box::pin(subscription.news()).await;
                     continue;
                 };

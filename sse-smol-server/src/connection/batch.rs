@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Frame;
-use crate::topics::history::{BATCH_BYTES, BATCH_EVENTS};
+use crate::topics::window::{BATCH_BYTES, BATCH_EVENTS};
 
 /// The identity of a group, unique within the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(super) struct Batch {
     events: Vec<(u64, usize, Frame)>,
     /// All events, framed as chunks.
     bytes: Vec<u8>,
-    /// Whether the log has more events.
+    /// Whether the window has more events.
     pub(super) is_cut_short: bool,
 }
 

@@ -3,8 +3,8 @@
 //! A stream that has sent all events of its topic is parked: its task sleeps, and a delivery worker
 //! writes the next events to its socket. So an event costs each subscriber one write, without a
 //! wake-up or a poll. A stream that needs more than one write (the kernel accepts less, the
-//! connection broke, the log dropped events) is unparked: its task is woken and continues from the
-//! position that the worker has reached.
+//! connection broke, the window dropped events) is unparked: its task is woken and continues from
+//! the position that the worker has reached.
 //!
 //! A server has one worker for each core, and streams are distributed over the workers in turn.
 
@@ -55,7 +55,7 @@ pub(crate) struct SubscriberGroup {
     jobs: WeakSender<Job>,
     /// The identity of the worker.
     worker: Weak<()>,
-    /// Whether a job is queued, and the worker has not read the log since.
+    /// Whether a job is queued, and the worker has not read the window since.
     called: AtomicBool,
     parked: Mutex<ParkedStreams>,
 }
@@ -116,7 +116,7 @@ impl Drop for JobQueue {
 /// Runs a worker until the last sender of its jobs is gone.
 pub(crate) async fn work(queue: JobQueue) {
     while let Ok(Job(group)) = queue.0.recv().await {
-        // Before the log is read: events that are published from here on queue another job.
+        // Before the window is read: events that are published from here on queue another job.
         group.called.swap(false, Ordering::AcqRel);
         let Some(batch) = group.next_batch() else {
             continue;
@@ -151,19 +151,19 @@ impl SubscriberGroup {
         }
     }
 
-    /// Reads the next events to deliver from the log.
+    /// Reads the next events to deliver from the window.
     fn next_batch(&self) -> Option<Batch> {
         let topic = self.topic.upgrade()?;
         let mut parked = self.parked();
         if parked.streams.is_empty() {
             return None;
         }
-        let log = topic.log();
-        let Ok(entries) = log.after(parked.position) else {
-            // Each stream continues from its own position, or finds that the log has dropped it. A
-            // stream that is parked again has read to the end.
-            parked.position = log.last_position();
-            drop(log);
+        let window = topic.window();
+        let Ok(entries) = window.after(parked.position) else {
+            // Each stream continues from its own position, or finds that the window has dropped it.
+            // A stream that is parked again has read to the end.
+            parked.position = window.last_position();
+            drop(window);
             let streams: Vec<_> =
                 parked.streams.iter().map(|(_, stream)| Arc::clone(stream)).collect();
             // A waker may drop its task, and with it a stream that is parked here.
@@ -191,7 +191,7 @@ impl SubscriberGroup {
     /// Between two calls streams leave and join, so a stream may be parked under a key that was
     /// passed already, and does not get the batch. This loses no event: `parked.position` is the
     /// end of the batch by then, and [`Parked::begin`] refuses a stream that has not read up to
-    /// there itself, since its log has more. A stream that gets a batch twice, under two keys,
+    /// there itself, since its window has more. A stream that gets a batch twice, under two keys,
     /// takes from it the events that follow its own position.
     fn some_of(&self, first: &mut usize) -> Option<Vec<Arc<Connection>>> {
         let parked = self.parked();

@@ -78,9 +78,9 @@ impl Connection {
     /// Bytes that arrive while a stream is open are ignored, since the connection serves no request
     /// after a stream. Bytes that arrive before belong to the next request.
     ///
-    /// A peer that shuts down its sending side still gets an ordinary answer, if it never waits for the
-    /// handler longer than the write timeout: it may as well have closed the whole connection, which
-    /// looks the same. An event stream ends at once.
+    /// A peer that shuts down its sending side still gets an ordinary answer, if it never waits for
+    /// the handler longer than the write timeout: it may as well have closed the whole connection,
+    /// which looks the same. An event stream ends at once.
     pub(crate) fn poll_peer(&self, cx: &mut Context<'_>) -> Poll<End> {
         loop {
             let mut state = self.state();

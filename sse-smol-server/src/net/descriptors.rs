@@ -51,8 +51,8 @@ pub(crate) fn check(connections: usize) -> io::Result<()> {
 
 /// Grows the process's table of descriptors to the size that `connections` will need. Linux doubles
 /// the table whenever it is full, and a thread that needs a descriptor then waits some ten
-/// milliseconds for the other threads. That includes rejected connections, which need a descriptor for
-/// a short time only, so that [`check`] does not demand one for each.
+/// milliseconds for the other threads. That includes rejected connections, which need a descriptor
+/// for a short time only, so that [`check`] does not demand one for each.
 pub(crate) fn make_room(socket: impl AsFd, connections: usize) {
     let all = connections.saturating_add(OWN + MAX_REJECTIONS);
     let last = all.min(limit().unwrap_or(usize::MAX)).min(MAX_ROOM).saturating_sub(1);

@@ -71,8 +71,8 @@ pub type StorageStream =
 ///   [epoch](Self::epoch), no position is assigned twice, not even after a crash.
 /// - An event that [`append`](Self::append) has returned a position for is in each later
 ///   [`read`](Self::read) that covers its position, until retention drops it.
-/// - [`follow`](Self::follow) yields every event, in the order of positions, and only when it can be
-///   read.
+/// - [`follow`](Self::follow) yields every event, in the order of positions, and only when it can
+///   be read.
 /// - A future that is dropped may or may not have had its effect, and leaves the storage usable.
 /// - Operations wait for a bounded time, and then return an error.
 ///
@@ -109,8 +109,8 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Returns the position of a topic's event with this publisher-chosen ID.
     fn find<'a>(&'a self, topic: &'a str, id: &'a str) -> StorageFuture<'a, Option<u64>>;
 
-    /// Returns at most `limit` of the topics that hold events, in the order of their names, starting
-    /// after the name `after`.
+    /// Returns at most `limit` of the topics that hold events, in the order of their names,
+    /// starting after the name `after`.
     fn topics<'a>(
         &'a self,
         after: Option<&'a str>,
@@ -167,8 +167,8 @@ pub struct StoredEvent {
 pub struct PageLimit {
     /// The maximum number of events.
     pub events: usize,
-    /// The size of all [`fields`](StoredEvent::fields) in bytes at which a page is complete. The last
-    /// event may exceed it.
+    /// The size of all [`fields`](StoredEvent::fields) in bytes at which a page is complete. The
+    /// last event may exceed it.
     pub bytes: usize,
 }
 
@@ -179,8 +179,8 @@ pub struct Page {
     pub events: Vec<StoredEvent>,
     /// Whether there were no further events when the page was read.
     pub is_last: bool,
-    /// The position of the last event of the topic that retention has dropped, or 0. If it is behind
-    /// the position that was read from, the page has no event up to it.
+    /// The position of the last event of the topic that retention has dropped, or 0. If it is
+    /// behind the position that was read from, the page has no event up to it.
     pub dropped: u64,
 }
 

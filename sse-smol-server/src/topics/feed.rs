@@ -1,5 +1,5 @@
-//! The feed: puts the events that a storage has appended into the logs in memory, in the order of
-//! their positions, and notifies the subscribers.
+//! The feed: puts the events that a storage has appended into the windows in memory, in the order
+//! of their positions, and notifies the subscribers.
 
 use std::fmt;
 use std::future::Future;
@@ -15,14 +15,14 @@ use crate::compact_instant::CompactInstant;
 use crate::notifier::Notifier;
 use crate::storage::{Storage, StorageError, StorageErrorKind, StorageStream, StoredEvent};
 use crate::topics::config::TopicsConfig;
-use crate::topics::history::Entry;
 use crate::topics::state::State;
+use crate::topics::window::Entry;
 
 /// A storage, and how far its feed has come.
 #[derive(Debug)]
 pub(crate) struct Backing {
     pub(crate) storage: Arc<dyn Storage>,
-    /// All events up to this position are in the logs in memory, or have been.
+    /// All events up to this position are in the windows in memory, or have been.
     applied: AtomicU64,
     /// The reason why the feed has ended.
     failure: OnceLock<StorageError>,
@@ -31,7 +31,7 @@ pub(crate) struct Backing {
 }
 
 impl Backing {
-    /// Creates a backing for logs that start after a position.
+    /// Creates a backing for windows that start after a position.
     pub(crate) fn new(storage: Arc<dyn Storage>, position: u64) -> Self {
         Self {
             storage,
@@ -124,7 +124,7 @@ async fn run(state: CloseOnDrop, mut events: StorageStream) -> Result<(), Storag
 }
 
 impl State {
-    /// Appends an event of the storage to the log in memory, and notifies its subscribers.
+    /// Appends an event of the storage to the window in memory, and notifies its subscribers.
     fn apply(&self, name: &Arc<str>, event: StoredEvent) -> Result<(), StorageError> {
         let TopicsConfig { history, max_topics, max_bytes, .. } = &self.config;
         let StoredEvent { position, fields, id } = event;
@@ -139,9 +139,9 @@ impl State {
             Some(topic) => Arc::clone(topic),
             None => registry.create(name),
         };
-        registry.change(&topic, |log, last_position| {
-            log.expire(history.age, now, usize::MAX);
-            log.append(Entry { position, frame, at: now, key: None }, false, history);
+        registry.change(&topic, |window, last_position| {
+            window.expire(history.age, now, usize::MAX);
+            window.append(Entry { position, frame, at: now, key: None }, false, history);
             *last_position = position;
         });
         registry.evict_topics(*max_topics);
@@ -160,7 +160,7 @@ impl State {
         let Some(backing) = &self.backing else {
             return;
         };
-        // Before the logs are closed: who finds one closed also finds the reason.
+        // Before the windows are closed: who finds one closed also finds the reason.
         if backing.failure.set(failure).is_err() {
             return;
         }

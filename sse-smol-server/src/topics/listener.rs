@@ -7,7 +7,7 @@ use std::mem;
 use std::sync::{Arc, MutexGuard};
 use std::task::Waker;
 
-/// A recipient of notifications about the new events of one topic, which it reads from the log.
+/// A recipient of notifications about the new events of one topic, which it reads from the window.
 pub(crate) trait Listener: fmt::Debug + Send + Sync + 'static {
     /// Called after events were published, without a lock held. The publisher waits for this, so
     /// the work is left to another task.

@@ -7,13 +7,13 @@
 mod config;
 pub(crate) mod error;
 pub(crate) mod feed;
-pub(crate) mod history;
 pub(crate) mod listener;
 mod publish;
 pub(crate) mod registry;
 mod start;
 pub(crate) mod state;
 pub(crate) mod subscription;
+pub(crate) mod window;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,16 +22,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use self::config::check_config;
 use self::feed::Backing;
-use self::history::Entry;
 use self::registry::{Registry, Topic};
 use self::state::{Counts, State};
+use self::window::Entry;
 use crate::compact_instant::CompactInstant;
 use crate::storage::{Storage, StorageError, StorageErrorKind};
 
-pub use self::config::TopicsConfig;
+pub use self::config::{History, TopicsConfig};
 pub use self::error::TopicError;
 pub use self::feed::Feed;
-pub use self::history::History;
+
 pub use self::publish::{Publication, Published};
 pub use self::start::Start;
 pub use self::subscription::{Subscription, SubscriptionError};
@@ -227,9 +227,9 @@ impl Topics {
         if self.0.backing.is_some() {
             return TopicInfo { name, subscribers, ..TopicInfo::default() };
         }
-        let log = topic.log();
-        let last_id = log.last().map(Entry::id);
-        TopicInfo { name, subscribers, events: log.len(), bytes: log.bytes(), last_id }
+        let window = topic.window();
+        let last_id = window.last().map(Entry::id);
+        TopicInfo { name, subscribers, events: window.len(), bytes: window.bytes(), last_id }
     }
 
     /// Returns the totals of all topics. The time that this takes does not depend on their number.

@@ -11,8 +11,8 @@ use crate::storage::{Appended, EventRef, NewEvent};
 use crate::topics::config::TopicsConfig;
 use crate::topics::error::{MAX_ID, MAX_TYPE, TopicError, check_name};
 use crate::topics::feed::Backing;
-use crate::topics::history::Entry;
 use crate::topics::state::State;
+use crate::topics::window::Entry;
 
 /// An event to publish.
 ///
@@ -89,10 +89,10 @@ impl State {
             None if is_full => return Err(TopicError::TooManyTopics(*max_topics)),
             None => registry.create(name),
         };
-        let published = registry.change(&topic, |log, last_position| {
-            let needs_place = log.len() == 0;
-            log.expire(history.age, now, usize::MAX);
-            let repeated = new.key.and_then(|key| log.published(key));
+        let published = registry.change(&topic, |window, last_position| {
+            let needs_place = window.len() == 0;
+            window.expire(history.age, now, usize::MAX);
+            let repeated = new.key.and_then(|key| window.published(key));
             let position = repeated.map_or(*last_position + 1, |entry| entry.position);
             if new.id.is_none() {
                 id.clear();
@@ -108,13 +108,13 @@ impl State {
                 }
                 return Ok(Published { id, duplicate: true });
             }
-            if let Some(id) = new.id.filter(|id| log.position_of(id).is_some()) {
+            if let Some(id) = new.id.filter(|id| window.position_of(id).is_some()) {
                 return Err(TopicError::IdInUse(id.to_owned()));
             }
             if needs_place && is_full {
                 return Err(TopicError::TooManyTopics(*max_topics));
             }
-            log.append(Entry { position, frame, at: now, key }, new.id.is_some(), history);
+            window.append(Entry { position, frame, at: now, key }, new.id.is_some(), history);
             *last_position = position;
             Ok(Published { id, duplicate: false })
         })?;

@@ -1,10 +1,10 @@
 //! The registry of topics: topics by name and by the age of their oldest event, and the bounds over
-//! all logs.
+//! all windows.
 //!
 //! # Locks
 //!
-//! - The registry is locked before a log. Positions are assigned and events appended under both.
-//! - A group's streams (`connection/delivery.rs`) are locked before the topic's log.
+//! - The registry is locked before a window. Positions are assigned and events appended under both.
+//! - A group's streams (`connection/delivery.rs`) are locked before the topic's window.
 //! - No other two locks of the crate are held at once, and none across an await.
 //!
 //! No system call is made under a lock that more than one connection uses. A connection's own lock
@@ -24,8 +24,8 @@ use std::time::Duration;
 
 use crate::compact_instant::CompactInstant;
 use crate::frame::allocated;
-use crate::topics::history::Log;
 use crate::topics::listener::Followers;
+use crate::topics::window::Window;
 
 /// The maximum number of expired events that one call of [`Registry::expire`] drops, so that a
 /// publication, subscription or listing does not work through a long backlog. The topic of a
@@ -43,16 +43,16 @@ pub(crate) struct Registry {
     oldest: BTreeMap<u64, (CompactInstant, Arc<Topic>)>,
     /// The last position that was assigned.
     pub(crate) last_position: u64,
-    /// The memory that all logs take in bytes.
+    /// The memory that all windows take in bytes.
     bytes: usize,
-    /// The number of events in all logs.
+    /// The number of events in all windows.
     events: usize,
     removed: Removed,
-    /// Whether a storage holds the events that the logs here do not.
+    /// Whether a storage holds the events that the windows here do not.
     is_backed: bool,
 }
 
-/// The last dropped positions of removed topics. The log of a topic that is created again starts
+/// The last dropped positions of removed topics. The window of a topic that is created again starts
 /// after its own, so a subscriber that has missed none of its events gets no gap event.
 #[derive(Debug, Default)]
 struct Removed {
@@ -70,8 +70,8 @@ struct Removed {
 /// The maximum number of removed topics whose position is kept: about 1 MiB with the longest names.
 const REMEMBERED: usize = 4096;
 
-/// The part of the memory for topics that removed topics may take, as a divisor, and what one of them
-/// takes with the longest name.
+/// The part of the memory for topics that removed topics may take, as a divisor, and what one of
+/// them takes with the longest name.
 const REMEMBERED_PART: usize = 64;
 const REMEMBERED_COST: usize = 300;
 
@@ -92,7 +92,7 @@ impl Removed {
         }
     }
 
-    /// Returns the position after which the log of a new topic starts.
+    /// Returns the position after which the window of a new topic starts.
     fn take(&mut self, name: &str) -> u64 {
         match self.positions.remove_entry(name) {
             Some((name, position)) => {
@@ -104,11 +104,11 @@ impl Removed {
     }
 }
 
-/// A topic: its log and its subscribers.
+/// A topic: its window and its subscribers.
 #[derive(Debug)]
 pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
-    log: Mutex<Log>,
+    window: Mutex<Window>,
     followers: Mutex<Followers>,
     /// The number of subscriptions. It increases only under the registry's lock, so a topic without
     /// subscriptions stays so while that lock is held.
@@ -117,22 +117,22 @@ pub(crate) struct Topic {
 
 impl Topic {
     /// The memory in bytes of two map rows in the registry, and of the entries that even the
-    /// smallest log has room for.
+    /// smallest window has room for.
     const ROWS: usize = 144;
 
-    /// Creates an empty topic whose log starts after a position.
+    /// Creates an empty topic whose window starts after a position.
     fn new(name: &str, after: u64) -> Arc<Self> {
         let fixed = allocated(size_of::<Self>() + 16) + allocated(name.len() + 16) + Self::ROWS;
         Arc::new(Self {
             name: name.into(),
-            log: Mutex::new(Log::new(after, fixed)),
+            window: Mutex::new(Window::new(after, fixed)),
             followers: Mutex::default(),
             subscribers: AtomicUsize::new(0),
         })
     }
 
-    pub(crate) fn log(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().expect("no panic while this lock is held")
+    pub(crate) fn window(&self) -> MutexGuard<'_, Window> {
+        self.window.lock().expect("no panic while this lock is held")
     }
 
     pub(crate) fn followers(&self) -> MutexGuard<'_, Followers> {
@@ -146,7 +146,7 @@ impl Topic {
 
     /// Returns whether an event was published after a position, even if it was dropped since.
     pub(crate) fn has_more(&self, position: u64) -> bool {
-        self.log().last_position() > position
+        self.window().last_position() > position
     }
 
     /// Wakes the subscribers after an event was published. Called without a lock held.
@@ -207,31 +207,31 @@ impl Registry {
         self.oldest.len()
     }
 
-    /// Returns the number of events in all logs.
+    /// Returns the number of events in all windows.
     pub(crate) fn events(&self) -> usize {
         self.events
     }
 
-    /// Returns the memory that all logs take in bytes.
+    /// Returns the memory that all windows take in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Changes a log, updates the totals and the order by age, and removes the topic if it is
+    /// Changes a window, updates the totals and the order by age, and removes the topic if it is
     /// unused.
     pub(crate) fn change<R>(
         &mut self,
         topic: &Arc<Topic>,
-        change: impl FnOnce(&mut Log, &mut u64) -> R,
+        change: impl FnOnce(&mut Window, &mut u64) -> R,
     ) -> R {
-        let mut log = topic.log();
-        let first = |log: &Log| log.first().map(|entry| (entry.position, entry.at));
-        let (bytes, events, old) = (log.bytes(), log.len(), first(&log));
-        let result = change(&mut log, &mut self.last_position);
-        self.bytes = self.bytes - bytes + log.bytes();
-        self.events = self.events - events + log.len();
-        let new = first(&log);
-        drop(log);
+        let mut window = topic.window();
+        let first = |window: &Window| window.first().map(|entry| (entry.position, entry.at));
+        let (bytes, events, old) = (window.bytes(), window.len(), first(&window));
+        let result = change(&mut window, &mut self.last_position);
+        self.bytes = self.bytes - bytes + window.bytes();
+        self.events = self.events - events + window.len();
+        let new = first(&window);
+        drop(window);
         if old != new {
             let known = old.and_then(|(position, _)| self.oldest.remove(&position));
             match new {
@@ -247,26 +247,26 @@ impl Registry {
 
     /// Removes a topic that holds no event and has no subscriber.
     fn remove_unused(&mut self, topic: &Arc<Topic>) {
-        let log = topic.log();
+        let window = topic.window();
         // A new topic may have the name by now.
         let is_known = self.topics.get(&topic.name).is_some_and(|known| Arc::ptr_eq(known, topic));
-        if is_known && log.len() == 0 && topic.subscribers() == 0 {
+        if is_known && window.len() == 0 && topic.subscribers() == 0 {
             if !self.is_backed {
-                self.removed.insert(&topic.name, log.evicted());
+                self.removed.insert(&topic.name, window.evicted());
             }
             self.topics.remove(&topic.name);
         }
     }
 
-    /// Drops the oldest events of all topics while the logs take more than `max_bytes`. The newest
-    /// event of all stays.
+    /// Drops the oldest events of all topics while the windows take more than `max_bytes`. The
+    /// newest event of all stays.
     pub(crate) fn evict(&mut self, max_bytes: usize) {
         while self.bytes > max_bytes && self.events > 1 {
             let Some((_, topic)) = self.oldest.values().next() else {
                 return;
             };
             let topic = Arc::clone(topic);
-            self.change(&topic, |log, _| log.evict());
+            self.change(&topic, |window, _| window.evict());
         }
     }
 
@@ -278,15 +278,15 @@ impl Registry {
                 return;
             };
             let topic = Arc::clone(topic);
-            self.change(&topic, |log, _| log.clear());
+            self.change(&topic, |window, _| window.clear());
         }
     }
 
-    /// Closes all logs, and returns their topics, to be notified.
+    /// Closes all windows, and returns their topics, to be notified.
     pub(crate) fn close(&mut self) -> Vec<Arc<Topic>> {
         let topics: Vec<_> = self.topics.values().map(Arc::clone).collect();
         for topic in &topics {
-            self.change(topic, |log, _| log.close());
+            self.change(topic, |window, _| window.close());
         }
         topics
     }
@@ -300,7 +300,7 @@ impl Registry {
                 Some((at, topic)) if *at + age < now => Arc::clone(topic),
                 _ => return false,
             };
-            left -= self.change(&topic, |log, _| log.expire(age, now, left));
+            left -= self.change(&topic, |window, _| window.expire(age, now, left));
         }
         true
     }

@@ -8,10 +8,10 @@ use sse_proto::{Event, EventId, EventType};
 use crate::compact_instant::CompactInstant;
 use crate::storage::{Bounds, EventRef, StorageError};
 use crate::topics::error::{TopicError, check_name};
-use crate::topics::history::Entry;
 use crate::topics::registry::Topic;
 use crate::topics::state::State;
 use crate::topics::subscription::{Cursor, Subscription};
+use crate::topics::window::Entry;
 
 /// The place where a subscription begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +85,7 @@ fn enter(state: &State, names: &[&str]) -> (Vec<Arc<Topic>>, u64) {
     let topics: Vec<Arc<Topic>> = names.iter().map(|name| registry.subscribe(name)).collect();
     registry.expire(age, now);
     for topic in &topics {
-        registry.change(topic, |log, _| log.expire(age, now, usize::MAX));
+        registry.change(topic, |window, _| window.expire(age, now, usize::MAX));
     }
     (topics, registry.last_position)
 }
@@ -96,13 +96,13 @@ impl Cursor {
         if let Some(backing) = &state.backing {
             return backing.storage.bounds(&self.topic.name).await;
         }
-        let log = self.topic.log();
+        let window = self.topic.window();
         let event =
             |entry: &Entry| EventRef { position: entry.position, id: Some(entry.id().into()) };
         Ok(Bounds {
-            dropped: log.evicted(),
-            first: log.first().map(event),
-            last: log.last().map(event),
+            dropped: window.evicted(),
+            first: window.first().map(event),
+            last: window.last().map(event),
         })
     }
 }
@@ -115,7 +115,7 @@ impl Subscription {
         for cursor in self.0.topics.iter() {
             let position = match &self.0.state.backing {
                 Some(backing) => backing.storage.find(&cursor.topic.name, own_id).await?,
-                None => cursor.topic.log().position_of(own_id),
+                None => cursor.topic.window().position_of(own_id),
             };
             lowest = lowest.into_iter().chain(position).min();
         }
@@ -128,7 +128,7 @@ impl Subscription {
         self.0.position = position;
         for cursor in self.0.topics.iter() {
             // The storage may have dropped what memory still holds.
-            let is_behind = cursor.topic.log().evicted() > position;
+            let is_behind = cursor.topic.window().evicted() > position;
             if is_behind && cursor.bounds(&self.0.state).await?.dropped > position {
                 return self.queue_gap("evicted", Some(id), position).await;
             }
@@ -142,13 +142,14 @@ impl Subscription {
         self.0.first = Some(self.0.state.start_marker(self.0.position));
     }
 
-    /// Moves to a position, or to the oldest events that are left if the logs begin after it.
+    /// Moves to a position, or to the oldest events that are left if their events begin after it.
     /// Returns the first and the last of all events.
     async fn rewind(
         &mut self,
         position: u64,
     ) -> Result<(Option<EventRef>, Option<EventRef>), StorageError> {
-        // All of them before anything changes: if the storage fails, the subscription stays as it is.
+        // All of them before anything changes: if the storage fails, the subscription stays as it
+        // is.
         let mut all_bounds = Vec::with_capacity(self.0.topics.len());
         for cursor in self.0.topics.iter() {
             all_bounds.push(cursor.bounds(&self.0.state).await?);

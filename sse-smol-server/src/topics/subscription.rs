@@ -11,9 +11,9 @@ use std::task::{Context, Poll};
 
 use crate::Frame;
 use crate::storage::{Page, PageLimit, Storage, StorageError, StorageErrorKind};
-use crate::topics::history::{BATCH_BYTES, BATCH_EVENTS};
 use crate::topics::registry::{Topic, unsubscribe};
 use crate::topics::state::State;
+use crate::topics::window::{BATCH_BYTES, BATCH_EVENTS};
 
 /// A cursor into the logs of one or more topics.
 ///
@@ -166,7 +166,8 @@ impl Subscription {
     /// Returns the first batch of events that are ready, oldest first, for [`Request::open_with`].
     ///
     /// Events that are in a storage alone are not ready: [`next`](Self::next) returns them. If
-    /// events were dropped before they were read, the result has none, and `next` returns the error.
+    /// events were dropped before they were read, the result has none, and `next` returns the
+    /// error.
     ///
     /// ```
     /// # use sse_smol_server::{End, Request, Subscription};
@@ -188,14 +189,14 @@ impl Subscription {
         if let Some(first) = self.0.first.take() {
             return Ok(vec![first]);
         }
-        // Several logs are read under the registry's lock. Otherwise an event could be appended to
-        // a log that was read already, and a later event of another log would pass it.
+        // Several windows are read under the registry's lock. Otherwise an event could be appended
+        // to a window that was read already, and a later event of another window would pass it.
         let registry = (self.0.topics.len() > 1).then(|| self.0.state.registry());
-        // Where a log's batch is cut off, later events of all logs wait for the next batch.
+        // Where a window's batch is cut off, later events of all windows wait for the next batch.
         let mut batch = Batch::new(u64::MAX);
         for cursor in self.0.topics.iter() {
-            let log = cursor.topic.log();
-            let entries = log.after(self.0.position.max(cursor.gap_end)).map_err(|_| Behind)?;
+            let window = cursor.topic.window();
+            let entries = window.after(self.0.position.max(cursor.gap_end)).map_err(|_| Behind)?;
             let mut bytes = 0;
             let end = batch.end;
             for (count, entry) in entries.take_while(|entry| entry.position <= end).enumerate() {

@@ -230,8 +230,8 @@ fn keep_alive(text: &str) -> Result<Duration, String> {
     Ok(interval)
 }
 
-/// Returns the absolute path of a directory that can be searched. Symbolic links are not resolved, so
-/// that they can be switched to another directory later.
+/// Returns the absolute path of a directory that can be searched. Symbolic links are not resolved,
+/// so that they can be switched to another directory later.
 fn directory(text: &str) -> io::Result<PathBuf> {
     let path = path::absolute(text)?;
     if !fs::metadata(&path)?.is_dir() {

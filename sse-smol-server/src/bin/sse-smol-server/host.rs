@@ -83,7 +83,8 @@ pub(crate) enum AllowedOrigin {
     Only(Origin),
 }
 
-/// Schemes that no origin has: the pages of some have the origin `null`, and the others have no pages.
+/// Schemes that no origin has: the pages of some have the origin `null`, and the others have no
+/// pages.
 const NO_ORIGIN: [&str; 9] =
     ["about", "blob", "data", "file", "ftp", "javascript", "view-source", "ws", "wss"];
 

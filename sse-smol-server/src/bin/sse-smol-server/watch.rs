@@ -32,8 +32,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A path may contain symbolic links. Switching one of them to another directory is a change, and
 /// the other directory is watched from then on.
 ///
-/// Changes of hidden files and directories are ignored, since editors and version control keep their
-/// own files there. Symbolic links to directories are followed, wherever they lead, and those
+/// Changes of hidden files and directories are ignored, since editors and version control keep
+/// their own files there. Symbolic links to directories are followed, wherever they lead, and those
 /// directories are visible by the paths of the links.
 ///
 /// # Errors
@@ -96,8 +96,8 @@ struct Watch {
     links: Links,
     /// The directories outside the roots that are watched because links lead to them.
     linked: BTreeSet<PathBuf>,
-    /// Links may have been added or removed, or lead elsewhere. They are searched for when the burst
-    /// is over, since that reads all visible directories.
+    /// Links may have been added or removed, or lead elsewhere. They are searched for when the
+    /// burst is over, since that reads all visible directories.
     links_changed: bool,
     /// The times of the first and of the last change that have not been reported.
     burst: Option<(Instant, Instant)>,

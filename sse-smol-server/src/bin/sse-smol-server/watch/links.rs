@@ -63,7 +63,8 @@ impl Links {
     }
 }
 
-/// Returns whether no part of a path is hidden below the closest of the directories that are watched.
+/// Returns whether no part of a path is hidden below the closest of the directories that are
+/// watched.
 pub(super) fn is_visible(path: &Path, is_watched: impl Fn(&Path) -> bool) -> bool {
     for ancestor in path.ancestors() {
         if is_watched(ancestor) {

@@ -1,6 +1,6 @@
-//! A topic's log: the latest events, bounded in number, bytes and age.
+//! A topic's window: the latest events, bounded in number, bytes and age.
 //!
-//! Positions are numbers that increase over all topics of a server; a log holds some of them. A
+//! Positions are numbers that increase over all topics of a server; a window holds some of them. A
 //! reader at a position has seen every event up to and including it.
 
 use std::borrow::Borrow;
@@ -12,24 +12,7 @@ use std::time::Duration;
 use crate::Frame;
 use crate::compact_instant::CompactInstant;
 use crate::frame::allocated;
-
-/// The bounds of a topic's log. The newest event is always held, even if `events` or `bytes` is 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct History {
-    /// The maximum number of events. Default: 1000.
-    pub events: usize,
-    /// The maximum memory taken by the topic's events in bytes, including their ids, keys and
-    /// indexes. Default: 1 MiB.
-    pub bytes: usize,
-    /// The maximum age of an event; must be more than 0. Default: one hour.
-    pub age: Duration,
-}
-
-impl Default for History {
-    fn default() -> Self {
-        Self { events: 1000, bytes: 1 << 20, age: Duration::from_secs(3600) }
-    }
-}
+use crate::topics::config::History;
 
 /// The maximum number of events in one batch.
 pub(crate) const BATCH_EVENTS: usize = 512;
@@ -37,7 +20,7 @@ pub(crate) const BATCH_EVENTS: usize = 512;
 /// The size in bytes at which a batch is complete; its last event may exceed it.
 pub(crate) const BATCH_BYTES: usize = 64 << 10;
 
-/// An event in the log. Its frame always has an id.
+/// An event in the window. Its frame always has an id.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) position: u64,
@@ -53,7 +36,7 @@ impl Entry {
         String::from_utf8_lossy(self.frame.id().unwrap_or_default()).into_owned()
     }
 
-    /// Returns the memory that the entry takes in bytes. The log's buffer and the tables of the
+    /// Returns the memory that the entry takes in bytes. The window's buffer and the tables of the
     /// index grow by doubling, and count as if they had just grown: the tables are 7/16 full then.
     fn cost(&self, has_own_id: bool) -> usize {
         const fn row<K>() -> usize {
@@ -65,19 +48,19 @@ impl Entry {
     }
 }
 
-/// The error for a position after which events have been dropped from the log.
+/// The error for a position after which events have been dropped from the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Evicted;
 
-/// A bounded log of events.
+/// A bounded window of events.
 #[derive(Debug)]
-pub(crate) struct Log {
+pub(crate) struct Window {
     entries: VecDeque<Entry>,
     /// The memory that the entries take in bytes.
     bytes: usize,
     /// The memory that the topic takes besides its entries, in bytes.
     fixed: usize,
-    /// The last position that was dropped. All later events of the topic are in the log.
+    /// The last position that was dropped. All later events of the topic are in the window.
     evicted: u64,
     /// `None` while no event has a chosen id or a key.
     index: Option<Box<Index>>,
@@ -132,9 +115,9 @@ impl PartialEq for ById {
 
 impl Eq for ById {}
 
-impl Log {
-    /// Creates an empty log from which events up to and including the position `evicted` count as
-    /// dropped. The topic takes `fixed` bytes of memory besides its events.
+impl Window {
+    /// Creates an empty window from which events up to and including the position `evicted` count
+    /// as dropped. The topic takes `fixed` bytes of memory besides its events.
     pub(crate) fn new(evicted: u64, fixed: usize) -> Self {
         Self { entries: VecDeque::new(), bytes: 0, fixed, evicted, index: None }
     }
@@ -143,7 +126,7 @@ impl Log {
         self.entries.len()
     }
 
-    /// Returns the memory that the log takes in bytes, or 0 if it holds no events.
+    /// Returns the memory that the window takes in bytes, or 0 if it holds no events.
     pub(crate) fn bytes(&self) -> usize {
         let index = if self.index.is_some() { Index::FIXED } else { 0 };
         if self.entries.is_empty() { 0 } else { self.fixed + self.bytes + index }
