@@ -1,11 +1,11 @@
 //! A storage for tests: slow, and failing at will.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use fastrand::Rng;
 use smol::future::yield_now;
-use smol::lock::Semaphore;
+use smol::lock::{Semaphore, SemaphoreGuardArc};
 use smol::stream::StreamExt as _;
 use sse_smol_server::storage::{
     Appended, Bounds, NewEvent, Page, PageLimit, Storage, StorageError, StorageErrorKind,
@@ -14,18 +14,22 @@ use sse_smol_server::storage::{
 
 use super::memory_storage::MemoryStorage;
 
-/// A storage in memory whose operations take several polls, fail at a given rate, and stall while a
-/// gate is closed.
+/// A storage in memory whose operations take several polls, fail at a given rate, and stall while
+/// the test holds a permit.
 #[derive(Debug)]
 pub(crate) struct Unreliable {
     inner: MemoryStorage,
     random: Mutex<Rng>,
     /// The number of operations in a hundred that fail, without any effect.
     failures: AtomicU32,
-    /// Held by each operation, and by the test to stall them.
-    pub(crate) operations: Arc<Semaphore>,
-    /// Held for each event that is followed, and by the test to stall the feed.
-    pub(crate) feed: Arc<Semaphore>,
+    /// Whether an event is appended and an error returned.
+    loses_answers: AtomicBool,
+    /// One permit, which each operation holds.
+    operations: Arc<Semaphore>,
+    /// One permit, which is held for each event of the feed.
+    feed: Arc<Semaphore>,
+    /// Whether the feed returns an error in place of the next event.
+    feed_fails: Arc<AtomicBool>,
 }
 
 /// The number of polls after which every operation is complete, unless it is stalled.
@@ -38,9 +42,31 @@ impl Unreliable {
             inner: MemoryStorage::new(most),
             random: Mutex::new(Rng::with_seed(seed)),
             failures: AtomicU32::new(0),
-            operations: Arc::new(Semaphore::new(usize::MAX)),
+            loses_answers: AtomicBool::new(false),
+            operations: Arc::new(Semaphore::new(1)),
             feed: Arc::new(Semaphore::new(1)),
+            feed_fails: Arc::default(),
         }
+    }
+
+    /// Stalls all operations until the permit is dropped.
+    pub(crate) fn stall(&self) -> SemaphoreGuardArc {
+        self.operations.try_acquire_arc().expect("no operation is running")
+    }
+
+    /// Stalls the feed until the permit is dropped.
+    pub(crate) fn stall_feed(&self) -> SemaphoreGuardArc {
+        self.feed.try_acquire_arc().expect("no event is being fed")
+    }
+
+    /// Lets appends take effect and return an error.
+    pub(crate) fn lose_answers(&self, loses: bool) {
+        self.loses_answers.store(loses, Ordering::SeqCst);
+    }
+
+    /// Lets the feed return an error in place of the next event.
+    pub(crate) fn fail_feed(&self) {
+        self.feed_fails.store(true, Ordering::SeqCst);
     }
 
     /// Sets the number of operations in a hundred that fail.
@@ -53,15 +79,19 @@ impl Unreliable {
     }
 
     async fn trouble(&self) -> Result<(), StorageError> {
-        let _pass = self.operations.acquire().await;
+        let _permit = self.operations.acquire().await;
         for _ in 0..self.random(4) {
             yield_now().await;
         }
         if self.random(100) < self.failures.load(Ordering::SeqCst) {
-            return Err(StorageError::new(StorageErrorKind::Unavailable, "a failure of the test"));
+            return Err(failure());
         }
         Ok(())
     }
+}
+
+fn failure() -> StorageError {
+    StorageError::new(StorageErrorKind::Unavailable, "a failure of the test")
 }
 
 impl Storage for Unreliable {
@@ -76,7 +106,8 @@ impl Storage for Unreliable {
     fn append(&self, event: NewEvent) -> StorageFuture<'_, Appended> {
         Box::pin(async {
             self.trouble().await?;
-            self.inner.append(event).await
+            let appended = self.inner.append(event).await;
+            if self.loses_answers.load(Ordering::SeqCst) { Err(failure()) } else { appended }
         })
     }
 
@@ -115,13 +146,13 @@ impl Storage for Unreliable {
     }
 
     fn follow(&self, after: u64) -> StorageStream {
-        let gate = Arc::clone(&self.feed);
+        let (feed, fails) = (Arc::clone(&self.feed), Arc::clone(&self.feed_fails));
         let delayed = self.inner.follow(after).then(move |event| {
-            let gate = Arc::clone(&gate);
+            let (feed, fails) = (Arc::clone(&feed), Arc::clone(&fails));
             async move {
-                let _pass = gate.acquire_arc().await;
+                let _permit = feed.acquire_arc().await;
                 yield_now().await;
-                event
+                if fails.load(Ordering::SeqCst) { Err(failure()) } else { event }
             }
         });
         Box::pin(delayed)
