@@ -1,7 +1,7 @@
 //! Graceful shutdown. Streams end at different times, so that their clients do not all reconnect at
 //! once.
 
-use crate::notifier::{Flag, Listener};
+use crate::notifier::{Flag, Notified};
 
 /// A handle that starts a server's graceful shutdown: see [`Server::drain`](crate::Server::drain).
 ///
@@ -37,9 +37,9 @@ impl Drain {
         self.0.wait().await;
     }
 
-    /// Creates a listener for the start. To miss nothing, it is created before
-    /// [`has_begun`](Self::has_begun) is checked.
-    pub(crate) fn listen(&self) -> Listener {
+    /// Returns a future that is ready when the shutdown starts. To miss nothing, it is created
+    /// before [`has_begun`](Self::has_begun) is checked.
+    pub(crate) fn listen(&self) -> Notified {
         self.0.listen()
     }
 }

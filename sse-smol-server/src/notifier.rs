@@ -26,7 +26,7 @@ struct State {
 
 /// A wait for the next notification after this was created.
 #[derive(Debug)]
-pub(crate) struct Listener {
+pub(crate) struct Notified {
     notifier: Notifier,
     key: u64,
     /// The number of notifications before this was created.
@@ -40,11 +40,11 @@ impl Notifier {
 
     /// Returns a future that is ready after the next [`notify`](Self::notify). To miss nothing,
     /// create it before you check the condition that it is about.
-    pub(crate) fn listen(&self) -> Listener {
+    pub(crate) fn listen(&self) -> Notified {
         let mut state = self.state();
         let key = state.next;
         state.next += 1;
-        Listener { notifier: self.clone(), key, notified: state.notified }
+        Notified { notifier: self.clone(), key, notified: state.notified }
     }
 
     /// Wakes all listeners.
@@ -57,7 +57,7 @@ impl Notifier {
     }
 }
 
-impl Future for Listener {
+impl Future for Notified {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -74,7 +74,7 @@ impl Future for Listener {
     }
 }
 
-impl Drop for Listener {
+impl Drop for Notified {
     fn drop(&mut self) {
         let waker = self.notifier.state().waiting.remove(&self.key);
         drop(waker);
@@ -103,7 +103,7 @@ impl Flag {
     }
 
     /// Returns a future that is ready when the flag is set from here on.
-    pub(crate) fn listen(&self) -> Listener {
+    pub(crate) fn listen(&self) -> Notified {
         self.0.notifier.listen()
     }
 
