@@ -1,13 +1,13 @@
-//! The state of one connection: its socket, input that was read ahead, and output to be written.
+//! One connection: its transport, and the state of what is read and written.
 //!
 //! Three parties use it: the handler, which sends; the driver, which polls the handler, sends
 //! keep-alives and watches the peer; and a delivery worker, while the stream is parked. All output
-//! goes through one queue of whole frames, or directly to the socket while the queue is empty. So a
-//! dropped send cannot cut an event, and a keep-alive cannot end up inside one.
+//! goes through one queue of whole frames, or directly to the transport while the queue is empty.
+//! So a dropped send cannot cut an event, and a keep-alive cannot end up inside one.
 //!
-//! Only the driver waits for the socket: a socket wakes one task, and the handler may wait on
+//! Only the driver waits for the transport: a socket wakes one task, and the handler may wait on
 //! another task, or poll its futures with other wakers. Tasks that wait for the queue register
-//! wakers here.
+//! wakers in the exchange.
 
 mod answer;
 mod batch;
