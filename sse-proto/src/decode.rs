@@ -253,7 +253,7 @@ impl<B: DecodeBuffer> Decoder<B> {
             Some(LineToken::Value { field: Field::Data, bytes, end: true })
                 if bytes.len() <= self.data.limit() =>
             {
-                if let [b'\n', after @ ..] | [b'\r', b'\n', after @ ..] = rest {
+                if let Some(after) = line_end::strip_lf_or_crlf(rest) {
                     *input = after;
                     return Ok(Some(self.borrowed_event(b"", bytes, None)));
                 }

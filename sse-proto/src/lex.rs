@@ -132,13 +132,12 @@ impl Lexer {
             return self.next_data(input);
         }
         if matches!(self.state, State::Line) {
-            match *input {
-                [] => return None,
-                [b'\n', rest @ ..] => {
-                    *input = rest;
-                    return Some(LineToken::Dispatch);
-                }
-                _ => {}
+            if input.is_empty() {
+                return None;
+            }
+            if let Some(rest) = line_end::strip_lf_or_crlf(input) {
+                *input = rest;
+                return Some(LineToken::Dispatch);
             }
             if let Some((field, rest)) = split_name(input) {
                 *input = rest;
@@ -177,7 +176,7 @@ impl Lexer {
                     }
                     self.state = match input {
                         [] => break None,
-                        [b'\n' | b'\r', ..] => {
+                        [byte, ..] if line_end::is_line_end(*byte) => {
                             self.end_line(&mut input, 0);
                             break Some(LineToken::Dispatch);
                         }
@@ -300,14 +299,11 @@ impl Lexer {
     /// Consumes the line end at `at` and everything before it.
     #[inline]
     fn end_line(&mut self, input: &mut &[u8], at: usize) {
-        let (line_end, rest) = (input[at], &input[at + 1..]);
-        *input = rest;
-        if line_end == b'\r' {
-            match rest.first() {
-                Some(b'\n') => *input = &rest[1..],
-                Some(_) => {}
-                None => self.state = State::AfterCr,
-            }
+        if let Some(len) = line_end::len(input, at) {
+            *input = &input[at + len..];
+        } else {
+            *input = &[];
+            self.state = State::AfterCr;
         }
     }
 
@@ -325,7 +321,7 @@ impl Lexer {
             State::Name(field, seen) => match field.name().get(usize::from(seen)) {
                 Some(expected) if byte == *expected => (State::Name(field, seen + 1), true),
                 None if byte == b':' => (State::Space(field), true),
-                None if byte == b'\n' || byte == b'\r' => (State::Value(field), false),
+                None if line_end::is_line_end(byte) => (State::Value(field), false),
                 _ => (State::Skip, false),
             },
             State::Space(field) => (State::Value(field), byte == b' '),

@@ -1,4 +1,7 @@
-//! Searches for line ends. All searches in a stream are here.
+//! Line ends: what they are, and searches for them. All searches in a stream are here.
+//!
+//! A line ends with LF, CR or CRLF. A CR ends its line at once, before the next byte is known; an
+//! LF after it belongs to the same line end, also where a chunk ends between the two.
 //!
 //! The fastest way depends on the distance: a call to `memchr` takes as long as a short line, but
 //! nothing gets through a long line faster.
@@ -7,12 +10,38 @@ use memchr::{memchr2, memrchr2};
 
 const ONES: u64 = 0x0101_0101_0101_0101;
 
+/// Returns whether a byte is a line end, or half of one.
+#[inline]
+pub(crate) const fn is_line_end(byte: u8) -> bool {
+    matches!(byte, b'\r' | b'\n')
+}
+
+/// Returns the length in bytes of the line end at `at`. Returns `None` for a CR at the end of the
+/// chunk: an LF may follow in the next chunk.
+#[inline]
+pub(crate) fn len(chunk: &[u8], at: usize) -> Option<usize> {
+    if chunk[at] != b'\r' {
+        return Some(1);
+    }
+    chunk.get(at + 1).map(|next| if *next == b'\n' { 2 } else { 1 })
+}
+
+/// Returns what follows a line end at the start of `bytes`. Returns `None` if there is none, or if
+/// it is a lone CR, which is rare and may go on in the next chunk.
+#[inline]
+pub(crate) fn strip_lf_or_crlf(bytes: &[u8]) -> Option<&[u8]> {
+    match bytes {
+        [b'\n', rest @ ..] | [b'\r', b'\n', rest @ ..] => Some(rest),
+        _ => None,
+    }
+}
+
 /// Returns the position of the first CR or LF. If it is among the first 8 bytes, or 24 where lines
 /// are `SHORT`, no function is called.
 #[inline]
 pub(crate) fn find<const SHORT: bool>(bytes: &[u8]) -> Option<usize> {
     let Some(word) = bytes.first_chunk() else {
-        return bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+        return bytes.iter().position(|byte| is_line_end(*byte));
     };
     let mut at = first_low_byte(*word);
     if SHORT {
@@ -24,7 +53,7 @@ pub(crate) fn find<const SHORT: bool>(bytes: &[u8]) -> Option<usize> {
         }
     }
     match bytes.get(at) {
-        Some(b'\r' | b'\n') => Some(at),
+        Some(byte) if is_line_end(*byte) => Some(at),
         _ => memchr2(b'\r', b'\n', bytes),
     }
 }
@@ -153,19 +182,9 @@ impl<'i> Iterator for Lines<'i> {
     fn next(&mut self) -> Option<&'i [u8]> {
         let chunk = self.ends.chunk;
         let end = self.ends.next()?;
+        let last = if len(chunk, end)? == 2 { self.ends.next()? } else { end };
         let line = &chunk[self.rest..end];
-        self.rest = end + 1;
-        if chunk[end] == b'\r' {
-            match chunk.get(end + 1) {
-                Some(b'\n') => self.rest = self.ends.next()? + 1,
-                Some(_) => {}
-                None => {
-                    // The next chunk decides whether an LF follows.
-                    self.rest = end - line.len();
-                    return None;
-                }
-            }
-        }
+        self.rest = last + 1;
         Some(line)
     }
 }

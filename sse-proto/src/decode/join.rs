@@ -6,7 +6,7 @@ use core::mem;
 use memchr::memchr;
 
 use super::{BorrowedBlock, Decoder};
-use crate::line_end::Lines;
+use crate::line_end::{self, Lines};
 use crate::{DecodeBuffer, Event, EventTooLarge, Field, LineToken};
 
 impl<B: DecodeBuffer> Decoder<B> {
@@ -34,7 +34,7 @@ impl<B: DecodeBuffer> Decoder<B> {
                 if !end {
                     return Ok(None);
                 }
-                if let [b'\n', after @ ..] = *input {
+                if let Some(after) = line_end::strip_lf_or_crlf(input) {
                     *input = after;
                     self.end_block(&BorrowedBlock::default());
                     return Ok(Some(self.event(&BorrowedBlock::default())));
