@@ -9,7 +9,7 @@ use core::{fmt, mem};
 
 use memchr::memchr2;
 
-use crate::{Comment, Event};
+use crate::{Comment, Event, line_end};
 
 /// An empty comment, to send when a stream has been silent for a while (9.2.7): see
 /// [`KeepAlive`](crate::KeepAlive).
@@ -294,8 +294,9 @@ impl<'a> Iterator for Lines<'a> {
         let Some(at) = memchr2(b'\r', b'\n', text) else {
             return Some(text);
         };
-        let line_end = if text[at..].starts_with(b"\r\n") { 2 } else { 1 };
-        self.rest = Some(&text[at + line_end..]);
+        // Nothing follows the text, so a CR at its end is a whole line end.
+        let len = line_end::len(text, at).unwrap_or(1);
+        self.rest = Some(&text[at + len..]);
         Some(&text[..at])
     }
 }

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::line_end::is_line_end;
 use crate::{Field, Text};
 
 /// The event type of an event without an `event` field (9.2.6).
@@ -51,7 +52,7 @@ const fn check(field: Field, value: &[u8]) -> Result<(), InvalidValue> {
     let mut offset = 0;
     while offset < value.len() {
         let byte = value[offset];
-        if byte == b'\r' || byte == b'\n' || (byte == 0 && !nul_allowed) {
+        if is_line_end(byte) || (byte == 0 && !nul_allowed) {
             return Err(InvalidValue { field, byte, offset });
         }
         offset += 1;
