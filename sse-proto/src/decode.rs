@@ -235,7 +235,7 @@ impl<B: DecodeBuffer> Decoder<B> {
         input: &mut &'i [u8],
         mut on_comment: Option<impl FnMut(&'i [u8], bool)>,
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
-        if !input.starts_with(b"data:") {
+        let Some(after_name) = Field::Data.strip_name(input) else {
             if input.is_empty() {
                 return Ok(None);
             }
@@ -246,10 +246,10 @@ impl<B: DecodeBuffer> Decoder<B> {
                 }
             }
             return self.decode_borrowed(None, input, on_comment);
-        }
+        };
         // Fast path for what most streams consist of: a line of data and a blank line.
         let mut rest = *input;
-        match self.lexer.next_data(&mut rest) {
+        match self.lexer.next_data(&mut rest, after_name) {
             Some(LineToken::Value { field: Field::Data, bytes, end: true })
                 if bytes.len() <= self.data.limit() =>
             {
@@ -456,11 +456,11 @@ impl<B: DecodeBuffer> Decoder<B> {
 #[inline]
 fn report_comments<'i>(chunk: &'i [u8], on_comment: &mut impl FnMut(&'i [u8], bool)) -> &'i [u8] {
     let mut lines = Lines::new(chunk);
-    while let [b':' | b'\r' | b'\n', ..] = lines.rest() {
-        match lines.next() {
-            None => break,
-            Some([]) => {}
-            Some(comment) => on_comment(&comment[1..], true),
+    while line_end::is_comment_or_blank(lines.rest()) {
+        let Some(line) = lines.next() else { break };
+        // Comparing the colon again would take 5 % more instructions for a silent stream.
+        if let [_colon, comment @ ..] = line {
+            on_comment(comment, true);
         }
     }
     lines.rest()

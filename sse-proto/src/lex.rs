@@ -3,39 +3,7 @@
 //! The lexer stores no bytes. A value that is cut by the end of the chunk is returned in parts, so
 //! the lexer needs no buffer, no limit and no error. A caller that joins the parts decides where.
 
-use crate::line_end;
-
-/// The kind of a line.
-///
-/// The standard calls `data`, `event`, `id` and `retry` fields; comments are listed with them
-/// because they are also lines with a value. Lines with other names have no meaning and are not
-/// reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Field {
-    /// `data`: a line of the event's data.
-    Data,
-    /// `event`: the event type.
-    EventType,
-    /// `id`: the last event ID.
-    Id,
-    /// `retry`: the reconnection time.
-    Retry,
-    /// A line that begins with a colon. Its value is everything after the colon, including a
-    /// leading space, which is not part of a field's value.
-    Comment,
-}
-
-impl Field {
-    const fn name(self) -> &'static [u8] {
-        match self {
-            Self::Data => b"data",
-            Self::EventType => b"event",
-            Self::Id => b"id",
-            Self::Retry => b"retry",
-            Self::Comment => b"",
-        }
-    }
-}
+use crate::{Field, line_end};
 
 /// A token from [`Lexer::next_token`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,9 +64,9 @@ enum State {
     /// At the start of a line, after a chunk that ended with CR: an LF that comes next belongs to
     /// that line end.
     AfterCr,
-    /// In a name. This number of bytes of the field's name have been seen.
+    /// In a name. This number of bytes of the field's prefix have been seen.
     Name(Field, u8),
-    /// After the colon of a field: one space is not part of the value.
+    /// After the colon, where a space may follow that is not part of the value.
     Space(Field),
     /// In a value.
     Value(Field),
@@ -128,8 +96,8 @@ impl Lexer {
     #[allow(clippy::inline_always)] // returning a token in memory costs more than a short line
     #[inline(always)]
     pub fn next_token<'i>(&mut self, input: &mut &'i [u8]) -> Option<LineToken<'i>> {
-        if input.starts_with(b"data:") {
-            return self.next_data(input);
+        if let Some(rest) = Field::Data.strip_name(input) {
+            return self.next_data(input, rest);
         }
         if matches!(self.state, State::Line) {
             if input.is_empty() {
@@ -139,7 +107,7 @@ impl Lexer {
                 *input = rest;
                 return Some(LineToken::Dispatch);
             }
-            if let Some((field, rest)) = split_name(input) {
+            if let Some((field, rest)) = Field::split_name(input) {
                 *input = rest;
                 return self.value::<true>(field, input);
             }
@@ -149,13 +117,18 @@ impl Lexer {
         token
     }
 
-    /// Like `next_token`, for an input that begins with `data:`. Data is mostly long, while types,
-    /// IDs and comments are short, so it is searched in another way.
+    /// Like `next_token`, for an input that begins with the name of data; `after_name` is the rest
+    /// of it. Data is mostly long, while types, IDs and comments are short, so it is searched in
+    /// another way.
     #[allow(clippy::inline_always)] // as above
     #[inline(always)]
-    pub(crate) fn next_data<'i>(&mut self, input: &mut &'i [u8]) -> Option<LineToken<'i>> {
+    pub(crate) fn next_data<'i>(
+        &mut self,
+        input: &mut &'i [u8],
+        after_name: &'i [u8],
+    ) -> Option<LineToken<'i>> {
         if matches!(self.state, State::Line) {
-            *input = &input[5..];
+            *input = after_name;
             return self.value::<false>(Field::Data, input);
         }
         let (token, rest) = self.resume(input);
@@ -170,7 +143,7 @@ impl Lexer {
         let token = loop {
             match self.state {
                 State::Line => {
-                    if let Some((field, rest)) = split_name(input) {
+                    if let Some((field, rest)) = Field::split_name(input) {
                         input = rest;
                         break self.value::<true>(field, &mut input);
                     }
@@ -180,11 +153,10 @@ impl Lexer {
                             self.end_line(&mut input, 0);
                             break Some(LineToken::Dispatch);
                         }
-                        [b'd', ..] => State::Name(Field::Data, 0),
-                        [b'e', ..] => State::Name(Field::EventType, 0),
-                        [b'i', ..] => State::Name(Field::Id, 0),
-                        [b'r', ..] => State::Name(Field::Retry, 0),
-                        _ => State::Skip,
+                        [byte, ..] => match Field::with_initial(*byte) {
+                            Some(field) => State::Name(field, 0),
+                            None => State::Skip,
+                        },
                     };
                 }
                 State::Value(field) => {
@@ -225,18 +197,13 @@ impl Lexer {
         let chunk = *input;
         let at = line_end::find::<SHORT>(chunk);
         let bytes = &chunk[..at.unwrap_or(chunk.len())];
-        let space = field != Field::Comment && bytes.first() == Some(&b' ');
-        let value = &bytes[usize::from(space)..];
+        let value = field.strip_space(bytes);
         if let Some(at) = at {
             self.end_line(input, at);
             return Some(LineToken::Value { field, bytes: value, end: true });
         }
         *input = &[];
-        self.state = if bytes.is_empty() && field != Field::Comment {
-            State::Space(field)
-        } else {
-            State::Value(field)
-        };
+        self.state = if bytes.is_empty() { State::Space(field) } else { State::Value(field) };
         (!value.is_empty()).then_some(LineToken::Value { field, bytes: value, end: false })
     }
 
@@ -250,7 +217,7 @@ impl Lexer {
     #[inline]
     pub(crate) fn at_comment(&self, input: &[u8]) -> bool {
         match self.state {
-            State::Line => input.first() == Some(&b':'),
+            State::Line => Field::Comment.begins(input),
             State::Value(Field::Comment) => !input.is_empty(),
             _ => false,
         }
@@ -260,19 +227,20 @@ impl Lexer {
     /// ends here.
     #[inline]
     pub(crate) fn next_comment<'i>(&mut self, input: &mut &'i [u8]) -> Option<(&'i [u8], bool)> {
-        if !self.at_comment(input) {
-            return None;
-        }
-        let chunk = *input;
-        let start = usize::from(self.at_line_start());
-        if let Some(at) = line_end::find::<true>(chunk) {
+        let comment = match self.state {
+            State::Line => Field::Comment.strip_name(input)?,
+            State::Value(Field::Comment) if !input.is_empty() => *input,
+            _ => return None,
+        };
+        if let Some(at) = line_end::find::<true>(comment) {
+            *input = comment;
             self.state = State::Line;
             self.end_line(input, at);
-            return Some((&chunk[start..at], true));
+            return Some((&comment[..at], true));
         }
         *input = &[];
         self.state = State::Value(Field::Comment);
-        Some((&chunk[start..], false))
+        Some((comment, false))
     }
 
     /// Consumes more of a line of data, if the lexer is in one. Returns it, and whether it ends
@@ -318,13 +286,14 @@ impl Lexer {
             State::Bom(0) => (State::Line, false),
             // An incomplete mark is the start of an unknown name.
             State::Bom(_) => (State::Skip, false),
-            State::Name(field, seen) => match field.name().get(usize::from(seen)) {
-                Some(expected) if byte == *expected => (State::Name(field, seen + 1), true),
-                None if byte == b':' => (State::Space(field), true),
-                None if line_end::is_line_end(byte) => (State::Value(field), false),
+            State::Name(field, seen) => match &field.prefix()[usize::from(seen)..] {
+                [last] if byte == *last => (State::Space(field), true),
+                [expected, ..] if byte == *expected => (State::Name(field, seen + 1), true),
+                // A name without a colon has an empty value.
+                [_] if line_end::is_line_end(byte) => (State::Value(field), false),
                 _ => (State::Skip, false),
             },
-            State::Space(field) => (State::Value(field), byte == b' '),
+            State::Space(field) => (State::Value(field), field.strip_space(&[byte]).is_empty()),
             State::AfterCr => (State::Line, byte == b'\n'),
             other => (other, false),
         };
@@ -333,21 +302,5 @@ impl Lexer {
             *input = rest;
         }
         Some(())
-    }
-}
-
-/// Splits off a name, with its colon, that lies completely in the chunk.
-#[inline]
-fn split_name(line: &[u8]) -> Option<(Field, &[u8])> {
-    if let Some(rest) = line.strip_prefix(b"data:") {
-        Some((Field::Data, rest))
-    } else if let Some(rest) = line.strip_prefix(b"event:") {
-        Some((Field::EventType, rest))
-    } else if let Some(rest) = line.strip_prefix(b"id:") {
-        Some((Field::Id, rest))
-    } else if let Some(rest) = line.strip_prefix(b":") {
-        Some((Field::Comment, rest))
-    } else {
-        None
     }
 }

@@ -98,6 +98,7 @@ mod client;
 mod decode;
 mod encode;
 mod event;
+mod field;
 mod fields;
 mod keep_alive;
 mod lex;
@@ -126,8 +127,9 @@ pub use client::{
 pub use decode::Decoder;
 pub use encode::{BufferTooSmall, KEEP_ALIVE, Slices};
 pub use event::{Comment, Event, EventId, EventType, InvalidValue};
+pub use field::Field;
 pub use keep_alive::KeepAlive;
-pub use lex::{Field, Lexer, LineToken};
+pub use lex::{Lexer, LineToken};
 pub use limits::{EventTooLarge, InvalidLastEventId, Limits};
 pub use mime::is_event_stream;
 #[cfg(feature = "bytes")]

@@ -8,6 +8,8 @@
 
 use memchr::{memchr2, memrchr2};
 
+use crate::Field;
+
 const ONES: u64 = 0x0101_0101_0101_0101;
 
 /// Returns whether a byte is a line end, or half of one.
@@ -101,10 +103,16 @@ pub(crate) fn comments_len(chunk: &[u8]) -> usize {
     if chunk.len() > 64 { comments_len_by_block(chunk) } else { comments_len_from(chunk, 0, 0) }
 }
 
+/// Returns whether a line that begins here is a comment or blank.
+#[inline]
+pub(crate) fn is_comment_or_blank(line: &[u8]) -> bool {
+    Field::Comment.begins(line) || line.first().is_some_and(|byte| is_line_end(*byte))
+}
+
 #[inline(never)]
 fn comments_len_by_block(chunk: &[u8]) -> usize {
     let mut at = 0;
-    if let [b':' | b'\r' | b'\n', ..] = chunk {
+    if is_comment_or_blank(chunk) {
         while chunk.get(at..).and_then(<[u8]>::first_chunk).is_some_and(only_comments) {
             at += 64;
         }

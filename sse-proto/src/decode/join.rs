@@ -66,7 +66,7 @@ impl<B: DecodeBuffer> Decoder<B> {
                     if !end {
                         return Ok(None);
                     }
-                    if self.has_data && !self.skipping && input.starts_with(b"data:") {
+                    if self.has_data && !self.skipping && Field::Data.begins(input) {
                         self.join_lines(input);
                     }
                 }
@@ -164,10 +164,10 @@ impl<B: DecodeBuffer> Decoder<B> {
     #[inline(never)]
     fn join_lines(&mut self, input: &mut &[u8]) {
         let mut lines = Lines::new(input);
-        while lines.rest().starts_with(b"data:") {
-            let Some(line) = lines.next() else { break };
-            let value = &line[5..];
-            let value = value.strip_prefix(b" ").unwrap_or(value);
+        while Field::Data.begins(lines.rest()) {
+            let Some(value) = lines.next().and_then(|line| Field::Data.value_in(line)) else {
+                return;
+            };
             if self.data.len() + 1 + value.len() > self.data.limit() {
                 return;
             }
