@@ -63,27 +63,43 @@ pub struct Decoder<B = GrowableBuffer> {
     lexer: Lexer,
     fields: Fields<B>,
     data: B,
-    /// Whether the current block has data in `data`, even if that is one empty line.
-    has_data: bool,
-    /// Whether a part of the current line has been received.
-    in_line: bool,
-    /// Whether the current line is ignored: an ID with a NUL.
-    ignore_line: bool,
-    /// Whether the current block exceeded a limit. Until it ends, only `retry` lines take effect.
-    skipping: bool,
-    /// Whether the decoder holds state of the current block, or the data buffer has memory to
-    /// release. If not, the next block needs no buffer.
-    held: bool,
-    /// Whether the block in the buffers was yielded. It is cleared on the next call, because the
-    /// event borrows it.
-    yielded: bool,
+    state: BlockState,
+    line: LineState,
     /// Whether the last event ID was set since the last event.
     id_updated: bool,
     /// Whether `retry` was set since the last event.
     retry_updated: bool,
     retry: Option<u64>,
-    /// The value of the current `retry` line; `None` if it contains anything but digits.
-    retry_line: Option<u64>,
+}
+
+/// What the buffers hold of the current block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BlockState {
+    /// Nothing, so a block that lies in the chunk need not touch them.
+    Empty,
+    /// No data; perhaps a type or an ID. The memory of earlier data may have to be released when
+    /// the block ends.
+    NoData,
+    /// Data, even if it is one empty line.
+    Data,
+    /// Nothing: the block exceeded a limit. Until it ends, only `retry` lines take effect.
+    TooLarge,
+    /// The event that was returned last. It is cleared on the next call, because the event borrows
+    /// it.
+    Yielded,
+}
+
+/// What earlier chunks contained of the current line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LineState {
+    /// Nothing.
+    Start,
+    /// A part of a value, which is the last in its buffer unless the block is too large.
+    Part,
+    /// The first digits of a reconnection time.
+    Retry(u64),
+    /// A part of an invalid value: an ID with NUL, or a reconnection time that is not a number.
+    Invalid,
 }
 
 /// The values of a block that are borrowed from the chunk.
@@ -148,16 +164,11 @@ impl<B> Decoder<B> {
             lexer: Lexer::new(),
             fields: Fields::new(fields),
             data,
-            has_data: false,
-            in_line: false,
-            ignore_line: false,
-            skipping: false,
-            held: false,
-            yielded: false,
+            state: BlockState::Empty,
+            line: LineState::Start,
             id_updated: false,
             retry_updated: false,
             retry: None,
-            retry_line: None,
         }
     }
 }
@@ -220,14 +231,15 @@ impl<B: DecodeBuffer> Decoder<B> {
         input: &mut &'i [u8],
         on_comment: Option<impl FnMut(&'i [u8], bool)>,
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
-        if self.held {
-            self.resume_block(input, on_comment)
-        } else {
+        debug_assert!(self.is_consistent(), "{:?}, {:?}", self.state, self.line);
+        if self.state == BlockState::Empty {
             self.start_block(input, on_comment)
+        } else {
+            self.resume_block(input, on_comment)
         }
     }
 
-    /// Decodes the next event if the decoder holds no state of a block.
+    /// Decodes the next event if the buffers are empty.
     #[allow(clippy::inline_always)] // as above
     #[inline(always)]
     fn start_block<'e, 'i: 'e>(
@@ -415,7 +427,7 @@ impl<B: DecodeBuffer> Decoder<B> {
     /// [`InvalidLastEventId`] if no stream can set this ID, or if it is too long for the limits.
     /// The current ID is then kept.
     pub fn set_last_event_id(&mut self, id: impl AsRef<[u8]>) -> Result<(), InvalidLastEventId> {
-        if self.yielded {
+        if self.state == BlockState::Yielded {
             self.clear_yielded();
         }
         let id = id.as_ref();
@@ -443,11 +455,8 @@ impl<B: DecodeBuffer> Decoder<B> {
         self.lexer = Lexer::new();
         self.fields.clear_block();
         self.data.clear();
-        self.has_data = false;
-        self.in_line = false;
-        self.skipping = false;
-        self.yielded = false;
-        self.held = self.data.is_large();
+        self.line = LineState::Start;
+        self.state = self.cleared_state();
     }
 }
 

@@ -5,28 +5,28 @@ use core::mem;
 
 use memchr::memchr;
 
-use super::{BorrowedBlock, Decoder};
+use super::{BlockState, BorrowedBlock, Decoder, LineState};
 use crate::line_end::{self, Lines};
 use crate::{DecodeBuffer, Event, EventTooLarge, Field, LineToken};
 
 impl<B: DecodeBuffer> Decoder<B> {
-    /// Decodes the next event if the decoder holds state of a block.
+    /// Decodes the next event if the buffers may hold something.
     #[inline(never)]
     pub(super) fn resume_block<'e, 'i: 'e>(
         &'e mut self,
         input: &mut &'i [u8],
         on_comment: Option<impl FnMut(&'i [u8], bool)>,
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
-        if self.yielded {
+        if self.state == BlockState::Yielded {
             self.clear_yielded();
-            if !self.held {
+            if self.state == BlockState::Empty {
                 return self.start_block(input, on_comment);
             }
         }
         // Most chunks of a long line contain nothing but data.
-        if self.in_line && !self.skipping {
+        if self.state == BlockState::Data && self.line == LineState::Part {
             if let Some((bytes, end)) = self.lexer.continue_data(input) {
-                self.in_line = !end;
+                self.line = if end { LineState::Start } else { LineState::Part };
                 if self.data.len() + bytes.len() > self.data.limit() {
                     return Err(self.too_large(&mut BorrowedBlock::default(), Field::Data));
                 }
@@ -66,7 +66,7 @@ impl<B: DecodeBuffer> Decoder<B> {
                     if !end {
                         return Ok(None);
                     }
-                    if self.has_data && !self.skipping && Field::Data.begins(input) {
+                    if self.state == BlockState::Data && Field::Data.begins(input) {
                         self.join_lines(input);
                     }
                 }
@@ -96,25 +96,52 @@ impl<B: DecodeBuffer> Decoder<B> {
 
     /// Clears the block that the last event borrowed.
     pub(super) fn clear_yielded(&mut self) {
-        self.yielded = false;
         self.data.clear();
         self.fields.clear_type();
-        self.has_data = false;
-        self.held = self.data.is_large();
+        self.state = self.cleared_state();
+    }
+
+    /// Records that the buffers may hold a type or an ID.
+    #[inline]
+    fn leave_empty(&mut self) {
+        if self.state == BlockState::Empty {
+            self.state = BlockState::NoData;
+        }
+    }
+
+    /// Returns the state after a block has been cleared. As long as the data buffer is large, the
+    /// next block must end with `clear`, which releases memory that is no longer needed.
+    pub(super) fn cleared_state(&self) -> BlockState {
+        if self.data.is_large() { BlockState::NoData } else { BlockState::Empty }
+    }
+
+    /// Returns whether the states agree with the buffers and the lexer, for assertions.
+    pub(super) fn is_consistent(&self) -> bool {
+        let no_fields = self.fields.len() == self.fields.last_event_id().len();
+        let no_data = self.data.len() == 0;
+        let buffers_agree = match self.state {
+            BlockState::Empty => no_fields && no_data && !self.data.is_large(),
+            BlockState::NoData => no_data,
+            BlockState::TooLarge => no_fields && no_data,
+            BlockState::Data | BlockState::Yielded => true,
+        };
+        let between_lines = self.line == LineState::Start;
+        let lexer_agrees = between_lines || self.lexer.in_value();
+        let is_between_blocks = matches!(self.state, BlockState::Empty | BlockState::Yielded);
+        buffers_agree && lexer_agrees && (between_lines || !is_between_blocks)
     }
 
     /// Stores the first part of a line of data that the end of the chunk cuts.
     pub(super) fn buffer_data_part(&mut self, bytes: &[u8]) {
         self.data.extend(bytes);
-        self.has_data = true;
-        self.in_line = true;
-        self.held = true;
+        self.state = BlockState::Data;
+        self.line = LineState::Part;
     }
 
     /// Ends the current block and returns whether it is an event.
     fn end_block(&mut self, block: &BorrowedBlock<'_>) -> bool {
-        if mem::take(&mut self.skipping) {
-            self.held = self.data.is_large();
+        if self.state == BlockState::TooLarge {
+            self.state = self.cleared_state();
             return false;
         }
         match block.id {
@@ -124,12 +151,14 @@ impl<B: DecodeBuffer> Decoder<B> {
             }
             None => self.id_updated |= self.fields.commit_id(),
         }
-        self.yielded = block.data.is_some() || self.has_data;
-        self.held = self.yielded || self.data.is_large();
-        if !self.yielded {
+        let is_event = block.data.is_some() || self.state == BlockState::Data;
+        if is_event {
+            self.state = BlockState::Yielded;
+        } else {
             self.fields.clear_type();
+            self.state = self.cleared_state();
         }
-        self.yielded
+        is_event
     }
 
     /// Processes a value or a part of one.
@@ -140,19 +169,22 @@ impl<B: DecodeBuffer> Decoder<B> {
         bytes: &'i [u8],
         end: bool,
     ) -> Result<(), EventTooLarge> {
-        self.held = true;
-        let first = !mem::replace(&mut self.in_line, !end);
-        if first {
-            self.ignore_line = false;
-        }
+        self.leave_empty();
+        let line = self.line;
+        self.line = match line {
+            _ if end => LineState::Start,
+            LineState::Start => LineState::Part,
+            line => line,
+        };
+        let first = line == LineState::Start;
         if !end {
             // The chunk ends here. Borrowed values are copied first: this part must be the last in
             // the buffer.
             self.copy_to_buffers(block);
         }
         match field {
-            Field::Retry => self.retry_part(bytes, first, end),
-            _ if self.skipping => {}
+            Field::Retry => self.retry_part(line, bytes, end),
+            _ if self.state == BlockState::TooLarge || line == LineState::Invalid => {}
             Field::Data => self.data_part(block, bytes, first, end)?,
             Field::EventType | Field::Id => self.field_part(block, field, bytes, first, end)?,
             Field::Comment => {}
@@ -185,7 +217,7 @@ impl<B: DecodeBuffer> Decoder<B> {
         first: bool,
         end: bool,
     ) -> Result<(), EventTooLarge> {
-        let joins = first && (self.has_data || block.data.is_some());
+        let joins = first && (self.state == BlockState::Data || block.data.is_some());
         let have = block.data.map_or(self.data.as_slice().len(), <[u8]>::len);
         if have + usize::from(joins) + bytes.len() > self.data.limit() {
             return Err(self.too_large(block, Field::Data));
@@ -199,7 +231,7 @@ impl<B: DecodeBuffer> Decoder<B> {
             self.data.extend(b"\n");
         }
         self.data.extend(bytes);
-        self.has_data = true;
+        self.state = BlockState::Data;
         Ok(())
     }
 
@@ -212,9 +244,6 @@ impl<B: DecodeBuffer> Decoder<B> {
         first: bool,
         end: bool,
     ) -> Result<(), EventTooLarge> {
-        if self.ignore_line {
-            return Ok(());
-        }
         let is_id = field == Field::Id;
         let nul = if is_id { memchr(0, bytes) } else { None };
         let counts = nul.unwrap_or(bytes.len());
@@ -223,7 +252,9 @@ impl<B: DecodeBuffer> Decoder<B> {
         }
         if nul.is_some() {
             self.fields.clear_line();
-            self.ignore_line = true;
+            if !end {
+                self.line = LineState::Invalid;
+            }
         } else if first && end {
             // A replaced value is removed at once, so that the memory in use is what was counted.
             if is_id {
@@ -246,25 +277,28 @@ impl<B: DecodeBuffer> Decoder<B> {
 
     /// Processes a part of a `retry` line. A reconnection time takes effect with its line, not with
     /// the event (9.2.6). One that is out of range becomes `u64::MAX`.
-    fn retry_part(&mut self, bytes: &[u8], first: bool, end: bool) {
-        if first {
-            self.retry_line = Some(0);
-        }
-        // A value needs at least one digit.
-        if first && end && bytes.is_empty() {
-            self.retry_line = None;
-        }
+    fn retry_part(&mut self, line: LineState, bytes: &[u8], end: bool) {
+        let mut number = match line {
+            LineState::Retry(number) => Some(number),
+            LineState::Invalid => None,
+            // A value needs at least one digit.
+            LineState::Start | LineState::Part => (!bytes.is_empty()).then_some(0),
+        };
         for byte in bytes {
-            self.retry_line = match (self.retry_line, byte) {
+            number = match (number, byte) {
                 (Some(number), b'0'..=b'9') => {
                     Some(number.saturating_mul(10).saturating_add(u64::from(byte - b'0')))
                 }
                 _ => None,
             };
         }
-        if end && self.retry_line.is_some() {
-            self.retry = self.retry_line;
-            self.retry_updated = true;
+        match number {
+            _ if !end => self.line = number.map_or(LineState::Invalid, LineState::Retry),
+            None => {}
+            Some(_) => {
+                self.retry = number;
+                self.retry_updated = true;
+            }
         }
     }
 
@@ -273,9 +307,7 @@ impl<B: DecodeBuffer> Decoder<B> {
         *block = BorrowedBlock::default();
         self.fields.clear_block();
         self.data.clear();
-        self.has_data = false;
-        self.skipping = true;
-        self.held = true;
+        self.state = BlockState::TooLarge;
         let limit = if field == Field::Data { self.data.limit() } else { self.fields.limit() };
         EventTooLarge::new(field, limit)
     }
@@ -283,12 +315,12 @@ impl<B: DecodeBuffer> Decoder<B> {
     /// Copies borrowed values into the buffers, before the chunk goes away.
     pub(super) fn copy_to_buffers(&mut self, block: &mut BorrowedBlock<'_>) {
         if let Some(id) = block.id.take() {
-            self.held = true;
+            self.leave_empty();
             self.fields.extend_line(id);
             self.fields.finish_id();
         }
         if !block.event_type.is_empty() {
-            self.held = true;
+            self.leave_empty();
             self.fields.extend_line(mem::take(&mut block.event_type));
             self.fields.finish_type();
         }
@@ -299,8 +331,7 @@ impl<B: DecodeBuffer> Decoder<B> {
     fn copy_data(&mut self, block: &mut BorrowedBlock<'_>) {
         if let Some(data) = block.data.take() {
             self.data.extend(data);
-            self.has_data = true;
-            self.held = true;
+            self.state = BlockState::Data;
         }
     }
 }
