@@ -2,13 +2,14 @@
 //!
 //! This file handles blocks that lie in one chunk; `join` handles all others.
 
+mod field_buffer;
 mod join;
 
 use core::mem;
 
+use self::field_buffer::FieldBuffer;
 #[cfg(feature = "alloc")]
 use crate::Limits;
-use crate::fields::Fields;
 use crate::line_end::{self, Lines};
 use crate::{
     BorrowedBuffer, DecodeBuffer, Event, EventId, EventTooLarge, Field, GrowableBuffer,
@@ -61,7 +62,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Decoder<B = GrowableBuffer> {
     lexer: Lexer,
-    fields: Fields<B>,
+    fields: FieldBuffer<B>,
     data: B,
     state: BlockState,
     line: LineState,
@@ -162,7 +163,7 @@ impl<B> Decoder<B> {
     const fn with_storage(fields: B, data: B) -> Self {
         Self {
             lexer: Lexer::new(),
-            fields: Fields::new(fields),
+            fields: FieldBuffer::new(fields),
             data,
             state: BlockState::Empty,
             line: LineState::Start,

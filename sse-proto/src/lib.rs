@@ -99,7 +99,6 @@ mod decode;
 mod encode;
 mod event;
 mod field;
-mod fields;
 mod keep_alive;
 mod lex;
 mod limits;

@@ -1,6 +1,6 @@
 //! The decoder's memory for everything except data: one buffer in four parts.
 
-use crate::buffer::DecodeBuffer;
+use crate::DecodeBuffer;
 
 /// The parts `[last event ID][new ID][event type][line]`, in this order, in one buffer.
 ///
@@ -11,31 +11,31 @@ use crate::buffer::DecodeBuffer;
 ///
 /// Callers that add bytes must keep `len` within the buffer's limit.
 #[derive(Clone, Debug)]
-pub(crate) struct Fields<B> {
+pub(super) struct FieldBuffer<B> {
     buffer: B,
     last_event_id: usize,
     new_id: Option<usize>,
     event_type: usize,
 }
 
-impl<B> Fields<B> {
-    pub(crate) const fn new(buffer: B) -> Self {
+impl<B> FieldBuffer<B> {
+    pub(super) const fn new(buffer: B) -> Self {
         Self { buffer, last_event_id: 0, new_id: None, event_type: 0 }
     }
 }
 
-impl<B: DecodeBuffer> Fields<B> {
-    pub(crate) fn limit(&self) -> usize {
+impl<B: DecodeBuffer> FieldBuffer<B> {
+    pub(super) fn limit(&self) -> usize {
         self.buffer.limit()
     }
 
     #[inline]
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.buffer.len()
     }
 
     #[inline]
-    pub(crate) fn last_event_id(&self) -> &[u8] {
+    pub(super) fn last_event_id(&self) -> &[u8] {
         match self.last_event_id {
             0 => &[],
             len => &self.buffer.as_slice()[..len],
@@ -43,7 +43,7 @@ impl<B: DecodeBuffer> Fields<B> {
     }
 
     #[inline]
-    pub(crate) fn event_type(&self) -> &[u8] {
+    pub(super) fn event_type(&self) -> &[u8] {
         if self.event_type == 0 {
             return &[];
         }
@@ -56,16 +56,16 @@ impl<B: DecodeBuffer> Fields<B> {
         self.last_event_id + self.new_id.unwrap_or(0)
     }
 
-    pub(crate) fn extend_line(&mut self, part: &[u8]) {
+    pub(super) fn extend_line(&mut self, part: &[u8]) {
         self.buffer.extend(part);
     }
 
-    pub(crate) fn clear_line(&mut self) {
+    pub(super) fn clear_line(&mut self) {
         self.buffer.truncate(self.type_start() + self.event_type);
     }
 
     #[inline]
-    pub(crate) fn clear_type(&mut self) {
+    pub(super) fn clear_type(&mut self) {
         if self.event_type > 0 {
             let start = self.type_start();
             self.remove(start, self.event_type);
@@ -74,27 +74,27 @@ impl<B: DecodeBuffer> Fields<B> {
     }
 
     #[inline]
-    pub(crate) fn clear_new_id(&mut self) {
+    pub(super) fn clear_new_id(&mut self) {
         if let Some(len) = self.new_id.take() {
             self.remove(self.last_event_id, len);
         }
     }
 
     /// Drops the current block; the last event ID stays.
-    pub(crate) fn clear_block(&mut self) {
+    pub(super) fn clear_block(&mut self) {
         self.new_id = None;
         self.event_type = 0;
         self.buffer.truncate(self.last_event_id);
     }
 
     /// Makes the line the event type.
-    pub(crate) fn finish_type(&mut self) {
+    pub(super) fn finish_type(&mut self) {
         self.clear_type();
         self.event_type = self.len() - self.type_start();
     }
 
     /// Makes the line the new ID.
-    pub(crate) fn finish_id(&mut self) {
+    pub(super) fn finish_id(&mut self) {
         self.clear_new_id();
         let start = self.last_event_id;
         let line = self.len() - start - self.event_type;
@@ -104,7 +104,7 @@ impl<B: DecodeBuffer> Fields<B> {
 
     /// Makes the new ID the last event ID. Returns whether there was a new ID.
     #[inline]
-    pub(crate) fn commit_id(&mut self) -> bool {
+    pub(super) fn commit_id(&mut self) -> bool {
         let Some(len) = self.new_id.take() else {
             return false;
         };
@@ -115,7 +115,7 @@ impl<B: DecodeBuffer> Fields<B> {
 
     /// Sets the last event ID; the other parts stay.
     #[inline]
-    pub(crate) fn set_last_event_id(&mut self, id: &[u8]) {
+    pub(super) fn set_last_event_id(&mut self, id: &[u8]) {
         if self.len() == self.last_event_id {
             self.buffer.truncate(0);
             self.buffer.extend(id);
