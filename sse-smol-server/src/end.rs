@@ -5,7 +5,6 @@ use std::io;
 
 use http::StatusCode;
 
-use crate::SubscriptionError;
 use crate::storage::StorageError;
 
 /// The reason for the end of a request, as it is logged and counted.
@@ -121,15 +120,6 @@ impl End {
 impl From<io::Error> for End {
     fn from(error: io::Error) -> Self {
         Self::Failed(error.into())
-    }
-}
-
-impl From<SubscriptionError> for End {
-    fn from(error: SubscriptionError) -> Self {
-        match error {
-            SubscriptionError::Lagged => Self::Lagged,
-            SubscriptionError::Storage(error) => Self::Storage(error),
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::connection::Connection;
 use crate::connection::delivery::{DeliveryWorkers, Parked};
 use crate::topics::subscription::Behind;
 use crate::topics::window::{BATCH_BYTES, BATCH_EVENTS};
-use crate::{CancelToken, Closed, End, Frame, Subscription};
+use crate::{CancelToken, Closed, End, Frame, Subscription, SubscriptionError};
 
 /// An open event stream, whose response head has been sent.
 ///
@@ -198,6 +198,15 @@ impl EventStream {
     /// ```
     pub fn token(&self) -> CancelToken {
         self.connection.token()
+    }
+}
+
+impl From<SubscriptionError> for End {
+    fn from(error: SubscriptionError) -> Self {
+        match error {
+            SubscriptionError::Lagged => Self::Lagged,
+            SubscriptionError::Storage(error) => Self::Storage(error),
+        }
     }
 }
 

@@ -4,67 +4,23 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use smol::stream::StreamExt as _;
 
 use crate::Frame;
 use crate::compact_instant::CompactInstant;
-use crate::notifier::Notifier;
-use crate::storage::{Storage, StorageError, StorageErrorKind, StorageStream, StoredEvent};
+use crate::storage::{StorageError, StorageErrorKind, StorageStream, StoredEvent};
 use crate::topics::config::TopicsConfig;
 use crate::topics::state::State;
 use crate::topics::window::Entry;
-
-/// A storage, and how far its feed has come.
-#[derive(Debug)]
-pub(crate) struct Backing {
-    pub(crate) storage: Arc<dyn Storage>,
-    /// All events up to this position are in the windows in memory, or have been.
-    applied: AtomicU64,
-    /// The reason why the feed has ended.
-    failure: OnceLock<StorageError>,
-    /// Notified when `applied` or `failure` has changed.
-    progress: Notifier,
-}
-
-impl Backing {
-    /// Creates a backing for windows that start after a position.
-    pub(crate) fn new(storage: Arc<dyn Storage>, position: u64) -> Self {
-        Self {
-            storage,
-            applied: AtomicU64::new(position),
-            failure: OnceLock::new(),
-            progress: Notifier::default(),
-        }
-    }
-
-    /// Returns an error if the feed has ended.
-    pub(crate) fn check(&self) -> Result<(), StorageError> {
-        self.failure.get().map_or(Ok(()), |failure| Err(failure.clone()))
-    }
-
-    /// Waits until the event at a position is visible to subscribers.
-    pub(crate) async fn applied(&self, position: u64) -> Result<(), StorageError> {
-        loop {
-            // Before the checks, so no change in between is missed.
-            let progress = self.progress.listen();
-            if self.applied.load(Ordering::Acquire) >= position {
-                return Ok(());
-            }
-            self.check()?;
-            progress.await;
-        }
-    }
-}
 
 /// A future that makes the events of a storage visible: see [`Topics::open`](crate::Topics::open).
 ///
 /// It has to be polled as long as the topics are in use, for instance on a task. It ends when all
 /// handles of the topics have been dropped and another event arrives, or with the error of
-/// [`Storage::follow`]. From then on, or when it is dropped, publishing and subscribing fail, and
+/// [`Storage::follow`](crate::storage::Storage::follow). From then on, or when it is dropped, publishing and subscribing fail, and
 /// subscriptions end, all with that error.
 #[must_use = "nothing is published or delivered unless the feed is polled"]
 pub struct Feed(Pin<Box<dyn Future<Output = Result<(), StorageError>> + Send>>);
@@ -148,8 +104,7 @@ impl State {
         registry.evict(*max_bytes);
         drop(registry);
         if let Some(backing) = &self.backing {
-            backing.applied.store(position, Ordering::Release);
-            backing.progress.notify();
+            backing.set_applied(position);
         }
         topic.notify();
         Ok(())
@@ -161,11 +116,10 @@ impl State {
             return;
         };
         // Before the windows are closed: who finds one closed also finds the reason.
-        if backing.failure.set(failure).is_err() {
+        if !backing.fail(failure) {
             return;
         }
         let topics = self.registry().close();
-        backing.progress.notify();
         for topic in &topics {
             topic.notify();
         }

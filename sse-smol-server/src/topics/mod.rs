@@ -4,6 +4,7 @@
 //! Without a storage, a position is assigned and its event appended under one lock, that of the
 //! registry. With one, the storage assigns positions, and the [feed](feed) appends the events.
 
+mod backing;
 mod config;
 pub(crate) mod error;
 pub(crate) mod feed;
@@ -20,8 +21,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use self::backing::Backing;
 use self::config::check_config;
-use self::feed::Backing;
 use self::registry::{Registry, Topic};
 use self::state::{Counts, State};
 use self::window::Entry;

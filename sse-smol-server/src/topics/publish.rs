@@ -8,9 +8,9 @@ use sse_proto::{Event, EventId, EventType, Limits};
 use crate::Frame;
 use crate::compact_instant::CompactInstant;
 use crate::storage::{Appended, EventRef, NewEvent};
+use crate::topics::backing::Backing;
 use crate::topics::config::TopicsConfig;
 use crate::topics::error::{MAX_ID, MAX_TYPE, TopicError, check_name};
-use crate::topics::feed::Backing;
 use crate::topics::state::State;
 use crate::topics::window::Entry;
 

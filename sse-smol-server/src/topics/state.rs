@@ -8,8 +8,8 @@ use prometheus_client::metrics::counter::Counter;
 use sse_proto::{Event, EventId};
 
 use crate::Frame;
+use crate::topics::backing::Backing;
 use crate::topics::config::TopicsConfig;
-use crate::topics::feed::Backing;
 use crate::topics::registry::Registry;
 
 /// Topics, their configuration, and the identity of their ids.
