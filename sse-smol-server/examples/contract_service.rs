@@ -12,7 +12,6 @@
 mod client;
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,7 +26,7 @@ use smol::channel::{Receiver, Sender, bounded};
 use smol::future::FutureExt as _;
 use smol::{Executor, Task, block_on};
 use sse_proto::ClientConfig;
-use sse_smol_server::{Config, Drain, End, Request, Response, Server, not_allowed, text};
+use sse_smol_server::{Config, Drain, Error, Request, Response, Server, not_allowed, text};
 use url::Url;
 
 use crate::client::{EventSource, Item, Result, fetch};
@@ -107,7 +106,7 @@ fn main() -> io::Result<()> {
 }
 
 impl Service {
-    async fn handle(&self, mut request: Request) -> Result<(), End> {
+    async fn handle(&self, mut request: Request) -> Result<(), Error> {
         let body = request.body().await?;
         let answer = match (request.method().as_str(), request.path()) {
             ("GET", "/") => about(),
@@ -247,6 +246,6 @@ fn no_stream() -> Response {
     text(StatusCode::NOT_FOUND, "There is no stream at this path.")
 }
 
-fn bad(error: &dyn Error) -> Response {
+fn bad(error: &dyn std::error::Error) -> Response {
     text(StatusCode::BAD_REQUEST, &error.to_string())
 }

@@ -8,11 +8,11 @@
 //!
 //! use smol::Timer;
 //! use sse_proto::{Event, EventType};
-//! use sse_smol_server::{Config, End, Request, Server};
+//! use sse_smol_server::{Config, Error, Request, Server};
 //!
 //! const LEFT: EventType<'static> = EventType::from_static("left");
 //!
-//! async fn countdown(request: Request) -> Result<(), End> {
+//! async fn countdown(request: Request) -> Result<(), Error> {
 //!     let mut stream = request.open().await?; // the head is sent, the client is connected
 //!     for n in (0..3).rev() {
 //!         stream.send(Event::new(&n.to_string()).with_type(LEFT)).await?; // the kernel has it
@@ -52,7 +52,7 @@ mod compact_instant;
 mod config;
 mod connection;
 mod drain;
-mod end;
+mod error;
 mod frame;
 mod http;
 mod metrics;
@@ -68,7 +68,7 @@ mod topics;
 pub use cancel_token::CancelToken;
 pub use config::Config;
 pub use drain::Drain;
-pub use end::{Closed, End};
+pub use error::{Closed, Error};
 pub use frame::Frame;
 pub use metrics::Metrics;
 pub use polled::{Polled, PolledConfig};

@@ -15,7 +15,7 @@ use sse_proto::Event;
 use crate::config::LONGEST;
 use crate::http::{Response, busy};
 use crate::notifier::Notifier;
-use crate::{End, Frame, Request, not_allowed};
+use crate::{Error, Frame, Request, not_allowed};
 
 /// The schedule and the limit of a [`Polled`] source.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,8 @@ impl Default for PolledConfig {
     }
 }
 
-type Source = dyn Fn() -> Pin<Box<dyn Future<Output = Result<Response, End>> + Send>> + Send + Sync;
+type Source =
+    dyn Fn() -> Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>> + Send + Sync;
 
 /// A plain handler whose responses can also be followed as a stream.
 ///
@@ -53,12 +54,12 @@ type Source = dyn Fn() -> Pin<Box<dyn Future<Output = Result<Response, End>> + S
 /// none. A new stream starts with the newest body; a slow one skips to it.
 ///
 /// ```
-/// use sse_smol_server::{End, Polled, PolledConfig, Request, text};
+/// use sse_smol_server::{Error, Polled, PolledConfig, Request, text};
 ///
 /// let load = Polled::new(PolledConfig::default(), || async {
 ///     Ok(text(http::StatusCode::OK, "0.7"))
 /// });
-/// async fn handler(load: &Polled, request: Request) -> Result<(), End> {
+/// async fn handler(load: &Polled, request: Request) -> Result<(), Error> {
 ///     load.serve(request).await
 /// }
 /// ```
@@ -86,7 +87,7 @@ impl Polled {
     pub fn new<S, F>(config: PolledConfig, source: S) -> Self
     where
         S: Fn() -> F + Send + Sync + 'static,
-        F: Future<Output = Result<Response, End>> + Send + 'static,
+        F: Future<Output = Result<Response, Error>> + Send + 'static,
     {
         let config = PolledConfig {
             initial: config.initial.min(LONGEST),
@@ -110,9 +111,9 @@ impl Polled {
     ///
     /// # Errors
     ///
-    /// Returns an [`End`] if the peer is gone, or if the source fails for a request without a
+    /// Returns an [`Error`] if the peer is gone, or if the source fails for a request without a
     /// stream.
-    pub async fn serve(&self, request: Request) -> Result<(), End> {
+    pub async fn serve(&self, request: Request) -> Result<(), Error> {
         let mut pairs = request.query().unwrap_or_default().split('&');
         if !pairs.any(|pair| pair == "stream=true") {
             if request.method() != Method::GET && request.method() != Method::HEAD {

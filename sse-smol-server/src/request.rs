@@ -16,7 +16,7 @@ use crate::http::{
     Body, Head, Response, accepts_event_stream, expects_continue, head_of_length, may_have_body,
     replace, stream_head, text, whole,
 };
-use crate::{Authority, End, EventStream, Frame};
+use crate::{Authority, Error, EventStream, Frame};
 
 /// A request, to be answered by an event stream or by a response.
 // Boxed: an async fn holds its arguments twice, and a request passes through several of them.
@@ -61,8 +61,8 @@ impl Request {
     ///
     /// ```
     /// # use http::StatusCode;
-    /// # use sse_smol_server::{End, Request, text};
-    /// async fn for_this_machine_only(request: Request) -> Result<(), End> {
+    /// # use sse_smol_server::{Error, Request, text};
+    /// async fn for_this_machine_only(request: Request) -> Result<(), Error> {
     ///     let host = request.authority().map(|authority| authority.host());
     ///     if !host.is_some_and(|host| host.eq_ignore_ascii_case("localhost")) {
     ///         let line = "This server answers for localhost only.";
@@ -85,8 +85,8 @@ impl Request {
     ///
     /// ```
     /// # use http::HeaderValue;
-    /// # use sse_smol_server::{End, EventStream, Request};
-    /// async fn no_store(mut request: Request) -> Result<(), End> {
+    /// # use sse_smol_server::{Error, EventStream, Request};
+    /// async fn no_store(mut request: Request) -> Result<(), Error> {
     ///     let value = HeaderValue::from_static("no-store");
     ///     request.response_headers_mut().insert("cache-control", value);
     ///     request.open().await.map(drop)
@@ -112,15 +112,15 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// Returns an [`End`] that the handler should return. If the body is malformed, too slow, too
+    /// Returns an [`Error`] that the handler should return. If the body is malformed, too slow, too
     /// large, or too large together with other bodies, the request has already been answered.
-    pub async fn body(&mut self) -> Result<Vec<u8>, End> {
+    pub async fn body(&mut self) -> Result<Vec<u8>, Error> {
         let Inner { head, connection, .. } = &*self.0;
         if !connection.body_unread() {
             return Ok(Vec::new());
         }
         if !connection.begin_body() {
-            return Err(End::Failed(
+            return Err(Error::Failed(
                 "the body cannot be read again: an earlier read was dropped or failed".into(),
             ));
         }
@@ -140,7 +140,7 @@ impl Request {
             Err(NoInput::Refused(refusal)) => {
                 self.answer(refusal.response());
                 connection.flush().await?;
-                Err(End::Answered(refusal.status))
+                Err(Error::Answered(refusal.status))
             }
         }
     }
@@ -153,10 +153,10 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// Returns an [`End`] that the handler should return. A request that no event stream can answer
-    /// has already been answered: `HEAD` with the head, other methods than `GET` with 405, an
-    /// `Accept` that excludes event streams with 406.
-    pub async fn open(self) -> Result<EventStream, End> {
+    /// Returns an [`Error`] that the handler should return. A request that no event stream can
+    /// answer has already been answered: `HEAD` with the head, other methods than `GET` with 405,
+    /// an `Accept` that excludes event streams with 406.
+    pub async fn open(self) -> Result<EventStream, Error> {
         self.open_with(None).await
     }
 
@@ -170,11 +170,11 @@ impl Request {
     pub fn open_with(
         self,
         first: impl IntoIterator<Item = Frame> + Send,
-    ) -> impl Future<Output = Result<EventStream, End>> + Send {
+    ) -> impl Future<Output = Result<EventStream, Error>> + Send {
         async move {
             let (connection, opened) = self.begin_stream(first);
             connection.flush().await?;
-            opened.map_err(End::Answered)
+            opened.map_err(Error::Answered)
         }
     }
 
@@ -223,8 +223,8 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// Returns an [`End`] if the peer is gone.
-    pub async fn respond(self, response: Response) -> Result<(), End> {
+    /// Returns an [`Error`] if the peer is gone.
+    pub async fn respond(self, response: Response) -> Result<(), Error> {
         self.answer(response);
         self.0.connection.flush().await
     }
@@ -237,9 +237,9 @@ impl Request {
     ///
     /// ```
     /// use http::StatusCode;
-    /// use sse_smol_server::{Config, End, Request, Server};
+    /// use sse_smol_server::{Config, Error, Request, Server};
     ///
-    /// async fn a_million(request: Request) -> Result<(), End> {
+    /// async fn a_million(request: Request) -> Result<(), Error> {
     ///     let mut body = request.start_response(http::Response::new(()), 1_000_000);
     ///     while body.remaining() > 0 {
     ///         let len = body.remaining().min(64 << 10);
@@ -270,7 +270,8 @@ impl Request {
     /// ```
     ///
     /// If the handler ends before it has sent the whole body, the connection is closed, so that the
-    /// peer can tell that the body is incomplete, and the request counts as [failed](End::Failed).
+    /// peer can tell that the body is incomplete, and the request counts as
+    /// [failed](Error::Failed).
     pub fn start_response(self, mut head: http::Response<()>, length: u64) -> BodyWriter {
         let Inner { head: request, response_headers, connection, .. } = *self.0;
         if connection.status().is_some() {
@@ -291,8 +292,8 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// Returns an [`End`] if the peer is gone.
-    pub async fn no_content(self) -> Result<(), End> {
+    /// Returns an [`Error`] if the peer is gone.
+    pub async fn no_content(self) -> Result<(), Error> {
         let mut response = Response::new(Vec::new());
         *response.status_mut() = StatusCode::NO_CONTENT;
         self.answer(response);
@@ -347,9 +348,9 @@ impl BodyWriter {
     ///
     /// # Errors
     ///
-    /// Returns an [`End`] if the peer is gone, or if the piece is longer than the rest of the body.
-    /// Such a piece is not sent.
-    pub async fn send(&mut self, piece: impl Into<Vec<u8>>) -> Result<(), End> {
+    /// Returns an [`Error`] if the peer is gone, or if the piece is longer than the rest of the
+    /// body. Such a piece is not sent.
+    pub async fn send(&mut self, piece: impl Into<Vec<u8>>) -> Result<(), Error> {
         let piece = piece.into();
         let length = piece.len() as u64;
         if !self.has_body || length == 0 {
@@ -359,7 +360,7 @@ impl BodyWriter {
             let remaining = self.remaining;
             let why =
                 format!("a piece of {length} bytes exceeds the {remaining} bytes left of the body");
-            return Err(End::Failed(why.into()));
+            return Err(Error::Failed(why.into()));
         }
         if self.begun {
             // A piece whose send was dropped may be queued. The head is not flushed: it goes out

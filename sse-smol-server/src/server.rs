@@ -19,7 +19,7 @@ use crate::net::admission::Admission;
 use crate::net::timers::Timers;
 use crate::net::transport::Transport;
 use crate::net::{descriptors, socket};
-use crate::{Config, Drain, End, Metrics, Request};
+use crate::{Config, Drain, Error, Metrics, Request};
 
 /// A server that listens and does not accept connections yet.
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl Server {
     pub async fn serve<H, F>(self, executor: &Executor<'_>, handler: H)
     where
         H: Fn(Request) -> F + Send + Sync + 'static,
-        F: Future<Output = Result<(), End>> + Send + 'static,
+        F: Future<Output = Result<(), Error>> + Send + 'static,
     {
         let Self { listener, shared, workers, queues } = self;
         let handler = Arc::new(move |head, connection| {
@@ -129,7 +129,7 @@ async fn accept<H, F>(
     handler: &Arc<H>,
 ) where
     H: Fn(Box<Head>, Arc<Connection>) -> F + Send + Sync + 'static,
-    F: Future<Output = Result<(), End>> + Send + 'static,
+    F: Future<Output = Result<(), Error>> + Send + 'static,
 {
     let mut failing = false;
     loop {

@@ -10,7 +10,7 @@ use crate::connection::Connection;
 use crate::connection::delivery::{DeliveryWorkers, Parked};
 use crate::topics::subscription::Behind;
 use crate::topics::window::{BATCH_BYTES, BATCH_EVENTS};
-use crate::{CancelToken, Closed, End, Frame, Subscription, SubscriptionError};
+use crate::{CancelToken, Closed, Error, Frame, Subscription, SubscriptionError};
 
 /// An open event stream, whose response head has been sent.
 ///
@@ -36,13 +36,13 @@ impl EventStream {
     ///
     /// # Errors
     ///
-    /// Returns an [`End`] if the peer is gone or the stream has ended.
-    pub async fn send(&mut self, frame: impl Into<Frame>) -> Result<(), End> {
+    /// Returns an [`Error`] if the peer is gone or the stream has ended.
+    pub async fn send(&mut self, frame: impl Into<Frame>) -> Result<(), Error> {
         let frame = frame.into();
         // An earlier send that was dropped may have left a frame in the queue.
         self.connection.flush().await?;
         if !self.connection.push([frame]) {
-            return Err(End::Finished);
+            return Err(Error::Finished);
         }
         self.connection.flush().await
     }
@@ -51,8 +51,8 @@ impl EventStream {
     ///
     /// # Errors
     ///
-    /// Returns an [`End`] if the peer is gone or the stream has ended.
-    pub async fn send_all(&mut self, frames: impl IntoIterator<Item = Frame>) -> Result<(), End> {
+    /// Returns an [`Error`] if the peer is gone or the stream has ended.
+    pub async fn send_all(&mut self, frames: impl IntoIterator<Item = Frame>) -> Result<(), Error> {
         // An earlier send that was dropped may have left a frame in the queue.
         self.connection.flush().await?;
         // The caller's iterator must not run under the lock of the connection.
@@ -67,20 +67,20 @@ impl EventStream {
     /// dropped, which closes a channel, and events that were taken and not sent are lost.
     ///
     /// ```
-    /// # use sse_smol_server::{End, Request};
+    /// # use sse_smol_server::{Error, Request};
     /// use std::time::Duration;
     ///
     /// use smol::stream::StreamExt;
     /// use sse_proto::Event;
     /// use sse_smol_server::Frame;
     ///
-    /// async fn from_channel(request: Request) -> Result<(), End> {
+    /// async fn from_channel(request: Request) -> Result<(), Error> {
     ///     let (sender, receiver) = smol::channel::bounded::<Frame>(1);
     ///     # let feed = async move { sender.send(Event::new("x").into()).await };
     ///     request.open().await?.forward(receiver).await
     /// }
     ///
-    /// async fn periodic(request: Request) -> Result<(), End> {
+    /// async fn periodic(request: Request) -> Result<(), Error> {
     ///     let ticks = smol::Timer::interval(Duration::from_secs(1));
     ///     request.open().await?.forward(ticks.map(|_| Event::new("tick"))).await
     /// }
@@ -88,8 +88,8 @@ impl EventStream {
     ///
     /// # Errors
     ///
-    /// Returns an [`End`] if the peer is gone or the stream has ended.
-    pub async fn forward<S>(&mut self, frames: S) -> Result<(), End>
+    /// Returns an [`Error`] if the peer is gone or the stream has ended.
+    pub async fn forward<S>(&mut self, frames: S) -> Result<(), Error>
     where
         S: Stream,
         S::Item: Into<Frame>,
@@ -123,13 +123,13 @@ impl EventStream {
     ///
     /// # Errors
     ///
-    /// Returns an [`End`] if the peer is gone, [`End::Lagged`] if the subscription has fallen
-    /// behind, or [`End::Storage`] if its storage failed.
+    /// Returns an [`Error`] if the peer is gone, [`Error::Lagged`] if the subscription has fallen
+    /// behind, or [`Error::Storage`] if its storage failed.
     #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
     pub fn follow(
         &mut self,
         mut subscription: Subscription,
-    ) -> impl Future<Output = Result<(), End>> + Send {
+    ) -> impl Future<Output = Result<(), Error>> + Send {
         async move {
             loop {
                 self.connection.flush().await?;
@@ -163,8 +163,8 @@ impl EventStream {
     }
 
     /// Queues frames, if the stream has not ended.
-    fn queue(&self, frames: Vec<Frame>) -> Result<(), End> {
-        if self.connection.push(frames) { Ok(()) } else { Err(End::Finished) }
+    fn queue(&self, frames: Vec<Frame>) -> Result<(), Error> {
+        if self.connection.push(frames) { Ok(()) } else { Err(Error::Finished) }
     }
 
     /// Registers a hook that is called once when the stream has ended for any reason. It gets the
@@ -172,8 +172,8 @@ impl EventStream {
     /// once if the stream has already ended, and should return quickly.
     ///
     /// ```
-    /// # use sse_smol_server::{End, Request};
-    /// async fn handler(request: Request) -> Result<(), End> {
+    /// # use sse_smol_server::{Error, Request};
+    /// async fn handler(request: Request) -> Result<(), Error> {
     ///     let mut stream = request.open().await?;
     ///     stream.on_close(|closed| println!("{} after {:?}", closed.reason, closed.last_event_id));
     ///     stream.send(sse_proto::Event::new("hello")).await
@@ -187,9 +187,9 @@ impl EventStream {
     /// for it.
     ///
     /// ```
-    /// # use sse_smol_server::{End, Request};
+    /// # use sse_smol_server::{Error, Request};
     /// # async fn generate() {}
-    /// async fn handler(request: Request) -> Result<(), End> {
+    /// async fn handler(request: Request) -> Result<(), Error> {
     ///     let mut stream = request.open().await?;
     ///     let gone = stream.token();
     ///     smol::spawn(async move { smol::future::or(generate(), gone.cancelled()).await }).detach();
@@ -201,7 +201,7 @@ impl EventStream {
     }
 }
 
-impl From<SubscriptionError> for End {
+impl From<SubscriptionError> for Error {
     fn from(error: SubscriptionError) -> Self {
         match error {
             SubscriptionError::Lagged => Self::Lagged,

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use smol::Timer;
 use smol::future::FutureExt as _;
-use sse_smol_server::{Config, End, Request};
+use sse_smol_server::{Config, Error, Request};
 use support::{Running, TIMEOUT, get, read_head, read_response, read_to_end, send, serve};
 
 /// Sends a body in pieces. The path has its length and those of the pieces, in bytes: `/10/4/6`.
-async fn in_pieces(request: Request) -> Result<(), End> {
+async fn in_pieces(request: Request) -> Result<(), Error> {
     let mut numbers = request.path()[1..].split('/').map(|n| n.parse().unwrap());
     let length = numbers.next().unwrap();
     let pieces: Vec<u64> = numbers.collect();

@@ -13,7 +13,7 @@ use smol::stream::StreamExt as _;
 use smol::{Timer, channel, future};
 use sse_proto::{Event, EventId};
 use sse_smol_server::{
-    Config, End, Frame, Polled, PolledConfig, Publication, Request, Start, Topics, TopicsConfig,
+    Config, Error, Frame, Polled, PolledConfig, Publication, Request, Start, Topics, TopicsConfig,
     text,
 };
 use support::{
@@ -47,7 +47,7 @@ fn closed(
             stream.send_all((1..=3).map(with_id)).await?;
             match path {
                 "/return" => Ok(()),
-                "/fail" => Err(End::Failed("test error".into())),
+                "/fail" => Err(Error::Failed("test error".into())),
                 "/panic" => panic!("test error"),
                 "/stuck" => {
                     let big = "x".repeat(16 << 20);
@@ -178,10 +178,10 @@ fn a_periodic_stream_can_be_forwarded() {
 
 #[test]
 fn middleware_runs_before_the_head_is_sent() {
-    async fn handler(request: Request) -> Result<(), End> {
+    async fn handler(request: Request) -> Result<(), Error> {
         request.open().await.map(drop)
     }
-    async fn wrapped(mut request: Request) -> Result<(), End> {
+    async fn wrapped(mut request: Request) -> Result<(), Error> {
         if request.query() == Some("forbidden") {
             return request.respond(text(StatusCode::FORBIDDEN, "No.")).await;
         }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use sse_proto::Event;
 use sse_smol_server::{
-    Config, End, EventStream, History, Publication, Request, Server, Start, Subscription, Topics,
+    Config, Error, EventStream, History, Publication, Request, Server, Start, Subscription, Topics,
     TopicsConfig,
 };
 use support::subscriber::Subscriber;
@@ -114,7 +114,7 @@ async fn follow_elsewhere(
     request: Request,
     subscription: Subscription,
     dropped: Arc<AtomicUsize>,
-) -> Result<(), End> {
+) -> Result<(), Error> {
     let mut stream = request.open().await?;
     let task = Box::pin(async move {
         let _ = stream.follow(subscription).await;

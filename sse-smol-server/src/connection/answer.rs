@@ -13,7 +13,7 @@ use super::exchange::{Exchange, Hook};
 use super::stream_state::StreamState;
 use crate::cancel_token::CancelToken;
 use crate::compact_instant::CompactInstant;
-use crate::end::Closed;
+use crate::error::Closed;
 use crate::frame::{Frame, Framing};
 use crate::net::queue::Sent;
 

@@ -8,7 +8,7 @@ use sse_proto::KeepAlive;
 use super::Connection;
 use super::state::State;
 use crate::compact_instant::CompactInstant;
-use crate::{End, Frame};
+use crate::{Error, Frame};
 
 /// The time that a peer that fell behind gets to read what is left in the send buffer.
 const SLOW: Duration = Duration::from_secs(60);
@@ -49,9 +49,9 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Returns [`End::Stuck`] if the peer has accepted no data for the write timeout, and
-    /// [`End::PeerClosed`] if its sending side has been shut down for as long without an answer.
-    pub(crate) fn handle_time(&self, now: CompactInstant) -> Result<(), End> {
+    /// Returns [`Error::Stuck`] if the peer has accepted no data for the write timeout, and
+    /// [`Error::PeerClosed`] if its sending side has been shut down for as long without an answer.
+    pub(crate) fn handle_time(&self, now: CompactInstant) -> Result<(), Error> {
         let mut state = self.state();
         let timeout = self.shared.config.write_timeout;
         match state.exchange.queue.waiting_since() {
@@ -60,13 +60,13 @@ impl Connection {
                 // there is room for less, the peer is slow, but not stuck.
                 self.write(&mut state)?;
                 if state.exchange.queue.waiting_since() == Some(since) {
-                    return Err(End::Stuck);
+                    return Err(Error::Stuck);
                 }
             }
             // Output is pending, so no keep-alive is needed.
             Some(_) => {}
             None if state.unanswered_since().is_some_and(|since| now >= since + timeout) => {
-                return Err(End::PeerClosed);
+                return Err(Error::PeerClosed);
             }
             None => {
                 if self.keep_alive(&state).is_some_and(|mut due| due.handle_timeout(now)) {

@@ -20,7 +20,7 @@ use slab::Slab;
 use smol::channel::{self, Receiver, Sender, WeakSender};
 use smol::future::yield_now;
 
-use crate::End;
+use crate::Error;
 use crate::compact_instant::CompactInstant;
 use crate::connection::Connection;
 use crate::connection::batch::{Batch, GroupNumber};
@@ -277,7 +277,7 @@ impl<'w> Parked<'w> {
 
 impl Future for Parked<'_> {
     /// The position up to which events were delivered, when the stream is unparked.
-    type Output = Result<u64, End>;
+    type Output = Result<u64, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.connection.poll_parked(cx)

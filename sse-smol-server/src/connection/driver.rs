@@ -9,7 +9,7 @@ use sse_proto::Event;
 
 use crate::compact_instant::CompactInstant;
 use crate::connection::Connection;
-use crate::{End, Frame};
+use crate::{Error, Frame};
 
 /// Polls the handler of a request. While that waits, writes queued output, watches the peer and the
 /// deadlines, and ends the stream when the server drains.
@@ -29,7 +29,7 @@ impl<'w, F> Driver<'w, F> {
 
 impl<F: Future + Unpin> Future for Driver<'_, F> {
     /// The output of the work, or how the request ended before that.
-    type Output = Result<F::Output, End>;
+    type Output = Result<F::Output, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let connection = self.connection;
@@ -55,7 +55,7 @@ impl<F: Future + Unpin> Future for Driver<'_, F> {
                 deadline.map_or(Poll::Pending, |deadline| connection.poll_deadline(deadline))
             );
             if self.leave.is_some_and(|leave| leave <= now) {
-                return Poll::Ready(Err(End::Drained));
+                return Poll::Ready(Err(Error::Drained));
             }
             // A keep-alive that it queues is written by the next iteration.
             if let Err(end) = connection.handle_time(now) {
@@ -66,7 +66,7 @@ impl<F: Future + Unpin> Future for Driver<'_, F> {
 }
 
 /// Writes the queue after the handler has ended, and watches the peer and the deadlines.
-pub(crate) async fn flush(connection: &Connection) -> Result<(), End> {
+pub(crate) async fn flush(connection: &Connection) -> Result<(), Error> {
     Driver::new(connection, pin!(connection.flush())).await?
 }
 

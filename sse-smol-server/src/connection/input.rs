@@ -5,7 +5,7 @@ use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use crate::End;
+use crate::Error;
 use crate::compact_instant::CompactInstant;
 use crate::connection::Connection;
 use crate::connection::shared::Shared;
@@ -17,7 +17,7 @@ pub(crate) enum NoInput {
     /// The request is refused. The caller answers with this refusal.
     Refused(Refusal),
     /// The connection ended, or sent no request in time.
-    Gone(End),
+    Gone(Error),
 }
 
 impl From<Refusal> for NoInput {
@@ -113,11 +113,11 @@ impl Future for ReadHead<'_> {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(end)) => return Poll::Ready(Err(NoInput::Gone(end))),
                 Poll::Pending if connection.shared.drain.has_begun() => {
-                    return Poll::Ready(Err(NoInput::Gone(End::Drained)));
+                    return Poll::Ready(Err(NoInput::Gone(Error::Drained)));
                 }
                 Poll::Pending => {
                     ready!(connection.poll_deadline(self.deadline));
-                    let silent = NoInput::Gone(End::Silent);
+                    let silent = NoInput::Gone(Error::Silent);
                     let late = if self.begun { Refusal::TOO_SLOW.into() } else { silent };
                     return Poll::Ready(Err(late));
                 }

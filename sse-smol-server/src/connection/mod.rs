@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
 use crate::connection::shared::Shared;
-use crate::end::End;
+use crate::error::Error;
 use crate::net::timers::Timed;
 use crate::net::transport::Transport;
 
@@ -79,12 +79,12 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Returns an [`End`] if the socket fails or the request ends before that.
-    pub(crate) async fn flush(&self) -> Result<(), End> {
+    /// Returns an [`Error`] if the socket fails or the request ends before that.
+    pub(crate) async fn flush(&self) -> Result<(), Error> {
         future::poll_fn(|cx| {
             let mut state = self.state();
             if state.exchange.over.is_some() {
-                return Poll::Ready(Err(End::PeerClosed));
+                return Poll::Ready(Err(Error::PeerClosed));
             }
             self.write(&mut state)?;
             if state.exchange.queue.is_empty() {
@@ -115,7 +115,7 @@ impl Connection {
     }
 
     /// Writes the queue, and waits for the socket if necessary. Called by the driver only.
-    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+    pub(crate) fn poll_flush(&self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         loop {
             let mut state = self.state();
             self.write(&mut state)?;
@@ -124,17 +124,17 @@ impl Connection {
             }
             // Not under the lock: this wakes the task that waited before, if it is another one.
             drop(state);
-            ready!(self.transport.poll_writable(cx)).map_err(End::from_socket)?;
+            ready!(self.transport.poll_writable(cx)).map_err(Error::from_socket)?;
         }
     }
 
     /// Writes as much of the queue as the kernel accepts. If that empties the queue, wakes the
     /// tasks that wait for it.
-    fn write(&self, state: &mut Locked<'_>) -> Result<(), End> {
+    fn write(&self, state: &mut Locked<'_>) -> Result<(), Error> {
         state.unbroken()?;
         // The task of a parked stream waits with an empty queue, and is not woken by this.
         let any = !state.exchange.queue.is_empty();
-        state.exchange.write(&self.transport).map_err(End::from_socket)?;
+        state.exchange.write(&self.transport).map_err(Error::from_socket)?;
         if !state.exchange.queue.is_empty() {
             self.fell_behind(state);
         } else if any {

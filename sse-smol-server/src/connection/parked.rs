@@ -7,7 +7,7 @@ use super::Connection;
 use super::batch::{Batch, GroupNumber};
 use super::exchange::Exchange;
 use super::stream_state::{ParkedAt, StreamState};
-use crate::End;
+use crate::Error;
 use crate::compact_instant::CompactInstant;
 
 impl Connection {
@@ -38,8 +38,8 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Returns [`End::PeerClosed`] if the request has ended.
-    pub(super) fn poll_parked(&self, cx: &Context<'_>) -> Poll<Result<u64, End>> {
+    /// Returns [`Error::PeerClosed`] if the request has ended.
+    pub(super) fn poll_parked(&self, cx: &Context<'_>) -> Poll<Result<u64, Error>> {
         let mut state = self.state();
         let stream = state.exchange.stream.as_ref();
         match stream.and_then(|stream| Some((stream.parked.as_ref()?, stream.unparked))) {
@@ -51,7 +51,7 @@ impl Connection {
                 }
                 Poll::Pending
             }
-            _ => Poll::Ready(Err(End::PeerClosed)),
+            _ => Poll::Ready(Err(Error::PeerClosed)),
         }
     }
 

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::Connection;
-use crate::End;
+use crate::Error;
 use crate::compact_instant::CompactInstant;
 
 /// The size of one read in bytes. Once this much input is held, no more is read ahead.
@@ -24,7 +24,7 @@ impl Connection {
     }
 
     /// Reads some bytes from the peer, and appends them to the input.
-    pub(crate) fn poll_read(&self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+    pub(crate) fn poll_read(&self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         // This takes room on the stack, and not in each connection's future.
         let mut piece = [0; READ_AHEAD];
         let count = ready!(self.poll_piece(cx, &mut piece))?;
@@ -33,11 +33,11 @@ impl Connection {
     }
 
     /// Reads some bytes from the peer into `piece`, and returns their number.
-    fn poll_piece(&self, cx: &mut Context<'_>, piece: &mut [u8]) -> Poll<Result<usize, End>> {
+    fn poll_piece(&self, cx: &mut Context<'_>, piece: &mut [u8]) -> Poll<Result<usize, Error>> {
         Poll::Ready(match ready!(self.transport.poll_read(cx, piece)) {
-            Ok(0) => Err(End::PeerClosed),
+            Ok(0) => Err(Error::PeerClosed),
             Ok(count) => Ok(count),
-            Err(error) => Err(End::from_socket(error)),
+            Err(error) => Err(Error::from_socket(error)),
         })
     }
 
@@ -81,12 +81,12 @@ impl Connection {
     /// A peer that shuts down its sending side still gets an ordinary answer, if it never waits for
     /// the handler longer than the write timeout: it may as well have closed the whole connection,
     /// which looks the same. An event stream ends at once.
-    pub(crate) fn poll_peer(&self, cx: &mut Context<'_>) -> Poll<End> {
+    pub(crate) fn poll_peer(&self, cx: &mut Context<'_>) -> Poll<Error> {
         loop {
             let mut state = self.state();
             if state.half_closed().is_some() {
                 let streams = state.exchange.stream.is_some();
-                return if streams { Poll::Ready(End::PeerClosed) } else { Poll::Pending };
+                return if streams { Poll::Ready(Error::PeerClosed) } else { Poll::Pending };
             }
             if state.exchange.body_unread || state.input().len() >= READ_AHEAD {
                 return Poll::Pending;
@@ -101,7 +101,7 @@ impl Connection {
             let mut piece = [0; READ_AHEAD];
             let read = match readable {
                 Ok(()) => ready!(self.poll_piece(cx, &mut piece)),
-                Err(error) => Err(End::from_socket(error)),
+                Err(error) => Err(Error::from_socket(error)),
             };
             let mut state = self.state();
             match read {
@@ -109,12 +109,12 @@ impl Connection {
                     Some(stream) => {
                         stream.ignored += u32::try_from(count).unwrap_or(MOST_IGNORED);
                         if stream.ignored > MOST_IGNORED {
-                            return Poll::Ready(End::Unasked);
+                            return Poll::Ready(Error::Unasked);
                         }
                     }
                     None => state.cold().input.extend_from_slice(&piece[..count]),
                 },
-                Err(End::PeerClosed) => state.cold().half_closed = Some(CompactInstant::now()),
+                Err(Error::PeerClosed) => state.cold().half_closed = Some(CompactInstant::now()),
                 Err(end) => return Poll::Ready(end),
             }
         }

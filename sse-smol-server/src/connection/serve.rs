@@ -16,7 +16,7 @@ use crate::connection::input::{NoInput, ReadHead};
 use crate::connection::shared::Shared;
 use crate::http::{Head, Refusal, busy, text, whole};
 use crate::net::transport::Transport;
-use crate::{Closed, End, Frame};
+use crate::{Closed, Error, Frame};
 
 /// The references to a connection that its own task holds: one directly, one in the slot.
 const MINE: usize = 2;
@@ -38,7 +38,7 @@ pub(crate) fn serve<H, F>(
 ) -> impl Future<Output = ()> + Send
 where
     H: Fn(Box<Head>, Arc<Connection>) -> F + Send + Sync,
-    F: Future<Output = Result<(), End>> + Send,
+    F: Future<Output = Result<(), Error>> + Send,
 {
     // Not in the block: a task that is never polled has to free it, too.
     let slot = ConnectionSlot(Arc::clone(&connection));
@@ -64,7 +64,7 @@ where
                 Ok(work) => {
                     let work = pin!(AssertUnwindSafe(work).catch_unwind());
                     match Driver::new(&connection, work).await {
-                        Ok(Ok(Ok(()))) => End::Finished,
+                        Ok(Ok(Ok(()))) => Error::Finished,
                         Ok(Ok(Err(end))) | Err(end) => end,
                         Ok(Err(_)) => panicked(),
                     }
@@ -79,12 +79,12 @@ where
                     _ => {}
                 }
             }
-            if matches!(end, End::TimedOut) && !connection.is_flushed() {
+            if matches!(end, Error::TimedOut) && !connection.is_flushed() {
                 // The kernel may give up the last packet to a peer that accepts no data just before
                 // the write timeout does.
-                end = End::Stuck;
+                end = Error::Stuck;
             }
-            if matches!(end, End::Stuck) {
+            if matches!(end, Error::Stuck) {
                 connection.transport.reset_on_close();
             }
             let orderly = end.is_orderly();
@@ -117,14 +117,14 @@ fn begin<H, F>(
     connection: &Arc<Connection>,
     log: &mut AccessLog<'_>,
     handler: &H,
-) -> Result<F, End>
+) -> Result<F, Error>
 where
     H: Fn(Box<Head>, Arc<Connection>) -> F,
 {
     let head = head.map_err(|refusal| {
         connection.make_last();
         connection.answer(refusal.status, whole(refusal.response(), false, true));
-        End::Answered(refusal.status)
+        Error::Answered(refusal.status)
     })?;
     log.request = Some(loggable(&head));
     connection.begin_request(head.has_body(), head.parts.method == Method::HEAD);
@@ -135,16 +135,16 @@ where
     catch_unwind(AssertUnwindSafe(|| handler(head, Arc::clone(connection)))).map_err(|_| panicked())
 }
 
-fn panicked() -> End {
-    End::Failed("the handler panicked".into())
+fn panicked() -> Error {
+    Error::Failed("the handler panicked".into())
 }
 
 /// Queues the rest of the answer after the handler has ended, and returns how the request ended.
-fn conclude(connection: &Connection, mut end: End) -> End {
+fn conclude(connection: &Connection, mut end: Error) -> Error {
     // The peer would take the next response for the rest of this body.
     let unsent = connection.unsent();
     if unsent > 0 && end.is_orderly() {
-        end = End::Failed(format!("the response body is {unsent} bytes too short").into());
+        end = Error::Failed(format!("the response body is {unsent} bytes too short").into());
     }
     match connection.status() {
         Some(_) if end.is_orderly() => connection.finish(),
@@ -152,14 +152,14 @@ fn conclude(connection: &Connection, mut end: End) -> End {
             let status = StatusCode::INTERNAL_SERVER_ERROR;
             let response = text(status, "The server failed to answer this request.");
             connection.answer(status, whole(response, connection.head_only(), true));
-            if !matches!(end, End::Failed(_)) {
-                return End::Failed("the handler returned without an answer".into());
+            if !matches!(end, Error::Failed(_)) {
+                return Error::Failed("the handler returned without an answer".into());
             }
         }
         _ => {}
     }
     match (&end, connection.status()) {
-        (End::Finished, Some(status)) if !connection.had_stream() => End::Answered(status),
+        (Error::Finished, Some(status)) if !connection.had_stream() => Error::Answered(status),
         _ => end,
     }
 }
@@ -213,7 +213,7 @@ impl<'w> AccessLog<'w> {
         Self { connection, start: CompactInstant::now(), request: Some(Box::default()) }
     }
 
-    fn report(&mut self, end: End) {
+    fn report(&mut self, end: Error) {
         let Some(request) = self.request.take() else {
             return;
         };
@@ -245,6 +245,6 @@ impl<'w> AccessLog<'w> {
 
 impl Drop for AccessLog<'_> {
     fn drop(&mut self) {
-        self.report(End::Stopped);
+        self.report(Error::Stopped);
     }
 }

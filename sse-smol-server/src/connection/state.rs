@@ -8,7 +8,7 @@ use std::io;
 use std::task::{Context, Waker};
 
 use super::exchange::Exchange;
-use crate::End;
+use crate::Error;
 use crate::compact_instant::CompactInstant;
 
 /// Per-connection state. Held for the connection's lifetime, so keep it small.
@@ -78,8 +78,8 @@ impl State {
     }
 
     /// Returns the error of a delivery worker's write, once.
-    pub(super) fn unbroken(&mut self) -> Result<(), End> {
+    pub(super) fn unbroken(&mut self) -> Result<(), Error> {
         let broken = self.cold.as_mut().and_then(|cold| cold.broken.take());
-        broken.map_or(Ok(()), |error| Err(End::from_socket(error)))
+        broken.map_or(Ok(()), |error| Err(Error::from_socket(error)))
     }
 }

@@ -40,9 +40,9 @@ pub use self::subscription::{Subscription, SubscriptionError};
 /// All topics of a server.
 ///
 /// ```
-/// use sse_smol_server::{End, Publication, Request, Start, Topics, TopicsConfig};
+/// use sse_smol_server::{Error, Publication, Request, Start, Topics, TopicsConfig};
 ///
-/// async fn news(topics: &Topics, request: Request) -> Result<(), End> {
+/// async fn news(topics: &Topics, request: Request) -> Result<(), Error> {
 ///     let id = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
 ///     let start = id.map_or(Start::Latest, Start::After);
 ///     let subscription = topics.subscribe(&["news"], start).await.expect("a valid topic name");

@@ -170,8 +170,8 @@ impl Subscription {
     /// error.
     ///
     /// ```
-    /// # use sse_smol_server::{End, Request, Subscription};
-    /// async fn resume(mut subscription: Subscription, request: Request) -> Result<(), End> {
+    /// # use sse_smol_server::{Error, Request, Subscription};
+    /// async fn resume(mut subscription: Subscription, request: Request) -> Result<(), Error> {
     ///     let missed = subscription.ready();
     ///     request.open_with(missed).await?.follow(subscription).await
     /// }

@@ -23,7 +23,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
             "compact_instant.rs",
             "config.rs",
             "drain.rs",
-            "end.rs",
+            "error.rs",
             "frame.rs",
             "notifier.rs",
         ],

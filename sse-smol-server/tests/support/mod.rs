@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use smol::{Executor, channel, future};
 use sse_proto::Decoder;
-use sse_smol_server::{Config, End, Request, Server};
+use sse_smol_server::{Config, Error, Request, Server};
 
 /// The time after which a test gives up waiting. Used up only by a failure.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
@@ -43,7 +43,7 @@ pub(crate) struct Running {
 pub(crate) fn serve<H, F>(config: Config, handler: H) -> Running
 where
     H: Fn(Request) -> F + Send + Sync + 'static,
-    F: Future<Output = Result<(), End>> + Send + 'static,
+    F: Future<Output = Result<(), Error>> + Send + 'static,
 {
     let server = Server::bind(([127, 0, 0, 1], 0).into(), config).unwrap();
     let address = server.local_addr().unwrap();

@@ -8,7 +8,7 @@ use std::thread;
 use servers::message::Message;
 use smol::{Executor, block_on, future, stream};
 use sse_proto::Event;
-use sse_smol_server::{Config, End, Request, Server};
+use sse_smol_server::{Config, Error, Request, Server};
 
 fn main() {
     let port: u16 =
@@ -24,7 +24,7 @@ fn main() {
     });
 }
 
-async fn endless(request: Request) -> Result<(), End> {
+async fn endless(request: Request) -> Result<(), Error> {
     let data = Message::sample();
     request.open().await?.forward(stream::repeat_with(|| Event::new(&data))).await
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use smol::Timer;
 use sse_proto::{Event, EventId, EventType};
-use sse_smol_server::{End, Request};
+use sse_smol_server::{Error, Request};
 
 const COUNTER: EventType<'static> = EventType::from_static("counter");
 const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
 
-pub(super) async fn serve(request: Request) -> Result<(), End> {
+pub(super) async fn serve(request: Request) -> Result<(), Error> {
     let seen = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
     let next = DIGITS.iter().position(|digit| seen == Some(digit)).map_or(0, |last| last + 1);
     if next == DIGITS.len() {

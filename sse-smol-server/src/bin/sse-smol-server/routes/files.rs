@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
-use sse_smol_server::{End, Request, Response, not_allowed, text};
+use sse_smol_server::{Error, Request, Response, not_allowed, text};
 
 use crate::beneath::{Found, open_beneath};
 
@@ -49,7 +49,7 @@ impl Content {
     }
 
     /// Sends the file, and reads it no faster than the peer takes it.
-    async fn send(mut self, request: Request) -> Result<(), End> {
+    async fn send(mut self, request: Request) -> Result<(), Error> {
         let mut head = http::Response::new(());
         head.headers_mut().insert(CONTENT_TYPE, self.content_type.clone());
         let mut body = request.start_response(head, self.length);
@@ -61,7 +61,7 @@ impl Content {
             }
             self = smol::unblock(move || self.read(remaining).map(|()| self)).await?;
             if self.piece.is_empty() {
-                return Err(End::Failed("the file became shorter while it was sent".into()));
+                return Err(Error::Failed("the file became shorter while it was sent".into()));
             }
         }
     }
@@ -74,7 +74,7 @@ impl Files {
         Self { root }
     }
 
-    pub(super) async fn serve(&self, mut request: Request) -> Result<(), End> {
+    pub(super) async fn serve(&self, mut request: Request) -> Result<(), Error> {
         // Clients may store a file but must revalidate it, so that a reloaded page is current.
         let no_cache = HeaderValue::from_static("no-cache");
         request.response_headers_mut().insert(CACHE_CONTROL, no_cache);

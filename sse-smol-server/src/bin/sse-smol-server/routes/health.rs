@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderValue};
-use sse_smol_server::{End, MediaRange, Metrics, Request};
+use sse_smol_server::{Error, MediaRange, Metrics, Request};
 
 use super::reply::show;
 
-pub(super) async fn healthz(request: Request) -> Result<(), End> {
+pub(super) async fn healthz(request: Request) -> Result<(), Error> {
     show(request, "text/plain; charset=utf-8", b"ok\n".to_vec()).await
 }
 
 /// Answers in the `OpenMetrics` format if the client prefers it, and otherwise in the classic text
 /// format of Prometheus, which every collector reads.
-pub(super) async fn metrics(metrics: Arc<Metrics>, mut request: Request) -> Result<(), End> {
+pub(super) async fn metrics(metrics: Arc<Metrics>, mut request: Request) -> Result<(), Error> {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     const CLASSIC: &str = "text/plain; version=0.0.4; charset=utf-8";
     request.response_headers_mut().append(header::VARY, HeaderValue::from_static("Accept"));

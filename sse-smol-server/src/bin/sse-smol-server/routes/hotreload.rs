@@ -11,7 +11,7 @@ use http::header::{CACHE_CONTROL, HeaderValue};
 use smol::channel::{self, Receiver, Sender};
 use smol::future::FutureExt as _;
 use sse_proto::{Event, EventId, EventType};
-use sse_smol_server::{Drain, End, Frame, Request, text};
+use sse_smol_server::{Drain, Error, Frame, Request, text};
 
 use super::query;
 use super::reply::show;
@@ -99,7 +99,7 @@ impl HotReload {
     }
 
     /// Serves the script, with the current version in it.
-    pub(super) async fn script(&self, mut request: Request) -> Result<(), End> {
+    pub(super) async fn script(&self, mut request: Request) -> Result<(), Error> {
         const SCRIPT: &str = include_str!("../../../../web/hotreload.js");
         let no_store = HeaderValue::from_static("no-store");
         request.response_headers_mut().insert(CACHE_CONTROL, no_store);
@@ -108,7 +108,7 @@ impl HotReload {
     }
 
     /// Serves the stream. A page of another version gets `updated` at once.
-    pub(super) async fn serve(&self, request: Request) -> Result<(), End> {
+    pub(super) async fn serve(&self, request: Request) -> Result<(), Error> {
         let seen = match query::last_event_id(&request) {
             Ok(seen) => seen,
             Err(why) => return request.respond(text(StatusCode::BAD_REQUEST, &why)).await,
@@ -137,7 +137,7 @@ impl HotReload {
                 // all reconnect at once. They end at once instead: pages should reconnect together,
                 // and a restart waits for this server to exit.
                 stream.send(retry()).await?;
-                return Err(End::Drained);
+                return Err(Error::Drained);
             };
             sent = changes;
             stream.send(event(UPDATED, &self.version(sent), true)).await?;

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use smol::Timer;
 use sse_proto::{Event, EventId, EventType};
-use sse_smol_server::{End, Request};
+use sse_smol_server::{Error, Request};
 
 const END: EventType<'static> = EventType::from_static("end");
 const LAST: EventId<'static> = EventId::from_static("end");
 
-pub(super) async fn serve(request: Request) -> Result<(), End> {
+pub(super) async fn serve(request: Request) -> Result<(), Error> {
     if request.headers().get("last-event-id").is_some_and(|id| id == "end") {
         return request.no_content().await;
     }

@@ -8,7 +8,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use sse_smol_server::storage::StorageErrorKind;
 use sse_smol_server::{
-    End, Publication, Published, Request, Response, Start, TopicError, Topics, list_members,
+    Error, Publication, Published, Request, Response, Start, TopicError, Topics, list_members,
     not_allowed, text,
 };
 
@@ -38,7 +38,7 @@ pub(super) fn serve_all(topics: &Topics, request: Request) -> Answer {
     }
 }
 
-async fn list(topics: Topics, request: Request) -> Result<(), End> {
+async fn list(topics: Topics, request: Request) -> Result<(), Error> {
     let query = Query::of(&request);
     let (after, limit) = match query.as_ref().map_err(String::clone).and_then(page_of) {
         Ok(page) => page,
@@ -166,7 +166,7 @@ fn text_or_json<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D:
     }
 }
 
-async fn publish(topics: Topics, mut request: Request) -> Result<(), End> {
+async fn publish(topics: Topics, mut request: Request) -> Result<(), Error> {
     if is_encoded(request.headers()) {
         let line = "A body with a Content-Encoding is not supported: send it without one.";
         let mut response = text(StatusCode::UNSUPPORTED_MEDIA_TYPE, line);

@@ -13,7 +13,7 @@ use crate::storage::StorageError;
 /// it as an error, which a handler passes on with `?`.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum End {
+pub enum Error {
     /// The handler returned.
     Finished,
     /// The request was answered by a response that is no event stream.
@@ -52,14 +52,14 @@ pub enum End {
 #[non_exhaustive]
 pub struct Closed {
     /// The reason for the end.
-    pub reason: End,
+    pub reason: Error,
     /// The ID of the last event with an ID that the kernel has accepted whole.
     pub last_event_id: Option<Box<[u8]>>,
     /// The number of events that the kernel has accepted whole.
     pub events: u64,
 }
 
-impl End {
+impl Error {
     /// Converts an error of the socket.
     pub(crate) fn from_socket(error: io::Error) -> Self {
         use io::ErrorKind::{
@@ -117,13 +117,13 @@ impl End {
     }
 }
 
-impl From<io::Error> for End {
+impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         Self::Failed(error.into())
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Finished => f.write_str("finished"),
@@ -144,4 +144,4 @@ impl fmt::Display for End {
     }
 }
 
-impl std::error::Error for End {}
+impl std::error::Error for Error {}
