@@ -48,6 +48,7 @@
 #![forbid(unsafe_code)]
 
 mod cancel_token;
+mod close_reason;
 mod compact_instant;
 mod config;
 mod connection;
@@ -66,9 +67,10 @@ mod stream;
 mod topics;
 
 pub use cancel_token::CancelToken;
+pub use close_reason::{CloseReason, Closed};
 pub use config::Config;
 pub use drain::Drain;
-pub use error::{Closed, Error};
+pub use error::Error;
 pub use frame::Frame;
 pub use metrics::Metrics;
 pub use polled::{Polled, PolledConfig};

@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use crate::net::queue::Sent;
-use crate::{Error, Topics};
+use crate::{CloseReason, Topics};
 
 /// The counters and gauges of a server. `Display` writes them in the text format of Prometheus.
 #[derive(Debug, Default)]
@@ -89,8 +89,8 @@ impl Metrics {
         let _ = self.topics.set(topics.clone());
     }
 
-    pub(crate) fn ended(&self, end: &Error, sent: &Sent, had_stream: bool) {
-        let reason = Reason { reason: end.label() };
+    pub(crate) fn ended(&self, reason: &CloseReason, sent: &Sent, had_stream: bool) {
+        let reason = Reason { reason: reason.label() };
         if had_stream {
             self.streams_ended.get_or_create(&reason).inc();
         }

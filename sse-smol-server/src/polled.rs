@@ -15,7 +15,7 @@ use sse_proto::Event;
 use crate::config::LONGEST;
 use crate::http::{Response, busy};
 use crate::notifier::Notifier;
-use crate::{Error, Frame, Request, not_allowed};
+use crate::{CloseReason, Error, Frame, Request, not_allowed};
 
 /// The schedule and the limit of a [`Polled`] source.
 #[derive(Clone, Copy, Debug)]
@@ -166,7 +166,7 @@ impl Polled {
         let next = self.state().next.unwrap_or_else(Instant::now);
         Timer::at(next).await;
         let polled = (self.source)().await;
-        let frame = match &polled {
+        let frame = match polled {
             Ok(response) if response.status().is_success() => {
                 let body = String::from_utf8_lossy(response.body());
                 Some(Frame::from(Event::new(&*body)))
@@ -175,8 +175,8 @@ impl Polled {
                 log::warn!("a polled source returned {} instead of a body", response.status());
                 None
             }
-            Err(end) => {
-                log::warn!("a polled source returned no response: {end}");
+            Err(error) => {
+                log::warn!("a polled source returned no response: {}", CloseReason::from(error));
                 None
             }
         };

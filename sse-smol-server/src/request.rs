@@ -136,7 +136,7 @@ impl Request {
         }
         match read_body(connection, head.body).await {
             Ok(body) => Ok(body),
-            Err(NoInput::Gone(end)) => Err(end),
+            Err(NoInput::Gone(error)) => Err(error),
             Err(NoInput::Refused(refusal)) => {
                 self.answer(refusal.response());
                 connection.flush().await?;

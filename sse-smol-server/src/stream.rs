@@ -42,7 +42,7 @@ impl EventStream {
         // An earlier send that was dropped may have left a frame in the queue.
         self.connection.flush().await?;
         if !self.connection.push([frame]) {
-            return Err(Error::Finished);
+            return Err(Error::Ended);
         }
         self.connection.flush().await
     }
@@ -164,7 +164,7 @@ impl EventStream {
 
     /// Queues frames, if the stream has not ended.
     fn queue(&self, frames: Vec<Frame>) -> Result<(), Error> {
-        if self.connection.push(frames) { Ok(()) } else { Err(Error::Finished) }
+        if self.connection.push(frames) { Ok(()) } else { Err(Error::Ended) }
     }
 
     /// Registers a hook that is called once when the stream has ended for any reason. It gets the

@@ -437,13 +437,13 @@ fn a_handler_that_does_not_respond_gets_500_and_the_server_continues() {
     let server = serve(silent(), |request| async move {
         match request.path() {
             "/panic" => panic!("test error"),
-            "/stopped" => Err(Error::Stopped),
+            "/drained" => Err(Error::Drained),
             "/fail" => Err(std::io::Error::other("test error").into()),
             "/forget" => Ok(()),
             _ => request.respond(text(http::StatusCode::OK, "Fine.")).await,
         }
     });
-    for path in ["/panic", "/fail", "/forget", "/stopped"] {
+    for path in ["/panic", "/fail", "/forget", "/drained"] {
         let answer = read_to_end(&mut get(server.address, path));
         assert!(answer.starts_with("HTTP/1.1 500 "), "{path}: {answer}");
     }

@@ -12,8 +12,8 @@ use super::budget::Reservation;
 use super::exchange::{Exchange, Hook};
 use super::stream_state::StreamState;
 use crate::cancel_token::CancelToken;
+use crate::close_reason::Closed;
 use crate::compact_instant::CompactInstant;
-use crate::error::Closed;
 use crate::frame::{Frame, Framing};
 use crate::net::queue::Sent;
 

@@ -6,11 +6,11 @@ use std::time::Instant;
 use smol::Timer;
 use smol::future::FutureExt as _;
 
-use crate::Config;
 use crate::connection::Connection;
 use crate::connection::budget::Reservation;
 use crate::connection::input::NoInput;
 use crate::http::{Body, Refusal, is_header_line};
+use crate::{Config, Error};
 
 /// The maximum length of the line before a chunk, without its line end.
 const MAX_SIZE_LINE: usize = 1024;
@@ -28,7 +28,10 @@ pub(crate) fn max_size(config: &Config) -> usize {
 
 /// Reads a request's body. Its memory stays reserved until the request ends, since the handler owns
 /// the body from here on.
-pub(crate) async fn read_body(connection: &Connection, body: Body) -> Result<Vec<u8>, NoInput> {
+pub(crate) async fn read_body(
+    connection: &Connection,
+    body: Body,
+) -> Result<Vec<u8>, NoInput<Error>> {
     let config = &connection.shared.config;
     let max = max_size(config);
     let mut reader = BodyReader {
@@ -72,7 +75,7 @@ struct BodyReader<'w> {
 }
 
 impl BodyReader<'_> {
-    async fn take_chunks(&mut self) -> Result<(), NoInput> {
+    async fn take_chunks(&mut self) -> Result<(), NoInput<Error>> {
         loop {
             let line = self.line(MAX_SIZE_LINE).await?.ok_or(Refusal::SIZE_LINE_TOO_LONG)?;
             let size = chunk_size(&line).ok_or(Refusal::BAD_CHUNK_SIZE)?;
@@ -88,7 +91,7 @@ impl BodyReader<'_> {
     }
 
     /// Moves `length` bytes of input to the content.
-    async fn take(&mut self, mut length: usize) -> Result<(), NoInput> {
+    async fn take(&mut self, mut length: usize) -> Result<(), NoInput<Error>> {
         loop {
             let Self { connection, max, content, reservation, .. } = self;
             length -= connection.input(|input| {
@@ -113,7 +116,7 @@ impl BodyReader<'_> {
     }
 
     /// Reads and drops the trailers: header lines after the last chunk, up to an empty line.
-    async fn skip_trailers(&mut self) -> Result<(), NoInput> {
+    async fn skip_trailers(&mut self) -> Result<(), NoInput<Error>> {
         let mut left = self.connection.shared.config.max_head;
         for _ in 0..=MAX_TRAILERS {
             let line = self.line(left).await?.ok_or(Refusal::TRAILERS_TOO_LARGE)?;
@@ -130,7 +133,7 @@ impl BodyReader<'_> {
 
     /// Reads a line of the chunked framing. Returns it without its CRLF, or `None` if it is longer
     /// than `max` bytes.
-    async fn line(&mut self, max: usize) -> Result<Option<Vec<u8>>, NoInput> {
+    async fn line(&mut self, max: usize) -> Result<Option<Vec<u8>>, NoInput<Error>> {
         loop {
             // The line end must be within these bytes.
             let most = max.saturating_add(2);
@@ -159,7 +162,7 @@ impl BodyReader<'_> {
     }
 
     /// Waits for more input, at most for `head_timeout` and until the deadline of the body.
-    async fn more(&self) -> Result<(), NoInput> {
+    async fn more(&self) -> Result<(), NoInput<Error>> {
         let late = async {
             let stalled = Instant::now() + self.connection.shared.config.head_timeout;
             Timer::at(stalled.min(self.deadline)).await;

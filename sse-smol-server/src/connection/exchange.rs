@@ -8,7 +8,7 @@ use http::StatusCode;
 use super::budget::Reservation;
 use super::stream_state::StreamState;
 use crate::cancel_token::CancelToken;
-use crate::error::Closed;
+use crate::close_reason::Closed;
 use crate::frame::Framing;
 use crate::net::queue::Queue;
 

@@ -5,22 +5,22 @@ use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use crate::Error;
 use crate::compact_instant::CompactInstant;
 use crate::connection::Connection;
 use crate::connection::shared::Shared;
 use crate::http::{Head, Refusal, parse};
+use crate::{CloseReason, Error};
 
 /// The reason why a request, or the rest of it, could not be read.
 #[derive(Debug)]
-pub(crate) enum NoInput {
+pub(crate) enum NoInput<E> {
     /// The request is refused. The caller answers with this refusal.
     Refused(Refusal),
     /// The connection ended, or sent no request in time.
-    Gone(Error),
+    Gone(E),
 }
 
-impl From<Refusal> for NoInput {
+impl<E> From<Refusal> for NoInput<E> {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
     }
@@ -100,7 +100,7 @@ impl<'w> ReadHead<'w> {
 }
 
 impl Future for ReadHead<'_> {
-    type Output = Result<Box<Head>, NoInput>;
+    type Output = Result<Box<Head>, NoInput<CloseReason>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let connection = self.connection;
@@ -111,13 +111,13 @@ impl Future for ReadHead<'_> {
             }
             match connection.poll_read(cx) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(end)) => return Poll::Ready(Err(NoInput::Gone(end))),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(NoInput::Gone(error.into()))),
                 Poll::Pending if connection.shared.drain.has_begun() => {
-                    return Poll::Ready(Err(NoInput::Gone(Error::Drained)));
+                    return Poll::Ready(Err(NoInput::Gone(Error::Drained.into())));
                 }
                 Poll::Pending => {
                     ready!(connection.poll_deadline(self.deadline));
-                    let silent = NoInput::Gone(Error::Silent);
+                    let silent = NoInput::Gone(CloseReason::Silent);
                     let late = if self.begun { Refusal::TOO_SLOW.into() } else { silent };
                     return Poll::Ready(Err(late));
                 }

@@ -16,7 +16,7 @@ use crate::connection::input::{NoInput, ReadHead};
 use crate::connection::shared::Shared;
 use crate::http::{Head, Refusal, busy, text, whole};
 use crate::net::transport::Transport;
-use crate::{Closed, Error, Frame};
+use crate::{CloseReason, Closed, Error, Frame};
 
 /// The references to a connection that its own task holds: one directly, one in the slot.
 const MINE: usize = 2;
@@ -64,27 +64,27 @@ where
                 Ok(work) => {
                     let work = pin!(AssertUnwindSafe(work).catch_unwind());
                     match Driver::new(&connection, work).await {
-                        Ok(Ok(Ok(()))) => Error::Finished,
-                        Ok(Ok(Err(end))) | Err(end) => end,
-                        Ok(Err(_)) => panicked(),
+                        Ok(Ok(Ok(()))) => CloseReason::Finished,
+                        Ok(Ok(Err(error))) | Err(error) => error.into(),
+                        Ok(Err(_)) => panicked().into(),
                     }
                 }
-                Err(end) => end,
+                Err(error) => error.into(),
             };
             end = conclude(&connection, end);
             if end.is_answerable() && !connection.is_flushed() {
                 // The handler has been dropped, but the peer is still watched.
                 match Box::pin(flush(&connection)).await {
-                    Err(cut_short) if end.is_orderly() => end = cut_short,
+                    Err(cut_short) if end.is_orderly() => end = cut_short.into(),
                     _ => {}
                 }
             }
-            if matches!(end, Error::TimedOut) && !connection.is_flushed() {
+            if matches!(end, CloseReason::Error(Error::TimedOut)) && !connection.is_flushed() {
                 // The kernel may give up the last packet to a peer that accepts no data just before
                 // the write timeout does.
-                end = Error::Stuck;
+                end = Error::Stuck.into();
             }
-            if matches!(end, Error::Stuck) {
+            if matches!(end, CloseReason::Error(Error::Stuck)) {
                 connection.transport.reset_on_close();
             }
             let orderly = end.is_orderly();
@@ -140,11 +140,12 @@ fn panicked() -> Error {
 }
 
 /// Queues the rest of the answer after the handler has ended, and returns how the request ended.
-fn conclude(connection: &Connection, mut end: Error) -> Error {
+fn conclude(connection: &Connection, mut end: CloseReason) -> CloseReason {
     // The peer would take the next response for the rest of this body.
     let unsent = connection.unsent();
     if unsent > 0 && end.is_orderly() {
-        end = Error::Failed(format!("the response body is {unsent} bytes too short").into());
+        let why = format!("the response body is {unsent} bytes too short");
+        end = Error::Failed(why.into()).into();
     }
     match connection.status() {
         Some(_) if end.is_orderly() => connection.finish(),
@@ -152,14 +153,16 @@ fn conclude(connection: &Connection, mut end: Error) -> Error {
             let status = StatusCode::INTERNAL_SERVER_ERROR;
             let response = text(status, "The server failed to answer this request.");
             connection.answer(status, whole(response, connection.head_only(), true));
-            if !matches!(end, Error::Failed(_)) {
-                return Error::Failed("the handler returned without an answer".into());
+            if !matches!(end, CloseReason::Error(Error::Failed(_))) {
+                return Error::Failed("the handler returned without an answer".into()).into();
             }
         }
         _ => {}
     }
     match (&end, connection.status()) {
-        (Error::Finished, Some(status)) if !connection.had_stream() => Error::Answered(status),
+        (CloseReason::Finished, Some(status)) if !connection.had_stream() => {
+            CloseReason::Answered(status)
+        }
         _ => end,
     }
 }
@@ -213,7 +216,7 @@ impl<'w> AccessLog<'w> {
         Self { connection, start: CompactInstant::now(), request: Some(Box::default()) }
     }
 
-    fn report(&mut self, end: Error) {
+    fn report(&mut self, end: CloseReason) {
         let Some(request) = self.request.take() else {
             return;
         };
@@ -245,6 +248,6 @@ impl<'w> AccessLog<'w> {
 
 impl Drop for AccessLog<'_> {
     fn drop(&mut self) {
-        self.report(Error::Stopped);
+        self.report(CloseReason::Stopped);
     }
 }
