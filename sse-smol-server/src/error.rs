@@ -2,15 +2,47 @@
 
 use std::fmt;
 use std::io;
+use std::string::FromUtf8Error;
 
 use http::StatusCode;
+use sse_proto::InvalidValue;
 
-use crate::storage::StorageError;
-use crate::topics::SubscriptionError;
+use crate::http::{Response, text};
+use crate::storage::{StorageError, StorageErrorKind};
+use crate::topics::{SubscriptionError, TopicError};
 
 /// An error of an operation on a request or its stream, which a handler passes on with `?`.
 ///
-/// The handler's error becomes the [`CloseReason`](crate::CloseReason) of the request.
+/// The handler's error becomes the [`CloseReason`](crate::CloseReason) of the request. Errors of
+/// other types convert to [`Failed`](Self::Failed), or to the kind that they stand for.
+///
+/// If a handler fails before it has answered, [`response`](Self::response) is the answer.
+///
+/// ```
+/// use std::error::Error as _;
+///
+/// use http::StatusCode;
+/// use sse_smol_server::{Error, Request, Start, Topics, TopicsConfig};
+///
+/// async fn follow(topics: &Topics, request: Request) -> Result<(), Error> {
+///     let name = request.path().trim_start_matches('/').to_owned();
+///     let subscription = topics.subscribe(&[&name], Start::Latest).await?; // may answer 400
+///     request.open().await?.follow(subscription).await
+/// }
+///
+/// # let topics = Topics::new(TopicsConfig::default())?;
+/// let subscribed = smol::block_on(topics.subscribe(&["no spaces"], Start::Latest));
+/// let error = Error::from(subscribed.unwrap_err());
+/// assert_eq!(error.response().status(), StatusCode::BAD_REQUEST);
+///
+/// fn parse(number: &str) -> Result<u32, Error> {
+///     number.parse().map_err(|error| Error::Failed(Box::new(error)))
+/// }
+/// let error = parse("1x").unwrap_err();
+/// assert_eq!(error.response().status(), StatusCode::INTERNAL_SERVER_ERROR);
+/// assert_eq!(error.source().unwrap().to_string(), "invalid digit found in string");
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -40,7 +72,7 @@ pub enum Error {
     /// The server is shutting down. The stream is ended after it was sent a reconnection time.
     Drained,
     /// The handler failed. An open stream is cut off without its last chunk, so that the peer can
-    /// tell that it is incomplete. A request without an answer gets 500.
+    /// tell that it is incomplete. A request without an answer gets [`Error::response`].
     Failed(Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -57,6 +89,41 @@ impl Error {
             HostUnreachable | NetworkDown | NetworkUnreachable => Self::Unreachable,
             _ => error.into(),
         }
+    }
+
+    /// Returns the response to a request whose handler returns this error without an answer.
+    ///
+    /// For a [`TopicError`], the response has the text of the error, and this status:
+    ///
+    /// | error | status |
+    /// |---|---|
+    /// | `Name`, `Type`, `TypeTooLong`, `Id`, `ReservedId` | 400 |
+    /// | `IdInUse` | 409 |
+    /// | `DataTooLarge` | 413 |
+    /// | `KeyInUse` | 422 |
+    /// | `TooManyTopics` | 429 |
+    /// | `Storage`, also as [`Error::Storage`] | 507 if the storage is full, otherwise 503 |
+    /// | `Config` | 500, without the text |
+    ///
+    /// For all other errors it is 500, without their text. They may come from values of the server,
+    /// such as JSON in a file. A handler that parses what the client sent answers 400 itself.
+    ///
+    /// Headers that the handler has set with
+    /// [`response_headers_mut`](crate::Request::response_headers_mut) are only in responses that it
+    /// sends itself: it can pass this one to [`respond`](crate::Request::respond).
+    pub fn response(&self) -> Response {
+        let (status, why): (_, &dyn fmt::Display) = match self {
+            Self::Storage(error) => (status_of_storage(error), error),
+            Self::Failed(source) => match source.downcast_ref() {
+                Some(error) => (status_of_topic(error), error),
+                None => (StatusCode::INTERNAL_SERVER_ERROR, source),
+            },
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, self),
+        };
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            return text(status, "The server failed to answer this request.");
+        }
+        text(status, &format!("{why}."))
     }
 
     /// Returns whether the peer is gone or given up, so that it cannot receive an answer.
@@ -96,9 +163,61 @@ impl Error {
     }
 }
 
-impl From<io::Error> for Error {
-    fn from(error: io::Error) -> Self {
-        Self::Failed(error.into())
+/// Returns the status that reports an error of an operation on topics to a client.
+fn status_of_topic(error: &TopicError) -> StatusCode {
+    match error {
+        TopicError::Name(_)
+        | TopicError::Type(_)
+        | TopicError::TypeTooLong(_)
+        | TopicError::Id(_)
+        | TopicError::ReservedId(_) => StatusCode::BAD_REQUEST,
+        TopicError::IdInUse(_) => StatusCode::CONFLICT,
+        TopicError::KeyInUse { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        TopicError::DataTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        TopicError::TooManyTopics(_) => StatusCode::TOO_MANY_REQUESTS,
+        TopicError::Storage(error) => status_of_storage(error),
+        TopicError::Config { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+const fn status_of_storage(error: &StorageError) -> StatusCode {
+    match error.kind() {
+        StorageErrorKind::Full => StatusCode::INSUFFICIENT_STORAGE,
+        StorageErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+/// Not for all errors: `Error` is one, too, and converts to itself.
+macro_rules! failed {
+    ($($source:ty),* $(,)?) => {
+        $(impl From<$source> for Error {
+            fn from(error: $source) -> Self {
+                Self::Failed(error.into())
+            }
+        })*
+    };
+}
+
+failed!(
+    Box<dyn std::error::Error + Send + Sync>,
+    FromUtf8Error,
+    InvalidValue,
+    io::Error,
+    serde_json::Error,
+);
+
+impl From<TopicError> for Error {
+    fn from(error: TopicError) -> Self {
+        match error {
+            TopicError::Storage(error) => Self::Storage(error),
+            error => Self::Failed(error.into()),
+        }
+    }
+}
+
+impl From<StorageError> for Error {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
     }
 }
 
@@ -131,5 +250,74 @@ impl std::error::Error for Error {
             Self::Storage(error) => std::error::Error::source(error),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use super::*;
+
+    #[test]
+    fn errors_convert_and_are_sources() {
+        fn json() -> Result<(), Error> {
+            serde_json::from_str::<bool>("{")?;
+            Ok(())
+        }
+        fn text() -> Result<String, Error> {
+            Ok(String::from_utf8(vec![0xff])?)
+        }
+        fn file() -> Result<Vec<u8>, Error> {
+            Ok(std::fs::read("/does/not/exist")?)
+        }
+        fn value() -> Result<usize, Error> {
+            Ok(sse_proto::EventType::new("a\nb")?.as_ref().len())
+        }
+        fn boxed() -> Result<(), Error> {
+            Err(Box::<dyn std::error::Error + Send + Sync>::from("the reason"))?;
+            Ok(())
+        }
+        let errors = [
+            json().unwrap_err(),
+            text().unwrap_err(),
+            file().unwrap_err(),
+            value().unwrap_err(),
+            boxed().unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error.to_string(), "the handler failed");
+            let source = error.source().unwrap().to_string();
+            let response = error.response();
+            assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR, "{source}");
+            let body = String::from_utf8_lossy(response.body()).into_owned();
+            assert!(!body.contains(&source), "{body}");
+        }
+        assert!(matches!(Error::from(SubscriptionError::Lagged), Error::Lagged));
+    }
+
+    #[test]
+    fn topic_errors_are_answered_with_their_status_and_text() {
+        let invalid = || sse_proto::EventType::new("a\nb").unwrap_err();
+        for (error, status) in [
+            (TopicError::Name("a b".to_owned()), 400),
+            (TopicError::Type(invalid()), 400),
+            (TopicError::TypeTooLong(5000), 400),
+            (TopicError::Id(invalid()), 400),
+            (TopicError::ReservedId(String::new()), 400),
+            (TopicError::IdInUse("1".to_owned()), 409),
+            (TopicError::DataTooLarge(1 << 30), 413),
+            (TopicError::KeyInUse { id: "1".to_owned() }, 422),
+            (TopicError::TooManyTopics(1), 429),
+            (TopicError::Storage(StorageError::new(StorageErrorKind::Unavailable, "why")), 503),
+            (TopicError::Storage(StorageError::new(StorageErrorKind::Full, "why")), 507),
+        ] {
+            let text = error.to_string();
+            let response = Error::from(error).response();
+            assert_eq!(response.status(), status, "{text}");
+            assert!(String::from_utf8_lossy(response.body()).contains(&text), "{text}");
+        }
+        let config = TopicError::Config { field: "max_topics", problem: "is 0".to_owned() };
+        assert_eq!(Error::from(config).response().status(), 500);
     }
 }

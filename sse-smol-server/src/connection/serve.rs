@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 
-use http::{Method, StatusCode};
+use http::Method;
 use smol::future::FutureExt as _;
 
 use crate::compact_instant::CompactInstant;
@@ -14,7 +14,7 @@ use crate::connection::Connection;
 use crate::connection::driver::{Driver, flush};
 use crate::connection::input::{NoInput, ReadHead};
 use crate::connection::shared::Shared;
-use crate::http::{Head, Refusal, busy, text, whole};
+use crate::http::{Head, Refusal, busy, whole};
 use crate::net::transport::Transport;
 use crate::{CloseReason, Closed, Error, Frame};
 
@@ -150,12 +150,24 @@ fn conclude(connection: &Connection, mut end: CloseReason) -> CloseReason {
     match connection.status() {
         Some(_) if end.is_orderly() => connection.finish(),
         None if end.is_answerable() => {
-            let status = StatusCode::INTERNAL_SERVER_ERROR;
-            let response = text(status, "The server failed to answer this request.");
-            connection.answer(status, whole(response, connection.head_only(), true));
-            if !matches!(end, CloseReason::Error(Error::Failed(_))) {
-                return Error::Failed("the handler returned without an answer".into()).into();
+            let error = match end {
+                CloseReason::Error(error @ (Error::Failed(_) | Error::Storage(_))) => error,
+                _ => Error::Failed("the handler returned without an answer".into()),
+            };
+            let response = error.response();
+            let status = response.status();
+            // After a client's mistake, the connection can go on.
+            let close =
+                !status.is_client_error() || connection.is_last() || connection.body_unread();
+            if close {
+                connection.make_last();
             }
+            connection.answer(status, whole(response, connection.head_only(), close));
+            return if status.is_client_error() {
+                CloseReason::Answered(status)
+            } else {
+                error.into()
+            };
         }
         _ => {}
     }

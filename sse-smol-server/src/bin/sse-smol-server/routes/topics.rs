@@ -6,10 +6,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
-use sse_smol_server::storage::StorageErrorKind;
 use sse_smol_server::{
-    Error, Publication, Published, Request, Response, Start, TopicError, Topics, list_members,
-    not_allowed, text,
+    Error, Publication, Published, Request, Start, Topics, list_members, not_allowed, text,
 };
 
 use super::query::{self, Query};
@@ -46,7 +44,7 @@ async fn list(topics: Topics, request: Request) -> Result<(), Error> {
     };
     let page = match topics.list(after, limit).await {
         Ok(page) => page,
-        Err(error) => return request.respond(refusal(&error)).await,
+        Err(error) => return request.respond(Error::from(error).response()).await,
     };
     let rows = page.topics.into_iter().map(|topic| {
         json!({
@@ -133,7 +131,7 @@ async fn begin(topics: Topics, names: Vec<String>, request: Request) -> Answer {
             let mut stream = request.open_with(missed).await?;
             stream.follow(subscription).await
         }),
-        Err(error) => Box::pin(request.respond(refusal(&error))),
+        Err(error) => Box::pin(request.respond(Error::from(error).response())),
     }
 }
 
@@ -205,7 +203,7 @@ async fn publish(topics: Topics, mut request: Request) -> Result<(), Error> {
             }
             request.respond(response).await
         }
-        Err(error) => request.respond(refusal(&error)).await,
+        Err(error) => request.respond(Error::from(error).response()).await,
     }
 }
 
@@ -275,20 +273,4 @@ fn envelope(request: &Request, body: Vec<u8>) -> Result<Envelope, String> {
         }
     }
     Ok(envelope)
-}
-
-/// Returns the response for a publication or subscription that was rejected.
-fn refusal(error: &TopicError) -> Response {
-    let status = match error {
-        TopicError::IdInUse(_) => StatusCode::CONFLICT,
-        TopicError::TooManyTopics(_) => StatusCode::TOO_MANY_REQUESTS,
-        TopicError::KeyInUse { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-        TopicError::DataTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-        TopicError::Storage(error) if error.kind() == StorageErrorKind::Full => {
-            StatusCode::INSUFFICIENT_STORAGE
-        }
-        TopicError::Storage(_) => StatusCode::SERVICE_UNAVAILABLE,
-        _ => StatusCode::BAD_REQUEST,
-    };
-    text(status, &format!("{error}."))
 }

@@ -1,0 +1,126 @@
+//! Errors that handlers return with `?`, as the client and the metrics see them.
+
+mod support;
+
+use std::io::Write as _;
+use std::sync::{Arc, mpsc};
+use std::thread;
+
+use http::StatusCode;
+use smol::{Executor, channel, future};
+use sse_proto::Event;
+use sse_smol_server::{
+    CloseReason, Config, Error, Request, Server, Start, Topics, TopicsConfig, text,
+};
+use support::{TIMEOUT, dechunk, get, read_head, read_response, read_to_end, send, serve};
+
+/// Subscribes to the topic in the path, or fails in another way.
+async fn handler(topics: &Topics, request: Request) -> Result<(), Error> {
+    match request.path() {
+        "/json" => drop(serde_json::from_str::<String>("{")?),
+        "/text" => drop(String::from_utf8(vec![0xff])?),
+        "/boxed" => Err(Box::<dyn std::error::Error + Send + Sync>::from("test error"))?,
+        "/fine" => return request.respond(text(StatusCode::OK, "Fine.")).await,
+        _ => {}
+    }
+    let name = request.path()[1..].to_owned();
+    let subscription = topics.subscribe(&[&name], Start::Latest).await?;
+    request.open().await?.follow(subscription).await
+}
+
+#[test]
+fn a_topic_error_is_answered_with_400_and_the_connection_goes_on() {
+    let topics = Arc::new(Topics::new(TopicsConfig::default()).unwrap());
+    let server = serve(Config::default(), move |request| {
+        let topics = Arc::clone(&topics);
+        async move { handler(&topics, request).await }
+    });
+    let mut socket = get(server.address, "/no%20spaces");
+    let (status, head, body) = read_response(&mut socket);
+    assert_eq!(status, 400, "{body}");
+    assert!(body.contains("topic \"no%20spaces\": names are"), "{body}");
+    assert!(!head.contains("Connection: close"), "{head}");
+    socket.write_all(b"GET /fine HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(read_response(&mut socket).0, 200);
+    // A body that is not read would be taken for the next request.
+    let post = "POST /no%20spaces HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n";
+    socket.write_all(post.as_bytes()).unwrap();
+    let answer = read_to_end(&mut socket);
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
+}
+
+#[test]
+fn other_errors_are_answered_with_500_without_their_text() {
+    let topics = Arc::new(Topics::new(TopicsConfig::default()).unwrap());
+    let server = serve(Config::default(), move |request| {
+        let topics = Arc::clone(&topics);
+        async move { handler(&topics, request).await }
+    });
+    for path in ["/json", "/text", "/boxed"] {
+        let answer = read_to_end(&mut get(server.address, path));
+        assert!(answer.starts_with("HTTP/1.1 500 "), "{path}: {answer}");
+        let body = answer.split_once("\r\n\r\n").unwrap().1;
+        let expected = "500 Internal Server Error\n\nThe server failed to answer this request.\n";
+        assert_eq!(body, expected, "{path}");
+    }
+}
+
+#[test]
+fn an_error_after_the_head_cuts_the_stream_off_and_is_its_close_reason() {
+    let (closed, on_close) = mpsc::channel();
+    let server = serve(Config::default(), move |request| {
+        let closed = closed.clone();
+        async move {
+            let topics = Topics::new(TopicsConfig::default())?;
+            let mut stream = request.open().await?;
+            stream.on_close(move |end| {
+                let CloseReason::Error(error) = &end.reason else { panic!("{:?}", end.reason) };
+                let source = std::error::Error::source(error).unwrap().to_string();
+                closed.send((end.reason.label(), end.reason.to_string(), source)).unwrap();
+            });
+            stream.send(Event::new("one")).await?;
+            topics.subscribe(&["a b"], Start::Latest).await?;
+            Ok(())
+        }
+    });
+    let mut socket = get(server.address, "/");
+    read_head(&mut socket);
+    let (body, whole) = dechunk(&read_to_end(&mut socket));
+    assert_eq!((body.as_str(), whole), ("data: one\n\n", false));
+    let (label, text, source) = on_close.recv_timeout(TIMEOUT).unwrap();
+    assert_eq!((label, text), ("failed", format!("failed: {source}")));
+    assert!(source.starts_with("topic \"a b\""), "{source}");
+}
+
+#[test]
+fn metrics_count_a_client_error_as_answered_and_a_server_error_as_failed() {
+    let topics = Arc::new(Topics::new(TopicsConfig::default()).unwrap());
+    let server = Server::bind(([127, 0, 0, 1], 0).into(), Config::default()).unwrap();
+    let (address, metrics) = (server.local_addr().unwrap(), server.metrics());
+    let (stop, stopped) = channel::bounded::<()>(1);
+    let thread = thread::spawn(move || {
+        let executor = Executor::new();
+        let serve = server.serve(&executor, move |request| {
+            let topics = Arc::clone(&topics);
+            async move { handler(&topics, request).await }
+        });
+        let stopped = async {
+            let _ = stopped.recv().await;
+        };
+        future::block_on(executor.run(future::or(serve, stopped)));
+    });
+    for path in ["/no%20spaces", "/json"] {
+        // The end of a request is reported before the connection is closed.
+        let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        read_to_end(&mut send(address, &request));
+    }
+    drop(stop);
+    thread.join().unwrap();
+    let metrics = metrics.to_string();
+    for line in
+        ["sse_requests_total{reason=\"answered\"} 1", "sse_requests_total{reason=\"failed\"} 1"]
+    {
+        assert!(metrics.lines().any(|other| other == line), "{line}: {metrics}");
+    }
+}
