@@ -221,6 +221,15 @@ impl From<StorageError> for Error {
     }
 }
 
+impl From<SubscriptionError> for Error {
+    fn from(error: SubscriptionError) -> Self {
+        match error {
+            SubscriptionError::Lagged => Self::Lagged,
+            SubscriptionError::Storage(error) => Self::Storage(error),
+        }
+    }
+}
+
 /// Writes what happened. The text of [`Failed`](Error::Failed) does not include its
 /// [source](std::error::Error::source).
 impl fmt::Display for Error {

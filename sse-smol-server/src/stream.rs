@@ -10,7 +10,7 @@ use crate::connection::Connection;
 use crate::connection::delivery::{DeliveryWorkers, Parked};
 use crate::topics::subscription::Behind;
 use crate::topics::window::{BATCH_BYTES, BATCH_EVENTS};
-use crate::{CancelToken, Closed, Error, Frame, Subscription, SubscriptionError};
+use crate::{CancelToken, Closed, Error, Frame, Subscription};
 
 /// An open event stream, whose response head has been sent.
 ///
@@ -198,15 +198,6 @@ impl EventStream {
     /// ```
     pub fn token(&self) -> CancelToken {
         self.connection.token()
-    }
-}
-
-impl From<SubscriptionError> for Error {
-    fn from(error: SubscriptionError) -> Self {
-        match error {
-            SubscriptionError::Lagged => Self::Lagged,
-            SubscriptionError::Storage(error) => Self::Storage(error),
-        }
     }
 }
 
