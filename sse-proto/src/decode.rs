@@ -1,13 +1,12 @@
 //! Decodes fields into events (HTML Standard, 9.2.6).
 //!
-//! This file handles blocks that lie in one chunk; `join` handles all others.
+//! The decoder chooses one of three paths, each of which falls back to the next, more general one;
+//! `builder` holds the state of the current block.
 
+mod builder;
 mod field_buffer;
-mod join;
 
-use core::mem;
-
-use self::field_buffer::FieldBuffer;
+use self::builder::{BorrowedBlock, EventBuilder};
 #[cfg(feature = "alloc")]
 use crate::Limits;
 use crate::line_end::{self, Lines};
@@ -62,62 +61,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Decoder<B = GrowableBuffer> {
     lexer: Lexer,
-    fields: FieldBuffer<B>,
-    data: B,
-    state: BlockState,
-    line: LineState,
-    /// Whether the last event ID was set since the last event.
-    id_updated: bool,
-    /// Whether `retry` was set since the last event.
-    retry_updated: bool,
-    retry: Option<u64>,
-}
-
-/// What the buffers hold of the current block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum BlockState {
-    /// Nothing, so a block that lies in the chunk need not touch them.
-    Empty,
-    /// No data; perhaps a type or an ID. The memory of earlier data may have to be released when
-    /// the block ends.
-    NoData,
-    /// Data, even if it is one empty line.
-    Data,
-    /// Nothing: the block exceeded a limit. Until it ends, only `retry` lines take effect.
-    TooLarge,
-    /// The event that was returned last. It is cleared on the next call, because the event borrows
-    /// it.
-    Yielded,
-}
-
-/// What earlier chunks contained of the current line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LineState {
-    /// Nothing.
-    Start,
-    /// A part of a value, which is the last in its buffer unless the block is too large.
-    Part,
-    /// The first digits of a reconnection time.
-    Retry(u64),
-    /// A part of an invalid value: an ID with NUL, or a reconnection time that is not a number.
-    Invalid,
-}
-
-/// The values of a block that are borrowed from the chunk.
-#[derive(Default)]
-struct BorrowedBlock<'i> {
-    /// Empty if there is none, which means the same.
-    event_type: &'i [u8],
-    id: Option<&'i [u8]>,
-    data: Option<&'i [u8]>,
-}
-
-impl BorrowedBlock<'_> {
-    /// Returns the number of bytes that these values take in `fields`.
-    #[inline]
-    fn fields_len(&self) -> usize {
-        self.event_type.len() + self.id.map_or(0, <[u8]>::len)
-    }
+    builder: EventBuilder<B>,
 }
 
 #[cfg(feature = "alloc")]
@@ -161,16 +105,7 @@ impl<'b> Decoder<BorrowedBuffer<'b>> {
 
 impl<B> Decoder<B> {
     const fn with_storage(fields: B, data: B) -> Self {
-        Self {
-            lexer: Lexer::new(),
-            fields: FieldBuffer::new(fields),
-            data,
-            state: BlockState::Empty,
-            line: LineState::Start,
-            id_updated: false,
-            retry_updated: false,
-            retry: None,
-        }
+        Self { lexer: Lexer::new(), builder: EventBuilder::new(fields, data) }
     }
 }
 
@@ -232,8 +167,8 @@ impl<B: DecodeBuffer> Decoder<B> {
         input: &mut &'i [u8],
         on_comment: Option<impl FnMut(&'i [u8], bool)>,
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
-        debug_assert!(self.is_consistent(), "{:?}, {:?}", self.state, self.line);
-        if self.state == BlockState::Empty {
+        self.builder.assert_consistent(&self.lexer);
+        if self.builder.is_empty() {
             self.start_block(input, on_comment)
         } else {
             self.resume_block(input, on_comment)
@@ -264,20 +199,20 @@ impl<B: DecodeBuffer> Decoder<B> {
         let mut rest = *input;
         match self.lexer.next_data(&mut rest, after_name) {
             Some(LineToken::Value { field: Field::Data, bytes, end: true })
-                if bytes.len() <= self.data.limit() =>
+                if bytes.len() <= self.builder.data_limit() =>
             {
                 if let Some(after) = line_end::strip_lf_or_crlf(rest) {
                     *input = after;
-                    return Ok(Some(self.borrowed_event(b"", bytes, None)));
+                    return Ok(Some(self.builder.borrowed_event(b"", bytes, None)));
                 }
                 *input = rest;
                 self.decode_borrowed(Some(bytes), input, on_comment)
             }
             Some(LineToken::Value { field: Field::Data, bytes, end: false })
-                if bytes.len() <= self.data.limit() =>
+                if bytes.len() <= self.builder.data_limit() =>
             {
                 *input = rest;
-                self.buffer_data_part(bytes);
+                self.builder.begin_data(bytes);
                 Ok(None)
             }
             token => {
@@ -309,7 +244,7 @@ impl<B: DecodeBuffer> Decoder<B> {
                     }
                 }
                 LineToken::Value { field, bytes, end } => {
-                    if !(end && self.borrow_value(&mut block, field, bytes)) {
+                    if !(end && self.builder.borrow_value(&mut block, field, bytes)) {
                         *input = rest;
                         let token = LineToken::Value { field, bytes, end };
                         return self.decode_buffered(block, Some(token), input, on_comment);
@@ -317,12 +252,15 @@ impl<B: DecodeBuffer> Decoder<B> {
                 }
                 LineToken::Dispatch => {
                     if let Some(id) = block.id {
-                        self.fields.set_last_event_id(id);
-                        self.id_updated = true;
+                        self.builder.set_last_event_id(id);
                     }
                     if let Some(data) = block.data {
                         *input = rest;
-                        return Ok(Some(self.borrowed_event(block.event_type, data, block.id)));
+                        return Ok(Some(self.builder.borrowed_event(
+                            block.event_type,
+                            data,
+                            block.id,
+                        )));
                     }
                     block = BorrowedBlock::default();
                     if self.lexer.at_comment(rest) {
@@ -332,26 +270,77 @@ impl<B: DecodeBuffer> Decoder<B> {
             }
         }
         *input = rest;
-        self.copy_to_buffers(&mut block);
+        self.builder.copy_to_buffers(&mut block);
         Ok(None)
     }
 
-    /// Returns the event of a block that lies in the chunk, with nothing in the buffers.
-    #[allow(clippy::inline_always)] // part of `start_block`
-    #[inline(always)]
-    fn borrowed_event<'e, 'i: 'e>(
+    /// Decodes the next event if the buffers may hold something.
+    #[inline(never)]
+    fn resume_block<'e, 'i: 'e>(
         &'e mut self,
-        event_type: &'i [u8],
-        data: &'i [u8],
-        id: Option<&'i [u8]>,
-    ) -> Event<'e> {
-        Event::from_parts(
-            event_type,
-            Some(data),
-            id.unwrap_or_else(|| self.fields.last_event_id()),
-            mem::take(&mut self.id_updated),
-            self.retry.filter(|_| mem::take(&mut self.retry_updated)),
-        )
+        input: &mut &'i [u8],
+        on_comment: Option<impl FnMut(&'i [u8], bool)>,
+    ) -> Result<Option<Event<'e>>, EventTooLarge> {
+        if self.builder.is_yielded() {
+            self.builder.clear_yielded();
+            if self.builder.is_empty() {
+                return self.start_block(input, on_comment);
+            }
+        }
+        // Most chunks of a long line contain nothing but data.
+        if self.builder.in_data() {
+            if let Some((bytes, end)) = self.lexer.continue_data(input) {
+                self.builder.continue_data(bytes, end)?;
+                if !end {
+                    return Ok(None);
+                }
+                if let Some(after) = line_end::strip_lf_or_crlf(input) {
+                    *input = after;
+                    let block = BorrowedBlock::default();
+                    self.builder.end_block(&block);
+                    return Ok(Some(self.builder.event(&block)));
+                }
+            }
+        }
+        self.decode_buffered(BorrowedBlock::default(), None, input, on_comment)
+    }
+
+    /// Decodes the next event in the general case. `first` is a token that the lexer has returned
+    /// already.
+    #[inline(never)]
+    fn decode_buffered<'e, 'i: 'e>(
+        &'e mut self,
+        mut block: BorrowedBlock<'i>,
+        mut first: Option<LineToken<'i>>,
+        input: &mut &'i [u8],
+        mut on_comment: Option<impl FnMut(&'i [u8], bool)>,
+    ) -> Result<Option<Event<'e>>, EventTooLarge> {
+        while let Some(token) = first.take().or_else(|| self.lexer.next_token(input)) {
+            match token {
+                LineToken::Value { field: Field::Comment, bytes, end } => {
+                    if let Some(on_comment) = &mut on_comment {
+                        on_comment(bytes, end);
+                    }
+                }
+                LineToken::Value { field, bytes, end } => {
+                    self.builder.add_value(&mut block, field, bytes, end)?;
+                    if !end {
+                        return Ok(None);
+                    }
+                    if self.builder.has_data() && Field::Data.begins(input) {
+                        self.builder.append_lines(input);
+                    }
+                }
+                LineToken::Dispatch => {
+                    if self.builder.end_block(&block) {
+                        return Ok(Some(self.builder.event(&block)));
+                    }
+                    block = BorrowedBlock::default();
+                }
+            }
+        }
+        self.builder.copy_to_buffers(&mut block);
+        Ok(None)
     }
 
     /// Skips comments and blank lines between events, which is all that a silent stream sends, and
@@ -380,35 +369,10 @@ impl<B: DecodeBuffer> Decoder<B> {
         }
     }
 
-    /// Borrows a value for `block` if it can stay in the chunk. Returns false if the general path
-    /// must handle it.
-    #[inline]
-    fn borrow_value<'i>(
-        &self,
-        block: &mut BorrowedBlock<'i>,
-        field: Field,
-        bytes: &'i [u8],
-    ) -> bool {
-        let room = self.fields.limit() - self.fields.len() - block.fields_len();
-        match field {
-            Field::Data if block.data.is_none() && bytes.len() <= self.data.limit() => {
-                block.data = Some(bytes);
-            }
-            Field::EventType if block.event_type.is_empty() && bytes.len() <= room => {
-                block.event_type = bytes;
-            }
-            Field::Id if block.id.is_none() && bytes.len() <= room && !bytes.contains(&0) => {
-                block.id = Some(bytes);
-            }
-            _ => return false,
-        }
-        true
-    }
-
     /// Returns the last event ID string (9.2.2), as of the last block that ended, with or without
     /// data. Empty if none has been set.
     pub fn last_event_id(&self) -> Text<'_> {
-        Text::from_bytes(self.fields.last_event_id())
+        Text::from_bytes(self.builder.last_event_id())
     }
 
     /// Sets the last event ID, as if an earlier connection had received it. If this changes it, the
@@ -428,24 +392,20 @@ impl<B: DecodeBuffer> Decoder<B> {
     /// [`InvalidLastEventId`] if no stream can set this ID, or if it is too long for the limits.
     /// The current ID is then kept.
     pub fn set_last_event_id(&mut self, id: impl AsRef<[u8]>) -> Result<(), InvalidLastEventId> {
-        if self.state == BlockState::Yielded {
-            self.clear_yielded();
+        if self.builder.is_yielded() {
+            self.builder.clear_yielded();
         }
         let id = id.as_ref();
         EventId::new(id).map_err(InvalidLastEventId::Value)?;
-        let limit = self.fields.limit();
-        if self.fields.len() - self.fields.last_event_id().len() + id.len() > limit {
-            return Err(InvalidLastEventId::TooLong { limit });
-        }
-        self.id_updated |= self.last_event_id() != id;
-        self.fields.set_last_event_id(id);
-        Ok(())
+        self.builder
+            .replace_last_event_id(id)
+            .map_err(|limit| InvalidLastEventId::TooLong { limit })
     }
 
     /// Returns the reconnection time in milliseconds, if the stream has set one. It takes effect at
     /// the end of its line. `u64::MAX` also stands for any larger value.
     pub fn retry(&self) -> Option<u64> {
-        self.retry
+        self.builder.retry()
     }
 
     /// Prepares the decoder for the next connection.
@@ -454,10 +414,7 @@ impl<B: DecodeBuffer> Decoder<B> {
     /// time are kept.
     pub fn reset(&mut self) {
         self.lexer = Lexer::new();
-        self.fields.clear_block();
-        self.data.clear();
-        self.line = LineState::Start;
-        self.state = self.cleared_state();
+        self.builder.reset();
     }
 }
 

@@ -1,90 +1,206 @@
-//! Decodes blocks that do not lie in the chunk as they are: those that span chunks, have several
-//! lines of data, or are too large.
+//! Builds an event from the values of a block. They are borrowed from the chunk, and copied into
+//! buffers when the chunk ends or data have several lines.
 
 use core::mem;
 
 use memchr::memchr;
 
-use super::{BlockState, BorrowedBlock, Decoder, LineState};
-use crate::line_end::{self, Lines};
-use crate::{DecodeBuffer, Event, EventTooLarge, Field, LineToken};
+use super::field_buffer::FieldBuffer;
+use crate::line_end::Lines;
+use crate::{DecodeBuffer, Event, EventTooLarge, Field, Lexer};
 
-impl<B: DecodeBuffer> Decoder<B> {
-    /// Decodes the next event if the buffers may hold something.
-    #[inline(never)]
-    pub(super) fn resume_block<'e, 'i: 'e>(
-        &'e mut self,
-        input: &mut &'i [u8],
-        on_comment: Option<impl FnMut(&'i [u8], bool)>,
-    ) -> Result<Option<Event<'e>>, EventTooLarge> {
-        if self.state == BlockState::Yielded {
-            self.clear_yielded();
-            if self.state == BlockState::Empty {
-                return self.start_block(input, on_comment);
-            }
+/// The values of the current block that had to be copied, and what outlives blocks: the last event
+/// ID and the reconnection time.
+#[derive(Clone, Debug)]
+pub(super) struct EventBuilder<B> {
+    fields: FieldBuffer<B>,
+    data: B,
+    state: BlockState,
+    line: LineState,
+    /// Whether the last event ID was set since the last event.
+    id_updated: bool,
+    /// Whether `retry` was set since the last event.
+    retry_updated: bool,
+    retry: Option<u64>,
+}
+
+/// What the buffers hold of the current block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum BlockState {
+    /// Nothing, so a block that lies in the chunk need not touch them.
+    Empty,
+    /// No data; perhaps a type or an ID. The memory of earlier data may have to be released when
+    /// the block ends.
+    NoData,
+    /// Data, even if it is one empty line.
+    Data,
+    /// Nothing: the block exceeded a limit. Until it ends, only `retry` lines take effect.
+    TooLarge,
+    /// The event that was returned last. It is cleared on the next call, because the event borrows
+    /// it.
+    Yielded,
+}
+
+/// What earlier chunks contained of the current line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LineState {
+    /// Nothing.
+    Start,
+    /// A part of a value, which is the last in its buffer unless the block is too large.
+    Part,
+    /// The first digits of a reconnection time.
+    Retry(u64),
+    /// A part of an invalid value: an ID with NUL, or a reconnection time that is not a number.
+    Invalid,
+}
+
+/// The values of a block that are borrowed from the chunk.
+#[derive(Default)]
+pub(super) struct BorrowedBlock<'i> {
+    /// Empty if there is none, which means the same.
+    pub(super) event_type: &'i [u8],
+    pub(super) id: Option<&'i [u8]>,
+    pub(super) data: Option<&'i [u8]>,
+}
+
+impl BorrowedBlock<'_> {
+    /// Returns the number of bytes that these values take in `fields`.
+    #[inline]
+    fn fields_len(&self) -> usize {
+        self.event_type.len() + self.id.map_or(0, <[u8]>::len)
+    }
+}
+
+impl<B> EventBuilder<B> {
+    pub(super) const fn new(fields: B, data: B) -> Self {
+        Self {
+            fields: FieldBuffer::new(fields),
+            data,
+            state: BlockState::Empty,
+            line: LineState::Start,
+            id_updated: false,
+            retry_updated: false,
+            retry: None,
         }
-        // Most chunks of a long line contain nothing but data.
-        if self.state == BlockState::Data && self.line == LineState::Part {
-            if let Some((bytes, end)) = self.lexer.continue_data(input) {
-                self.line = if end { LineState::Start } else { LineState::Part };
-                if self.data.len() + bytes.len() > self.data.limit() {
-                    return Err(self.too_large(&mut BorrowedBlock::default(), Field::Data));
-                }
-                self.data.extend(bytes);
-                if !end {
-                    return Ok(None);
-                }
-                if let Some(after) = line_end::strip_lf_or_crlf(input) {
-                    *input = after;
-                    self.end_block(&BorrowedBlock::default());
-                    return Ok(Some(self.event(&BorrowedBlock::default())));
-                }
-            }
-        }
-        self.decode_buffered(BorrowedBlock::default(), None, input, on_comment)
+    }
+}
+
+impl<B: DecodeBuffer> EventBuilder<B> {
+    /// Returns whether the buffers are empty, except for the last event ID.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.state == BlockState::Empty
     }
 
-    /// Decodes the next event in the general case. `first` is a token that the lexer has returned
-    /// already.
-    #[inline(never)]
-    pub(super) fn decode_buffered<'e, 'i: 'e>(
-        &'e mut self,
-        mut block: BorrowedBlock<'i>,
-        mut first: Option<LineToken<'i>>,
-        input: &mut &'i [u8],
-        mut on_comment: Option<impl FnMut(&'i [u8], bool)>,
-    ) -> Result<Option<Event<'e>>, EventTooLarge> {
-        while let Some(token) = first.take().or_else(|| self.lexer.next_token(input)) {
-            match token {
-                LineToken::Value { field: Field::Comment, bytes, end } => {
-                    if let Some(on_comment) = &mut on_comment {
-                        on_comment(bytes, end);
-                    }
-                }
-                LineToken::Value { field, bytes, end } => {
-                    self.value(&mut block, field, bytes, end)?;
-                    if !end {
-                        return Ok(None);
-                    }
-                    if self.state == BlockState::Data && Field::Data.begins(input) {
-                        self.join_lines(input);
-                    }
-                }
-                LineToken::Dispatch => {
-                    if self.end_block(&block) {
-                        return Ok(Some(self.event(&block)));
-                    }
-                    block = BorrowedBlock::default();
-                }
-            }
+    /// Returns whether the last event borrows the buffers.
+    #[inline]
+    pub(super) fn is_yielded(&self) -> bool {
+        self.state == BlockState::Yielded
+    }
+
+    /// Returns whether the buffers hold data of the current block.
+    #[inline]
+    pub(super) fn has_data(&self) -> bool {
+        self.state == BlockState::Data
+    }
+
+    /// Returns whether the data buffer ends with a part of the current line, provided that it is a
+    /// line of data.
+    #[inline]
+    pub(super) fn in_data(&self) -> bool {
+        self.state == BlockState::Data && self.line == LineState::Part
+    }
+
+    #[inline]
+    pub(super) fn data_limit(&self) -> usize {
+        self.data.limit()
+    }
+
+    #[inline]
+    pub(super) fn last_event_id(&self) -> &[u8] {
+        self.fields.last_event_id()
+    }
+
+    pub(super) fn retry(&self) -> Option<u64> {
+        self.retry
+    }
+
+    /// Sets the last event ID to that of a block.
+    #[inline]
+    pub(super) fn set_last_event_id(&mut self, id: &[u8]) {
+        self.fields.set_last_event_id(id);
+        self.id_updated = true;
+    }
+
+    /// Sets the last event ID, which counts as updated if it changes.
+    ///
+    /// # Errors
+    ///
+    /// The limit, if the ID exceeds it together with the current block.
+    pub(super) fn replace_last_event_id(&mut self, id: &[u8]) -> Result<(), usize> {
+        let limit = self.fields.limit();
+        if self.fields.len() - self.last_event_id().len() + id.len() > limit {
+            return Err(limit);
         }
-        self.copy_to_buffers(&mut block);
-        Ok(None)
+        self.id_updated |= self.last_event_id() != id;
+        self.fields.set_last_event_id(id);
+        Ok(())
+    }
+
+    /// Drops the current block.
+    pub(super) fn reset(&mut self) {
+        self.fields.clear_block();
+        self.data.clear();
+        self.line = LineState::Start;
+        self.state = self.cleared_state();
+    }
+
+    /// Returns the event of a block that lies in the chunk, with nothing in the buffers.
+    #[allow(clippy::inline_always)] // part of the fast path
+    #[inline(always)]
+    pub(super) fn borrowed_event<'e, 'i: 'e>(
+        &'e mut self,
+        event_type: &'i [u8],
+        data: &'i [u8],
+        id: Option<&'i [u8]>,
+    ) -> Event<'e> {
+        Event::from_parts(
+            event_type,
+            Some(data),
+            id.unwrap_or_else(|| self.fields.last_event_id()),
+            mem::take(&mut self.id_updated),
+            self.retry.filter(|_| mem::take(&mut self.retry_updated)),
+        )
+    }
+
+    /// Borrows a value for `block` if it can stay in the chunk. Returns false if the general path
+    /// must handle it.
+    #[inline]
+    pub(super) fn borrow_value<'i>(
+        &self,
+        block: &mut BorrowedBlock<'i>,
+        field: Field,
+        bytes: &'i [u8],
+    ) -> bool {
+        let room = self.fields.limit() - self.fields.len() - block.fields_len();
+        match field {
+            Field::Data if block.data.is_none() && bytes.len() <= self.data.limit() => {
+                block.data = Some(bytes);
+            }
+            Field::EventType if block.event_type.is_empty() && bytes.len() <= room => {
+                block.event_type = bytes;
+            }
+            Field::Id if block.id.is_none() && bytes.len() <= room && !bytes.contains(&0) => {
+                block.id = Some(bytes);
+            }
+            _ => return false,
+        }
+        true
     }
 
     /// Returns the event of a block; values that are not in `block` are in the buffers.
     #[inline]
-    fn event<'e, 'i: 'e>(&'e mut self, block: &BorrowedBlock<'i>) -> Event<'e> {
+    pub(super) fn event<'e, 'i: 'e>(&'e mut self, block: &BorrowedBlock<'i>) -> Event<'e> {
         Event::from_parts(
             if block.event_type.is_empty() { self.fields.event_type() } else { block.event_type },
             Some(block.data.unwrap_or_else(|| self.data.as_slice())),
@@ -96,6 +212,7 @@ impl<B: DecodeBuffer> Decoder<B> {
 
     /// Clears the block that the last event borrowed.
     pub(super) fn clear_yielded(&mut self) {
+        debug_assert!(self.is_yielded(), "{:?}", self.state);
         self.data.clear();
         self.fields.clear_type();
         self.state = self.cleared_state();
@@ -111,44 +228,61 @@ impl<B: DecodeBuffer> Decoder<B> {
 
     /// Returns the state after a block has been cleared. As long as the data buffer is large, the
     /// next block must end with `clear`, which releases memory that is no longer needed.
-    pub(super) fn cleared_state(&self) -> BlockState {
+    fn cleared_state(&self) -> BlockState {
         if self.data.is_large() { BlockState::NoData } else { BlockState::Empty }
     }
 
-    /// Returns whether the states agree with the buffers and the lexer, for assertions.
-    pub(super) fn is_consistent(&self) -> bool {
-        let no_fields = self.fields.len() == self.fields.last_event_id().len();
-        let no_data = self.data.len() == 0;
-        let buffers_agree = match self.state {
-            BlockState::Empty => no_fields && no_data && !self.data.is_large(),
-            BlockState::NoData => no_data,
-            BlockState::TooLarge => no_fields && no_data,
-            BlockState::Data | BlockState::Yielded => true,
-        };
-        let between_lines = self.line == LineState::Start;
-        let lexer_agrees = between_lines || self.lexer.in_value();
-        let is_between_blocks = matches!(self.state, BlockState::Empty | BlockState::Yielded);
-        buffers_agree && lexer_agrees && (between_lines || !is_between_blocks)
+    /// Asserts in debug builds that the states agree with the buffers and the lexer.
+    #[inline]
+    pub(super) fn assert_consistent(&self, lexer: &Lexer) {
+        let (state, line) = (self.state, self.line);
+        debug_assert!(self.agrees_with_buffers(), "{state:?}");
+        debug_assert!(line == LineState::Start || lexer.in_value(), "{line:?}, {lexer:?}");
     }
 
-    /// Stores the first part of a line of data that the end of the chunk cuts.
-    pub(super) fn buffer_data_part(&mut self, bytes: &[u8]) {
+    /// Returns whether the states are those that the buffers imply.
+    fn agrees_with_buffers(&self) -> bool {
+        let no_fields = self.fields.len() == self.last_event_id().len();
+        let no_data = self.data.len() == 0;
+        let line_start = self.line == LineState::Start;
+        match self.state {
+            BlockState::Empty => no_fields && no_data && line_start && !self.data.is_large(),
+            BlockState::NoData => no_data,
+            BlockState::TooLarge => no_fields && no_data,
+            BlockState::Yielded => line_start,
+            BlockState::Data => true,
+        }
+    }
+
+    /// Stores the first part of a line of data that the end of the chunk cuts. It must not exceed
+    /// the limit.
+    pub(super) fn begin_data(&mut self, bytes: &[u8]) {
         self.data.extend(bytes);
         self.state = BlockState::Data;
         self.line = LineState::Part;
     }
 
+    /// Stores a further part of a line of data: see [`in_data`](Self::in_data).
+    #[inline]
+    pub(super) fn continue_data(&mut self, bytes: &[u8], end: bool) -> Result<(), EventTooLarge> {
+        if end {
+            self.line = LineState::Start;
+        }
+        if self.data.len() + bytes.len() > self.data.limit() {
+            return Err(self.too_large(&mut BorrowedBlock::default(), Field::Data));
+        }
+        self.data.extend(bytes);
+        Ok(())
+    }
+
     /// Ends the current block and returns whether it is an event.
-    fn end_block(&mut self, block: &BorrowedBlock<'_>) -> bool {
+    pub(super) fn end_block(&mut self, block: &BorrowedBlock<'_>) -> bool {
         if self.state == BlockState::TooLarge {
             self.state = self.cleared_state();
             return false;
         }
         match block.id {
-            Some(id) => {
-                self.fields.set_last_event_id(id);
-                self.id_updated = true;
-            }
+            Some(id) => self.set_last_event_id(id),
             None => self.id_updated |= self.fields.commit_id(),
         }
         let is_event = block.data.is_some() || self.state == BlockState::Data;
@@ -162,7 +296,7 @@ impl<B: DecodeBuffer> Decoder<B> {
     }
 
     /// Processes a value or a part of one.
-    fn value<'i>(
+    pub(super) fn add_value<'i>(
         &mut self,
         block: &mut BorrowedBlock<'i>,
         field: Field,
@@ -194,7 +328,7 @@ impl<B: DecodeBuffer> Decoder<B> {
 
     /// Appends lines of data that follow other lines of data.
     #[inline(never)]
-    fn join_lines(&mut self, input: &mut &[u8]) {
+    pub(super) fn append_lines(&mut self, input: &mut &[u8]) {
         let mut lines = Lines::new(input);
         while Field::Data.begins(lines.rest()) {
             let Some(value) = lines.next().and_then(|line| Field::Data.value_in(line)) else {
