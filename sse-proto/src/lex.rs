@@ -64,8 +64,8 @@ enum State {
     /// At the start of a line, after a chunk that ended with CR: an LF that comes next belongs to
     /// that line end.
     AfterCr,
-    /// In a name. These bytes of the field's prefix have not been seen yet.
-    Name(Field, &'static [u8]),
+    /// In a name. This number of bytes of the field's prefix have been seen.
+    Name(Field, u8),
     /// After the colon, where a space may follow that is not part of the value.
     Space(Field),
     /// In a value.
@@ -154,7 +154,7 @@ impl Lexer {
                             break Some(LineToken::Dispatch);
                         }
                         [byte, ..] => match Field::with_initial(*byte) {
-                            Some(field) => State::Name(field, field.prefix()),
+                            Some(field) => State::Name(field, 0),
                             None => State::Skip,
                         },
                     };
@@ -291,9 +291,9 @@ impl Lexer {
             State::Bom(0) => (State::Line, false),
             // An incomplete mark is the start of an unknown name.
             State::Bom(_) => (State::Skip, false),
-            State::Name(field, rest) => match rest {
+            State::Name(field, seen) => match &field.prefix()[usize::from(seen)..] {
                 [last] if byte == *last => (State::Space(field), true),
-                [expected, rest @ ..] if byte == *expected => (State::Name(field, rest), true),
+                [expected, ..] if byte == *expected => (State::Name(field, seen + 1), true),
                 // A name without a colon has an empty value.
                 [_] if line_end::is_line_end(byte) => (State::Value(field), false),
                 _ => (State::Skip, false),
