@@ -61,8 +61,8 @@ enum State {
     Bom(u8),
     /// At the start of a line.
     Line,
-    /// At the start of a line, after a chunk that ended with CR: an LF that comes next belongs to
-    /// that line end.
+    /// At the start of a line, after a chunk that ended with CR: the next byte may belong to that
+    /// line end.
     AfterCr,
     /// In a name. This number of bytes of the field's prefix have been seen.
     Name(Field, u8),
@@ -299,7 +299,7 @@ impl Lexer {
                 _ => (State::Skip, false),
             },
             State::Space(field) => (State::Value(field), field.strip_space(&[byte]).is_empty()),
-            State::AfterCr => (State::Line, byte == b'\n'),
+            State::AfterCr => (State::Line, line_end::continues_cr(byte)),
             other => (other, false),
         };
         self.state = state;

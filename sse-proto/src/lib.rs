@@ -95,6 +95,7 @@ extern crate std;
 mod adapters;
 mod buffer;
 mod client;
+mod comments;
 mod decode;
 mod encode;
 mod event;

@@ -1,4 +1,4 @@
-//! Line ends: what they are, and searches for them. All searches in a stream are here.
+//! Line ends: what they are, and all searches for them.
 //!
 //! A line ends with LF, CR or CRLF. A CR ends its line at once, before the next byte is known; an
 //! LF after it belongs to the same line end, also where a chunk ends between the two.
@@ -6,11 +6,10 @@
 //! The fastest way depends on the distance: a call to `memchr` takes as long as a short line, but
 //! nothing gets through a long line faster.
 
-use memchr::{memchr2, memrchr2};
+use memchr::memchr2;
 
-use crate::Field;
-
-const ONES: u64 = 0x0101_0101_0101_0101;
+/// A one in each byte of a word.
+pub(crate) const ONES: u64 = 0x0101_0101_0101_0101;
 
 /// Returns whether a byte is a line end, or half of one.
 #[inline]
@@ -25,11 +24,17 @@ pub(crate) fn len(chunk: &[u8], at: usize) -> Option<usize> {
     if chunk[at] != b'\r' {
         return Some(1);
     }
-    chunk.get(at + 1).map(|next| if *next == b'\n' { 2 } else { 1 })
+    chunk.get(at + 1).map(|next| if continues_cr(*next) { 2 } else { 1 })
+}
+
+/// Returns whether a byte after a CR belongs to the same line end.
+#[inline]
+pub(crate) const fn continues_cr(byte: u8) -> bool {
+    byte == b'\n'
 }
 
 /// Returns what follows a line end at the start of `bytes`. Returns `None` if there is none, or if
-/// it is a lone CR, which is rare and may go on in the next chunk.
+/// it is a lone CR, which is rare and may continue in the next chunk.
 #[inline]
 pub(crate) fn strip_lf_or_crlf(bytes: &[u8]) -> Option<&[u8]> {
     match bytes {
@@ -88,79 +93,6 @@ pub(crate) fn find_far(bytes: &[u8]) -> Option<usize> {
         rest = after;
     }
     memchr2(b'\r', b'\n', rest).map(|at| bytes.len() - rest.len() + at)
-}
-
-/// Returns the length in bytes of the comments and blank lines at the start of a chunk, which
-/// begins with a line. Only lines that end in the chunk count, and the last one or two may be
-/// missing.
-///
-/// The first bytes of lines are compared for a whole block or word at once. A search for each line
-/// end would have to wait for the previous one.
-#[inline]
-pub(crate) fn comments_len(chunk: &[u8]) -> usize {
-    // A CR at the end may be half of a CRLF, so it is left for the next chunk.
-    let chunk = chunk.strip_suffix(b"\r").unwrap_or(chunk);
-    if chunk.len() > 64 { comments_len_by_block(chunk) } else { comments_len_from(chunk, 0, 0) }
-}
-
-/// Returns whether a line that begins here is a comment or blank.
-#[inline]
-pub(crate) fn is_comment_or_blank(line: &[u8]) -> bool {
-    Field::Comment.begins(line) || line.first().is_some_and(|byte| is_line_end(*byte))
-}
-
-#[inline(never)]
-fn comments_len_by_block(chunk: &[u8]) -> usize {
-    let mut at = 0;
-    if is_comment_or_blank(chunk) {
-        while chunk.get(at..).and_then(<[u8]>::first_chunk).is_some_and(only_comments) {
-            at += 64;
-        }
-    }
-    let line = memrchr2(b'\r', b'\n', &chunk[..at]).map_or(0, |end| end + 1);
-    comments_len_from(chunk, at, line)
-}
-
-/// Like `comments_len`, where everything before `at` has been checked, and the last line there
-/// begins at `line`.
-#[inline]
-fn comments_len_from(chunk: &[u8], mut at: usize, mut line: usize) -> usize {
-    const LOW: u64 = 0x7F * ONES;
-    // The high bit of each byte that differs from `byte`; the other bits are undefined.
-    let unlike = |word: u64, byte: u8| {
-        let differ = word ^ (u64::from(byte) * ONES);
-        ((differ & LOW) + LOW) | differ
-    };
-    // 0x80 if a line begins at the start of the word.
-    let mut first = if line == at { 0x80 } else { 0 };
-    for word in chunk[at..].chunks_exact(8) {
-        let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
-        let within = unlike(word, b'\n') & unlike(word, b'\r');
-        let ends = !within & !LOW;
-        let lines = (ends << 8) | first;
-        let others = lines & within & unlike(word, b':');
-        if others != 0 {
-            return at + others.trailing_zeros() as usize / 8;
-        }
-        if lines != 0 {
-            line = at + lines.ilog2() as usize / 8;
-        }
-        first = ends >> 56;
-        at += 8;
-    }
-    if first == 0 { line } else { at }
-}
-
-/// Returns whether all lines that begin within a block, or right after it, are comments or blank.
-#[inline]
-fn only_comments(block: &[u8; 65]) -> bool {
-    let mut others = 0;
-    for at in 1..block.len() {
-        let is_end = |byte| u8::from(byte == b'\r') | u8::from(byte == b'\n');
-        let (before, byte) = (block[at - 1], block[at]);
-        others |= is_end(before) & !(is_end(byte) | u8::from(byte == b':'));
-    }
-    others & 1 == 0
 }
 
 /// An iterator over the lines that end in a chunk, for chunks with many line ends.
@@ -266,10 +198,10 @@ fn transpose(mut ends: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     extern crate std;
 
-    use super::{LineEnds, Lines, comments_len, find, find_far};
+    use super::{LineEnds, Lines, find, find_far};
 
     fn check(bytes: &[u8]) {
         let is_end = |at: &usize| matches!(bytes[*at], b'\r' | b'\n');
@@ -290,27 +222,11 @@ mod tests {
             assert_eq!(lines.rest(), rest, "{bytes:?}");
         }
         assert_eq!(lines.next(), None, "{bytes:?}");
-        check_comments(bytes);
     }
 
-    fn check_comments(bytes: &[u8]) {
-        let found = comments_len(bytes);
-        let whole = bytes.strip_suffix(b"\r").unwrap_or(bytes);
-        let mut expected = 0;
-        while let Some(b':' | b'\r' | b'\n') = whole.get(expected) {
-            let end = whole[expected..].iter().position(|byte| matches!(byte, b'\r' | b'\n'));
-            let Some(len) = end else { break };
-            expected += len + 1;
-        }
-        // Lines that begin or end in an incomplete word at the end are left out.
-        let ends = whole.len() - whole.len() % 8;
-        assert!(found == expected || found < expected && expected > ends, "{bytes:?}");
-        assert!(found == 0 || matches!(whole[found - 1], b'\r' | b'\n'), "{bytes:?}");
-    }
-
-    /// Surrounds a line end with each byte value, at all distances within blocks and some beyond.
-    #[test]
-    fn line_ends_are_found_at_any_distance() {
+    /// Checks a line end surrounded by each byte value, at all distances within blocks and some
+    /// beyond.
+    pub(crate) fn at_all_distances(check: fn(&[u8])) {
         for byte in 0..=255 {
             for len in (0..20).chain([63, 64, 65, 130, 330]) {
                 let mut bytes = std::vec![byte; len];
@@ -324,8 +240,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn line_ends_are_found_among_similar_bytes() {
+    /// Checks line ends among bytes that differ from them in few bits.
+    pub(crate) fn among_similar_bytes(check: fn(&[u8])) {
         let mut random = 1_u64;
         for len in 0..400 {
             let mut bytes = std::vec![0; len];
@@ -340,20 +256,12 @@ mod tests {
     }
 
     #[test]
-    fn comments_are_skipped_up_to_the_first_other_line() {
-        for other in [&b"data: a\n"[..], b"\0", b"", b": cut", b"\r", b"\xBA"] {
-            for lines in [
-                &b": ping\n\n"[..],
-                b":\r\n",
-                b":a:b\r\r",
-                b": \x8A\x8D\x3A\xBA\t\r\n\r\n",
-                b": longer than a word\n",
-            ] {
-                for count in 0..20 {
-                    check_comments(&[&lines.repeat(count), other, &lines.repeat(3)].concat());
-                    check_comments(&[&lines.repeat(count), other].concat());
-                }
-            }
-        }
+    fn line_ends_are_found_at_any_distance() {
+        at_all_distances(check);
+    }
+
+    #[test]
+    fn line_ends_are_found_among_similar_bytes() {
+        among_similar_bytes(check);
     }
 }
