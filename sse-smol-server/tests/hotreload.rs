@@ -12,6 +12,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use browser::Browser;
@@ -87,6 +88,15 @@ impl Events {
         assert!(timed_out && bytes.is_empty(), "{end:?}: {}", String::from_utf8_lossy(&bytes));
         self.0.set_read_timeout(Some(TIMEOUT)).unwrap();
     }
+}
+
+/// Checks all cases at once, since they mostly wait for silence.
+fn in_parallel<T: Sync>(cases: &[T], check: impl Fn(&T) + Sync) {
+    thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(|| check(case));
+        }
+    });
 }
 
 #[test]
@@ -184,7 +194,7 @@ fn retarget(dir: &Dir, link: &str, target: &str) {
 #[test]
 fn retargeting_any_link_of_the_path_is_a_change() {
     // The watched path, the link that is retargeted, and its targets before and after.
-    for (watched, link, before, after) in [
+    let cases = [
         ("current", "current", "v1", "v2"),
         ("current", "current", "./nested/../v1/", "v2"),
         ("current/public", "current", "v1", "v2"),
@@ -194,7 +204,8 @@ fn retargeting_any_link_of_the_path_is_a_change() {
         ("third", "second", "v1", "v2"),
         ("absolute", "second", "v1", "v2"),
         ("nested/../current", "current", "v1", "v2"),
-    ] {
+    ];
+    in_parallel(&cases, |&(watched, link, before, after)| {
         let dir = Dir::new();
         for version in ["v1", "v2"] {
             for page in ["page", "public/page", "public/docs/page"] {
@@ -225,7 +236,7 @@ fn retargeting_any_link_of_the_path_is_a_change() {
             dir.write(&format!("{version}/public/docs/new"), "");
             events.updated();
         }
-    }
+    });
 }
 
 #[test]
@@ -349,7 +360,7 @@ fn links_to_a_watched_directory_leave_it_watched() {
         ("ln -s pages a; ln -s a b", &[("rm a", VISIBLE), ("rm b", VISIBLE)]),
         ("ln -s nowhere dangling; ln -s loop loop", &[("rm dangling loop", VISIBLE)]),
     ];
-    for (before, steps) in cases {
+    in_parallel(cases, |(before, steps)| {
         let dir = Dir::new();
         let site = dir.0.join("site");
         let run = |commands: &str| {
@@ -371,13 +382,13 @@ fn links_to_a_watched_directory_leave_it_watched() {
             events.updated();
         }
         events.assert_silent();
-    }
+    });
 }
 
 #[test]
 fn directories_that_links_lead_to_are_watched_as_long_as_one_does() {
     // Outside the watched directory, and hidden in it.
-    for (real, target) in [("out", "../out"), ("site/.cache", ".cache")] {
+    in_parallel(&[("out", "../out"), ("site/.cache", ".cache")], |&(real, target)| {
         let dir = Dir::new();
         dir.write(&format!("{real}/x"), "0");
         let (_server, mut events) = watch_site(&dir);
@@ -412,7 +423,7 @@ fn directories_that_links_lead_to_are_watched_as_long_as_one_does() {
         events.assert_silent();
         dir.write("site/pages/x", "1");
         events.updated();
-    }
+    });
 }
 
 #[test]
@@ -493,23 +504,31 @@ fn a_reconnecting_client_gets_a_missed_change_exactly_once() {
         assert_eq!(events.connected(), new);
         events.assert_silent();
     };
-    stale(&mut Events::of(server.address, &old));
-    current(&mut Events::of(server.address, &new));
-    current(&mut Events::of(server.address, ""));
-
     // The header has precedence over the query, because it is newer.
     let with = |query: &str, header: &str| {
-        let target = format!("/__hotreload?lastEventId={query}");
-        let header = format!("Last-Event-ID: {header}\r\n");
-        let header = if header.contains(": \r") { "" } else { &header };
-        let mut events = Events::open(server.address, &target, header);
+        let query = if query.is_empty() { String::new() } else { format!("?lastEventId={query}") };
+        let mut header = format!("Last-Event-ID: {header}\r\n");
+        if header.contains(": \r") {
+            header.clear();
+        }
+        let mut events = Events::open(server.address, &format!("/__hotreload{query}"), &header);
         events.retry();
         events
     };
-    stale(&mut with(&old, ""));
-    current(&mut with(&new, ""));
-    current(&mut with(&old, &new));
-    stale(&mut with(&new, &old));
+    // The query, the header, and whether the change was missed.
+    let cases: [(&str, &str, bool); 7] = [
+        ("", &old, true),
+        ("", &new, false),
+        ("", "", false),
+        (&old, "", true),
+        (&new, "", false),
+        (&old, &new, false),
+        (&new, &old, true),
+    ];
+    in_parallel(&cases, |&(query, header, is_stale)| {
+        let mut events = with(query, header);
+        if is_stale { stale(&mut events) } else { current(&mut events) }
+    });
 }
 
 #[test]
