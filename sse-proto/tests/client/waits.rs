@@ -1,40 +1,19 @@
 //! The client's waits before requests, in virtual time.
 
-#![cfg(feature = "alloc")]
-
 use std::time::Duration;
 
 use sse_proto::{Client, ClientConfig, ReadyState, RequestReplay, ResponseHead};
 
-type At = Duration;
-
-const OK: ResponseHead<'static> =
-    ResponseHead { status: 200, content_type: &[b"text/event-stream"], retry_after: None };
-
-const fn ms(milliseconds: u64) -> At {
-    Duration::from_millis(milliseconds)
-}
+use super::{At, OK, connect, ms, open};
 
 /// Returns a configuration without a minimum wait, to test the other rules alone.
 fn no_minimum() -> ClientConfig {
     ClientConfig { min_reconnection_time: Duration::ZERO, ..ClientConfig::default() }
 }
 
-/// Returns a client that is open, after a request at time 0.
-fn open(config: ClientConfig) -> Client<At> {
-    let mut client = Client::new(config);
-    connect(&mut client, ms(0));
-    client
-}
-
-fn connect(client: &mut Client<At>, now: At) {
-    assert!(client.poll_request(now).is_some(), "no request is due at {now:?}");
-    client.handle_response(OK, now, 0).unwrap();
-}
-
 /// Passes a chunk of the body without events.
-fn feed(client: &mut Client<At>, mut chunk: &[u8], now: At) {
-    assert!(client.next_event(&mut chunk, now).unwrap().is_none());
+fn feed(client: &mut Client<At>, chunk: &[u8], now: At) {
+    assert!(super::feed(client, chunk, now).is_empty());
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 #![cfg(feature = "alloc")]
 
+mod waits;
+
 use std::time::Duration;
 
 use proptest::collection::vec;
@@ -18,14 +20,19 @@ const fn ms(milliseconds: u64) -> At {
     Duration::from_millis(milliseconds)
 }
 
-/// Returns a client that was opened at time 0.
+/// Returns a client that is open, after a request at time 0.
 fn open(config: ClientConfig) -> Client<At> {
     let mut client = Client::new(config);
-    assert!(client.poll_request(ms(0)).is_some());
-    client.handle_response(OK, ms(0), 0).unwrap();
+    connect(&mut client, ms(0));
     client
 }
 
+fn connect(client: &mut Client<At>, now: At) {
+    assert!(client.poll_request(now).is_some(), "no request is due at {now:?}");
+    client.handle_response(OK, now, 0).unwrap();
+}
+
+/// Passes a chunk of the body. Returns the data of its events.
 fn feed(client: &mut Client<At>, mut chunk: &[u8], now: At) -> Vec<String> {
     let mut data = Vec::new();
     while let Some(event) = client.next_event(&mut chunk, now).unwrap() {
