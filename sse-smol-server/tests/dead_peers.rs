@@ -7,17 +7,14 @@ mod support;
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::net::sockopt::set_socket_recv_buffer_size;
-use rustix::net::{AddressFamily, SocketType, connect, socket};
 use sse_proto::Event;
 use sse_smol_server::{Config, Response};
 use support::subscriber::{Publisher, Subscriber, wait_until};
-use support::{Binary, serve};
+use support::{Binary, connect_narrow, serve};
 
 /// A row of `/proc/net/tcp`: a socket with the server's port as its local port.
 struct Socket {
@@ -53,18 +50,7 @@ fn send_queues(server: &Binary) -> usize {
 fn readers_that_stop_hold_little_kernel_memory_and_are_reset() {
     const READERS: usize = 20;
     const EVENTS: usize = 256;
-    let server = Binary::start(&[
-        "--write-timeout",
-        "3",
-        "--keep-alive",
-        "0",
-        "--drain",
-        "0.2",
-        "--history",
-        "100000",
-        "--history-bytes",
-        "100000000",
-    ]);
+    let server = Binary::start_for_flood("3");
     let mut publisher = Publisher::open(server.address);
     let stopped: Vec<_> =
         (0..READERS).map(|_| Subscriber::open(server.address, "/topics/flood")).collect();
@@ -108,11 +94,7 @@ fn readers_that_are_slow_are_not_reset() {
         Ok(())
     });
     let read_slowly = |path: &str| {
-        let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-        // Only before the connection is made does this bound the window.
-        set_socket_recv_buffer_size(&socket, 4096).unwrap();
-        connect(&socket, &server.address).unwrap();
-        let mut socket = TcpStream::from(socket);
+        let mut socket = connect_narrow(server.address, 4096);
         let head = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
         socket.write_all(head.as_bytes()).unwrap();
         let start = Instant::now();

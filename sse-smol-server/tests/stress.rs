@@ -6,7 +6,6 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,13 +13,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use support::resources::{cpu_time, descriptor_table_size, descriptors, memory};
 use support::subscriber::{
     Publisher, StreamEnd, Subscriber, read_all_until, subscribers, topics, wait_until,
 };
-use support::{Binary, TIMEOUT, get, read_head, read_response, read_to_end, send};
+use support::{Binary, TIMEOUT, connect_narrow, get, read_head, read_response, read_to_end, send};
 
 const MIB: usize = 1 << 20;
 
@@ -29,33 +28,6 @@ fn serialize() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     // The test that poisoned the lock has already reported its failure.
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Returns the resident memory of a server, in bytes.
-fn memory(server: &Binary) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
-}
-
-/// Returns the size of the kernel's descriptor table for the server, which grows on demand.
-fn descriptor_table_size(server: &Binary) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap().trim().parse().unwrap()
-}
-
-fn descriptors(server: &Binary) -> usize {
-    fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count()
-}
-
-/// Returns the CPU time that a server has used.
-fn cpu_time(server: &Binary) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
-    // The name in parentheses may hold anything; `utime` and `stime` are the 14th and 15th field.
-    let (_, fields) = stat.rsplit_once(") ").unwrap();
-    let ticks: u64 = fields.split(' ').skip(11).take(2).map(|n| n.parse::<u64>().unwrap()).sum();
-    // Linux reports them in hundredths of a second (USER_HZ), independent of its timer frequency.
-    Duration::from_millis(10 * ticks)
 }
 
 /// Raises the soft limit of open files of this process, which runs the clients.
@@ -74,18 +46,6 @@ fn connect_from(source: Ipv4Addr, server: SocketAddr) -> TcpStream {
     let socket = TcpStream::from(socket);
     socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     socket
-}
-
-/// Opens a subscriber with a small receive buffer.
-fn open_narrow(server: SocketAddr, path: &str) -> Subscriber {
-    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
-    // The option limits the TCP window only if it is set before connecting.
-    set_socket_recv_buffer_size(&socket, 64 << 10).unwrap();
-    connect(&socket, &server).unwrap();
-    let mut socket = TcpStream::from(socket);
-    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
-    socket.write_all(request(server, path).as_bytes()).unwrap();
-    Subscriber::on(socket)
 }
 
 fn request(server: SocketAddr, path: &str) -> String {
@@ -316,18 +276,7 @@ fn only_clients_that_do_not_read_at_all_hit_the_write_timeout() {
     const STUCK: usize = 10;
     const EVENTS: usize = 320;
     let _turn = serialize();
-    let server = Binary::start(&[
-        "--write-timeout",
-        "1",
-        "--keep-alive",
-        "0",
-        "--drain",
-        "0.2",
-        "--history",
-        "100000",
-        "--history-bytes",
-        "100000000",
-    ]);
+    let server = Binary::start_for_flood("1");
     let mut publisher = Publisher::open(server.address);
     let mut stuck: Vec<_> =
         (0..STUCK).map(|_| Subscriber::open(server.address, "/topics/flood")).collect();
@@ -398,7 +347,9 @@ const HELD: usize = 10;
 /// Returns a subscriber that has read only the first of `TOO_MUCH + 1` events. The log holds the
 /// last `HELD` of them.
 fn lagging(server: &Binary, publisher: &mut Publisher) -> Subscriber {
-    let mut subscriber = open_narrow(server.address, "/topics/news");
+    let mut socket = connect_narrow(server.address, 64 << 10);
+    socket.write_all(request(server.address, "/topics/news").as_bytes()).unwrap();
+    let mut subscriber = Subscriber::on(socket);
     publisher.publish("news", &numbered(0, 0));
     subscriber.read_events(1);
     for n in 1..=TOO_MUCH {

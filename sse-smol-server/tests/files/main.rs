@@ -14,6 +14,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dir::Dir;
+#[cfg(target_os = "linux")]
+use support::resources::memory;
 use support::subscriber::wait_until;
 use support::{Binary, get, read_head, read_response, read_to_end, send};
 
@@ -36,14 +38,6 @@ fn request(socket: &mut TcpStream, method: &str, path: &str) {
     // In one packet: the kernel would hold back a second one until the first is acknowledged.
     let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     socket.write_all(head.as_bytes()).unwrap();
-}
-
-/// Returns the resident memory of a server, in bytes.
-#[cfg(target_os = "linux")]
-fn memory(server: &Binary) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
 }
 
 #[test]

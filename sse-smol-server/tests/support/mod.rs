@@ -3,9 +3,7 @@
 #![allow(dead_code)] // each test file uses a part of it
 
 pub(crate) mod contract;
-#[path = "../../examples/storage/memory.rs"]
-pub(crate) mod memory_storage;
-pub(crate) mod storage;
+pub(crate) mod resources;
 pub(crate) mod subscriber;
 pub(crate) mod topics;
 
@@ -20,6 +18,8 @@ use std::task::{Context, Poll};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+use rustix::net::{AddressFamily, SocketType, connect, socket};
 use smol::{Executor, channel, future};
 use sse_proto::Decoder;
 use sse_smol_server::{Config, Error, Request, Server};
@@ -119,6 +119,14 @@ impl Binary {
         Self::spawn(server, "127.0.0.1:0", &[&["--open-publishing"], arguments].concat())
     }
 
+    /// Like [`start`](Self::start), with a log that holds everything that a test publishes and
+    /// without keep-alives, so that only `write_timeout` (in seconds) ends streams.
+    pub(crate) fn start_for_flood(write_timeout: &str) -> Self {
+        let timeouts = ["--write-timeout", write_timeout, "--keep-alive", "0", "--drain", "0.2"];
+        let history = ["--history", "100000", "--history-bytes", "100000000"];
+        Self::start(&[&timeouts[..], &history].concat())
+    }
+
     /// Starts a command that runs the binary with the arguments appended to it.
     pub(crate) fn start_by(command: Command, listen: &str, arguments: &[&str]) -> Self {
         Self::spawn(command, listen, arguments)
@@ -197,6 +205,17 @@ pub(crate) fn send(address: SocketAddr, request: &str) -> TcpStream {
     let mut socket = TcpStream::connect(address).unwrap();
     socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     socket.write_all(request.as_bytes()).unwrap();
+    socket
+}
+
+/// Connects with a receive buffer of this size in bytes.
+pub(crate) fn connect_narrow(server: SocketAddr, receive_buffer: usize) -> TcpStream {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    // The option limits the TCP window only if it is set before connecting.
+    set_socket_recv_buffer_size(&socket, receive_buffer).unwrap();
+    connect(&socket, &server).unwrap();
+    let socket = TcpStream::from(socket);
+    socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     socket
 }
 
