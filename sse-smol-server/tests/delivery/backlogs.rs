@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sse_smol_server::{Config, History, Start, Topics, TopicsConfig};
 
 use super::support::subscriber::{StreamEnd, Subscriber, read_all_until};
-use super::support::{Running, TIMEOUT, get, read_head, serve};
+use super::support::{Running, TIMEOUT, get, now, read_head, serve};
 use super::{LARGE, flood, publish, serve_topics, silent, streams_for_all_workers, unbounded};
 
 /// The stream task sends what a worker could not write, and the stream is parked again.
@@ -53,7 +53,7 @@ fn at_once(topics: &Topics, count: usize) -> (Running, Vec<Subscriber>) {
                 (0..count).for_each(|n| drop(publish(&topics, "news", &n.to_string())));
                 return request.no_content().await;
             }
-            let subscription = topics.subscribe(&["news"], Start::Latest).unwrap();
+            let subscription = now(topics.subscribe(&["news"], Start::Latest)).unwrap();
             request.open().await?.follow(subscription).await
         }
     });

@@ -19,7 +19,7 @@ use sse_smol_server::{Config, History, Publication, Request, Server, Start, Topi
 use support::subscriber::{
     Publisher, StreamEnd, Subscriber, read_all_until, subscribers, wait_until,
 };
-use support::{Binary, Counted, TIMEOUT, get, read_head, read_until, send, serve};
+use support::{Binary, Counted, TIMEOUT, get, now, read_head, read_until, send, serve};
 
 /// Returns a number of streams that gives each delivery worker some.
 fn streams_for_all_workers() -> usize {

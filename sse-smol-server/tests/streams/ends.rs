@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use smol::{Timer, channel, future};
 use sse_proto::Event;
-use sse_smol_server::{Config, End, Request, text};
+use sse_smol_server::{Config, Error, Request, text};
 
 use super::silent;
 use super::support::{
@@ -141,7 +141,7 @@ fn a_failed_handler_ends_the_stream_without_the_last_chunk() {
     let server = serve(silent(), |request| async move {
         let mut stream = request.open().await?;
         stream.send(Event::new("one")).await?;
-        Err(End::Failed("the source dried up".into()))
+        Err(Error::Failed("the source dried up".into()))
     });
     let mut socket = get(server.address, "/");
     read_head(&mut socket);
@@ -154,13 +154,13 @@ fn a_handler_that_does_not_respond_gets_500_and_the_server_continues() {
     let server = serve(silent(), |request| async move {
         match request.path() {
             "/panic" => panic!("test error"),
-            "/stopped" => Err(End::Stopped),
+            "/drained" => Err(Error::Drained),
             "/fail" => Err(std::io::Error::other("test error").into()),
             "/forget" => Ok(()),
             _ => request.respond(text(http::StatusCode::OK, "Fine.")).await,
         }
     });
-    for path in ["/panic", "/fail", "/forget", "/stopped"] {
+    for path in ["/panic", "/fail", "/forget", "/drained"] {
         let answer = read_to_end(&mut get(server.address, path));
         assert!(answer.starts_with("HTTP/1.1 500 "), "{path}: {answer}");
     }
@@ -169,7 +169,7 @@ fn a_handler_that_does_not_respond_gets_500_and_the_server_continues() {
 
 #[test]
 fn a_handler_that_panics_before_returning_a_future_gets_500() {
-    fn handler(_: Request) -> std::future::Ready<Result<(), End>> {
+    fn handler(_: Request) -> std::future::Ready<Result<(), Error>> {
         panic!("test error")
     }
     let server = serve(silent(), handler);
@@ -193,7 +193,7 @@ fn a_stream_that_outlives_its_handler_reports_its_end_at_once() {
                 stream.on_close(move |end| reported.send(end.reason.label()).unwrap());
             })
             .detach();
-            Err(End::Failed("test error".into()))
+            Err(Error::Failed("test error".into()))
         }
     });
     let mut socket = get(server.address, "/");

@@ -3,7 +3,10 @@
 #![allow(dead_code)] // each test file uses a part of it
 
 pub(crate) mod contract;
+#[path = "../../examples/storage/memory.rs"]
+pub(crate) mod memory_storage;
 pub(crate) mod resources;
+pub(crate) mod storage;
 pub(crate) mod subscriber;
 pub(crate) mod topics;
 
