@@ -44,6 +44,9 @@ pub struct ClientConfig {
     pub honour_retry_after: bool,
     /// When the request may be repeated. Default: always, as in `EventSource`.
     pub repeat: RequestReplay,
+    /// Whether a response without any `Content-Type` is accepted, for servers that send none. One
+    /// with another type is rejected in any case. Default: false; by the standard, it is rejected.
+    pub allow_missing_content_type: bool,
 }
 
 impl Default for ClientConfig {
@@ -57,6 +60,7 @@ impl Default for ClientConfig {
             read_timeout: None,
             honour_retry_after: false,
             repeat: RequestReplay::Always,
+            allow_missing_content_type: false,
         }
     }
 }
@@ -266,7 +270,7 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: DecodeBuffer> Client<I, B> {
         };
         let rejected = if response.status != 200 {
             Rejected::Status(response.status)
-        } else if !is_event_stream(response.content_type.iter().copied()) {
+        } else if !self.is_event_stream(response) {
             Rejected::ContentType
         } else {
             self.state = State::Open { requested, active: now, has_body: false };
@@ -395,6 +399,12 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: DecodeBuffer> Client<I, B> {
     /// [`retry`](Decoder::retry).
     pub const fn decoder(&self) -> &Decoder<B> {
         &self.decoder
+    }
+
+    fn is_event_stream(&self, response: ResponseHead<'_>) -> bool {
+        let is_missing = response.content_type.is_empty();
+        is_missing && self.config.allow_missing_content_type
+            || is_event_stream(response.content_type.iter().copied())
     }
 
     fn may_repeat(&self) -> bool {

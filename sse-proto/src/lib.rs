@@ -56,7 +56,8 @@
 //!
 //! # Other items
 //!
-//! - [`Client`]: the `EventSource` state machine, without I/O, for clients that reconnect.
+//! - [`EventSource`]: a `Stream` of events that reconnects, over any HTTP client and any runtime.
+//! - [`Client`]: the state machine of that, without I/O.
 //! - [`OwnedEvent`]: an event that outlives its chunk, by sharing the chunk's memory or by copying.
 //! - [`Events`], [`EventBody`], [`EventCodec`]: adapters for streams, HTTP bodies and codecs.
 //! - [`KeepAlive`]: the deadline of the next keep-alive comment, for any clock.
@@ -74,6 +75,7 @@
 //! | `serde_json` | [`Event::json`] | yes |
 //! | `simdutf8` | UTF-8 validation by vector instructions: several times as fast for non-ASCII text | yes |
 //! | `futures-core` | [`Events`] from a `Stream` of chunks, [`EventBody`] from a `Stream` of events | yes |
+//! | `std` and `futures-core` | [`EventSource`] | |
 //! | `http-body` | [`Events::from_body`], [`EventBody`] as an HTTP body: axum, hyper, reqwest, tower | |
 //! | `tokio-util` | [`EventCodec`], for `FramedRead` and `FramedWrite` | |
 //!
@@ -88,7 +90,7 @@
 
 #[cfg(feature = "alloc")]
 extern crate alloc;
-#[cfg(feature = "tokio-util")]
+#[cfg(any(feature = "std", feature = "tokio-util"))]
 extern crate std;
 
 #[cfg(any(feature = "futures-core", feature = "tokio-util"))]
@@ -118,6 +120,8 @@ struct Readme;
 pub use adapters::BodyChunks;
 #[cfg(feature = "tokio-util")]
 pub use adapters::EventCodec;
+#[cfg(all(feature = "std", feature = "futures-core"))]
+pub use adapters::{Connection, EventSource, EventSourceError};
 #[cfg(feature = "futures-core")]
 pub use adapters::{EventBody, Events, EventsError};
 pub use buffer::{BorrowedBuffer, DecodeBuffer, GrowableBuffer};

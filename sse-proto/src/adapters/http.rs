@@ -4,16 +4,18 @@ use core::convert::Infallible;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
+use core::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use futures_core::Stream;
-use http::{HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
 
 use super::body::EventBody;
+use super::event_source::Connection;
 use super::events::Events;
-use crate::{AsEvent, Decoder};
+use crate::{AsEvent, ConnectRequest, Decoder};
 
 pin_project! {
     /// The data chunks of a body: see [`Events::from_body`].
@@ -85,6 +87,33 @@ impl<B: Body> Events<BodyChunks<B>> {
     /// Creates a stream with this decoder: see [`Events::with_decoder`].
     pub const fn from_body_with_decoder(body: B, decoder: Decoder) -> Self {
         Self::with_decoder(BodyChunks { body }, decoder)
+    }
+}
+
+impl ConnectRequest<'_> {
+    /// Returns the [headers](Self::headers) as a map. A last event ID that no header can have is
+    /// left out.
+    pub fn header_map(&self) -> HeaderMap {
+        let headers = self.headers().filter_map(|(name, value)| {
+            Some((
+                HeaderName::from_bytes(name.as_bytes()).ok()?,
+                HeaderValue::from_bytes(value).ok()?,
+            ))
+        });
+        headers.collect()
+    }
+}
+
+/// Takes status, `Content-Type`, `Retry-After` in seconds, and body from a response, such as that of
+/// hyper or reqwest.
+impl<B: Body> From<Response<B>> for Connection<BodyChunks<B>> {
+    fn from(response: Response<B>) -> Self {
+        let (head, body) = response.into_parts();
+        let content_types = head.headers.get_all(header::CONTENT_TYPE);
+        let wait = head.headers.get(header::RETRY_AFTER);
+        let wait = wait.and_then(|wait| wait.to_str().ok()?.trim().parse().ok());
+        Self::with_content_types(head.status.as_u16(), content_types, BodyChunks { body })
+            .with_retry_after(wait.map(Duration::from_secs))
     }
 }
 

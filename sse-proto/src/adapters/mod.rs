@@ -6,6 +6,8 @@ mod body;
 #[cfg(feature = "tokio-util")]
 mod codec;
 mod decoding;
+#[cfg(all(feature = "std", feature = "futures-core"))]
+mod event_source;
 #[cfg(feature = "futures-core")]
 mod events;
 #[cfg(feature = "http-body")]
@@ -15,6 +17,8 @@ mod http;
 pub use body::EventBody;
 #[cfg(feature = "tokio-util")]
 pub use codec::EventCodec;
+#[cfg(all(feature = "std", feature = "futures-core"))]
+pub use event_source::{Connection, EventSource, EventSourceError};
 #[cfg(feature = "futures-core")]
 pub use events::{Events, EventsError};
 #[cfg(feature = "http-body")]
