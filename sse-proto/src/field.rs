@@ -36,7 +36,7 @@ impl Field {
 
     /// Returns the field whose name begins with this byte.
     pub(crate) fn with_initial(byte: u8) -> Option<Self> {
-        let fields = [Self::Data, Self::EventType, Self::Id, Self::Retry, Self::Comment];
+        let fields = [Self::Data, Self::EventType, Self::Id, Self::Retry];
         fields.into_iter().find(|field| field.prefix()[0] == byte)
     }
 

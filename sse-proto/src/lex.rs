@@ -284,7 +284,7 @@ impl Lexer {
     #[cold]
     fn step_byte(&mut self, input: &mut &[u8]) -> Option<()> {
         let (&byte, rest) = input.split_first()?;
-        let (state, takes) = match self.state {
+        let (state, consumed) = match self.state {
             State::Bom(seen) if byte == BOM[usize::from(seen)] => {
                 (if seen == 2 { State::Line } else { State::Bom(seen + 1) }, true)
             }
@@ -303,7 +303,7 @@ impl Lexer {
             other => (other, false),
         };
         self.state = state;
-        if takes {
+        if consumed {
             *input = rest;
         }
         Some(())
