@@ -156,9 +156,7 @@ impl<E: fmt::Display> fmt::Display for EventSourceError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connect(error) => write!(f, "the request failed: {error}"),
-            Self::Rejected(rejected) => {
-                write!(f, "the response is not an event stream: {rejected}")
-            }
+            Self::Rejected(rejected) => rejected.fmt(f),
             Self::Chunks(error) => write!(f, "the event stream failed: {error}"),
             Self::Silent => f.write_str("the connection was silent for too long"),
             Self::TooLarge(error) => error.fmt(f),
