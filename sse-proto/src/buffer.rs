@@ -143,8 +143,8 @@ impl Storage for GrowableBuffer {
         self.heap.capacity() > Self::KEPT
     }
 
-    /// Releases memory when an event needs much less than the largest before it. A stream of large
-    /// events only keeps its memory.
+    /// Releases memory when an event needs much less than the largest before it. If all events of a
+    /// stream are large, their memory is kept.
     #[inline]
     fn clear(&mut self) {
         let (len, capacity) = (self.heap.len(), self.heap.capacity());

@@ -19,9 +19,9 @@ pub struct ClientConfig {
     ///
     /// After a failed attempt, which is one without a single byte of a body, the minimum is
     /// measured from the end of the attempt. After a connection with a body, it is measured from
-    /// the *request*: a server whose stream was open for longer than this can have its client back
-    /// at once, as live reload does with `retry: 25`, but a server that closes each connection
-    /// right away cannot.
+    /// the *request*. So a client whose stream was open for longer than this may reconnect at once,
+    /// as in live reload with `retry: 25`. A client whose connections are closed right away has to
+    /// wait.
     pub min_reconnection_time: Duration,
     /// The maximum wait of an exponential backoff, which doubles the wait with each consecutive
     /// failed attempt after the first. A longer reconnection time is not shortened. Default:
@@ -348,8 +348,9 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: DecodeBuffer> Client<I, B> {
         };
     }
 
-    /// Handles the time of [`poll_timeout`](Self::poll_timeout). Returns true if the connection has
-    /// been silent for too long: drop it. It then counts as [ended](Self::handle_end).
+    /// Handles the deadline from [`poll_timeout`](Self::poll_timeout). Returns true if the
+    /// connection has been silent for too long: drop it. It then counts as
+    /// [ended](Self::handle_end).
     #[must_use = "a dead connection must be dropped"]
     pub fn handle_timeout(&mut self, now: I, random: u32) -> bool {
         let silent = matches!(self.state, State::Requested(_) | State::Open { .. })

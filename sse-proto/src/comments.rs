@@ -6,8 +6,8 @@ use crate::Field;
 use crate::line_end::{Lines, ONES, is_line_end};
 
 /// Returns the length in bytes of the comments and blank lines at the start of a chunk, which
-/// begins with a line. Only lines that end in the chunk count, and the last one or two may be
-/// missing.
+/// begins with a line. Counts only lines that end in the chunk, and may omit the last one or two of
+/// them.
 ///
 /// The first bytes of lines are compared for a whole block or word at once. A search for each line
 /// end would have to wait for the previous one.

@@ -157,8 +157,8 @@ impl<B: DecodeBuffer> Decoder<B> {
         self.decode(input, Some(on_comment))
     }
 
-    /// Implements both. Without `on_comment`, comments are skipped without finding where each one
-    /// ends.
+    /// Implements `next_event` and `next_event_with_comments`. Without `on_comment`, comments are
+    /// skipped without finding where each one ends.
     #[allow(clippy::inline_always)] // as above
     #[inline(always)]
     fn decode<'e, 'i: 'e>(

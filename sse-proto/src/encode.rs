@@ -123,7 +123,7 @@ pub struct Slices<'a> {
     state: State,
     event: Event<'a>,
     lines: Lines<'a>,
-    /// Whether each of `lines` begins with a colon, instead of the field name of data.
+    /// Whether `lines` are those of a comment, which begin with a colon instead of `data: `.
     is_comment: bool,
     /// The value to yield next; its field name has been yielded.
     value: Option<&'a [u8]>,
@@ -254,8 +254,8 @@ impl<'a> Iterator for Slices<'a> {
         }
     }
 
-    /// Yields the lines of data in a loop, without the states of `next`: data is most of most
-    /// events.
+    /// Yields the lines of data in a loop, without the states of `next`: most bytes of most events
+    /// are data.
     #[inline]
     fn fold<A, F: FnMut(A, &'a [u8]) -> A>(mut self, mut all: A, mut f: F) -> A {
         while self.is_comment || self.value.is_some() || !matches!(self.state, State::Lines) {

@@ -1,7 +1,7 @@
 //! Splits bytes into lines and fields (HTML Standard, 9.2.5 and 9.2.6).
 //!
 //! The lexer stores no bytes. A value that is cut by the end of the chunk is returned in parts, so
-//! the lexer needs no buffer, no limit and no error. A caller that joins the parts decides where.
+//! the lexer needs no buffer, no limit and no error. The caller decides where to join the parts.
 
 use crate::{Field, line_end};
 
@@ -27,10 +27,10 @@ pub enum LineToken<'i> {
 /// arrives: relays, tools that show comments, readers that act on a value before its event is
 /// complete.
 ///
-/// The values do not depend on how the stream is cut into chunks, only the places where they are
-/// cut do. Lines end with CR, LF or CRLF; a CR ends its line at once, before the next byte is
-/// known. One byte order mark at the very start is dropped. No byte is scanned again when the next
-/// chunk comes.
+/// The chunks of a stream determine where a value is cut into parts, but not the value itself.
+/// Lines end with CR, LF or CRLF; a CR ends its line at once, before the next byte is known. One
+/// byte order mark at the very start is dropped. No byte is scanned again when the next chunk
+/// comes.
 ///
 /// ```
 /// use sse_proto::{Field, Lexer, LineToken};

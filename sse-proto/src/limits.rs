@@ -40,12 +40,13 @@ pub struct Limits {
     /// event ID is sent back in a request header, and servers reject request heads much larger than
     /// that.
     ///
-    /// At any time, it limits the sum of the last event ID, which is that of an earlier event, the
-    /// ID and the type of the current event, and the value of the `id` or `event` line being read.
-    /// An event with at most one line of each is therefore received if its type, its ID and the ID
-    /// before it take no more than this together; a stream whose longest type and ID take `t` and
-    /// `i` bytes is received if `t + 2 * i` is no more than this. A further `id` or `event` line
-    /// for the same event replaces the value of the previous one, but counts together with it.
+    /// At any time, this limits the sum of four lengths: that of the last event ID, which an
+    /// earlier event has set, those of the type and the ID of the current event, and that of the
+    /// value of the `id` or `event` line being read. So an event with at most one line of each is
+    /// received if its type, its ID and the previous ID together do not exceed this. A stream whose
+    /// longest type and ID take `t` and `i` bytes is received if `t + 2 * i` does not exceed this.
+    /// A further `id` or `event` line for the same event replaces the value of the previous one,
+    /// but counts together with it.
     pub fields: usize,
 }
 
@@ -60,7 +61,7 @@ impl Default for Limits {
     }
 }
 
-/// An event is larger than the decoder's [`Limits`] allow.
+/// The error for an event that exceeds the decoder's [`Limits`].
 ///
 /// The event is dropped with its type and ID: the last event ID is still that of the event before
 /// it. The decoder continues with the next event.

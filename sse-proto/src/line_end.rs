@@ -1,10 +1,10 @@
-//! Line ends: what they are, and all searches for them.
+//! Line ends: their definition, and all searches for them.
 //!
 //! A line ends with LF, CR or CRLF. A CR ends its line at once, before the next byte is known; an
 //! LF after it belongs to the same line end, also where a chunk ends between the two.
 //!
 //! The fastest way depends on the distance: a call to `memchr` takes as long as a short line, but
-//! nothing gets through a long line faster.
+//! is the fastest search of a long line.
 
 use memchr::memchr2;
 
@@ -80,7 +80,7 @@ fn first_low_byte(word: [u8; 8]) -> usize {
 #[inline]
 pub(crate) fn find_far(bytes: &[u8]) -> Option<usize> {
     let mut rest = bytes;
-    // Checking four blocks takes no longer than a call needs to begin.
+    // Checking four blocks takes no longer than the fixed cost of a call.
     for _ in 0..4 {
         if rest.is_empty() {
             return None;
@@ -187,7 +187,7 @@ fn line_ends_transposed(block: &[u8; 64]) -> u64 {
     rows.fold(0, |ends, row| ends | u64::from_le_bytes(row))
 }
 
-/// Returns the same as bit `at` for byte `at`: transposes rows and columns.
+/// Transposes rows and columns: returns the same line ends with bit `at` for byte `at`.
 #[inline]
 fn transpose(mut ends: u64) -> u64 {
     for (by, pairs) in [(7, 0x00AA_00AA_00AA_00AA), (14, 0xCCCC_0000_CCCC), (28, 0xF0F0_F0F0)] {

@@ -8,7 +8,8 @@ use bytes::Bytes;
 
 use crate::{Event, Text};
 
-/// An event that owns its memory, by reference counting: for other tasks, for queues, or to keep.
+/// An event that owns its memory, by reference counting, for use beyond the next call: in queues,
+/// in other tasks.
 ///
 /// There are two ways to create one. They differ in the memory that they keep alive:
 ///

@@ -99,7 +99,7 @@ impl Deref for Text<'_> {
     }
 }
 
-/// Compares byte by byte with anything that has bytes: `str`, `[u8]`, another `Text`.
+/// Compares byte by byte with any value that converts to bytes: `str`, `[u8]`, another `Text`.
 impl<T: AsRef<[u8]> + ?Sized> PartialEq<T> for Text<'_> {
     fn eq(&self, other: &T) -> bool {
         self.0 == other.as_ref()
@@ -121,7 +121,7 @@ impl fmt::Display for Text<'_> {
     }
 }
 
-/// Writes a quoted string, with bytes that are not text as `\xNN`.
+/// Writes a quoted string, with invalid bytes as `\xNN`.
 impl fmt::Debug for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_char('"')?;

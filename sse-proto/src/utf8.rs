@@ -33,8 +33,8 @@ pub struct Utf8Checker<'i> {
     /// A part of the chunk that is valid.
     checked: &'i str,
     /// An offset in the chunk. A value that begins before it, and is not in `checked`, is checked
-    /// alone: so no block is checked twice, however invalid it is and in whichever order values are
-    /// requested.
+    /// alone. So no block is checked twice, even if it is invalid or values are requested out of
+    /// order.
     passed: usize,
 }
 

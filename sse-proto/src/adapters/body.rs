@@ -86,8 +86,8 @@ where
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let mut this = self.project();
-        // A new buffer for each chunk, which takes its memory along: a large event leaves none
-        // behind.
+        // Each chunk has a buffer of its own, so the memory of a large event is freed with its
+        // chunk.
         let mut chunk = Vec::new();
         while let Some(events) = this.events.as_mut().as_pin_mut() {
             match events.poll_next(cx) {

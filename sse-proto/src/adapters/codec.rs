@@ -14,7 +14,7 @@ use crate::{AsEvent, Comment, Decoder, EventTooLarge, OwnedEvent};
 /// continues after it. Comments can be sent as well as events.
 ///
 /// Bytes that have been read but not decoded are kept in the codec, not in the read buffer of the
-/// framed reader, so another codec cannot take over.
+/// framed reader, so the codec cannot be replaced in the middle of a stream.
 ///
 /// ```
 /// use futures_lite::{StreamExt, future::block_on};
@@ -63,8 +63,8 @@ impl codec::Decoder for EventCodec {
             if event.is_some() || input.is_empty() {
                 return Ok(event);
             }
-            // The codec takes all of the input, so its caller sees an empty buffer. At the end of
-            // the stream, an incomplete event is therefore dropped without an error.
+            // This consumes all of the input, so the read buffer is empty at the end of the stream,
+            // and an incomplete event is dropped without an error.
             self.decoding.chunk = input.split().freeze();
         }
     }

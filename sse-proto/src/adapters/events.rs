@@ -121,6 +121,6 @@ impl<E: fmt::Display> fmt::Display for EventsError<E> {
     }
 }
 
-/// There is no `source`, so that `E` need not be an [`Error`](core::error::Error); boxed errors are
-/// not.
+/// Has no `source`, so that `E` may be a type that does not implement
+/// [`Error`](core::error::Error), such as a boxed error.
 impl<E: fmt::Debug + fmt::Display> core::error::Error for EventsError<E> {}

@@ -1,4 +1,4 @@
-//! Adapters to the types of other crates. They only translate: they add no protocol logic and no
+//! Adapters to the types of other crates. They only convert types, and add no protocol logic and no
 //! runtime.
 
 #[cfg(feature = "futures-core")]

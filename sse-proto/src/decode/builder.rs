@@ -9,8 +9,8 @@ use super::field_buffer::FieldBuffer;
 use crate::line_end::Lines;
 use crate::{DecodeBuffer, Event, EventTooLarge, Field, Lexer};
 
-/// The values of the current block that had to be copied, and what outlives blocks: the last event
-/// ID and the reconnection time.
+/// The values of the current block that had to be copied, and the state that outlives blocks: the
+/// last event ID and the reconnection time.
 #[derive(Clone, Debug)]
 pub(super) struct EventBuilder<B> {
     fields: FieldBuffer<B>,
@@ -57,7 +57,7 @@ enum LineState {
 /// The values of a block that are borrowed from the chunk.
 #[derive(Default)]
 pub(super) struct BorrowedBlock<'i> {
-    /// Empty if there is none, which means the same.
+    /// Empty if there is none: an empty type has the same meaning as no type.
     pub(super) event_type: &'i [u8],
     pub(super) id: Option<&'i [u8]>,
     pub(super) data: Option<&'i [u8]>,
