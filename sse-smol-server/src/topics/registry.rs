@@ -3,13 +3,27 @@
 //!
 //! # Locks
 //!
+//! The locks of the library are:
+//!
+//! - in `topics`: the registry, the window and the followers of each topic (all in this file), and
+//!   the start marker (`state.rs`);
+//! - in `connection`: the state of each connection (`mod.rs`), and the streams of each subscriber
+//!   group (`delivery.rs`);
+//! - in `net`: the timers, and the counts of the admission;
+//! - the tasks that wait for a notification (`notifier.rs`), and the state of each polled source
+//!   (`polled.rs`).
+//!
+//! Their order:
+//!
 //! - The registry is locked before a window. Positions are assigned and events appended under both.
 //! - A group's streams (`connection/delivery.rs`) are locked before the topic's window.
-//! - No other two locks of the crate are held at once, and none across an await.
+//! - No other two locks of the library are held at once, and none across an await. The only
+//!   exception is the async lock in `polled.rs`: it is held while its holder waits for the next
+//!   poll and polls the source, and the state of the source is locked after it.
 //!
 //! No system call is made under a lock that more than one connection uses. A connection's own lock
-//! (`connection/mod.rs`) is held during its writes, which do not block. A delivery worker may wait
-//! for it, and holds no other lock while it does.
+//! is held during its writes, which do not block. A delivery worker may wait for it, and holds no
+//! other lock while it does.
 //!
 //! While a lock is held, no waker is woken or dropped, no hook is called, and no other value that
 //! belongs to the library's user is dropped. Each of these may run code that takes any of the
@@ -53,7 +67,7 @@ pub(crate) struct Registry {
 }
 
 /// The last dropped positions of removed topics. The window of a topic that is created again starts
-/// after its own, so a subscriber that has missed none of its events gets no gap event.
+/// after its last dropped position, so a subscriber that has missed no event gets no gap event.
 #[derive(Debug, Default)]
 struct Removed {
     /// The maximum number of topics.
@@ -63,7 +77,7 @@ struct Removed {
     /// The same entries, lowest position first.
     order: BTreeSet<(u64, Arc<str>)>,
     /// The highest position that was discarded from `positions`. A topic without an entry may be
-    /// the one that it belonged to.
+    /// the topic of that position.
     forgotten: u64,
 }
 
@@ -248,7 +262,7 @@ impl Registry {
     /// Removes a topic that holds no event and has no subscriber.
     fn remove_unused(&mut self, topic: &Arc<Topic>) {
         let window = topic.window();
-        // A new topic may have the name by now.
+        // Another topic may have been created with this name.
         let is_known = self.topics.get(&topic.name).is_some_and(|known| Arc::ptr_eq(known, topic));
         if is_known && window.len() == 0 && topic.subscribers() == 0 {
             if !self.is_backed {
