@@ -14,7 +14,7 @@ impl CancelToken {
         Self(Flag::default())
     }
 
-    /// Notes that the stream is over.
+    /// Records the end of the stream.
     pub(crate) fn cancel(&self) {
         self.0.set();
     }

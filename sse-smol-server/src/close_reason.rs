@@ -13,7 +13,7 @@ use crate::error::Error;
 pub enum CloseReason {
     /// The handler returned.
     Finished,
-    /// The request was answered by a response that is no event stream.
+    /// The request was answered by a response that is not an event stream.
     Answered(StatusCode),
     /// An operation or the handler failed, or the stream was ended early.
     Error(Error),
@@ -55,7 +55,8 @@ impl CloseReason {
     }
 }
 
-/// A handler that returns an error whose request was answered, or whose stream had ended, is done.
+/// Converts the error that a handler returned. `Answered` and `Ended` are not failures: the request
+/// was answered, or the stream was complete.
 impl From<Error> for CloseReason {
     fn from(error: Error) -> Self {
         match error {

@@ -37,8 +37,8 @@ impl Drain {
         self.0.wait().await;
     }
 
-    /// Returns a future that is ready when the shutdown starts. To miss nothing, it is created
-    /// before [`has_begun`](Self::has_begun) is checked.
+    /// Returns a future that is ready when the shutdown starts. It must be created before
+    /// [`has_begun`](Self::has_begun) is checked, or a shutdown that starts in between is missed.
     pub(crate) fn listen(&self) -> Notified {
         self.0.listen()
     }

@@ -72,7 +72,7 @@ pub enum Error {
     /// The server is shutting down. The stream is ended after it was sent a reconnection time.
     Drained,
     /// The handler failed. An open stream is cut off without its last chunk, so that the peer can
-    /// tell that it is incomplete. A request without an answer gets [`Error::response`].
+    /// detect that it is incomplete. A request without an answer gets [`Error::response`].
     Failed(Box<dyn std::error::Error + Send + Sync>),
 }
 
@@ -126,7 +126,8 @@ impl Error {
         text(status, &format!("{why}."))
     }
 
-    /// Returns whether the peer is gone or given up, so that it cannot receive an answer.
+    /// Returns whether the peer is gone or the connection is abandoned, so that no answer can be
+    /// sent.
     pub(crate) const fn is_of_peer(&self) -> bool {
         match self {
             Self::PeerClosed
@@ -187,7 +188,8 @@ const fn status_of_storage(error: &StorageError) -> StatusCode {
     }
 }
 
-/// Not for all errors: `Error` is one, too, and converts to itself.
+/// Lists types instead of converting every error: `Error` implements `Error`, too, and already
+/// converts to itself.
 macro_rules! failed {
     ($($source:ty),* $(,)?) => {
         $(impl From<$source> for Error {

@@ -113,8 +113,8 @@ impl Frame {
         })
     }
 
-    /// Replaces the id by another one of the same length. Returns false, and leaves the frame as it
-    /// is, if the length differs or the frame is shared.
+    /// Replaces the id by another one of the same length. Returns false, and does not change the
+    /// frame, if the length differs or the frame is shared.
     pub(crate) fn replace_id(&mut self, new: &str) -> bool {
         let Some(Inner { bytes, id: Some(id), .. }) = Arc::get_mut(&mut self.0) else {
             return false;

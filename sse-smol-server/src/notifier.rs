@@ -38,8 +38,8 @@ impl Notifier {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns a future that is ready after the next [`notify`](Self::notify). To miss nothing,
-    /// create it before you check the condition that it is about.
+    /// Returns a future that is ready after the next [`notify`](Self::notify). It must be created
+    /// before the condition is checked, or a notification in between is missed.
     pub(crate) fn listen(&self) -> Notified {
         let mut state = self.state();
         let key = state.next;
@@ -102,7 +102,7 @@ impl Flag {
         self.0.set.load(Ordering::SeqCst)
     }
 
-    /// Returns a future that is ready when the flag is set from here on.
+    /// Returns a future that is ready when the flag is set after this call.
     pub(crate) fn listen(&self) -> Notified {
         self.0.notifier.listen()
     }

@@ -160,7 +160,7 @@ impl Polled {
     }
 
     /// Waits until no other task polls and the next poll is due, polls the source once, and wakes
-    /// the streams if the body is to be sent.
+    /// the streams if there is a body to send.
     async fn poll_for_all(&self) {
         let _turn = self.poller.lock().await;
         let next = self.state().next.unwrap_or_else(Instant::now);

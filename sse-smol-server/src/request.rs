@@ -218,7 +218,7 @@ impl Request {
         (connection, Ok(stream))
     }
 
-    /// Answers with a response that is no event stream, or with its head alone if the method is
+    /// Answers with a response that is not an event stream, or with its head alone if the method is
     /// `HEAD`.
     ///
     /// # Errors
@@ -270,7 +270,7 @@ impl Request {
     /// ```
     ///
     /// If the handler ends before it has sent the whole body, the connection is closed, so that the
-    /// peer can tell that the body is incomplete, and the request counts as
+    /// peer can detect that the body is incomplete, and the request counts as
     /// [failed](Error::Failed).
     pub fn start_response(self, mut head: http::Response<()>, length: u64) -> BodyWriter {
         let Inner { head: request, response_headers, connection, .. } = *self.0;

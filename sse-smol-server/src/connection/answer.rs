@@ -22,7 +22,7 @@ impl Connection {
     pub(crate) fn begin_request(&self, has_body: bool, head_only: bool) {
         let mut state = self.state();
         let old = state.begin_exchange(Exchange::new(has_body, head_only));
-        // Not under the lock: this may hold hooks and wakers.
+        // Dropped outside the lock, since it may hold hooks and wakers.
         drop(state);
         drop(old);
     }
@@ -173,8 +173,8 @@ impl Connection {
         exchange.last = true;
         // If the handler has not read the body, it is ignored on arrival.
         exchange.body_unread = false;
-        // Released before the request ends: a stream may stay open for days, and its handler
-        // seldom keeps the body.
+        // Released before the request ends: a stream may stay open for days, and its handler rarely
+        // keeps the body.
         exchange.cold().body = None;
         exchange.tidy();
         // The driver has to set the stream's deadlines.

@@ -29,7 +29,7 @@ impl Reservation {
         Self { budget: Arc::clone(budget), bytes: 0 }
     }
 
-    /// Grows the reservation to `bytes`. Returns false, and leaves it as it is, if that exceeds the
+    /// Grows the reservation to `bytes`. Returns false, and does not change it, if that exceeds the
     /// budget.
     pub(crate) fn grow_to(&mut self, bytes: usize) -> bool {
         let BodyBudget { max, reserved } = &*self.budget;

@@ -10,13 +10,13 @@ use super::state::State;
 use crate::compact_instant::CompactInstant;
 use crate::{Error, Frame};
 
-/// The time that a peer that fell behind gets to read what is left in the send buffer.
+/// The time in which a peer that fell behind should read the rest of the send buffer.
 const SLOW: Duration = Duration::from_secs(60);
 
 impl Connection {
     /// Returns the current time if the deadline has passed. Otherwise, has the timers wake the
-    /// connection's task. A timer that is set for an earlier time stays, and is set again after it
-    /// has fired, so a deadline that each event moves is not set with each event.
+    /// connection's task. A timer that is set for an earlier time is kept, and set again after it
+    /// has fired. So each event can move the deadline without setting a timer.
     pub(crate) fn poll_deadline(&self, at: CompactInstant) -> Poll<CompactInstant> {
         let now = CompactInstant::now();
         if now >= at {
@@ -25,7 +25,7 @@ impl Connection {
         let mut state = self.state();
         if !state.timer.is_some_and(|set| now < set && set <= at) {
             let old = state.timer.replace(at);
-            // Not under the lock: this may wake the task of the timers.
+            // The lock is released first: `set` may wake the task of the timers.
             drop(state);
             self.shared.timers.set(self.number, old, at);
         }
@@ -78,8 +78,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Notes that the kernel has not taken the whole queue. From here on the write timeout decides
-    /// whether the peer is given up, and not the kernel, to which a slow reader looks dead.
+    /// Records that the kernel has not accepted the whole queue. From then on, the write timeout
+    /// alone ends the connection. The kernel's own limit is removed, since it also ends connections
+    /// of slow readers.
     pub(super) fn fell_behind(&self, state: &mut State) {
         if state.slow_until().is_none() {
             state.cold().slow_until = Some(CompactInstant::now());
@@ -105,7 +106,7 @@ impl Connection {
 }
 
 impl State {
-    /// Notes that the kernel has taken the whole queue.
+    /// Records that the kernel has accepted the whole queue.
     pub(super) fn caught_up(&mut self) {
         if let Some(cold) = &mut self.cold {
             let now = CompactInstant::now();
@@ -115,8 +116,8 @@ impl State {
         }
     }
 
-    /// Returns since when a peer that has shut down its sending side has waited for the handler, if
-    /// the answer has not begun or the rest of its body is missing.
+    /// Returns the time since which a peer that has shut down its sending side has waited for the
+    /// handler: for the start of the answer or for the rest of its body.
     fn unanswered_since(&self) -> Option<CompactInstant> {
         self.half_closed().filter(|_| self.exchange.status.is_none() || self.exchange.unsent() > 0)
     }

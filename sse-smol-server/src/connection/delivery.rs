@@ -116,7 +116,8 @@ impl Drop for JobQueue {
 /// Runs a worker until the last sender of its jobs is gone.
 pub(crate) async fn work(queue: JobQueue) {
     while let Ok(Job(group)) = queue.0.recv().await {
-        // Before the window is read: events that are published from here on queue another job.
+        // This precedes the read of the window, so events that are published after it queue another
+        // job.
         group.called.swap(false, Ordering::AcqRel);
         let Some(batch) = group.next_batch() else {
             continue;
@@ -130,7 +131,7 @@ pub(crate) async fn work(queue: JobQueue) {
             yield_now().await;
         }
         if batch.is_cut_short {
-            // At the end of the queue, after the jobs of other topics.
+            // Queued again at the end, so that jobs of other topics come first.
             group.call();
         }
     }
@@ -160,8 +161,8 @@ impl SubscriberGroup {
         }
         let window = topic.window();
         let Ok(entries) = window.after(parked.position) else {
-            // Each stream continues from its own position, or finds that the window has dropped it.
-            // A stream that is parked again has read to the end.
+            // Each stream continues from its own position, or reports a lag if events after it were
+            // dropped. A stream that is parked again has read to the end.
             parked.position = window.last_position();
             drop(window);
             let streams: Vec<_> =
@@ -186,13 +187,13 @@ impl SubscriberGroup {
     }
 
     /// Returns up to [`WRITES_AT_ONCE`] streams from the slab key `first` on, and moves `first`
-    /// behind them.
+    /// past them.
     ///
-    /// Between two calls streams leave and join, so a stream may be parked under a key that was
-    /// passed already, and does not get the batch. This loses no event: `parked.position` is the
-    /// end of the batch by then, and [`Parked::begin`] refuses a stream that has not read up to
-    /// there itself, since its window has more. A stream that gets a batch twice, under two keys,
-    /// takes from it the events that follow its own position.
+    /// Streams leave and join between two calls. A stream that is parked under a key below `first`
+    /// does not get the batch. This loses no event: `parked.position` is the end of the batch by
+    /// then, and [`Parked::begin`] refuses a stream that has not read up to there itself, since its
+    /// window has more. A stream that gets a batch twice, under two keys, takes from it the events
+    /// that follow its own position.
     fn some_of(&self, first: &mut usize) -> Option<Vec<Arc<Connection>>> {
         let parked = self.parked();
         let (start, end) = (*first, parked.streams.capacity());
@@ -213,7 +214,7 @@ impl Listener for SubscriberGroup {
         self.call();
     }
 
-    /// A group is of no use without its worker's server.
+    /// Returns whether the worker still exists. A group is useless without it.
     fn is_live(&self) -> bool {
         self.worker.strong_count() > 0
     }
@@ -245,14 +246,14 @@ impl<'w> Parked<'w> {
         position: u64,
     ) -> Result<Self, u64> {
         let group = workers.group(topic);
-        // Before the group is locked: a connection's lock is held during its writes, and the other
-        // streams of the group must not wait for these. A batch may arrive before this function
-        // returns. If a worker found the stream in the group when it was parked there before, the
-        // stream takes the events after its position. If the batch starts behind that position,
-        // the stream is unparked.
+        // This precedes the lock of the group: a connection's lock is held during its writes, and
+        // the other streams of the group must not wait for these. A batch may arrive before this
+        // function returns, if the worker found the stream in the group when it was parked there
+        // before. The stream then takes the events after its position. If events between its
+        // position and the batch are missing, it is unparked.
         connection.park(group.number, position);
         let mut parked = group.parked();
-        // Positions are given out over all topics: a stream may be behind the others of its group
+        // Positions are assigned over all topics: a stream may have a lower position than its group
         // without having missed an event of its topic.
         if position < parked.position && topic.has_more(position) {
             drop(parked);
@@ -291,7 +292,7 @@ impl Drop for Parked<'_> {
         // Dropped after the lock is released.
         let stream = parked.streams.try_remove(self.place);
         if parked.streams.is_empty() && parked.streams.capacity() > WRITES_AT_ONCE {
-            // Gives back the memory of many streams that have left.
+            // Releases the memory of many streams that have left.
             parked.streams = Slab::new();
         }
         drop(parked);

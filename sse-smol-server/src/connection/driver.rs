@@ -1,4 +1,5 @@
-//! The driver: polls the handler, and does all that goes on beside it, in one task per connection.
+//! The driver: polls the handler, and meanwhile writes output, watches the peer and handles
+//! deadlines, in one task per connection.
 
 use std::future::Future;
 use std::pin::{Pin, pin};

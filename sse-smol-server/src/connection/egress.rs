@@ -1,15 +1,17 @@
-//! Egress: the one way by which output leaves, from awake streams and from delivery workers alike.
+//! Egress: all output is written here, that of awake streams and that of delivery workers.
 //!
 //! ```text
 //! frames ─► queue ─► framing ─► transport
 //! batch, framed for all streams ─► transport
 //! ```
 //!
-//! The queue holds what the transport has not accepted. A batch passes it by while it is empty.
+//! The queue holds the frames that the transport has not accepted. While it is empty, a batch is
+//! written directly.
 //!
-//! A content coding, which there is none of today, belongs to the stream, and is applied where
-//! frames enter the queue: the queue counts framed bytes, so it has to hold coded frames. A batch
-//! is then only for streams without a coding, as it is only for chunked ones.
+//! No content coding is supported. A coding, such as gzip, would be state of the stream, applied in
+//! `Exchange::push_at`, where frames enter the queue: the queue counts framed bytes, so it has to
+//! hold coded frames. `Exchange::write_batch` would then write a batch directly only to chunked
+//! streams without a coding, and queue it for all others.
 
 use std::io;
 
@@ -32,7 +34,7 @@ impl Exchange {
         }
     }
 
-    /// Notes output on the stream, which puts off its next keep-alive.
+    /// Records output on the stream, which postpones its next keep-alive.
     fn note_output(&mut self, now: CompactInstant) {
         if let Some(stream) = &mut self.stream {
             stream.last_sent = stream.last_sent.map(|_| now);

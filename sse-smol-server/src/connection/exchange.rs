@@ -1,4 +1,4 @@
-//! What belongs to one exchange: a request and its answer.
+//! The state of one exchange: a request and its answer.
 
 use std::sync::Arc;
 use std::task::{Context, Waker};

@@ -122,7 +122,8 @@ impl Connection {
             if state.exchange.queue.is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            // Not under the lock: this wakes the task that waited before, if it is another one.
+            // The lock is released first: `poll_writable` wakes the task that waited before, if it
+            // is another one.
             drop(state);
             ready!(self.transport.poll_writable(cx)).map_err(Error::from_socket)?;
         }

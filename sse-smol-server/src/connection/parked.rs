@@ -19,7 +19,7 @@ impl Connection {
         }
     }
 
-    /// Notes that the topic of a parked stream has no events between its position and this one.
+    /// Records that the topic of a parked stream has no events between its position and this one.
     pub(super) fn skip_to(&self, position: u64) {
         if let Some(StreamState { parked: Some(parked), .. }) = &mut self.state().exchange.stream {
             parked.position = parked.position.max(position);
@@ -45,7 +45,7 @@ impl Connection {
         match stream.and_then(|stream| Some((stream.parked.as_ref()?, stream.unparked))) {
             Some((parked, true)) => Poll::Ready(Ok(parked.position)),
             Some(_) if state.exchange.over.is_none() => {
-                // Unparking wakes the driver in any case.
+                // `unpark` always wakes the driver, so only other tasks register.
                 if !state.is_driver(cx) {
                     state.exchange.wait(cx);
                 }

@@ -78,9 +78,9 @@ impl Connection {
     /// Bytes that arrive while a stream is open are ignored, since the connection serves no request
     /// after a stream. Bytes that arrive before belong to the next request.
     ///
-    /// A peer that shuts down its sending side still gets an ordinary answer, if it never waits for
-    /// the handler longer than the write timeout: it may as well have closed the whole connection,
-    /// which looks the same. An event stream ends at once.
+    /// A peer that shuts down its sending side still gets an ordinary answer, unless it has to wait
+    /// for the handler longer than the write timeout: a peer that has closed the whole connection
+    /// looks the same. An event stream ends at once.
     pub(crate) fn poll_peer(&self, cx: &mut Context<'_>) -> Poll<Error> {
         loop {
             let mut state = self.state();
@@ -94,7 +94,8 @@ impl Connection {
             if let Err(end) = state.unbroken() {
                 return Poll::Ready(end);
             }
-            // Not under the lock: this wakes the task that waited before, if it is another one.
+            // The lock is released first: `poll_readable` wakes the task that waited before, if it
+            // is another one.
             drop(state);
             // A check of readiness costs no system call; a read on every wake-up would.
             let readable = ready!(self.transport.poll_readable(cx));

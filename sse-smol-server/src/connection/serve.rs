@@ -40,12 +40,12 @@ where
     H: Fn(Box<Head>, Arc<Connection>) -> F + Send + Sync,
     F: Future<Output = Result<(), Error>> + Send,
 {
-    // Not in the block: a task that is never polled has to free it, too.
+    // Created outside the block, so that a task that is never polled frees the slot, too.
     let slot = ConnectionSlot(Arc::clone(&connection));
     async move {
         let mut first = true;
         loop {
-            // Before the head is read: a head that is refused counts as a request, too.
+            // Begun before the head is read, since a head that is refused counts as a request, too.
             connection.begin_request(false, false);
             let head = match ReadHead::new(&connection, first).await {
                 Ok(head) => Ok(head),
@@ -80,8 +80,8 @@ where
                 }
             }
             if matches!(end, CloseReason::Error(Error::TimedOut)) && !connection.is_flushed() {
-                // The kernel may give up the last packet to a peer that accepts no data just before
-                // the write timeout does.
+                // If the peer accepts no data, the kernel's timeout for the last packet may expire
+                // just before the write timeout.
                 end = Error::Stuck.into();
             }
             if matches!(end, CloseReason::Error(Error::Stuck)) {
@@ -141,7 +141,7 @@ fn panicked() -> Error {
 
 /// Queues the rest of the answer after the handler has ended, and returns how the request ended.
 fn conclude(connection: &Connection, mut end: CloseReason) -> CloseReason {
-    // The peer would take the next response for the rest of this body.
+    // Without this, the peer would read the next response as the rest of this body.
     let unsent = connection.unsent();
     if unsent > 0 && end.is_orderly() {
         let why = format!("the response body is {unsent} bytes too short");
@@ -156,7 +156,7 @@ fn conclude(connection: &Connection, mut end: CloseReason) -> CloseReason {
             };
             let response = error.response();
             let status = response.status();
-            // After a client's mistake, the connection can go on.
+            // After an error of the client, the connection can serve further requests.
             let close =
                 !status.is_client_error() || connection.is_last() || connection.body_unread();
             if close {

@@ -1,4 +1,4 @@
-//! What belongs to a connection for its whole life, beside its socket.
+//! The state of a connection apart from its socket, for its whole lifetime.
 //!
 //! The parts of the state are nested by the time for which they last: a connection has one
 //! [`Exchange`] at a time, and an exchange has at most one stream. So the next request replaces the
@@ -42,7 +42,7 @@ impl State {
     /// wakers, to be dropped after the lock is released.
     pub(super) fn begin_exchange(&mut self, new: Exchange) -> Exchange {
         if let Some(cold) = &mut self.cold {
-            // The peer waits for each answer anew.
+            // The wait for the next answer starts now.
             cold.half_closed = cold.half_closed.map(|_| CompactInstant::now());
         }
         std::mem::replace(&mut self.exchange, new)

@@ -1,4 +1,4 @@
-//! What belongs to one event stream, the answer of an exchange.
+//! The state of one event stream, which is the answer of an exchange.
 
 use super::batch::GroupNumber;
 use crate::compact_instant::CompactInstant;

@@ -104,7 +104,8 @@ fn head(status: StatusCode, mut headers: HeaderMap, close: bool) -> Vec<u8> {
     if close {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    // Enough for most heads together with their body, so that it is allocated once.
+    // This capacity is enough for most heads together with their body, which are then allocated
+    // once.
     let mut bytes = Vec::with_capacity(512);
     let reason = status.canonical_reason().unwrap_or_default();
     let date = httpdate::fmt_http_date(SystemTime::now());

@@ -99,7 +99,7 @@ impl Admission {
             of_peer.streams += 1;
             streams = of_peer.streams;
         });
-        // Without the lock, since the logger belongs to the program.
+        // Called outside the lock, since the logger belongs to the program.
         if streams == STREAMS_TO_MENTION {
             log::info!(
                 "{} holds {STREAMS_TO_MENTION} streams over HTTP/1.1: a browser opens no more than \

@@ -50,7 +50,7 @@ pub(crate) fn check(connections: usize) -> io::Result<()> {
 }
 
 /// Grows the process's table of descriptors to the size that `connections` will need. Linux doubles
-/// the table whenever it is full, and a thread that needs a descriptor then waits some ten
+/// the table whenever it is full, and a thread that needs a descriptor then waits about ten
 /// milliseconds for the other threads. That includes rejected connections, which need a descriptor
 /// for a short time only, so that [`check`] does not demand one for each.
 pub(crate) fn make_room(socket: impl AsFd, connections: usize) {

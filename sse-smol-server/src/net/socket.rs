@@ -62,7 +62,7 @@ pub(crate) fn limit_unacknowledged(
     Ok(sockopt::set_tcp_user_timeout(socket, milliseconds)?)
 }
 
-/// Other systems have no such limit but their own.
+/// Does nothing: only Linux has this option, and other systems use their own limits.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn limit_unacknowledged(_: impl AsFd, _: Option<Duration>) -> io::Result<()> {
     Ok(())

@@ -50,7 +50,7 @@ impl Transport {
     }
 
     /// Writes as much of `bytes`, which are not empty, as the kernel accepts now, and returns the
-    /// number of those bytes. A full send buffer is no error.
+    /// number of those bytes. A full send buffer is not an error.
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             return match self.socket.get_ref().write(bytes) {

@@ -1,14 +1,14 @@
-//! Storage: where the events of topics live beyond the window in memory.
+//! Storage: keeps the events of topics beyond the window in memory.
 //!
 //! Each topic keeps its newest events in memory, encoded once for all subscribers: its window.
 //! Without a storage, the window is all there is. With one, [`Topics::open`] returns topics whose
-//! events are appended to the storage first, and become visible when the storage
-//! [follows](Storage::follow) up with them, in the order of their positions. A subscriber whose
-//! position is behind the window gets pages from the storage until it has caught up.
+//! events are appended to the storage first, and become visible when [`follow`](Storage::follow)
+//! yields them, in the order of their positions. A subscriber whose position precedes the window
+//! gets pages from the storage until it has caught up.
 //!
-//! An implementation may be a file, a database or a distributed log with many servers on it.
-//! Its limits on events, topics and bytes are its own. The bounds in
-//! [`TopicsConfig`](crate::TopicsConfig) apply to the windows.
+//! An implementation may be a file, a database or a distributed log with many servers on it. It has
+//! separate limits on events, topics and bytes. The bounds in [`TopicsConfig`](crate::TopicsConfig)
+//! apply to the windows.
 //!
 //! ```
 //! # mod memory {
@@ -180,7 +180,8 @@ pub struct Page {
     /// Whether there were no further events when the page was read.
     pub is_last: bool,
     /// The position of the last event of the topic that retention has dropped, or 0. If it is
-    /// behind the position that was read from, the page has no event up to it.
+    /// greater than the `after` of the read, events in between are missing, and the page starts
+    /// after it.
     pub dropped: u64,
 }
 

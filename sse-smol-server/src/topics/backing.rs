@@ -37,7 +37,7 @@ impl Backing {
     /// Waits until the event at a position is visible to subscribers.
     pub(crate) async fn applied(&self, position: u64) -> Result<(), StorageError> {
         loop {
-            // Before the checks, so no change in between is missed.
+            // Created before the checks, so no change in between is missed.
             let progress = self.progress.listen();
             if self.applied.load(Ordering::Acquire) >= position {
                 return Ok(());
@@ -47,13 +47,13 @@ impl Backing {
         }
     }
 
-    /// Notes that all events up to a position are visible to subscribers.
+    /// Records that all events up to a position are visible to subscribers.
     pub(crate) fn set_applied(&self, position: u64) {
         self.applied.store(position, Ordering::Release);
         self.progress.notify();
     }
 
-    /// Notes the reason why the feed has ended. Returns false if there is one already.
+    /// Records the reason why the feed has ended. Returns false if there is one already.
     pub(crate) fn fail(&self, failure: StorageError) -> bool {
         let is_first = self.failure.set(failure).is_ok();
         self.progress.notify();

@@ -20,8 +20,8 @@ use crate::topics::window::Entry;
 ///
 /// It has to be polled as long as the topics are in use, for instance on a task. It ends when all
 /// handles of the topics have been dropped and another event arrives, or with the error of
-/// [`Storage::follow`](crate::storage::Storage::follow). From then on, or when it is dropped, publishing and subscribing fail, and
-/// subscriptions end, all with that error.
+/// [`Storage::follow`](crate::storage::Storage::follow). From then on, publishing and subscribing
+/// return that error, and subscriptions end with it. The same happens if the feed is dropped.
 #[must_use = "nothing is published or delivered unless the feed is polled"]
 pub struct Feed(Pin<Box<dyn Future<Output = Result<(), StorageError>> + Send>>);
 
@@ -115,7 +115,8 @@ impl State {
         let Some(backing) = &self.backing else {
             return;
         };
-        // Before the windows are closed: who finds one closed also finds the reason.
+        // This precedes the closing of the windows: a task that finds a window closed also finds
+        // the reason.
         if !backing.fail(failure) {
             return;
         }

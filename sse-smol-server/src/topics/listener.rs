@@ -13,7 +13,7 @@ pub(crate) trait Listener: fmt::Debug + Send + Sync + 'static {
     /// the work is left to another task.
     fn published(self: Arc<Self>);
 
-    /// Returns false once the listener has no more use for notifications.
+    /// Returns whether the listener still needs notifications.
     fn is_live(&self) -> bool;
 
     /// Converts the listener, so that [`Followers::find_or_add`] can return it with its own type.
@@ -46,8 +46,8 @@ impl Followers {
         let live = listeners.iter().filter(|listener| listener.is_live()).map(Arc::clone);
         let listeners = live.chain([Arc::clone(&new) as Arc<dyn Listener>]).collect();
         let replaced = mem::replace(&mut followers.listeners, listeners);
-        // Not under the lock: a listener that is dropped may drop streams, and with them values of
-        // their handlers.
+        // Dropped outside the lock: a listener may drop streams, and with them values of their
+        // handlers.
         drop(followers);
         drop(replaced);
         new

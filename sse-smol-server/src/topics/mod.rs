@@ -123,9 +123,9 @@ impl Topics {
         Ok(Self(Arc::new(State::new(config, epoch, registry, None))))
     }
 
-    /// Opens the topics of a storage. The bounds in `config` apply to the events that are also held
-    /// in memory, where subscribers read them; each subscriber that is behind those reads from the
-    /// storage.
+    /// Opens the topics of a storage. The newest events are also held in memory, in windows with
+    /// the bounds in `config`, where subscribers read them. A subscriber whose position precedes
+    /// its window reads from the storage.
     ///
     /// The [`Feed`] has to be polled as long as the topics are in use. See
     /// [`storage`](crate::storage) for an example.
@@ -155,7 +155,7 @@ impl Topics {
     }
 
     /// Publishes an event. When this returns, the event is in the log and subscribers have been
-    /// woken. Without a storage, this waits for nothing.
+    /// woken. Without a storage, this completes without waiting.
     ///
     /// If the future is dropped, the event may have been published.
     ///
@@ -173,7 +173,7 @@ impl Topics {
     /// A subscription from [`Start::Latest`] or [`Start::Earliest`] begins with an id without data,
     /// to resume from. One from [`Start::After`] begins with a gap event if events after the id
     /// have been dropped, or if the id is unknown; in that case all events that are held follow,
-    /// which may be more than were missed. Without a storage, this waits for nothing.
+    /// which may be more than were missed. Without a storage, this completes without waiting.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! The start of a subscription: which position an id leads to, and the gap events for what is not
-//! held any more.
+//! The start of a subscription: converts the id to a position, and reports dropped events by a gap
+//! event.
 
 use std::sync::Arc;
 
@@ -35,10 +35,10 @@ pub(crate) async fn subscribe(
     names.sort_unstable();
     names.dedup();
     let (topics, last_position) = enter(state, &names);
-    // From here on, events after `last_position` may be published.
+    // After `enter`, events after `last_position` may be published.
     let mut subscription = Subscription::new(Arc::clone(state), topics, last_position);
     if let Some(backing) = &state.backing {
-        // After the topics were entered: a feed that ends later closes them.
+        // Checked after `enter`: a feed that ends later closes the topics.
         backing.check()?;
     }
     match start {
@@ -55,7 +55,7 @@ pub(crate) async fn subscribe(
     Ok(subscription)
 }
 
-/// Returns the position that an id leads to, or `None` if it is unknown.
+/// Returns the position of the event with an id, or `None` if the id is unknown.
 async fn position_of(
     state: &State,
     subscription: &Subscription,
@@ -81,7 +81,7 @@ fn enter(state: &State, names: &[&str]) -> (Vec<Arc<Topic>>, u64) {
     let age = state.config.history.age;
     let mut registry = state.registry();
     let now = CompactInstant::now();
-    // Before the expiry below, since a topic with a subscriber stays when its last event expires.
+    // This precedes the expiry below: a topic with a subscriber stays when its last event expires.
     let topics: Vec<Arc<Topic>> = names.iter().map(|name| registry.subscribe(name)).collect();
     registry.expire(age, now);
     for topic in &topics {
@@ -148,8 +148,8 @@ impl Subscription {
         &mut self,
         position: u64,
     ) -> Result<(Option<EventRef>, Option<EventRef>), StorageError> {
-        // All of them before anything changes: if the storage fails, the subscription stays as it
-        // is.
+        // All bounds are read before anything changes, so the subscription is unchanged if the
+        // storage fails.
         let mut all_bounds = Vec::with_capacity(self.0.topics.len());
         for cursor in self.0.topics.iter() {
             all_bounds.push(cursor.bounds(&self.0.state).await?);

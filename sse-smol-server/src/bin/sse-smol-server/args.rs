@@ -23,8 +23,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
 
-    /// Allow a --listen address that other machines can reach: anyone there may subscribe, list the
-    /// topics and read the metrics
+    /// Allow a --listen address that other machines can reach: their clients may subscribe, list
+    /// the topics and read the metrics
     #[arg(long)]
     pub(crate) public: bool,
 
@@ -72,7 +72,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "COUNT", value_parser = at_least(1, "with 0 no connection would be served"))]
     max_connections_per_peer: Option<usize>,
 
-    /// Maximum time of a graceful shutdown, over which open streams are closed one after the other;
+    /// Maximum time of a graceful shutdown, over which open streams are closed one after another;
     /// few streams take less [default: 5, or 0 with --watch, so that a successor can start at once]
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     drain: Option<Duration>,

@@ -81,7 +81,7 @@ impl Walk<'_> {
             }
             match openat(directory, &name, FLAGS, Mode::empty()) {
                 Ok(opened) => match FileType::from_raw_mode(fstat(&opened)?.st_mode) {
-                    // It has become one since.
+                    // The name was replaced by a directory since the first attempt.
                     FileType::Directory => self.directories.push(opened),
                     FileType::RegularFile if self.steps.is_done() => {
                         return Ok(Found::File(opened.into()));

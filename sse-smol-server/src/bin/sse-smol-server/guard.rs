@@ -80,7 +80,8 @@ impl Guard {
         let is_preflight = *request.method() == Method::OPTIONS
             && page.header.is_some()
             && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-        // Also without an origin: otherwise a cache could give one page the response for another.
+        // Set even for a request without an origin. Otherwise a cache could give its response to a
+        // page of another origin.
         let vary = if is_preflight { PREFLIGHT_VARY } else { HeaderValue::from_static("Origin") };
         request.response_headers_mut().insert(header::VARY, vary);
         if let Some(origin) = page.header.clone().filter(|_| page.may_read()) {

@@ -64,8 +64,9 @@ impl Origin {
     /// Returns whether a page of this origin was served by the server that received a request for
     /// `authority`.
     ///
-    /// The server itself speaks http. An https page can be its own if a proxy served it on the
-    /// default port, and the request is for that port, too. On other ports it is another server's.
+    /// The server itself only supports http. An https page is one of its own pages if a proxy
+    /// served it on the default port and the request is for that port, too. Pages on other ports
+    /// belong to other servers.
     pub(crate) fn is_of(&self, authority: Authority<'_>) -> bool {
         let same_port = match self.scheme.as_str() {
             "http" => self.port == Some(authority.port().unwrap_or(80)),

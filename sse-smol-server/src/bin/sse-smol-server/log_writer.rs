@@ -1,5 +1,5 @@
-//! The log on standard error. A thread of its own writes it, so that standard error that is not
-//! read blocks neither connections nor signals.
+//! The log on standard error. A separate thread writes it, so that blocked standard error delays
+//! neither connections nor signals.
 
 use std::io::{self, Write};
 use std::mem;

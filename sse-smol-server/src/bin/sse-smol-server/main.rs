@@ -43,7 +43,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    // The watcher warns of each directory that is removed while it is watched, which is no problem.
+    // The watcher warns of each directory that is removed while it is watched, which is harmless.
     let level = env_logger::Env::default().default_filter_or("info,notify=error");
     env_logger::Builder::from_env(level)
         .format_target(false)
@@ -105,7 +105,7 @@ fn run(args: &Args) -> Result<(), String> {
             scope.spawn(|| block_on(executor.run(stopped.recv())));
         }
         let drain = server.drain();
-        // A task of its own, so that it is not polled each time this thread is woken.
+        // Runs on a separate task, so that it is not polled each time this thread is woken.
         let until_second_signal = executor.spawn(async move {
             signals.next().await;
             log::info!(

@@ -1,9 +1,9 @@
 //! The names of a path that is resolved one by one, with the targets of symbolic links in place of
 //! the links.
 //!
-//! How a name is looked up is up to the caller, and differs: `beneath.rs` opens each name relative
-//! to the directory before it and never leaves a root, and `watch/way.rs` collects the names and
-//! the real path, wherever they lead.
+//! The callers look the names up: `beneath.rs` opens each name relative to the directory before it
+//! and never leaves a root, and `watch/way.rs` collects the names and the real path, wherever they
+//! lead.
 
 use std::ffi::OsString;
 use std::io;

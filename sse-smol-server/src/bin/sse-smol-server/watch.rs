@@ -96,8 +96,8 @@ struct Watch {
     links: Links,
     /// The directories outside the roots that are watched because links lead to them.
     linked: BTreeSet<PathBuf>,
-    /// Links may have been added or removed, or lead elsewhere. They are searched for when the
-    /// burst is over, since that reads all visible directories.
+    /// Whether links may have been added, removed or switched. The search for them waits for the
+    /// end of the burst, since it reads all visible directories.
     links_changed: bool,
     /// The times of the first and of the last change that have not been reported.
     burst: Option<(Instant, Instant)>,
@@ -146,7 +146,8 @@ impl Watch {
             if is_due || self.burst.is_some_and(|(first, _)| first + LONGEST <= now) {
                 self.burst = None;
                 if self.links_changed {
-                    // Before the report, so that no change falls between it and the new watches.
+                    // This precedes the report, so that no change falls between it and the new
+                    // watches.
                     self.follow_links();
                 }
                 changed();
@@ -207,14 +208,14 @@ impl Watch {
         }
     }
 
-    /// Notes that events were lost, and any directory may have changed.
+    /// Handles a loss of events, after which any directory may have changed.
     fn all_replaced(&mut self) {
         self.roots.iter_mut().for_each(|root| root.lost = true);
         self.replaced(Path::new("/"));
     }
 
-    /// Notes that something else may be at this path: what was watched below it, besides roots, is
-    /// given up until the links are followed again.
+    /// Handles the replacement of a path. Ends the watches of linked directories at and below it,
+    /// until the links are followed again.
     fn replaced(&mut self, path: &Path) {
         self.links_changed = true;
         self.way.replaced(path);
@@ -246,8 +247,8 @@ impl Watch {
         !is_read && event.paths.iter().any(|path| is_visible(path, is_watched))
     }
 
-    /// Looks up the lost directories, and watches those that exist. Each of them counts as a
-    /// change.
+    /// Looks up the lost directories, and watches those that exist. Each directory that is found
+    /// counts as a change.
     fn look_for_lost(&mut self) {
         if !self.is_any_lost() {
             return;
@@ -276,7 +277,8 @@ impl Watch {
         self.end_needless();
     }
 
-    /// Watches the directories that links lead to at present, and no others.
+    /// Watches the directories that links lead to now, and ends the watches of those that links led
+    /// to before.
     fn follow_links(&mut self) {
         self.links_changed = false;
         let roots: BTreeSet<_> = self.roots.iter().filter_map(|root| root.real.clone()).collect();
@@ -308,8 +310,8 @@ impl Watch {
         }
     }
 
-    /// Watches all directories again after some were given up: these were given up with all below
-    /// them, where others may be.
+    /// Watches all directories again after some watches were ended. Ending the watch of a directory
+    /// also ends those of all directories below it, which may be roots or targets of links.
     fn watch_again(&mut self) {
         let roots = self.roots.iter().filter_map(|root| root.real.as_ref());
         for directory in roots.chain(&self.linked) {
@@ -317,7 +319,7 @@ impl Watch {
         }
     }
 
-    /// Ends watching directories that lead to no root and to no target of a link any more.
+    /// Ends the watches of directories that no longer lead to a root or to the target of a link.
     fn end_needless(&mut self) {
         let of_roots = self.roots.iter().flat_map(|root| &root.names);
         self.way.retain(of_roots.chain(&self.links.names));
@@ -339,7 +341,7 @@ impl Watch {
 /// Watches a directory and all below it.
 fn watch_all_below(watcher: &mut RecommendedWatcher, directory: &Path) {
     match watcher.watch(directory, RecursiveMode::Recursive) {
-        // It was removed since, and an event reports that.
+        // The directory was removed after it was found, and an event reports that.
         Ok(()) | Err(notify::Error { kind: notify::ErrorKind::PathNotFound, .. }) => {}
         Err(error) => log::warn!("cannot watch {}: {error}", directory.display()),
     }

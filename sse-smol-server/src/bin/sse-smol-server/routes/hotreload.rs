@@ -133,7 +133,7 @@ impl HotReload {
                 None
             };
             let Some(changes) = drained.or(change).await else {
-                // The server would close these streams one after the other, so that clients do not
+                // The server would close these streams one after another, so that clients do not
                 // all reconnect at once. They end at once instead: pages should reconnect together,
                 // and a restart waits for this server to exit.
                 stream.send(retry()).await?;

@@ -104,7 +104,7 @@ fn bad(request: Request, why: &str) -> Answer {
 }
 
 fn subscribe(topics: Topics, names: Vec<String>, request: Request) -> Answer {
-    // A future of its own, which is dropped when the stream is open: a stream may be open for days.
+    // A separate future, to be dropped when the stream is open: a stream may be open for days.
     let subscribed = Box::pin(begin(topics, names, request));
     Box::pin(async move { subscribed.await.await })
 }
@@ -231,7 +231,7 @@ fn envelope(request: &Request, body: Vec<u8>) -> Result<Envelope, String> {
         essence.eq_ignore_ascii_case("application/json")
     });
     let mut envelope = if is_json {
-        // From an array, serde would take the fields by position.
+        // Checked first, because serde also accepts an array, with the fields in order.
         if body.trim_ascii_start().first().is_some_and(|first| *first != b'{') {
             return Err(
                 "The body is not an object {data, type, id, retry, key} in JSON.".to_owned()

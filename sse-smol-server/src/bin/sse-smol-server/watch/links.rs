@@ -31,7 +31,8 @@ impl Links {
         let mut followed = 0;
         let mut directories: VecDeque<PathBuf> = roots.iter().cloned().collect();
         while let Some(directory) = directories.pop_front() {
-            // An error means that it is gone, or may not be read and so is not watched either.
+            // An error means that the directory is gone, or cannot be read and so is not watched
+            // either.
             let Ok(entries) = fs::read_dir(&directory) else { continue };
             for entry in entries.flatten().filter(|entry| !is_hidden(Path::new(&entry.file_name())))
             {
@@ -50,7 +51,8 @@ impl Links {
                     return links;
                 }
                 followed += 1;
-                // An error means that it leads to nothing at present. Its names are noted.
+                // An error means that the link has no target now. The names that were looked up are
+                // in `names`.
                 let Ok(target) = way.resolve(&path, &mut links.names) else { continue };
                 if !is_visible(&target, |path| roots.contains(path) || links.targets.contains(path))
                 {

@@ -42,7 +42,7 @@ impl Way {
                 real.pop();
                 continue;
             }
-            // Before the lookup, so that no change in between goes unnoticed.
+            // This precedes the lookup, so that no change in between is missed.
             self.watch(&real);
             let next = real.join(name);
             names.insert(next.clone());
