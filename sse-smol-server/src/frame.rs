@@ -33,7 +33,7 @@ struct Inner {
     id: Option<IdRange>,
 }
 
-/// The place of an id in the bytes of a frame.
+/// The place of an ID in the bytes of a frame.
 #[derive(Clone, Copy)]
 struct IdRange {
     /// Never 0, since the field name precedes it.
@@ -63,7 +63,7 @@ impl From<Event<'_>> for Frame {
     }
 }
 
-/// Returns the offset of the id line in an encoded event, or of the line before which it belongs:
+/// Returns the offset of the `id` line in an encoded event, or of the line before which it belongs:
 /// it follows the type.
 fn id_line_offset(encoded: &[u8]) -> usize {
     if !encoded.starts_with(b"event: ") {
@@ -101,7 +101,7 @@ impl Frame {
         Self(Arc::new(Inner { bytes: bytes.into(), head: 0, before, after: 2, is_event, id }))
     }
 
-    /// Creates a frame of an encoded event with data and without an id, and of its id, which has no
+    /// Creates a frame of an encoded event with data and without an ID, and of its ID, which has no
     /// line end.
     pub(crate) fn with_id(fields: &[u8], id: &str) -> Self {
         let (before, after) = fields.split_at(id_line_offset(fields));
@@ -113,7 +113,7 @@ impl Frame {
         })
     }
 
-    /// Replaces the id by another one of the same length. Returns false, and does not change the
+    /// Replaces the ID by another one of the same length. Returns false, and does not change the
     /// frame, if the length differs or the frame is shared.
     pub(crate) fn replace_id(&mut self, new: &str) -> bool {
         let Some(Inner { bytes, id: Some(id), .. }) = Arc::get_mut(&mut self.0) else {

@@ -42,7 +42,7 @@ impl Default for TopicsConfig {
 pub struct History {
     /// The maximum number of events. Default: 1000.
     pub events: usize,
-    /// The maximum memory taken by the topic's events in bytes, including their ids, keys and
+    /// The maximum memory taken by the topic's events in bytes, including their IDs, keys and
     /// indexes. Default: 1 MiB.
     pub bytes: usize,
     /// The maximum age of an event; must be more than 0. Default: one hour.

@@ -6,11 +6,11 @@ use sse_proto::{InvalidValue, Limits};
 
 use crate::storage::StorageError;
 
-/// The maximum length of an event type in bytes. Together with an id and a last event ID of
+/// The maximum length of an event type in bytes. Together with an ID and a last event ID of
 /// [`MAX_ID`] bytes each, it takes about half of a decoder's default [`Limits::fields`].
 pub(crate) const MAX_TYPE: usize = 4096;
 
-/// The maximum length of an id in bytes.
+/// The maximum length of an ID in bytes.
 pub(crate) const MAX_ID: usize = 256;
 
 /// The error of an operation on topics.
@@ -23,15 +23,15 @@ pub enum TopicError {
     Type(InvalidValue),
     /// The event type has this many bytes, which is more than 4096.
     TypeTooLong(usize),
-    /// The id contains a line end or a NUL.
+    /// The ID contains a line end or a NUL.
     Id(InvalidValue),
-    /// The id is empty, too long, reserved, or cannot be sent in a `Last-Event-ID` header.
+    /// The ID is empty, too long, reserved, or cannot be sent in a `Last-Event-ID` header.
     ReservedId(String),
-    /// An event with this id is already in the log.
+    /// An event with this ID is already in the log.
     IdInUse(String),
     /// The key was used for a different event, which is still in the log.
     KeyInUse {
-        /// The id of that event.
+        /// The ID of that event.
         id: String,
     },
     /// The data has this many bytes, which is more than the default of [`Limits::data`].

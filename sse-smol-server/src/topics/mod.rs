@@ -84,7 +84,7 @@ pub struct TopicInfo {
     pub events: usize,
     /// The memory that they take in bytes; with a storage, their size there.
     pub bytes: usize,
-    /// The id of the newest event, if one is held.
+    /// The ID of the newest event, if one is held.
     pub last_id: Option<String>,
 }
 
@@ -116,7 +116,7 @@ impl Topics {
     pub fn new(config: TopicsConfig) -> Result<Self, TopicError> {
         check_config(&config)?;
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        // The time orders the ids of a run after those of earlier runs. The random part keeps runs
+        // The time orders the IDs of a run after those of earlier runs. The random part keeps runs
         // distinct if the clock was set back.
         let epoch = format!("{:x}{:05x}", since_1970.as_millis(), fastrand::u32(..1 << 20));
         let registry = Registry::new(config.max_bytes);
@@ -170,9 +170,9 @@ impl Topics {
     /// ones, in order, without gaps or duplicates. A topic without events does not count towards
     /// [`max_topics`](TopicsConfig::max_topics), and is removed with its last subscription.
     ///
-    /// A subscription from [`Start::Latest`] or [`Start::Earliest`] begins with an id without data,
-    /// to resume from. One from [`Start::After`] begins with a gap event if events after the id
-    /// have been dropped, or if the id is unknown; in that case all events that are held follow,
+    /// A subscription from [`Start::Latest`] or [`Start::Earliest`] begins with an ID without data,
+    /// to resume from. One from [`Start::After`] begins with a gap event if events after the ID
+    /// have been dropped, or if the ID is unknown; in that case all events that are held follow,
     /// which may be more than were missed. Without a storage, this completes without waiting.
     ///
     /// # Errors

@@ -24,7 +24,7 @@ pub struct Publication<'a> {
     pub event_type: Option<&'a str>,
     /// The data: at most 16 MiB, the default of [`Limits::data`].
     pub data: &'a str,
-    /// The id, if the publisher chooses it: 1 to 256 bytes. Otherwise the server assigns one.
+    /// The ID, if the publisher chooses it: 1 to 256 bytes. Otherwise the server assigns one.
     pub id: Option<&'a str>,
     /// The reconnection time in milliseconds, if the event sets one.
     pub retry: Option<u64>,
@@ -36,7 +36,7 @@ pub struct Publication<'a> {
 /// The result of a publication.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
-    /// The event's id.
+    /// The event's ID.
     pub id: String,
     /// Whether the event was already in the log, with the same key.
     pub duplicate: bool,
@@ -65,7 +65,7 @@ impl State {
         event: Event<'_>,
     ) -> Result<Published, TopicError> {
         let TopicsConfig { history, max_topics, max_bytes, .. } = &self.config;
-        // Encoded before anything is locked, with room for the id of the position that it gets.
+        // Encoded before anything is locked, with room for the ID of the position that it gets.
         let encode = |id: &str| {
             let id = EventId::new(id).map_err(TopicError::Id)?;
             Ok::<_, TopicError>(Frame::from(event.with_id(id)))
@@ -97,7 +97,7 @@ impl State {
             if new.id.is_none() {
                 id.clear();
                 self.push_assigned_id(&mut id, position);
-                // The length differs beyond the twelve digits that ids are padded to.
+                // The length differs beyond the twelve digits that IDs are padded to.
                 if !frame.replace_id(&id) {
                     frame = encode(&id)?;
                 }
@@ -161,7 +161,7 @@ impl State {
         }
     }
 
-    /// Returns a publication as an event without its id, if all its values are valid.
+    /// Returns a publication as an event without its ID, if all its values are valid.
     fn check<'a>(&self, new: Publication<'a>) -> Result<Event<'a>, TopicError> {
         if new.data.len() > Limits::DEFAULT.data {
             return Err(TopicError::DataTooLarge(new.data.len()));

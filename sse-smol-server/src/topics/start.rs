@@ -1,4 +1,4 @@
-//! The start of a subscription: converts the id to a position, and reports dropped events by a gap
+//! The start of a subscription: converts the ID to a position, and reports dropped events by a gap
 //! event.
 
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub enum Start<'a> {
     Latest,
     /// With the oldest event that is held.
     Earliest,
-    /// After the event with this id.
+    /// After the event with this ID.
     After(&'a str),
 }
 
@@ -55,7 +55,7 @@ pub(crate) async fn subscribe(
     Ok(subscription)
 }
 
-/// Returns the position of the event with an id, or `None` if the id is unknown.
+/// Returns the position of the event with an ID, or `None` if the ID is unknown.
 async fn position_of(
     state: &State,
     subscription: &Subscription,
@@ -108,7 +108,7 @@ impl Cursor {
 }
 
 impl Subscription {
-    /// Returns the position of the event with this publisher-chosen id. If several topics have one,
+    /// Returns the position of the event with this publisher-chosen ID. If several topics have one,
     /// returns the lowest position: the subscriber may get events twice, but misses none.
     async fn position_of_own(&self, own_id: &str) -> Result<Option<u64>, StorageError> {
         let mut lowest = None;
@@ -122,7 +122,7 @@ impl Subscription {
         Ok(lowest)
     }
 
-    /// Continues after the event with this id and position. Queues a gap event if later events have
+    /// Continues after the event with this ID and position. Queues a gap event if later events have
     /// been dropped.
     async fn resume(&mut self, id: &str, position: u64) -> Result<(), StorageError> {
         self.0.position = position;
@@ -136,7 +136,7 @@ impl Subscription {
         Ok(())
     }
 
-    /// Queues the start marker, an id without data. A subscriber without an id whose connection
+    /// Queues the start marker, an ID without data. A subscriber without an ID whose connection
     /// breaks before the first event would otherwise reconnect without one, and miss events.
     fn queue_start(&mut self) {
         self.0.first = Some(self.0.state.start_marker(self.0.position));
@@ -165,7 +165,7 @@ impl Subscription {
         Ok((first, last))
     }
 
-    /// Moves to the oldest events after a position that are left, and queues a gap event, whose id
+    /// Moves to the oldest events after a position that are left, and queues a gap event, whose ID
     /// leads a subscriber that resumes to the same place.
     pub(crate) async fn queue_gap(
         &mut self,

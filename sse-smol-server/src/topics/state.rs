@@ -12,11 +12,11 @@ use crate::topics::backing::Backing;
 use crate::topics::config::TopicsConfig;
 use crate::topics::registry::Registry;
 
-/// Topics, their configuration, and the identity of their ids.
+/// Topics, their configuration, and the identity of their IDs.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) config: TopicsConfig,
-    /// The prefix of assigned ids, by which ids of other runs or logs are recognized.
+    /// The prefix of assigned IDs, by which IDs of other runs or logs are recognized.
     epoch: String,
     registry: Mutex<Registry>,
     pub(crate) counts: Counts,
@@ -57,13 +57,13 @@ impl State {
         self.registry.lock().expect("no panic while this lock is held")
     }
 
-    /// Appends the id that is assigned to the event at a position.
+    /// Appends the ID that is assigned to the event at a position.
     pub(crate) fn push_assigned_id(&self, out: &mut String, position: u64) {
-        // Zero-padded, so that ids sort as text in the order of positions.
+        // Zero-padded, so that IDs sort as text in the order of positions.
         write!(out, "{}-{position:012}", self.epoch).expect("writing to a String does not fail");
     }
 
-    /// Returns the id of the event at a position: its own, or else the one that is assigned.
+    /// Returns the ID of the event at a position: its own, or else the one that is assigned.
     pub(crate) fn id_at(&self, position: u64, own_id: Option<&str>) -> String {
         own_id.map_or_else(
             || {
@@ -75,18 +75,18 @@ impl State {
         )
     }
 
-    /// Returns the position in an id that was assigned in this epoch, or `None` for any other id.
+    /// Returns the position in an ID that was assigned in this epoch, or `None` for any other ID.
     pub(crate) fn assigned_position(&self, id: &str) -> Option<u64> {
         let digits = id.strip_prefix(&self.epoch)?.strip_prefix('-')?;
         digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
     }
 
-    /// Returns whether an id has the form of assigned ids.
+    /// Returns whether an ID has the form of assigned IDs.
     pub(crate) fn is_reserved(&self, id: &str) -> bool {
         id.strip_prefix(&self.epoch).is_some_and(|rest| rest.starts_with('-'))
     }
 
-    /// Returns a start marker: an id without data, from which a subscriber resumes at a position.
+    /// Returns a start marker: an ID without data, from which a subscriber resumes at a position.
     pub(crate) fn start_marker(&self, position: u64) -> Frame {
         let mut start = self.start.lock().expect("no panic while this lock is held");
         match &*start {

@@ -20,7 +20,7 @@ pub(crate) const BATCH_EVENTS: usize = 512;
 /// The size in bytes at which a batch is complete; its last event may exceed it.
 pub(crate) const BATCH_BYTES: usize = 64 << 10;
 
-/// An event in the window. Its frame always has an id.
+/// An event in the window. Its frame always has an ID.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) position: u64,
@@ -31,7 +31,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// Returns the event's id.
+    /// Returns the event's ID.
     pub(crate) fn id(&self) -> String {
         String::from_utf8_lossy(self.frame.id().unwrap_or_default()).into_owned()
     }
@@ -62,14 +62,14 @@ pub(crate) struct Window {
     fixed: usize,
     /// The last position that was dropped. All later events of the topic are in the window.
     evicted: u64,
-    /// `None` while no event has a chosen id or a key.
+    /// `None` while no event has a chosen ID or a key.
     index: Option<Box<Index>>,
 }
 
-/// The positions of events by id and by key.
+/// The positions of events by ID and by key.
 #[derive(Debug, Default)]
 struct Index {
-    /// Ids that publishers chose. Assigned ids contain their position and need no index.
+    /// IDs that publishers chose. Assigned IDs contain their position and need no index.
     own_ids: HashMap<ById, u64>,
     /// Idempotency keys.
     keys: HashMap<Arc<str>, u64>,
@@ -91,7 +91,7 @@ impl Index {
     }
 }
 
-/// A frame as a map key, compared by its id. The index shares the frame instead of copying the id.
+/// A frame as a map key, compared by its ID. The index shares the frame instead of copying the ID.
 #[derive(Debug)]
 struct ById(Frame);
 
@@ -150,7 +150,7 @@ impl Window {
         self.last().map_or(self.evicted, |last| last.position)
     }
 
-    /// Returns the position of the event with this publisher-chosen id.
+    /// Returns the position of the event with this publisher-chosen ID.
     pub(crate) fn position_of(&self, own_id: &str) -> Option<u64> {
         self.index.as_ref()?.own_ids.get(own_id.as_bytes()).copied()
     }
@@ -213,7 +213,7 @@ impl Window {
         self.evicted = entry.position;
         let mut has_own_id = false;
         if let Some(index) = &mut self.index {
-            // Assigned ids are not in the index, so this identifies a chosen one.
+            // Assigned IDs are not in the index, so this identifies a chosen one.
             let id = entry.frame.id().unwrap_or_default();
             has_own_id = index.own_ids.remove(id).is_some();
             if let Some(key) = &entry.key {

@@ -121,8 +121,8 @@ impl HotReload {
         if seen.is_empty() || seen == version {
             stream.send_all([retry(), event(CONNECTED, &version, true)]).await?;
         } else {
-            // Only `updated` has the id, so that a client that does not get it reconnects with its
-            // old id.
+            // Only `updated` has the ID, so that a client that does not get it reconnects with its
+            // old ID.
             let connected = event(CONNECTED, &version, false);
             stream.send_all([retry(), connected, event(UPDATED, &version, true)]).await?;
         }
