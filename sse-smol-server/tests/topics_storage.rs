@@ -320,6 +320,49 @@ fn a_stream_ends_with_a_reason_when_the_storage_fails() {
     assert_eq!(reasons.recv_timeout(TIMEOUT).unwrap(), reason);
 }
 
+/// Another server on the same storage may have sent events that are not in memory here yet.
+#[test]
+fn a_stream_with_a_position_ahead_of_the_feed_hides_no_event_from_others() {
+    let storage = Arc::new(Unreliable::new(1000, 11));
+    let executor = Arc::new(Executor::new());
+    let topics = open(&executor, &storage, small_window());
+    run(&executor, topics.publish("news", event("0"))).unwrap();
+    let permit = storage.stall_feed();
+    for data in ["1", "2"] {
+        let mut publish = Box::pin(topics.publish("news", event(data)));
+        assert!(poll(&executor, publish.as_mut()).is_none());
+    }
+    let ahead = block_on(async { storage.last_position().await.unwrap() });
+    assert_eq!(ahead, 3);
+    let source = topics.clone();
+    let server = serve(Config::default(), move |request| {
+        let source = source.clone();
+        async move {
+            let id =
+                request.headers().get("last-event-id").map(|id| id.to_str().unwrap().to_owned());
+            let start = id.as_deref().map_or(Start::Latest, Start::After);
+            let subscription = source.subscribe(&["news"], start).await.unwrap();
+            request.open().await?.follow(subscription).await
+        }
+    });
+    // One of each kind with each delivery worker.
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let mut streams: Vec<Subscriber> = (0..workers)
+        .map(|_| Subscriber::resume(server.address, "/", "memory-000000000003"))
+        .collect();
+    streams.extend((0..workers).map(|_| Subscriber::open(server.address, "/")));
+    drop(permit);
+    let (_stop, stopped) = smol::channel::bounded::<()>(1);
+    let feeding = Arc::clone(&executor);
+    thread::spawn(move || block_on(feeding.run(stopped.recv())));
+    block_on(topics.publish("news", event("3"))).unwrap();
+    for (n, stream) in streams.iter_mut().enumerate() {
+        let expected: &[&str] = if n < workers { &["3"] } else { &["1", "2", "3"] };
+        stream.read_until("the last event", |stream| stream.data().contains(&"3"));
+        assert_eq!(stream.data(), expected);
+    }
+}
+
 /// Publishers and readers on threads, with a small window in front of a slow storage.
 #[test]
 fn concurrent_subscribers_get_every_event_once_and_in_order_from_a_storage() {

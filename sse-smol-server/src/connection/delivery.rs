@@ -62,7 +62,8 @@ pub(crate) struct SubscriberGroup {
 
 #[derive(Debug, Default)]
 struct ParkedStreams {
-    /// All events up to this position have been sent to every stream here, or are being sent.
+    /// All events up to this position have been sent to every stream here, or are being sent. It is
+    /// not beyond the last event of the topic's window.
     position: u64,
     streams: Slab<Arc<Connection>>,
 }
@@ -253,23 +254,20 @@ impl<'w> Parked<'w> {
         // position and the batch are missing, it is unparked.
         connection.park(group.number, position);
         let mut parked = group.parked();
-        // Positions are assigned over all topics: a stream may have a lower position than its group
-        // without having missed an event of its topic.
-        if position < parked.position && topic.has_more(position) {
+        // The position of a group is never beyond the window, so the topic has more events here.
+        if position < parked.position {
             drop(parked);
             return Err(connection.end_parking().unwrap_or(position));
         }
-        let reached = position.max(parked.position);
         if parked.streams.is_empty() {
-            parked.position = reached;
+            // The stream may be ahead of the window: it may have received events of a storage from
+            // another server. The streams that join it need those events.
+            parked.position = position.min(topic.window().last_position());
         }
         let place = parked.streams.insert(Arc::clone(connection));
         drop(parked);
-        if reached > position {
-            connection.skip_to(reached);
-        }
         // The job for events that were published just now may have found the group empty.
-        if topic.has_more(reached) {
+        if topic.has_more(position) {
             group.call();
         }
         Ok(Self { connection, group, place })

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use super::Connection;
 use super::batch::{Batch, GroupNumber};
 use super::exchange::Exchange;
-use super::stream_state::{ParkedAt, StreamState};
+use super::stream_state::ParkedAt;
 use crate::Error;
 use crate::compact_instant::CompactInstant;
 
@@ -16,13 +16,6 @@ impl Connection {
         if let Some(stream) = &mut self.state().exchange.stream {
             stream.parked = Some(ParkedAt { group, position });
             stream.unparked = false;
-        }
-    }
-
-    /// Records that the topic of a parked stream has no events between its position and this one.
-    pub(super) fn skip_to(&self, position: u64) {
-        if let Some(StreamState { parked: Some(parked), .. }) = &mut self.state().exchange.stream {
-            parked.position = parked.position.max(position);
         }
     }
 
