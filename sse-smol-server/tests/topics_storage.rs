@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -107,6 +108,35 @@ fn a_dropped_publication_that_was_stored_is_published_once() {
         data.extend(next_data(&executor, &mut subscription));
     }
     assert_eq!(data, ["stored", "next"]);
+}
+
+#[test]
+fn subscribers_are_woken_before_a_publication_returns() {
+    /// A waker that notes when it is called.
+    struct Woken(&'static str, Mutex<mpsc::Sender<&'static str>>);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.1.lock().unwrap().send(self.0).unwrap();
+        }
+    }
+
+    let (executor, storage) = (Executor::new(), Arc::new(Unreliable::new(100, 12)));
+    let topics = open(&executor, &storage, small_window());
+    let mut subscription = run(&executor, topics.subscribe(&["a"], Start::Latest)).unwrap();
+    assert!(is_start(&run(&executor, subscription.next()).unwrap()[0]));
+    let (sender, woken) = mpsc::channel();
+    let waker = |name| Waker::from(Arc::new(Woken(name, Mutex::new(sender.clone()))));
+    let permit = storage.stall_feed();
+    let mut next = pin!(subscription.next());
+    let mut publish = pin!(topics.publish("a", event("x")));
+    assert!(poll(&executor, publish.as_mut()).is_none());
+    let (subscriber, publisher) = (waker("subscriber"), waker("publisher"));
+    assert!(next.as_mut().poll(&mut Context::from_waker(&subscriber)).is_pending());
+    assert!(publish.as_mut().poll(&mut Context::from_waker(&publisher)).is_pending());
+    drop(permit);
+    while executor.try_tick() {}
+    assert_eq!(woken.try_iter().collect::<Vec<_>>(), ["subscriber", "publisher"]);
 }
 
 #[test]

@@ -103,10 +103,11 @@ impl State {
         registry.evict_topics(*max_topics);
         registry.evict(*max_bytes);
         drop(registry);
+        // Before the publisher: when its publication returns, subscribers have been woken.
+        topic.notify();
         if let Some(backing) = &self.backing {
             backing.set_applied(position);
         }
-        topic.notify();
         Ok(())
     }
 
