@@ -3,14 +3,14 @@
 mod support;
 
 use std::io::Write as _;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
 use http::StatusCode;
 use smol::{Executor, channel, future};
 use sse_proto::Event;
 use sse_smol_server::{
-    CloseReason, Config, Error, Request, Server, Start, Topics, TopicsConfig, text,
+    CloseReason, Config, Error, Request, Server, Start, TopicError, Topics, TopicsConfig, text,
 };
 use support::{TIMEOUT, dechunk, get, read_head, read_response, read_to_end, send, serve};
 
@@ -48,6 +48,25 @@ fn a_topic_error_is_answered_with_400_and_the_connection_goes_on() {
     let answer = read_to_end(&mut socket);
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
+}
+
+#[test]
+fn a_request_that_a_task_keeps_after_an_error_cannot_answer_the_next_one() {
+    let kept = Mutex::new(None::<Request>);
+    let server = serve(Config::default(), move |request| {
+        let earlier = kept.lock().unwrap().replace(request);
+        async move {
+            if let Some(earlier) = earlier {
+                return earlier.respond(text(StatusCode::OK, "Of the first request.")).await;
+            }
+            Err(TopicError::Name("a b".to_owned()))?
+        }
+    });
+    let both = "GET /first HTTP/1.1\r\nHost: a\r\n\r\nGET /second HTTP/1.1\r\nHost: a\r\n\r\n";
+    let answer = read_to_end(&mut send(server.address, both));
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(answer.contains("\r\nConnection: close\r\n"), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
 }
 
 #[test]

@@ -140,7 +140,7 @@ fn panicked() -> Error {
 }
 
 /// Queues the rest of the answer after the handler has ended, and returns how the request ended.
-fn conclude(connection: &Connection, mut end: CloseReason) -> CloseReason {
+fn conclude(connection: &Arc<Connection>, mut end: CloseReason) -> CloseReason {
     // Without this, the peer would read the next response as the rest of this body.
     let unsent = connection.unsent();
     if unsent > 0 && end.is_orderly() {
@@ -156,9 +156,12 @@ fn conclude(connection: &Connection, mut end: CloseReason) -> CloseReason {
             };
             let response = error.response();
             let status = response.status();
-            // After an error of the client, the connection can serve further requests.
-            let close =
-                !status.is_client_error() || connection.is_last() || connection.body_unread();
+            // After an error of the client, the connection can serve further requests, unless
+            // another task holds the request, with which it could answer the next one.
+            let close = !status.is_client_error()
+                || connection.is_last()
+                || connection.body_unread()
+                || Arc::strong_count(connection) > MINE;
             if close {
                 connection.make_last();
             }
