@@ -113,6 +113,32 @@ fn an_error_after_the_head_cuts_the_stream_off_and_is_its_close_reason() {
 }
 
 #[test]
+fn a_stream_that_a_task_keeps_after_the_request_has_ended_fails_with_that_reason() {
+    let (kept, streams) = mpsc::channel();
+    let (closed, on_close) = mpsc::channel();
+    let server = serve(Config::default(), move |request| {
+        let (kept, closed) = (kept.clone(), closed.clone());
+        async move {
+            let mut stream = request.open().await?;
+            stream.on_close(move |_| closed.send(()).unwrap());
+            kept.send(stream).unwrap();
+            Ok(())
+        }
+    });
+    let _socket = get(server.address, "/");
+    on_close.recv_timeout(TIMEOUT).unwrap();
+    let mut stream = streams.recv_timeout(TIMEOUT).unwrap();
+    let topics = Topics::new(TopicsConfig::default()).unwrap();
+    let subscription = future::block_on(topics.subscribe(&["a"], Start::Latest)).unwrap();
+    for error in [
+        future::block_on(stream.send(Event::new("late"))).unwrap_err(),
+        future::block_on(stream.follow(subscription)).unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::Ended), "{error:?}");
+    }
+}
+
+#[test]
 fn metrics_count_a_client_error_as_answered_and_a_server_error_as_failed() {
     let topics = Arc::new(Topics::new(TopicsConfig::default()).unwrap());
     let server = Server::bind(([127, 0, 0, 1], 0).into(), Config::default()).unwrap();

@@ -79,12 +79,12 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Returns an [`Error`] if the socket fails or the request ends before that.
+    /// Returns an [`Error`] if the socket fails, and [`Error::Ended`] if the request has ended.
     pub(crate) async fn flush(&self) -> Result<(), Error> {
         future::poll_fn(|cx| {
             let mut state = self.state();
             if state.exchange.over.is_some() {
-                return Poll::Ready(Err(Error::PeerClosed));
+                return Poll::Ready(Err(Error::Ended));
             }
             self.write(&mut state)?;
             if state.exchange.queue.is_empty() {

@@ -31,7 +31,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Returns [`Error::PeerClosed`] if the request has ended.
+    /// Returns [`Error::Ended`] if the request has ended.
     pub(super) fn poll_parked(&self, cx: &Context<'_>) -> Poll<Result<u64, Error>> {
         let mut state = self.state();
         let stream = state.exchange.stream.as_ref();
@@ -44,7 +44,7 @@ impl Connection {
                 }
                 Poll::Pending
             }
-            _ => Poll::Ready(Err(Error::PeerClosed)),
+            _ => Poll::Ready(Err(Error::Ended)),
         }
     }
 
