@@ -470,8 +470,14 @@ impl Storage for Broken {
         Box::pin(async { Ok(Appended::New(6)) })
     }
 
-    fn read<'a>(&'a self, _: &'a str, _: u64, _: PageLimit) -> StorageFuture<'a, Page> {
-        Box::pin(async { Ok(Page::default()) })
+    fn read<'a>(&'a self, _: &'a str, after: u64, _: PageLimit) -> StorageFuture<'a, Page> {
+        let event = |position| StoredEvent { position, fields: "data: x\n\n".into(), id: None };
+        let events = match self.0 {
+            "again" => vec![event(after)],
+            "unsorted" => vec![event(after + 2), event(after + 1)],
+            _ => vec![],
+        };
+        Box::pin(async { Ok(Page { events, ..Page::default() }) })
     }
 
     fn bounds<'a>(&'a self, _: &'a str) -> StorageFuture<'a, Bounds> {
@@ -488,8 +494,11 @@ impl Storage for Broken {
 
     fn follow(&self, after: u64) -> StorageStream {
         let position = if self.0 == "order" { after } else { after + 1 };
-        let event = StoredEvent { position, fields: "data: x\n\n".into(), id: None };
-        let events = stream::once(Ok(("a".into(), event)));
+        let event = move |position| {
+            let event = StoredEvent { position, fields: "data: x\n\n".into(), id: None };
+            Ok(("a".into(), event))
+        };
+        let events = stream::once(event(position));
         if self.0 == "end" { Box::pin(events) } else { Box::pin(events.chain(stream::pending())) }
     }
 }
@@ -507,12 +516,21 @@ fn a_storage_that_breaks_its_contract_causes_errors() {
         let subscribed = run(&executor, topics.subscribe(&["a"], Start::Earliest));
         assert_eq!(subscribed.unwrap_err().to_string(), error);
     }
-    let (topics, feed) = open("page").unwrap();
-    executor.spawn(feed).detach();
-    let mut subscription = run(&executor, topics.subscribe(&["a"], Start::Earliest)).unwrap();
-    assert!(is_start(&run(&executor, subscription.next()).unwrap()[0]));
-    let error = run(&executor, subscription.next()).unwrap_err().to_string();
-    assert!(error.contains("a page without events that is not the last"), "{error}");
+    let mut topics = None;
+    for (what, why) in [
+        ("page", "a page without events that is not the last"),
+        ("again", "a page whose positions do not increase"),
+        ("unsorted", "a page whose positions do not increase"),
+    ] {
+        let (broken, feed) = open(what).unwrap();
+        executor.spawn(feed).detach();
+        let mut subscription = run(&executor, broken.subscribe(&["a"], Start::Earliest)).unwrap();
+        assert!(is_start(&run(&executor, subscription.next()).unwrap()[0]));
+        let error = run(&executor, subscription.next()).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+        topics = Some(broken);
+    }
+    let topics = topics.unwrap();
     let error = run(&executor, topics.list(None, 10)).unwrap_err().to_string();
     assert_eq!(error, "the storage is full: of the test");
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::slice;
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use crate::Frame;
-use crate::storage::{Page, PageLimit, Storage, StorageError, StorageErrorKind};
+use crate::storage::{Page, PageLimit, Storage, StorageError, StorageErrorKind, StoredEvent};
 use crate::topics::registry::{Topic, unsubscribe};
 use crate::topics::state::State;
 use crate::topics::window::{BATCH_BYTES, BATCH_EVENTS};
@@ -257,11 +258,20 @@ impl Subscription {
 async fn read_page(storage: &dyn Storage, topic: &str, after: u64) -> Result<Page, StorageError> {
     let limit = PageLimit { events: BATCH_EVENTS, bytes: BATCH_BYTES };
     let page = storage.read(topic, after, limit).await?;
-    if page.events.is_empty() && !page.is_last {
-        let why = "it returned a page without events that is not the last";
-        return Err(StorageError::new(StorageErrorKind::Unavailable, why));
-    }
-    Ok(page)
+    // Either would be read again for ever.
+    let why = if page.events.is_empty() && !page.is_last {
+        "it returned a page without events that is not the last"
+    } else if !is_after(&page.events, after) {
+        "it returned a page whose positions do not increase"
+    } else {
+        return Ok(page);
+    };
+    Err(StorageError::new(StorageErrorKind::Unavailable, why))
+}
+
+/// Returns whether the positions of events increase, and the first is after `after`.
+fn is_after(events: &[StoredEvent], mut after: u64) -> bool {
+    events.iter().all(|event| mem::replace(&mut after, event.position) < event.position)
 }
 
 /// A wait for events of any of the topics.
