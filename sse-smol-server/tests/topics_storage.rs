@@ -498,6 +498,9 @@ impl Storage for Broken {
             let event = StoredEvent { position, fields: "data: x\n\n".into(), id: None };
             Ok(("a".into(), event))
         };
+        if self.0 == "many" {
+            return Box::pin(stream::iter(position..100_000).map(event));
+        }
         let events = stream::once(event(position));
         if self.0 == "end" { Box::pin(events) } else { Box::pin(events.chain(stream::pending())) }
     }
@@ -533,6 +536,21 @@ fn a_storage_that_breaks_its_contract_causes_errors() {
     let topics = topics.unwrap();
     let error = run(&executor, topics.list(None, 10)).unwrap_err().to_string();
     assert_eq!(error, "the storage is full: of the test");
+}
+
+/// A storage may have committed many events at once.
+#[test]
+fn a_feed_with_many_events_leaves_time_to_other_tasks() {
+    let executor = Executor::new();
+    let config = TopicsConfig::default();
+    let (topics, feed) = block_on(Topics::open(config, Arc::new(Broken("many")))).unwrap();
+    executor.spawn(feed).detach();
+    assert!(executor.try_tick());
+    let mut subscription = block_on(topics.subscribe(&["a"], Start::Latest)).unwrap();
+    let start = block_on(subscription.next()).unwrap();
+    let id = std::str::from_utf8(start[0].id().unwrap()).unwrap().to_owned();
+    assert!(("e-000000000006".."e-000000001000").contains(&id.as_str()), "{id}");
+    assert!(executor.try_tick(), "the feed continues");
 }
 
 /// Keep-alives are sent while a stream waits for a stalled storage.

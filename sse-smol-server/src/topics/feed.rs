@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
+use smol::future::yield_now;
 use smol::stream::StreamExt as _;
 
 use crate::Frame;
@@ -60,8 +61,18 @@ fn unavailable(why: &str) -> StorageError {
     StorageError::new(StorageErrorKind::Unavailable, why)
 }
 
+/// The number of events after which the feed yields to other tasks.
+const EVENTS_AT_ONCE: usize = 64;
+
 async fn run(state: CloseOnDrop, mut events: StorageStream) -> Result<(), StorageError> {
+    let mut left = EVENTS_AT_ONCE;
     loop {
+        // A storage may have many events ready, after it has committed them together.
+        if left == 0 {
+            yield_now().await;
+            left = EVENTS_AT_ONCE;
+        }
+        left -= 1;
         let next = events.next().await;
         let Some(state) = state.0.upgrade() else {
             return Ok(());
