@@ -200,13 +200,25 @@ macro_rules! failed {
     };
 }
 
-failed!(
-    Box<dyn std::error::Error + Send + Sync>,
-    FromUtf8Error,
-    InvalidValue,
-    io::Error,
-    serde_json::Error,
-);
+failed!(FromUtf8Error, InvalidValue, io::Error, serde_json::Error);
+
+type Boxed = Box<dyn std::error::Error + Send + Sync>;
+
+impl From<Boxed> for Error {
+    /// Converts an error of this crate as if it were not in a box.
+    fn from(error: Boxed) -> Self {
+        fn unboxed<E: std::error::Error + Into<Error> + 'static>(
+            error: Boxed,
+        ) -> Result<Error, Boxed> {
+            error.downcast::<E>().map(|error| (*error).into())
+        }
+        let error = unboxed::<Self>(error)
+            .or_else(unboxed::<TopicError>)
+            .or_else(unboxed::<SubscriptionError>)
+            .or_else(unboxed::<StorageError>);
+        error.unwrap_or_else(Self::Failed)
+    }
+}
 
 impl From<TopicError> for Error {
     fn from(error: TopicError) -> Self {
@@ -305,6 +317,24 @@ mod tests {
             assert!(!body.contains(&source), "{body}");
         }
         assert!(matches!(Error::from(SubscriptionError::Lagged), Error::Lagged));
+    }
+
+    #[test]
+    fn errors_of_this_crate_convert_from_boxes_as_without() {
+        let storage = || StorageError::new(StorageErrorKind::Full, "why");
+        let name = || TopicError::Name("a b".to_owned());
+        for (boxed, label, status) in [
+            (Boxed::from(Error::PeerClosed), "peer_closed", 500),
+            (Boxed::from(Error::Drained), "drained", 500),
+            (Boxed::from(Error::from(name())), "failed", 400),
+            (Boxed::from(name()), "failed", 400),
+            (Boxed::from(SubscriptionError::Lagged), "lagged", 500),
+            (Boxed::from(storage()), "storage", 507),
+            (Boxed::from(TopicError::Storage(storage())), "storage", 507),
+        ] {
+            let error = Error::from(boxed);
+            assert_eq!((error.label(), error.response().status().as_u16()), (label, status));
+        }
     }
 
     #[test]
