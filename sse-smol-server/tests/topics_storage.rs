@@ -110,17 +110,41 @@ fn a_dropped_publication_that_was_stored_is_published_once() {
     assert_eq!(data, ["stored", "next"]);
 }
 
-#[test]
-fn subscribers_are_woken_before_a_publication_returns() {
-    /// A waker that notes when it is called.
-    struct Woken(&'static str, Mutex<mpsc::Sender<&'static str>>);
+/// A waker that notes when it is called.
+struct Woken<T>(T, Mutex<mpsc::Sender<T>>);
 
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.1.lock().unwrap().send(self.0).unwrap();
+impl<T: Copy + Send + Sync> Wake for Woken<T> {
+    fn wake(self: Arc<Self>) {
+        self.1.lock().unwrap().send(self.0).unwrap();
+    }
+}
+
+/// With many publications at once, each of them would be woken for all others.
+#[test]
+fn a_publication_is_woken_for_its_own_event_only() {
+    let (executor, storage) = (Executor::new(), Arc::new(Unreliable::new(100, 13)));
+    let topics = open(&executor, &storage, small_window());
+    let (sender, woken) = mpsc::channel();
+    let permit = storage.stall_feed();
+    let mut all: Vec<_> = (0..20).map(|_| Box::pin(topics.publish("a", event("x")))).collect();
+    for (n, publish) in all.iter_mut().enumerate() {
+        assert!(poll(&executor, publish.as_mut()).is_none());
+        let waker = Waker::from(Arc::new(Woken(n, Mutex::new(sender.clone()))));
+        assert!(publish.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    }
+    drop(permit);
+    let mut order = Vec::new();
+    while executor.try_tick() {
+        for n in woken.try_iter() {
+            assert!(block_on(poll_once(all[n].as_mut())).is_some(), "publication {n}");
+            order.push(n);
         }
     }
+    assert_eq!(order, (0..20).collect::<Vec<_>>());
+}
 
+#[test]
+fn subscribers_are_woken_before_a_publication_returns() {
     let (executor, storage) = (Executor::new(), Arc::new(Unreliable::new(100, 12)));
     let topics = open(&executor, &storage, small_window());
     let mut subscription = run(&executor, topics.subscribe(&["a"], Start::Latest)).unwrap();

@@ -1,9 +1,12 @@
 //! The storage behind the windows of topics, and how far its feed has come.
 
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::task::{Context, Poll, Waker};
 
-use crate::notifier::Notifier;
 use crate::storage::{Storage, StorageError};
 
 /// A storage, and how far its feed has come.
@@ -14,8 +17,9 @@ pub(crate) struct Backing {
     applied: AtomicU64,
     /// The reason why the feed has ended.
     failure: OnceLock<StorageError>,
-    /// Notified when `applied` or `failure` has changed.
-    progress: Notifier,
+    /// The wakers of publications, by the position that they wait for and the number of the wait.
+    /// With one notification for all of them, many publications would be woken for each event.
+    waiting: Mutex<BTreeMap<(u64, u64), Waker>>,
 }
 
 impl Backing {
@@ -25,7 +29,7 @@ impl Backing {
             storage,
             applied: AtomicU64::new(position),
             failure: OnceLock::new(),
-            progress: Notifier::default(),
+            waiting: Mutex::default(),
         }
     }
 
@@ -35,28 +39,69 @@ impl Backing {
     }
 
     /// Waits until the event at a position is visible to subscribers.
-    pub(crate) async fn applied(&self, position: u64) -> Result<(), StorageError> {
-        loop {
-            // Created before the checks, so no change in between is missed.
-            let progress = self.progress.listen();
-            if self.applied.load(Ordering::Acquire) >= position {
-                return Ok(());
-            }
-            self.check()?;
-            progress.await;
-        }
+    pub(crate) fn applied(&self, position: u64) -> impl Future<Output = Result<(), StorageError>> {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
+        Applied { backing: self, key: (position, number) }
     }
 
     /// Records that all events up to a position are visible to subscribers.
     pub(crate) fn set_applied(&self, position: u64) {
         self.applied.store(position, Ordering::Release);
-        self.progress.notify();
+        self.wake(position);
     }
 
     /// Records the reason why the feed has ended. Returns false if there is one already.
     pub(crate) fn fail(&self, failure: StorageError) -> bool {
         let is_first = self.failure.set(failure).is_ok();
-        self.progress.notify();
+        self.wake(u64::MAX);
         is_first
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<(u64, u64), Waker>> {
+        self.waiting.lock().expect("no panic while this lock is held")
+    }
+
+    /// Wakes the publications that wait for positions up to this one.
+    fn wake(&self, position: u64) {
+        let mut due = Vec::new();
+        let mut waiting = self.waiting();
+        while let Some(first) = waiting.first_entry().filter(|first| first.key().0 <= position) {
+            due.push(first.remove());
+        }
+        drop(waiting);
+        due.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// A wait for a position.
+#[derive(Debug)]
+struct Applied<'b> {
+    backing: &'b Backing,
+    /// The key of the waker.
+    key: (u64, u64),
+}
+
+impl Future for Applied<'_> {
+    type Output = Result<(), StorageError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { backing, key } = *self;
+        let waker = cx.waker().clone();
+        let replaced = backing.waiting().insert(key, waker);
+        // Not under the lock: dropping a waker may drop a task.
+        drop(replaced);
+        // Checked after the waker is registered, so that no progress in between is missed.
+        if backing.applied.load(Ordering::Acquire) >= key.0 {
+            return Poll::Ready(Ok(()));
+        }
+        backing.check().map_or_else(|failure| Poll::Ready(Err(failure)), |()| Poll::Pending)
+    }
+}
+
+impl Drop for Applied<'_> {
+    fn drop(&mut self) {
+        let waker = self.backing.waiting().remove(&self.key);
+        drop(waker);
     }
 }
