@@ -184,7 +184,9 @@ fn status_of_topic(error: &TopicError) -> StatusCode {
 const fn status_of_storage(error: &StorageError) -> StatusCode {
     match error.kind() {
         StorageErrorKind::Full => StatusCode::INSUFFICIENT_STORAGE,
-        StorageErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        StorageErrorKind::Unavailable | StorageErrorKind::Damaged => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
     }
 }
 

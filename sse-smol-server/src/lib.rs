@@ -82,8 +82,9 @@ struct Readme;
 pub use http::{Authority, MediaRange, Response, list_members, text};
 pub use request::{BodyWriter, Request, not_allowed};
 pub use server::Server;
+pub use storage::History;
 pub use stream::EventStream;
 pub use topics::{
-    Feed, History, Publication, Published, Start, Subscription, SubscriptionError, TopicError,
-    TopicInfo, TopicPage, TopicTotals, Topics, TopicsConfig,
+    Feed, Publication, Published, Start, Subscription, SubscriptionError, TopicError, TopicInfo,
+    TopicPage, TopicTotals, Topics, TopicsConfig,
 };

@@ -19,6 +19,8 @@ pub enum StorageErrorKind {
     Full,
     /// The storage cannot be read or written at the moment. The event may have been stored.
     Unavailable,
+    /// The storage is damaged.
+    Damaged,
 }
 
 impl StorageError {
@@ -38,6 +40,7 @@ impl fmt::Display for StorageError {
         let what = match self.kind {
             StorageErrorKind::Full => "the storage is full",
             StorageErrorKind::Unavailable => "the storage is unavailable",
+            StorageErrorKind::Damaged => "the storage is damaged",
         };
         write!(f, "{what}: {}", self.source)
     }

@@ -44,17 +44,22 @@
 //!
 //! [`Topics::open`]: crate::Topics::open
 
+#[cfg(feature = "disk")]
+pub mod disk;
 mod error;
+mod history;
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use smol::stream::Stream;
 
 pub use self::error::{StorageError, StorageErrorKind};
+pub use self::history::History;
 
 /// The future that operations of a [`Storage`] return.
 pub type StorageFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StorageError>> + Send + 'a>>;
@@ -149,6 +154,8 @@ pub enum Appended {
     KeyInUse(EventRef),
     /// An event of the topic has the same publisher-chosen ID. Nothing was appended.
     IdInUse,
+    /// This many topics hold events, which is the maximum. Nothing was appended.
+    TooManyTopics(usize),
 }
 
 /// An event in a storage.
@@ -216,4 +223,12 @@ pub struct TopicSummary {
     pub bytes: usize,
     /// The last event.
     pub last: Option<EventRef>,
+}
+
+/// Returns an identity for a log that no other log has.
+pub(crate) fn new_epoch() -> String {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    // The time orders the IDs of an epoch after those of earlier ones. The random part keeps epochs
+    // distinct if the clock was set back.
+    format!("{:x}{:05x}", since_1970.as_millis(), fastrand::u32(..1 << 20))
 }

@@ -1,9 +1,8 @@
 //! The configuration of topics.
 
-use std::time::Duration;
-
 use sse_proto::EventType;
 
+use crate::storage::History;
 use crate::topics::error::{MAX_TYPE, TopicError};
 
 /// The configuration of topics.
@@ -34,24 +33,6 @@ impl Default for TopicsConfig {
             gap_type: "gap".to_owned(),
             gap_on_lag: false,
         }
-    }
-}
-
-/// The bounds of a topic's log. The newest event is always held, even if `events` or `bytes` is 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct History {
-    /// The maximum number of events. Default: 1000.
-    pub events: usize,
-    /// The maximum memory taken by the topic's events in bytes, including their IDs, keys and
-    /// indexes. Default: 1 MiB.
-    pub bytes: usize,
-    /// The maximum age of an event; must be more than 0. Default: one hour.
-    pub age: Duration,
-}
-
-impl Default for History {
-    fn default() -> Self {
-        Self { events: 1000, bytes: 1 << 20, age: Duration::from_secs(3600) }
     }
 }
 

@@ -19,7 +19,6 @@ pub(crate) mod window;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use self::backing::Backing;
 use self::config::check_config;
@@ -27,9 +26,9 @@ use self::registry::{Registry, Topic};
 use self::state::{Counts, State};
 use self::window::Entry;
 use crate::compact_instant::CompactInstant;
-use crate::storage::{Storage, StorageError, StorageErrorKind};
+use crate::storage::{Storage, StorageError, StorageErrorKind, new_epoch};
 
-pub use self::config::{History, TopicsConfig};
+pub use self::config::TopicsConfig;
 pub use self::error::TopicError;
 pub use self::feed::Feed;
 
@@ -115,10 +114,7 @@ impl Topics {
     /// [`History::age`] is 0.
     pub fn new(config: TopicsConfig) -> Result<Self, TopicError> {
         check_config(&config)?;
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        // The time orders the IDs of a run after those of earlier runs. The random part keeps runs
-        // distinct if the clock was set back.
-        let epoch = format!("{:x}{:05x}", since_1970.as_millis(), fastrand::u32(..1 << 20));
+        let epoch = new_epoch();
         let registry = Registry::new(config.max_bytes);
         Ok(Self(Arc::new(State::new(config, epoch, registry, None))))
     }
@@ -203,7 +199,9 @@ impl Topics {
         };
         let mut registry = self.0.registry();
         registry.expire(self.0.config.history.age, CompactInstant::now());
-        let held = registry.page(after, limit + 1);
+        // With a storage, only that decides which topics hold events.
+        let is_row = |topic: &Topic| self.0.backing.is_none() || topic.subscribers() > 0;
+        let held = registry.page(after, limit + 1, is_row);
         drop(registry);
         let mut rows: BTreeMap<Arc<str>, TopicInfo> = BTreeMap::new();
         for topic in held {

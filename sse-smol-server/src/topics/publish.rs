@@ -157,6 +157,7 @@ impl State {
             Appended::KeyInUse(EventRef { position, id }) => {
                 Err(TopicError::KeyInUse { id: self.id_at(position, id.as_deref()) })
             }
+            Appended::TooManyTopics(most) => Err(TopicError::TooManyTopics(most)),
             Appended::IdInUse => Err(TopicError::IdInUse(new.id.unwrap_or_default().to_owned())),
         }
     }

@@ -206,11 +206,17 @@ impl Registry {
         topic
     }
 
-    /// Returns at most `limit` topics after a name, in the order of names.
-    pub(crate) fn page(&self, after: Option<&str>, limit: usize) -> Vec<Arc<Topic>> {
+    /// Returns at most `limit` topics after a name that match, in the order of names.
+    pub(crate) fn page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        matches: impl Fn(&Topic) -> bool,
+    ) -> Vec<Arc<Topic>> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         let range = self.topics.range::<str, _>((start, Bound::Unbounded));
-        range.take(limit).map(|(_, topic)| Arc::clone(topic)).collect()
+        let matching = range.filter(|(_, topic)| matches(topic));
+        matching.take(limit).map(|(_, topic)| Arc::clone(topic)).collect()
     }
 
     /// Returns the number of topics that hold events or have subscribers.

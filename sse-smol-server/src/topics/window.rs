@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::Frame;
 use crate::compact_instant::CompactInstant;
 use crate::frame::allocated;
-use crate::topics::config::History;
+use crate::storage::History;
 
 /// The maximum number of events in one batch.
 pub(crate) const BATCH_EVENTS: usize = 512;

@@ -1,0 +1,289 @@
+//! The file: its tables, opening it, and what can be wrong with it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use redb::{
+    Database, DatabaseError, Durability, ReadableDatabase as _, ReadableTable as _, TableDefinition,
+};
+
+use super::index::{Index, Removals};
+use super::record::Record;
+use crate::storage::{StorageError, StorageErrorKind, new_epoch};
+
+/// Events by position: see [`Record`].
+const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
+/// The position of the last event that was dropped, by topic.
+const DROPPED: TableDefinition<'_, &str, u64> = TableDefinition::new("dropped");
+const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
+
+/// The version of the format of records and tables.
+const FORMAT: &str = "1";
+
+/// The name of the file in the directory.
+const NAME: &str = "events.redb";
+
+/// The memory for pages of the file, in bytes.
+const CACHE: usize = 32 << 20;
+
+/// The interval at which a long start reports its progress.
+const REPORT: Duration = Duration::from_secs(1);
+
+/// An open file.
+#[derive(Debug)]
+pub(super) struct File {
+    path: PathBuf,
+    /// `None` after a failure, until it is opened again.
+    database: Option<Database>,
+}
+
+/// What [`File::load`] found.
+pub(super) struct Loaded {
+    pub(super) index: Index,
+    pub(super) epoch: String,
+    /// The number of damaged events that were dropped.
+    pub(super) damaged: usize,
+}
+
+/// Converts an error of redb.
+fn error(error: impl Into<redb::Error>) -> StorageError {
+    let error = error.into();
+    let kind = match &error {
+        redb::Error::Io(error) if is_full(error) => StorageErrorKind::Full,
+        redb::Error::Corrupted(_) => StorageErrorKind::Damaged,
+        _ => StorageErrorKind::Unavailable,
+    };
+    StorageError::new(kind, error)
+}
+
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), FileTooLarge | QuotaExceeded | StorageFull)
+}
+
+impl File {
+    /// Opens the file in a directory, which is created if necessary. If `recover` is set and the
+    /// file cannot be opened because it is damaged, it is renamed, and a new one is created.
+    pub(super) fn open(directory: &Path, recover: bool) -> Result<Self, StorageError> {
+        let io = |error: io::Error| {
+            let why = format!("{}: {error}", directory.display());
+            StorageError::new(StorageErrorKind::Unavailable, why)
+        };
+        fs::create_dir_all(directory).map_err(io)?;
+        let path = directory.join(NAME);
+        let mut file = Self { path, database: None };
+        match file.reopen() {
+            Err(damaged) if recover && damaged.kind() == StorageErrorKind::Damaged => {
+                let aside = directory.join(format!("{NAME}.damaged-{}", new_epoch()));
+                fs::rename(&file.path, &aside).map_err(io)?;
+                log::warn!(
+                    "{damaged}; it was renamed to {}, and all its events are dropped",
+                    aside.display()
+                );
+                file.reopen()?;
+            }
+            result => result?,
+        }
+        Ok(file)
+    }
+
+    /// Closes the file if it is open, and opens it again.
+    pub(super) fn reopen(&mut self) -> Result<(), StorageError> {
+        // Dropping it first releases the lock on the file.
+        self.database = None;
+        let (path, started) = (self.path.clone(), Instant::now());
+        let reported = std::cell::Cell::new(started);
+        let opened = Database::builder()
+            .set_cache_size(CACHE)
+            .set_check_integrity_on_open(true)
+            .set_repair_callback(move |session| {
+                if reported.get().elapsed() >= REPORT {
+                    reported.set(Instant::now());
+                    let percent = 100.0 * session.progress();
+                    log::info!("{}: checking after an unclean end, {percent:.0} %", path.display());
+                }
+            })
+            .create(&self.path);
+        let path = self.path.display();
+        self.database = Some(opened.map_err(|cause| match cause {
+            DatabaseError::DatabaseAlreadyOpen => StorageError::new(
+                StorageErrorKind::Unavailable,
+                format!(
+                    "{path} is in use by another process; stop it, or choose another directory"
+                ),
+            ),
+            DatabaseError::Storage(redb::StorageError::Corrupted(why)) => damaged(&path, &why),
+            DatabaseError::Storage(redb::StorageError::Io(why))
+                if why.kind() == io::ErrorKind::InvalidData =>
+            {
+                damaged(&path, &why)
+            }
+            cause => StorageError::new(StorageErrorKind::Unavailable, format!("{path}: {cause}")),
+        })?);
+        Ok(())
+    }
+
+    fn database(&self) -> Result<&Database, StorageError> {
+        let closed = || {
+            StorageError::new(StorageErrorKind::Unavailable, "the file is closed after a failure")
+        };
+        self.database.as_ref().ok_or_else(closed)
+    }
+
+    /// Reads all events into an index. A file without an epoch gets one; `renew` is set if it must
+    /// not keep the one that it has, since events were lost.
+    ///
+    /// With `recover`, damaged events are dropped. Otherwise they are an error.
+    pub(super) fn load(&self, recover: bool, is_lossy: bool) -> Result<Loaded, StorageError> {
+        let transaction = self.database()?.begin_write().map_err(error)?;
+        let loaded = {
+            let mut meta = transaction.open_table(META).map_err(error)?;
+            let get = |name: &str| -> Result<Option<String>, StorageError> {
+                Ok(meta.get(name).map_err(error)?.map(|value| value.value().to_owned()))
+            };
+            let number =
+                |text: Option<String>| text.and_then(|text| text.parse().ok()).unwrap_or(0);
+            let (format, epoch) = (get("format")?, get("epoch")?);
+            let (last, forgotten) = (number(get("last")?), number(get("forgotten")?));
+            let was_clean = get("clean")?.as_deref() != Some("no");
+            if let Some(format) = format.filter(|format| format != FORMAT) {
+                let why = format!(
+                    "{} has the format {format}, and this version reads the format {FORMAT}",
+                    self.path.display()
+                );
+                return Err(StorageError::new(StorageErrorKind::Unavailable, why));
+            }
+            let mut events = transaction.open_table(EVENTS).map_err(error)?;
+            let mut dropped = transaction.open_table(DROPPED).map_err(error)?;
+            let mut index = Index::new(forgotten);
+            let bad = self.read_all(&mut index, &events, &dropped, recover)?;
+            for position in &bad {
+                events.remove(position).map_err(error)?;
+            }
+            index.last_position = index.last_position.max(last);
+            let keeps = was_clean && bad.is_empty();
+            let epoch = epoch.filter(|_| keeps).unwrap_or_else(new_epoch);
+            if !keeps {
+                dropped.retain(|_, _| false).map_err(error)?;
+            }
+            for (name, value) in [
+                ("format", FORMAT),
+                ("epoch", &epoch),
+                ("clean", if is_lossy { "no" } else { "yes" }),
+            ] {
+                meta.insert(name, value).map_err(error)?;
+            }
+            Loaded { index, epoch, damaged: bad.len() }
+        };
+        transaction.commit().map_err(error)?;
+        Ok(loaded)
+    }
+
+    /// Adds the events to the index, and returns the positions of damaged ones.
+    fn read_all(
+        &self,
+        index: &mut Index,
+        events: &impl redb::ReadableTable<u64, &'static [u8]>,
+        dropped: &impl redb::ReadableTable<&'static str, u64>,
+        recover: bool,
+    ) -> Result<Vec<u64>, StorageError> {
+        let mut bad = Vec::new();
+        let mut reported = Instant::now();
+        for row in dropped.iter().map_err(error)? {
+            let (topic, position) = row.map_err(error)?;
+            index.set_dropped(topic.value(), position.value());
+        }
+        for row in events.iter().map_err(error)? {
+            let (position, value) = row.map_err(error)?;
+            match Record::decode(value.value()) {
+                Some(record) => drop(index.push(position.value(), &record)),
+                None if recover => bad.push(position.value()),
+                None => {
+                    let why = format!("the event at position {} is not readable", position.value());
+                    return Err(damaged(&self.path.display(), &why));
+                }
+            }
+            if reported.elapsed() >= REPORT {
+                reported = Instant::now();
+                log::info!("{}: reading, {} events so far", self.path.display(), index.len());
+            }
+        }
+        Ok(bad)
+    }
+
+    /// Writes new events and drops old ones, in one transaction.
+    pub(super) fn write(
+        &self,
+        new: &[(u64, Vec<u8>)],
+        old: &Removals,
+        durability: Durability,
+    ) -> Result<(), StorageError> {
+        let mut transaction = self.database()?.begin_write().map_err(error)?;
+        transaction
+            .set_durability(durability)
+            .map_err(|why| StorageError::new(StorageErrorKind::Unavailable, why.to_string()))?;
+        {
+            let mut events = transaction.open_table(EVENTS).map_err(error)?;
+            for (position, record) in new {
+                events.insert(position, record.as_slice()).map_err(error)?;
+            }
+            let mut dropped = transaction.open_table(DROPPED).map_err(error)?;
+            for (position, topic) in &old.events {
+                events.remove(position).map_err(error)?;
+                dropped.insert(&**topic, position).map_err(error)?;
+            }
+            for topic in &old.topics {
+                dropped.remove(&**topic).map_err(error)?;
+            }
+            let mut meta = transaction.open_table(META).map_err(error)?;
+            let last = new.last().map(|(last, _)| ("last", *last));
+            let forgotten = (!old.topics.is_empty()).then_some(("forgotten", old.forgotten));
+            for (name, position) in last.into_iter().chain(forgotten) {
+                meta.insert(name, position.to_string().as_str()).map_err(error)?;
+            }
+        }
+        transaction.commit().map_err(error)
+    }
+
+    /// Marks the file as complete: nothing of what was appended is lost.
+    pub(super) fn mark_clean(&self) -> Result<(), StorageError> {
+        let transaction = self.database()?.begin_write().map_err(error)?;
+        transaction.open_table(META).map_err(error)?.insert("clean", "yes").map_err(error)?;
+        transaction.commit().map_err(error)
+    }
+
+    /// Passes the records at these positions to `each`. A position that the file does not have is
+    /// left out.
+    pub(super) fn read(
+        &self,
+        positions: &[u64],
+        mut each: impl FnMut(u64, Record<'_>),
+    ) -> Result<(), StorageError> {
+        let transaction = self.database()?.begin_read().map_err(error)?;
+        let events = transaction.open_table(EVENTS).map_err(error)?;
+        for position in positions {
+            if let Some(value) = events.get(position).map_err(error)? {
+                let record = Record::decode(value.value()).ok_or_else(|| {
+                    let why = format!("the event at position {position} is not readable");
+                    damaged(&self.path.display(), &why)
+                })?;
+                each(*position, record);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the positions of all events after one.
+    pub(super) fn positions_after(&self, after: u64) -> Result<Vec<u64>, StorageError> {
+        let transaction = self.database()?.begin_read().map_err(error)?;
+        let events = transaction.open_table(EVENTS).map_err(error)?;
+        let range = events.range(after.saturating_add(1)..).map_err(error)?;
+        range.map(|row| row.map(|(position, _)| position.value()).map_err(error)).collect()
+    }
+}
+
+fn damaged(path: &std::path::Display<'_>, why: &dyn std::fmt::Display) -> StorageError {
+    StorageError::new(StorageErrorKind::Damaged, format!("{path}: {why}"))
+}

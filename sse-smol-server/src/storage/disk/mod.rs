@@ -1,0 +1,302 @@
+//! Events in a file.
+//!
+//! A [`DiskStorage`] keeps the events of topics in one file of the engine redb, in a directory of
+//! its own, which one process uses at a time. It needs the feature `disk`.
+//!
+//! With [`Sync::Always`], an event is answered and seen only after it has been written durably, so
+//! nothing that anybody has seen is lost, whatever ends the process or the machine. Publications
+//! that are made at the same time share one write. With [`Sync::Interval`], events are written
+//! durably at an interval, and an unclean end may lose those since the last time; then the storage
+//! has a new [epoch](crate::storage::Storage::epoch) at the next start, so that the ID of a lost
+//! event is unknown instead of being that of another event.
+//!
+//! Events beyond the bounds are dropped from the file, which reuses their space. A file that is
+//! damaged is refused; [`DiskConfig::recover`] opens it, and drops what cannot be read.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use smol::Executor;
+//! use sse_smol_server::storage::disk::{DiskConfig, DiskStorage};
+//! use sse_smol_server::{Publication, Start, Topics, TopicsConfig};
+//!
+//! # let directory = std::env::temp_dir().join(format!("sse-disk-doc-{}", std::process::id()));
+//! let mut ids = Vec::new();
+//! for run in ["first", "second"] {
+//!     let storage = DiskStorage::open(DiskConfig::new(&directory))?;
+//!     let executor = Executor::new();
+//!     smol::block_on(executor.run(async {
+//!         let (topics, feed) = Topics::open(TopicsConfig::default(), Arc::new(storage)).await?;
+//!         executor.spawn(feed).detach();
+//!         // The ID from the first run is known in the second one.
+//!         if let Some(id) = ids.first() {
+//!             let mut subscription = topics.subscribe(&["news"], Start::After(id)).await?;
+//!             topics.publish("news", Publication { data: run, ..Publication::default() }).await?;
+//!             assert!(subscription.next().await.unwrap()[0].encoded().ends_with(b"second\n\n"));
+//!         } else {
+//!             let new = Publication { data: run, ..Publication::default() };
+//!             ids.push(topics.publish("news", new).await?.id);
+//!         }
+//!         Ok::<(), sse_smol_server::TopicError>(())
+//!     }))?;
+//! }
+//! # std::fs::remove_dir_all(directory)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod file;
+mod index;
+mod record;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use smol::channel::{self, Receiver, Sender};
+use smol::lock::Semaphore;
+use smol::stream;
+
+use self::file::File;
+use self::index::Index;
+use self::writer::{Command, Writer};
+use super::{
+    Appended, Bounds, History, NewEvent, Page, PageLimit, Storage, StorageError, StorageErrorKind,
+    StorageFuture, StorageStream, StoredEvent, TopicSummary,
+};
+
+/// The configuration of a [`DiskStorage`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct DiskConfig {
+    /// The directory of the file. It is created if it does not exist.
+    pub directory: PathBuf,
+    /// When events are written durably. Default: always.
+    pub sync: Sync,
+    /// The bounds of the events of each topic in the file. Default: 1000 events, 1 MiB, one hour.
+    pub history: History,
+    /// The maximum size of the events of all topics together in bytes. Beyond it, the oldest events
+    /// are dropped. The file may be about twice as large. Default: 256 MiB.
+    pub max_bytes: usize,
+    /// The maximum number of topics that hold events. Default: 1000.
+    pub max_topics: usize,
+    /// Whether a damaged file is opened. What cannot be read is dropped, and logged; if that is the
+    /// whole file, it is renamed. Default: false.
+    pub recover: bool,
+}
+
+/// When events are written durably.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Sync {
+    /// Before a publication is answered.
+    Always,
+    /// At this interval. An unclean end loses the events since the last time.
+    Interval(Duration),
+}
+
+impl DiskConfig {
+    /// Creates the default configuration for a directory.
+    pub fn new(directory: impl AsRef<Path>) -> Self {
+        Self {
+            directory: directory.as_ref().to_owned(),
+            sync: Sync::Always,
+            history: History::default(),
+            max_bytes: 256 << 20,
+            max_topics: 1000,
+            recover: false,
+        }
+    }
+}
+
+/// A storage in a file: see the [module](self).
+///
+/// Dropping it writes what is left, and closes the file.
+#[derive(Debug)]
+pub struct DiskStorage {
+    shared: Arc<Shared>,
+    epoch: String,
+    commands: Option<Sender<Command>>,
+    writer: Option<JoinHandle<()>>,
+    /// A permit for each page that may be read at a time: reading blocks a thread.
+    readers: Semaphore,
+}
+
+/// What readers and the writer share.
+#[derive(Debug)]
+struct Shared {
+    /// Locked for reading by each operation on the file, and for writing to open it again.
+    file: RwLock<File>,
+    /// Events in the file, and not yet removed ones apart. Locked for a moment only, and never
+    /// together with the file.
+    index: Mutex<Index>,
+}
+
+impl Shared {
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads a page, on a thread that may block.
+    fn read(&self, topic: &str, after: u64, limit: PageLimit) -> Result<Page, StorageError> {
+        loop {
+            let (positions, is_last, dropped) = self.index().page(topic, after, limit);
+            let mut events = Vec::with_capacity(positions.len());
+            let file = self.file.read().unwrap_or_else(PoisonError::into_inner);
+            file.read(&positions, |position, record| {
+                let id = record.id.map(Into::into);
+                events.push(StoredEvent { position, fields: record.fields(), id });
+            })?;
+            drop(file);
+            // Events that were dropped meanwhile may be missing: the index says which.
+            if events.len() == positions.len() {
+                return Ok(Page { events, is_last, dropped });
+            }
+        }
+    }
+}
+
+/// The maximum number of commands that wait for the writer. Further publications wait before they
+/// are queued.
+const QUEUE: usize = 1024;
+
+/// The maximum number of pages that are read at the same time.
+const READERS: usize = 4;
+
+/// The maximum number of events that the feed is behind the file.
+const FEED: usize = 1024;
+
+impl DiskStorage {
+    /// Opens the file in a directory, or creates it. Blocks while it is read: all events, after an
+    /// unclean end twice.
+    ///
+    /// # Errors
+    ///
+    /// An error of the kind [`Damaged`](StorageErrorKind::Damaged) if the file is damaged, and
+    /// otherwise [`Unavailable`](StorageErrorKind::Unavailable): if the directory cannot be used,
+    /// or another process uses the file.
+    pub fn open(config: DiskConfig) -> Result<Self, StorageError> {
+        let is_lossy = config.sync != Sync::Always;
+        let file = File::open(&config.directory, config.recover)?;
+        let loaded = file.load(config.recover, is_lossy)?;
+        if loaded.damaged > 0 {
+            log::warn!(
+                "{}: {} damaged events were dropped; subscribers that resume are told of a gap",
+                config.directory.display(),
+                loaded.damaged
+            );
+        }
+        let shared = Shared { file: RwLock::new(file), index: Mutex::new(loaded.index) };
+        let shared = Arc::new(shared);
+        let (commands, queue) = channel::bounded(QUEUE);
+        let writer = Writer::new(Arc::clone(&shared), queue, config);
+        let writer = thread::Builder::new().name("sse-disk".to_owned()).spawn(|| writer.run());
+        let writer =
+            writer.map_err(|error| StorageError::new(StorageErrorKind::Unavailable, error))?;
+        Ok(Self {
+            shared,
+            epoch: loaded.epoch,
+            commands: Some(commands),
+            writer: Some(writer),
+            readers: Semaphore::new(READERS),
+        })
+    }
+
+    /// Returns the number of events in the file.
+    pub fn events(&self) -> usize {
+        self.shared.index().len()
+    }
+
+    async fn command(&self, command: Command) -> Result<(), StorageError> {
+        let gone = || StorageError::new(StorageErrorKind::Unavailable, "the writer has ended");
+        let commands = self.commands.as_ref().ok_or_else(gone)?;
+        commands.send(command).await.map_err(|_| gone())
+    }
+}
+
+impl Drop for DiskStorage {
+    fn drop(&mut self) {
+        // The writer ends when it has worked off what is queued.
+        self.commands = None;
+        if let Some(writer) = self.writer.take() {
+            if writer.join().is_err() {
+                log::error!("the thread that writes events has panicked");
+            }
+        }
+    }
+}
+
+impl Storage for DiskStorage {
+    fn epoch(&self) -> String {
+        self.epoch.clone()
+    }
+
+    fn last_position(&self) -> StorageFuture<'_, u64> {
+        Box::pin(async { Ok(self.shared.index().last_position) })
+    }
+
+    fn append(&self, event: NewEvent) -> StorageFuture<'_, Appended> {
+        Box::pin(async {
+            let (reply, replied) = channel::bounded(1);
+            self.command(Command::Append { event, reply }).await?;
+            let gone = |_| StorageError::new(StorageErrorKind::Unavailable, "the writer has ended");
+            replied.recv().await.map_err(gone)?
+        })
+    }
+
+    fn read<'a>(&'a self, topic: &'a str, after: u64, limit: PageLimit) -> StorageFuture<'a, Page> {
+        Box::pin(async move {
+            let _permit = self.readers.acquire().await;
+            let (shared, topic) = (Arc::clone(&self.shared), topic.to_owned());
+            smol::unblock(move || shared.read(&topic, after, limit)).await
+        })
+    }
+
+    fn bounds<'a>(&'a self, topic: &'a str) -> StorageFuture<'a, Bounds> {
+        Box::pin(async { Ok(self.shared.index().bounds(topic)) })
+    }
+
+    fn find<'a>(&'a self, topic: &'a str, id: &'a str) -> StorageFuture<'a, Option<u64>> {
+        Box::pin(async { Ok(self.shared.index().by_id(topic, id)) })
+    }
+
+    fn topics<'a>(
+        &'a self,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> StorageFuture<'a, Vec<TopicSummary>> {
+        Box::pin(async move { Ok(self.shared.index().list(after, limit)) })
+    }
+
+    fn follow(&self, after: u64) -> StorageStream {
+        let (events, receiver) = channel::bounded(FEED);
+        // Weak, so that a stream that is not polled does not keep the writer from ending.
+        let commands = self.commands.as_ref().map(Sender::downgrade);
+        let begun = async move {
+            if let Some(commands) = commands.and_then(|commands| commands.upgrade()) {
+                // If this fails, the writer has ended, and the stream ends, too.
+                let _ = commands.send(Command::Follow { after, events }).await;
+            }
+            receiver
+        };
+        Box::pin(stream::unfold(Following::New(Box::pin(begun)), next))
+    }
+}
+
+type Followed = Result<(Arc<str>, StoredEvent), StorageError>;
+
+/// The state of a stream of events: before and after the writer knows of it.
+enum Following {
+    New(smol::future::Boxed<Receiver<Followed>>),
+    Open(Receiver<Followed>),
+}
+
+async fn next(following: Following) -> Option<(Followed, Following)> {
+    let receiver = match following {
+        Following::New(begun) => begun.await,
+        Following::Open(receiver) => receiver,
+    };
+    let event = receiver.recv().await.ok()?;
+    Some((event, Following::Open(receiver)))
+}

@@ -1,0 +1,105 @@
+//! Events as values of the file, in format 1.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 1, n | the length of the topic's name; the name |
+//! | 2, n | the length of the publisher-chosen ID plus one, or 0 without one; the ID |
+//! | 2, n | the same for the idempotency key |
+//! | 8 | the time of the event, in milliseconds since 1970 |
+//! | the rest | the event in the format of event streams, without its ID |
+//!
+//! Numbers are little-endian.
+
+use bytes::Bytes;
+
+/// An event with everything that is stored of it, apart from its position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Record<'a> {
+    pub(super) topic: &'a str,
+    pub(super) id: Option<&'a str>,
+    pub(super) key: Option<&'a str>,
+    /// The time in milliseconds since 1970.
+    pub(super) time: u64,
+    pub(super) fields: &'a [u8],
+}
+
+impl<'a> Record<'a> {
+    /// Returns the record as bytes, or `None` if a value is too long for the format.
+    pub(super) fn encode(&self) -> Option<Vec<u8>> {
+        let mut out = Vec::with_capacity(self.fields.len() + self.topic.len() + 64);
+        out.push(u8::try_from(self.topic.len()).ok()?);
+        out.extend_from_slice(self.topic.as_bytes());
+        for value in [self.id, self.key] {
+            let len = value.map_or(0, |value| value.len() + 1);
+            out.extend_from_slice(&u16::try_from(len).ok()?.to_le_bytes());
+            out.extend_from_slice(value.unwrap_or_default().as_bytes());
+        }
+        out.extend_from_slice(&self.time.to_le_bytes());
+        out.extend_from_slice(self.fields);
+        Some(out)
+    }
+
+    /// Returns the record in these bytes, or `None` if they are damaged.
+    pub(super) fn decode(mut bytes: &'a [u8]) -> Option<Self> {
+        let input = &mut bytes;
+        let len = usize::from(*take(input, 1)?.first()?);
+        let topic = text(input, len)?;
+        let (id, key) = (optional(input)?, optional(input)?);
+        let time = u64::from_le_bytes(take(input, 8)?.try_into().ok()?);
+        let fields = *input;
+        (!topic.is_empty() && fields.ends_with(b"\n\n")).then_some(Self {
+            topic,
+            id,
+            key,
+            time,
+            fields,
+        })
+    }
+
+    /// Returns the fields in memory of their own.
+    pub(super) fn fields(&self) -> Bytes {
+        Bytes::copy_from_slice(self.fields)
+    }
+}
+
+fn take<'a>(input: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
+    let (taken, rest) = input.split_at_checked(len)?;
+    *input = rest;
+    Some(taken)
+}
+
+fn text<'a>(input: &mut &'a [u8], len: usize) -> Option<&'a str> {
+    std::str::from_utf8(take(input, len)?).ok()
+}
+
+fn optional<'a>(input: &mut &'a [u8]) -> Option<Option<&'a str>> {
+    let len = usize::from(u16::from_le_bytes(take(input, 2)?.try_into().ok()?));
+    match len.checked_sub(1) {
+        None => Some(None),
+        Some(len) => text(input, len).map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_read_as_they_were_written_and_cut_ones_are_refused() {
+        let plain = Record { topic: "news", id: None, key: None, time: 7, fields: b"data: x\n\n" };
+        for record in [
+            plain,
+            Record { id: Some("1"), key: Some(""), time: u64::MAX, ..plain },
+            Record { key: Some("\u{1f600}"), fields: b"event: a\nretry: 1\ndata: \n\n", ..plain },
+        ] {
+            let bytes = record.encode().unwrap();
+            assert_eq!(Record::decode(&bytes), Some(record));
+            for len in 0..bytes.len() {
+                assert_eq!(Record::decode(&bytes[..len]), None);
+            }
+        }
+        let long = "x".repeat(1 << 16);
+        assert_eq!(Record { key: Some(&long), ..plain }.encode(), None);
+        assert_eq!(Record { topic: &long, ..plain }.encode(), None);
+    }
+}

@@ -1,0 +1,410 @@
+//! The thread that writes: takes what is queued, writes it in one transaction, and answers.
+
+use std::collections::HashMap;
+use std::mem;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use redb::Durability;
+use smol::Timer;
+use smol::channel::{Receiver, Sender};
+use smol::future::{block_on, or};
+
+use super::file::File;
+use super::index::Removals;
+use super::record::Record;
+use super::{DiskConfig, Followed, Shared, Sync};
+use crate::storage::{Appended, EventRef, NewEvent, StorageError, StorageErrorKind, StoredEvent};
+
+/// What the writer is asked to do.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// Appends an event.
+    Append { event: NewEvent, reply: Reply },
+    /// Sends the events after a position, and from then on each new one.
+    Follow { after: u64, events: Sender<Followed> },
+}
+
+/// The maximum number of events in a transaction.
+const BATCH_EVENTS: usize = 1024;
+
+/// The size in bytes at which a transaction is complete.
+const BATCH_BYTES: usize = 8 << 20;
+
+/// The interval at which old events are dropped.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The minimum time between two attempts to open the file again after a failure.
+const REOPEN: Duration = Duration::from_secs(1);
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    queue: Receiver<Command>,
+    config: DiskConfig,
+    followers: Vec<Sender<Followed>>,
+    /// Events that are no longer in the index and still in the file. They are removed from it in
+    /// the next transaction. If the process ends before that, the next start drops them again.
+    dropped: Removals,
+    /// The time since when there are events that have not been written durably.
+    since: Option<Instant>,
+    /// Whether the last operation failed, so that the file has to be opened again.
+    is_broken: bool,
+    /// The time of the last attempt to open it again.
+    attempt: Option<Instant>,
+}
+
+/// A sender for the answer to a publication.
+type Reply = Sender<Result<Appended, StorageError>>;
+
+/// An event of a batch.
+struct Pending {
+    event: NewEvent,
+    position: u64,
+    reply: Reply,
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, queue: Receiver<Command>, config: DiskConfig) -> Self {
+        Self {
+            shared,
+            queue,
+            config,
+            followers: Vec::new(),
+            dropped: Removals::default(),
+            since: None,
+            is_broken: false,
+            attempt: None,
+        }
+    }
+
+    /// Runs until all senders of commands are gone.
+    pub(super) fn run(mut self) {
+        self.apply_bounds(&[]);
+        while let Some(command) = self.next() {
+            let is_tick = command.is_none();
+            match command {
+                Some(first) => {
+                    let batch = self.batch(first);
+                    self.append(batch);
+                }
+                None => self.apply_bounds(&[]),
+            }
+            let is_late = match (self.config.sync, self.since) {
+                (Sync::Interval(interval), Some(since)) => since.elapsed() >= interval,
+                _ => false,
+            };
+            if is_late || is_tick && !self.dropped.is_empty() {
+                self.flush();
+            }
+        }
+        self.flush();
+        if !self.is_broken {
+            if let Err(error) = self.with_file(File::mark_clean) {
+                log::error!("{error}");
+            }
+        }
+    }
+
+    /// Waits for a command, or for the next tick. Returns `None` when there are no more.
+    fn next(&self) -> Option<Option<Command>> {
+        let tick = match (self.config.sync, self.since) {
+            (Sync::Interval(interval), Some(since)) => {
+                TICK.min(interval.saturating_sub(since.elapsed()))
+            }
+            _ => TICK,
+        };
+        let command = async { self.queue.recv().await.map(Some) };
+        let tick = async {
+            Timer::after(tick).await;
+            Ok(None)
+        };
+        block_on(or(command, tick)).ok()
+    }
+
+    /// Takes the events that are queued. Requests to follow are served on the way.
+    fn batch(&mut self, first: Command) -> Vec<(NewEvent, Reply)> {
+        let mut events = Vec::new();
+        let mut bytes = 0;
+        let mut next = Some(first);
+        while let Some(command) = next {
+            match command {
+                Command::Append { event, reply } => {
+                    bytes += event.fields.len();
+                    events.push((event, reply));
+                }
+                // Only what comes after the events before it is new to the follower.
+                Command::Follow { after, events: follower } => {
+                    let before = mem::take(&mut events);
+                    self.append(before);
+                    self.follow(after, follower);
+                }
+            }
+            let has_room = events.len() < BATCH_EVENTS && bytes < BATCH_BYTES;
+            next = if has_room { self.queue.try_recv().ok() } else { None };
+        }
+        events
+    }
+
+    fn follow(&mut self, after: u64, follower: Sender<Followed>) {
+        let positions = self.with_file(|file| file.positions_after(after));
+        let stored = positions.and_then(|positions| self.stored(&positions));
+        match stored {
+            Ok(events) => {
+                for event in events {
+                    if follower.send_blocking(Ok(event)).is_err() {
+                        return;
+                    }
+                }
+                self.followers.push(follower);
+            }
+            Err(error) => drop(follower.send_blocking(Err(error))),
+        }
+    }
+
+    /// Reads events with the names of their topics.
+    fn stored(&self, positions: &[u64]) -> Result<Vec<(Arc<str>, StoredEvent)>, StorageError> {
+        let mut events = Vec::new();
+        self.with_file(|file| {
+            file.read(positions, |position, record| {
+                let (fields, id) = (record.fields(), record.id.map(Into::into));
+                events.push((record.topic.into(), StoredEvent { position, fields, id }));
+            })
+        })?;
+        Ok(events)
+    }
+
+    fn with_file<T>(
+        &self,
+        operation: impl FnOnce(&File) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
+        operation(&self.shared.file.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Appends events in one transaction, and answers their publishers.
+    fn append(&mut self, batch: Vec<(NewEvent, Reply)>) {
+        if batch.is_empty() {
+            return;
+        }
+        if let Err(error) = self.reopen() {
+            for (_, reply) in batch {
+                let _ = reply.try_send(Err(error.clone()));
+            }
+            return;
+        }
+        let (mut pending, repeated) = self.place(batch);
+        let time = now();
+        let mut records = Vec::with_capacity(pending.len());
+        pending.retain(|Pending { event, position, reply }| {
+            let NewEvent { topic, fields, id, key } = event;
+            let (id, key) = (id.as_deref(), key.as_deref());
+            let record = Record { topic, id, key, time, fields }.encode();
+            if record.is_none() {
+                let why = "the idempotency key is longer than 65534 bytes";
+                let error = StorageError::new(StorageErrorKind::Unavailable, why);
+                let _ = reply.try_send(Err(error));
+            }
+            records.extend(record.map(|record| (*position, record)));
+            records.last().is_some_and(|(last, _)| last == position)
+        });
+        let durability = match self.config.sync {
+            Sync::Always => Durability::Immediate,
+            Sync::Interval(_) => Durability::None,
+        };
+        let written = if records.is_empty() {
+            Ok(())
+        } else {
+            let dropped = mem::take(&mut self.dropped);
+            let written = self.with_file(|file| file.write(&records, &dropped, durability));
+            if written.is_err() {
+                self.dropped = dropped;
+            }
+            written
+        };
+        if let Err(error) = written {
+            log::error!("{error}");
+            self.is_broken = true;
+            for Pending { reply, .. } in pending {
+                let _ = reply.try_send(Err(error.clone()));
+            }
+        } else {
+            if matches!(durability, Durability::None) && !pending.is_empty() {
+                self.since.get_or_insert_with(Instant::now);
+            }
+            self.make_visible(pending, time);
+        }
+        // After the events before them: a repeated publication may be one of those.
+        for (event, reply) in repeated {
+            let outcome = self.outcome(&event);
+            let _ = reply.try_send(outcome);
+        }
+    }
+
+    /// Assigns positions to events that are new, and returns the others apart.
+    #[expect(clippy::type_complexity, reason = "the parts of a batch")]
+    fn place(&self, batch: Vec<(NewEvent, Reply)>) -> (Vec<Pending>, Vec<(NewEvent, Reply)>) {
+        let index = self.shared.index();
+        let mut last = index.last_position;
+        // What the events of the batch itself will use.
+        let mut keys = HashMap::new();
+        let mut ids = HashMap::new();
+        let mut topics = HashMap::new();
+        let (mut pending, mut repeated) = (Vec::new(), Vec::new());
+        for (event, reply) in batch {
+            let topic = &event.topic;
+            let is_repeated = event.key.as_deref().is_some_and(|key| {
+                index.by_key(topic, key).is_some()
+                    || keys.contains_key(&(Arc::clone(topic), key.to_owned()))
+            }) || event.id.as_deref().is_some_and(|id| {
+                index.by_id(topic, id).is_some()
+                    || ids.contains_key(&(Arc::clone(topic), id.to_owned()))
+            });
+            let (holding, is_held) = index.holding(topic);
+            let is_full = !is_held
+                && !topics.contains_key(topic)
+                && holding + topics.len() >= self.config.max_topics;
+            if is_repeated || is_full {
+                repeated.push((event, reply));
+                continue;
+            }
+            if !is_held {
+                topics.insert(Arc::clone(topic), ());
+            }
+            last += 1;
+            if let Some(key) = event.key.as_deref() {
+                keys.insert((Arc::clone(topic), key.to_owned()), last);
+            }
+            if let Some(id) = event.id.as_deref() {
+                ids.insert((Arc::clone(topic), id.to_owned()), last);
+            }
+            pending.push(Pending { event, position: last, reply });
+        }
+        (pending, repeated)
+    }
+
+    /// Returns the outcome for an event that is not appended.
+    fn outcome(&self, event: &NewEvent) -> Result<Appended, StorageError> {
+        let NewEvent { topic, fields, id, key } = event;
+        let index = self.shared.index();
+        let known = key.as_deref().and_then(|key| index.by_key(topic, key));
+        let has_id = id.as_deref().is_some_and(|id| index.by_id(topic, id).is_some());
+        let (holding, is_held) = index.holding(topic);
+        drop(index);
+        if let Some(position) = known {
+            let stored = self.stored(&[position])?;
+            if let Some((_, stored)) = stored.into_iter().next() {
+                let is_same = stored.fields == *fields && stored.id == *id;
+                return Ok(if is_same {
+                    Appended::Duplicate(position)
+                } else {
+                    Appended::KeyInUse(EventRef { position, id: stored.id })
+                });
+            }
+        }
+        if has_id {
+            return Ok(Appended::IdInUse);
+        }
+        if !is_held && holding >= self.config.max_topics {
+            return Ok(Appended::TooManyTopics(self.config.max_topics));
+        }
+        // The event that it would have repeated was not written, or has been dropped meanwhile.
+        let why = "an event with the same key or ID could not be written";
+        Err(StorageError::new(StorageErrorKind::Unavailable, why))
+    }
+
+    /// Adds events that have been written to the index, and sends them to followers and publishers.
+    fn make_visible(&mut self, pending: Vec<Pending>, time: u64) {
+        let mut index = self.shared.index();
+        let mut names = Vec::with_capacity(pending.len());
+        for Pending { event, position, .. } in &pending {
+            let NewEvent { topic, fields, id, key } = event;
+            let (id, key) = (id.as_deref(), key.as_deref());
+            names.push(index.push(*position, &Record { topic, id, key, time, fields }));
+        }
+        drop(index);
+        self.apply_bounds(&names);
+        for (Pending { event, position, reply }, name) in pending.into_iter().zip(names) {
+            let stored = StoredEvent { position, fields: event.fields, id: event.id };
+            self.send(&name, &stored);
+            // The publisher may have left.
+            let _ = reply.try_send(Ok(Appended::New(position)));
+        }
+    }
+
+    fn send(&mut self, name: &Arc<str>, event: &StoredEvent) {
+        let sent = |follower: &Sender<Followed>| {
+            follower.send_blocking(Ok((Arc::clone(name), event.clone()))).is_ok()
+        };
+        self.followers.retain(sent);
+    }
+
+    /// Drops the events of these topics, and the oldest of all, that exceed the bounds.
+    fn apply_bounds(&mut self, topics: &[Arc<str>]) {
+        let DiskConfig { history, max_bytes, .. } = &self.config;
+        let mut index = self.shared.index();
+        let age = u64::try_from(history.age.as_millis()).unwrap_or(u64::MAX);
+        index.expire(now().saturating_sub(age), &mut self.dropped);
+        for name in topics {
+            index.trim(name, history, &mut self.dropped);
+        }
+        index.evict(*max_bytes, &mut self.dropped);
+    }
+
+    /// Writes everything durably, and removes dropped events from the file.
+    fn flush(&mut self) {
+        if self.is_broken || self.since.is_none() && self.dropped.is_empty() {
+            return;
+        }
+        let dropped = mem::take(&mut self.dropped);
+        match self.with_file(|file| file.write(&[], &dropped, Durability::Immediate)) {
+            Ok(()) => self.since = None,
+            Err(error) => {
+                log::error!("{error}");
+                self.dropped = dropped;
+                self.is_broken = true;
+            }
+        }
+    }
+
+    /// Opens the file again after a failure, at most once in [`REOPEN`].
+    fn reopen(&mut self) -> Result<(), StorageError> {
+        if !self.is_broken {
+            return Ok(());
+        }
+        if self.attempt.is_some_and(|attempt| attempt.elapsed() < REOPEN) {
+            let why = "it failed a moment ago, and is opened again soon";
+            return Err(StorageError::new(StorageErrorKind::Unavailable, why));
+        }
+        self.attempt = Some(Instant::now());
+        let mut file = self.shared.file.write().unwrap_or_else(PoisonError::into_inner);
+        file.reopen()?;
+        let loaded = file.load(false, self.config.sync != Sync::Always)?;
+        drop(file);
+        let last = self.shared.index().last_position;
+        if loaded.index.last_position < last {
+            // Their positions must not be assigned again in this epoch.
+            let why = "events that were not written durably yet are lost; restart to continue";
+            let error = StorageError::new(StorageErrorKind::Unavailable, why);
+            for follower in mem::take(&mut self.followers) {
+                let _ = follower.send_blocking(Err(error.clone()));
+            }
+            return Err(error);
+        }
+        *self.shared.index() = loaded.index;
+        self.dropped = Removals::default();
+        self.is_broken = false;
+        log::info!("the file of events was opened again after a failure");
+        // A write whose failure was reported may have reached the file nevertheless.
+        let positions = self.with_file(|file| file.positions_after(last))?;
+        for (name, event) in self.stored(&positions)? {
+            self.send(&name, &event);
+        }
+        self.apply_bounds(&[]);
+        Ok(())
+    }
+}
+
+/// Returns the time in milliseconds since 1970.
+fn now() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,21 @@
+//! The bounds of the events that are held.
+
+use std::time::Duration;
+
+/// The bounds of a topic's log. The newest event is always held, even if `events` or `bytes` is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct History {
+    /// The maximum number of events. Default: 1000.
+    pub events: usize,
+    /// The maximum memory taken by the topic's events in bytes, including their IDs, keys and
+    /// indexes. Default: 1 MiB.
+    pub bytes: usize,
+    /// The maximum age of an event; must be more than 0. Default: one hour.
+    pub age: Duration,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { events: 1000, bytes: 1 << 20, age: Duration::from_secs(3600) }
+    }
+}

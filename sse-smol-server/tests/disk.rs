@@ -1,0 +1,308 @@
+//! Events in a file: restarts, bounds, failures, damage.
+
+use std::fs;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol::Executor;
+use smol::future::block_on;
+use sse_smol_server::storage::disk::{DiskConfig, DiskStorage, Sync};
+use sse_smol_server::storage::{Storage, StorageError, StorageErrorKind};
+use sse_smol_server::{
+    History, Publication, Published, Start, SubscriptionError, TopicError, Topics, TopicsConfig,
+};
+
+#[path = "support/dir.rs"]
+mod dir;
+mod support;
+
+use dir::Dir;
+use support::topics::{is_start, parse};
+
+/// Topics on a file, with a window of two events.
+struct Run {
+    topics: Topics,
+    executor: Executor<'static>,
+}
+
+impl Run {
+    fn open(directory: &Dir) -> Self {
+        Self::with(DiskConfig::new(directory.path())).unwrap()
+    }
+
+    fn with(config: DiskConfig) -> Result<Self, StorageError> {
+        let storage: Arc<dyn Storage> = Arc::new(DiskStorage::open(config)?);
+        let history = History { events: 2, ..History::default() };
+        let config = TopicsConfig { history, ..TopicsConfig::default() };
+        let (topics, feed) = block_on(Topics::open(config, storage)).unwrap();
+        let executor = Executor::new();
+        executor.spawn(feed).detach();
+        Ok(Self { topics, executor })
+    }
+
+    fn wait<T>(&self, future: impl Future<Output = T>) -> T {
+        block_on(self.executor.run(future))
+    }
+
+    fn publish(&self, topic: &str, data: &str) -> String {
+        let new = Publication { data, ..Publication::default() };
+        self.wait(self.topics.publish(topic, new)).unwrap().id
+    }
+
+    /// Returns types and data of the next `count` events after the start.
+    fn read(&self, topics: &[&str], start: Start<'_>, count: usize) -> Vec<(String, String)> {
+        let mut subscription = self.wait(self.topics.subscribe(topics, start)).unwrap();
+        let mut events = Vec::new();
+        while events.len() < count {
+            for frame in self.wait(subscription.next()).unwrap() {
+                if !is_start(&frame) {
+                    let (event_type, data, _) = parse(&frame);
+                    events.push((event_type, data));
+                }
+            }
+        }
+        events
+    }
+
+    fn data(&self, topics: &[&str], start: Start<'_>, count: usize) -> Vec<String> {
+        self.read(topics, start, count).into_iter().map(|(_, data)| data).collect()
+    }
+}
+
+fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|n| n.to_string()).collect()
+}
+
+#[test]
+fn events_ids_and_keys_survive_a_restart() {
+    let directory = Dir::new();
+    let run = Run::open(&directory);
+    let ids: Vec<String> =
+        (0..20).map(|n| run.publish(["a", "b"][n % 2], &n.to_string())).collect();
+    let own =
+        Publication { data: "own", id: Some("mine"), key: Some("k"), ..Publication::default() };
+    let own = Publication { event_type: Some("typed"), retry: Some(7), ..own };
+    run.wait(run.topics.publish("a", own)).unwrap();
+    drop(run);
+
+    for _ in 0..2 {
+        let run = Run::open(&directory);
+        assert_eq!(run.data(&["a", "b"], Start::After(&ids[4]), 16)[..15], numbers(5..20));
+        let (event_type, data) = run.read(&["a"], Start::After(&ids[18]), 1).remove(0);
+        assert_eq!((&*event_type, &*data), ("typed", "own"));
+        let again = run.wait(run.topics.publish("a", own));
+        assert_eq!(again, Ok(Published { id: "mine".to_owned(), duplicate: true }));
+        let other = Publication { data: "other", ..own };
+        let in_use = TopicError::KeyInUse { id: "mine".to_owned() };
+        assert_eq!(run.wait(run.topics.publish("a", other)), Err(in_use));
+        let same_id = Publication { key: None, ..own };
+        let in_use = TopicError::IdInUse("mine".to_owned());
+        assert_eq!(run.wait(run.topics.publish("a", same_id)), Err(in_use));
+        // A publisher's own ID is known, too.
+        let new = Publication { data: "new", key: Some("new"), ..Publication::default() };
+        run.wait(run.topics.publish("a", new)).unwrap();
+        assert_eq!(run.data(&["a"], Start::After("mine"), 1), ["new"]);
+        let list = run.wait(run.topics.list(None, 10)).unwrap().topics;
+        let rows: Vec<_> = list.iter().map(|row| (&*row.name, row.events)).collect();
+        assert_eq!(rows, [("a", 12), ("b", 10)]);
+    }
+    let run = Run::open(&directory);
+    let next = run.publish("c", "x");
+    assert!(ids.iter().all(|id| *id < next), "no position is assigned twice: {next}");
+}
+
+#[test]
+fn concurrent_publications_share_writes_and_none_is_lost() {
+    const EACH: usize = 200;
+    let directory = Dir::new();
+    let run = Run::open(&directory);
+    let publish = |publisher: usize| {
+        let topics = run.topics.clone();
+        async move {
+            for n in 0..EACH {
+                let data = format!("{publisher} {n}");
+                let new = Publication { data: &data, ..Publication::default() };
+                topics.publish("a", new).await.unwrap();
+            }
+        }
+    };
+    let tasks: Vec<_> = (0..4).map(|publisher| run.executor.spawn(publish(publisher))).collect();
+    run.wait(async {
+        for task in tasks {
+            task.await;
+        }
+    });
+    drop(run);
+    let run = Run::open(&directory);
+    let mut next = [0; 4];
+    for data in run.data(&["a"], Start::Earliest, 4 * EACH) {
+        let (publisher, n) = data.split_once(' ').unwrap();
+        let expected = &mut next[publisher.parse::<usize>().unwrap()];
+        assert_eq!(n.parse(), Ok(*expected));
+        *expected += 1;
+    }
+    assert_eq!(next, [EACH; 4]);
+}
+
+#[test]
+fn the_bounds_apply_to_the_file_and_what_was_dropped_is_a_gap_after_a_restart() {
+    let directory = Dir::new();
+    let mut config = DiskConfig::new(directory.path());
+    config.history.events = 10;
+    let run = Run::with(config.clone()).unwrap();
+    let ids: Vec<String> = (0..30).map(|n| run.publish("a", &n.to_string())).collect();
+    drop(run);
+    let run = Run::with(config).unwrap();
+    assert_eq!(run.data(&["a"], Start::Earliest, 10), numbers(20..30));
+    assert_eq!(run.data(&["a"], Start::After(&ids[19]), 10), numbers(20..30));
+    let events = run.read(&["a"], Start::After(&ids[18]), 11);
+    assert_eq!(events[0].0, "gap");
+    let gap: serde_json::Value = serde_json::from_str(&events[0].1).unwrap();
+    assert_eq!((&gap["reason"], &gap["earliest"]), (&"evicted".into(), &(&*ids[20]).into()));
+
+    // By size, over all topics.
+    drop(run);
+    let mut config = DiskConfig::new(directory.path());
+    config.max_bytes = 10_000;
+    let run = Run::with(config).unwrap();
+    for n in 0..50 {
+        run.publish(&format!("topic-{n}"), &"x".repeat(1000));
+        let list = run.wait(run.topics.list(None, 100)).unwrap().topics;
+        let bytes: usize = list.iter().map(|row| row.bytes).sum();
+        assert!(bytes <= 10_000, "{bytes}");
+    }
+    let list = run.wait(run.topics.list(None, 100)).unwrap().topics;
+    assert!((5..10).contains(&list.len()), "{list:?}");
+}
+
+#[test]
+fn old_events_expire_also_while_nothing_runs() {
+    let directory = Dir::new();
+    let mut config = DiskConfig::new(directory.path());
+    config.history.age = Duration::from_millis(300);
+    let run = Run::with(config.clone()).unwrap();
+    run.publish("a", "old");
+    drop(run);
+    std::thread::sleep(Duration::from_millis(400));
+    let run = Run::with(config).unwrap();
+    let id = run.publish("a", "new");
+    let list = run.wait(run.topics.list(None, 10)).unwrap().topics;
+    assert_eq!((list[0].events, list[0].last_id.as_deref()), (1, Some(&*id)));
+}
+
+#[test]
+fn the_space_of_dropped_events_is_used_again() {
+    let directory = Dir::new();
+    let mut config = DiskConfig::new(directory.path());
+    config.history.events = 20;
+    let run = Run::with(config).unwrap();
+    let size = || fs::metadata(directory.0.join("events.redb")).unwrap().len();
+    let publish = || (0..60).for_each(|_| drop(run.publish("a", &"x".repeat(50_000))));
+    publish();
+    let before = size();
+    for _ in 0..5 {
+        publish();
+    }
+    assert!(size() <= 2 * before, "{} bytes, before {before}", size());
+}
+
+#[test]
+fn the_number_of_topics_is_limited() {
+    let directory = Dir::new();
+    let mut config = DiskConfig::new(directory.path());
+    config.max_topics = 2;
+    let run = Run::with(config).unwrap();
+    run.publish("a", "x");
+    run.publish("b", "x");
+    let new = Publication { data: "x", ..Publication::default() };
+    let refused = run.wait(run.topics.publish("c", new));
+    assert_eq!(refused, Err(TopicError::TooManyTopics(2)));
+    run.publish("a", "existing topics accept events");
+}
+
+#[test]
+fn a_directory_is_used_by_one_storage_at_a_time() {
+    let directory = Dir::new();
+    let run = Run::open(&directory);
+    let error = DiskStorage::open(DiskConfig::new(directory.path())).unwrap_err();
+    assert_eq!(error.kind(), StorageErrorKind::Unavailable);
+    assert!(error.to_string().contains("is in use by another process"), "{error}");
+    drop(run);
+    Run::open(&directory);
+    // A file where the directory should be.
+    directory.write("file", "");
+    let error = DiskStorage::open(DiskConfig::new(directory.0.join("file"))).unwrap_err();
+    assert_eq!(error.kind(), StorageErrorKind::Unavailable);
+}
+
+/// With an interval, a clean end keeps the epoch, and an unclean one renews it.
+#[test]
+fn an_unclean_end_between_two_syncs_makes_old_ids_unknown() {
+    let directory = Dir::new();
+    let mut config = DiskConfig::new(directory.path());
+    config.sync = Sync::Interval(Duration::from_secs(3600));
+    let run = Run::with(config.clone()).unwrap();
+    let id = run.publish("a", "0");
+    drop(run);
+    let run = Run::with(config.clone()).unwrap();
+    run.publish("a", "1");
+    assert_eq!(run.data(&["a"], Start::After(&id), 1), ["1"]);
+    // As if the process were killed here: a copy of the file.
+    let copy = Dir::new();
+    let name = "events.redb";
+    fs::copy(directory.0.join(name), copy.0.join(name)).unwrap();
+    let mut of_copy = DiskConfig::new(copy.path());
+    of_copy.sync = config.sync;
+    let after_crash = Run::with(of_copy).unwrap();
+    let events = after_crash.read(&["a"], Start::After(&id), 1);
+    assert_eq!(events[0].0, "gap");
+    assert!(events[0].1.contains("\"reason\":\"unknown\""), "{}", events[0].1);
+}
+
+#[test]
+fn a_damaged_file_is_refused_and_recovered_on_request() {
+    let directory = Dir::new();
+    let run = Run::open(&directory);
+    let ids: Vec<String> =
+        (0..200).map(|n| run.publish("a", &format!("{n} {}", "x".repeat(500)))).collect();
+    drop(run);
+    let path = directory.0.join("events.redb");
+    let intact = fs::read(&path).unwrap();
+    // The header, a page in the middle, and the end.
+    let mut refused = 0;
+    for (start, len) in [(0, 64), (intact.len() / 3, 8192), (64, 256), (0, intact.len())] {
+        let mut damaged = intact.clone();
+        damaged[start..start + len].iter_mut().for_each(|byte| *byte ^= 0x55);
+        fs::write(&path, &damaged).unwrap();
+        let opened = DiskStorage::open(DiskConfig::new(directory.path()));
+        if let Err(error) = opened {
+            refused += 1;
+            assert_eq!(error.kind(), StorageErrorKind::Damaged, "{error}");
+            assert!(error.to_string().contains("events.redb"), "{error}");
+            let mut config = DiskConfig::new(directory.path());
+            config.recover = true;
+            let run = Run::with(config).unwrap();
+            run.publish("a", "after");
+            let events = run.read(&["a"], Start::After(&ids[0]), 1);
+            assert_eq!(events[0].0, "gap");
+            drop(run);
+        }
+    }
+    assert!(refused >= 3, "{refused} kinds of damage are noticed");
+}
+
+#[test]
+fn subscribers_far_behind_read_pages_while_events_are_published_and_dropped() {
+    let directory = Dir::new();
+    let mut config = DiskConfig::new(directory.path());
+    config.history.events = 50;
+    let run = Run::with(config).unwrap();
+    let mut subscription = run.wait(run.topics.subscribe(&["a"], Start::Earliest)).unwrap();
+    for n in 0..200 {
+        run.publish("a", &n.to_string());
+    }
+    assert!(is_start(&run.wait(subscription.next()).unwrap()[0]));
+    assert_eq!(run.wait(subscription.next()).unwrap_err(), SubscriptionError::Lagged);
+    assert_eq!(run.data(&["a"], Start::Earliest, 50), numbers(150..200));
+}
