@@ -211,7 +211,7 @@ impl Index {
             };
             let name = Arc::clone(name);
             let first = self.topics.get(&name).and_then(|topic| topic.events.front());
-            if !first.is_some_and(|slot| slot.time < before) {
+            if first.is_none_or(|slot| slot.time >= before) {
                 return;
             }
             self.pop(&name, out);

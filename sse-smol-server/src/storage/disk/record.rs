@@ -44,7 +44,7 @@ impl<'a> Record<'a> {
         let input = &mut bytes;
         let len = usize::from(*take(input, 1)?.first()?);
         let topic = text(input, len)?;
-        let (id, key) = (optional(input)?, optional(input)?);
+        let (id, key) = (optional(input).ok()?, optional(input).ok()?);
         let time = u64::from_le_bytes(take(input, 8)?.try_into().ok()?);
         let fields = *input;
         (!topic.is_empty() && fields.ends_with(b"\n\n")).then_some(Self {
@@ -72,11 +72,14 @@ fn text<'a>(input: &mut &'a [u8], len: usize) -> Option<&'a str> {
     std::str::from_utf8(take(input, len)?).ok()
 }
 
-fn optional<'a>(input: &mut &'a [u8]) -> Option<Option<&'a str>> {
-    let len = usize::from(u16::from_le_bytes(take(input, 2)?.try_into().ok()?));
-    match len.checked_sub(1) {
-        None => Some(None),
-        Some(len) => text(input, len).map(Some),
+/// The bytes are not a record.
+struct Damaged;
+
+fn optional<'a>(input: &mut &'a [u8]) -> Result<Option<&'a str>, Damaged> {
+    let len = take(input, 2).and_then(|len| len.try_into().ok()).ok_or(Damaged)?;
+    match usize::from(u16::from_le_bytes(len)).checked_sub(1) {
+        None => Ok(None),
+        Some(len) => text(input, len).map(Some).ok_or(Damaged),
     }
 }
 

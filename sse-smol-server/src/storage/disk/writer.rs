@@ -1,6 +1,6 @@
 //! The thread that writes: takes what is queued, writes it in one transaction, and answers.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::mem;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -23,6 +23,8 @@ pub(super) enum Command {
     Append { event: NewEvent, reply: Reply },
     /// Sends the events after a position, and from then on each new one.
     Follow { after: u64, events: Sender<Followed> },
+    /// Drops old events.
+    Tick,
 }
 
 /// The maximum number of events in a transaction.
@@ -81,14 +83,9 @@ impl Writer {
     pub(super) fn run(mut self) {
         self.apply_bounds(&[]);
         while let Some(command) = self.next() {
-            let is_tick = command.is_none();
-            match command {
-                Some(first) => {
-                    let batch = self.batch(first);
-                    self.append(batch);
-                }
-                None => self.apply_bounds(&[]),
-            }
+            let is_tick = matches!(command, Command::Tick);
+            let batch = self.batch(command);
+            self.append(batch);
             let is_late = match (self.config.sync, self.since) {
                 (Sync::Interval(interval), Some(since)) => since.elapsed() >= interval,
                 _ => false,
@@ -106,19 +103,19 @@ impl Writer {
     }
 
     /// Waits for a command, or for the next tick. Returns `None` when there are no more.
-    fn next(&self) -> Option<Option<Command>> {
+    fn next(&self) -> Option<Command> {
         let tick = match (self.config.sync, self.since) {
             (Sync::Interval(interval), Some(since)) => {
                 TICK.min(interval.saturating_sub(since.elapsed()))
             }
             _ => TICK,
         };
-        let command = async { self.queue.recv().await.map(Some) };
+        let command = async { self.queue.recv().await.ok() };
         let tick = async {
             Timer::after(tick).await;
-            Ok(None)
+            Some(Command::Tick)
         };
-        block_on(or(command, tick)).ok()
+        block_on(or(command, tick))
     }
 
     /// Takes the events that are queued. Requests to follow are served on the way.
@@ -138,6 +135,7 @@ impl Writer {
                     self.append(before);
                     self.follow(after, follower);
                 }
+                Command::Tick => self.apply_bounds(&[]),
             }
             let has_room = events.len() < BATCH_EVENTS && bytes < BATCH_BYTES;
             next = if has_room { self.queue.try_recv().ok() } else { None };
@@ -240,41 +238,40 @@ impl Writer {
     }
 
     /// Assigns positions to events that are new, and returns the others apart.
-    #[expect(clippy::type_complexity, reason = "the parts of a batch")]
     fn place(&self, batch: Vec<(NewEvent, Reply)>) -> (Vec<Pending>, Vec<(NewEvent, Reply)>) {
         let index = self.shared.index();
         let mut last = index.last_position;
         // What the events of the batch itself will use.
-        let mut keys = HashMap::new();
-        let mut ids = HashMap::new();
-        let mut topics = HashMap::new();
+        let mut keys = HashSet::new();
+        let mut ids = HashSet::new();
+        let mut topics = HashSet::new();
         let (mut pending, mut repeated) = (Vec::new(), Vec::new());
         for (event, reply) in batch {
             let topic = &event.topic;
             let is_repeated = event.key.as_deref().is_some_and(|key| {
                 index.by_key(topic, key).is_some()
-                    || keys.contains_key(&(Arc::clone(topic), key.to_owned()))
+                    || keys.contains(&(Arc::clone(topic), key.to_owned()))
             }) || event.id.as_deref().is_some_and(|id| {
                 index.by_id(topic, id).is_some()
-                    || ids.contains_key(&(Arc::clone(topic), id.to_owned()))
+                    || ids.contains(&(Arc::clone(topic), id.to_owned()))
             });
             let (holding, is_held) = index.holding(topic);
             let is_full = !is_held
-                && !topics.contains_key(topic)
+                && !topics.contains(topic)
                 && holding + topics.len() >= self.config.max_topics;
             if is_repeated || is_full {
                 repeated.push((event, reply));
                 continue;
             }
             if !is_held {
-                topics.insert(Arc::clone(topic), ());
+                topics.insert(Arc::clone(topic));
             }
             last += 1;
             if let Some(key) = event.key.as_deref() {
-                keys.insert((Arc::clone(topic), key.to_owned()), last);
+                keys.insert((Arc::clone(topic), key.to_owned()));
             }
             if let Some(id) = event.id.as_deref() {
-                ids.insert((Arc::clone(topic), id.to_owned()), last);
+                ids.insert((Arc::clone(topic), id.to_owned()));
             }
             pending.push(Pending { event, position: last, reply });
         }
