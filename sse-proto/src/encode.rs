@@ -155,7 +155,7 @@ impl<'a> From<Event<'a>> for Slices<'a> {
     #[inline]
     fn from(event: Event<'a>) -> Self {
         let has_head =
-            event.named_type().is_some() || event.id().is_some() || event.retry().is_some();
+            event.named_type().is_some() || event.id().is_some() || event.retry_millis().is_some();
         let state = if has_head { State::Type } else { State::Lines };
         let lines = Lines { rest: event.own_data() };
         Self { state, event, lines, is_comment: false, value: None, in_line: false }
@@ -213,7 +213,7 @@ impl<'a> Iterator for Slices<'a> {
                 }
                 State::Retry => {
                     self.state = State::Lines;
-                    if let Some(number) = self.event.retry() {
+                    if let Some(number) = self.event.retry_millis() {
                         let power = 10_u64.pow(number.checked_ilog10().unwrap_or(0));
                         self.state = State::Digits(number, power);
                         return Some(self.begin(RETRY, b""));

@@ -1,6 +1,8 @@
 //! Types shared by the decoder and the encoder.
 
 use core::fmt;
+use core::str::Utf8Error;
+use core::time::Duration;
 
 use crate::line_end::is_line_end;
 use crate::{Field, Text};
@@ -68,11 +70,15 @@ const fn check(field: Field, value: &[u8]) -> Result<(), InvalidValue> {
 /// use sse_proto::EventType;
 ///
 /// const TICK: EventType<'static> = EventType::from_static("tick");
-/// assert_eq!(TICK, EventType::new("tick").unwrap());
+/// assert_eq!(TICK, EventType::new("tick")?);
+/// assert_eq!(TICK, "tick".try_into()?);
+/// assert_eq!(TICK.to_string(), "tick");
+///
 /// let error = EventType::new("a\ndata: forged").unwrap_err();
 /// assert_eq!((error.byte(), error.offset()), (b'\n', 1));
+/// # Ok::<(), sse_proto::InvalidValue>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventType<'a>(Text<'a>);
 
 impl<'a> EventType<'a> {
@@ -86,7 +92,8 @@ impl<'a> EventType<'a> {
         check(Field::EventType, text.as_bytes()).map(|()| Self(text))
     }
 
-    /// Creates an event type from a literal; in a `const`, it is checked at compile time.
+    /// Creates an event type from a literal; in a `const`, it is checked at compile time. The macro
+    /// [`event_type!`](crate::event_type) is such a `const` in an expression.
     ///
     /// ```compile_fail,E0080
     /// # use sse_proto::EventType;
@@ -105,12 +112,6 @@ impl<'a> EventType<'a> {
     }
 }
 
-impl AsRef<[u8]> for EventType<'_> {
-    fn as_ref(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-}
-
 /// A value for the last event ID: any text without CR, LF and NUL.
 ///
 /// An empty ID is written too: it resets the receiver's last event ID.
@@ -124,8 +125,9 @@ impl AsRef<[u8]> for EventType<'_> {
 ///
 /// assert!(EventId::new("42").is_ok());
 /// assert!(EventId::new("4\02").is_err(), "receivers ignore an ID with a NUL");
+/// assert!(EventId::from_static("41") < EventId::from_static("42"), "in the order of bytes");
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId<'a>(Text<'a>);
 
 impl<'a> EventId<'a> {
@@ -139,7 +141,8 @@ impl<'a> EventId<'a> {
         check(Field::Id, text.as_bytes()).map(|()| Self(text))
     }
 
-    /// Creates an ID from a literal; in a `const`, it is checked at compile time.
+    /// Creates an ID from a literal; in a `const`, it is checked at compile time. The macro
+    /// [`event_id!`](crate::event_id) is such a `const` in an expression.
     ///
     /// # Panics
     ///
@@ -153,10 +156,95 @@ impl<'a> EventId<'a> {
     }
 }
 
-impl AsRef<[u8]> for EventId<'_> {
-    fn as_ref(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
+/// Implements the conversions of a checked value, which is text as the caller or the stream had it.
+/// It may be invalid UTF-8, so there is no `AsRef<str>`.
+macro_rules! conversions {
+    ($value:ident) => {
+        impl<'a> $value<'a> {
+            /// Returns the value as text that lives as long as what the value borrows from.
+            pub const fn as_text(self) -> Text<'a> {
+                self.0
+            }
+
+            /// Returns the value if it is valid UTF-8: see [`Text::to_str`].
+            ///
+            /// # Errors
+            ///
+            /// [`Utf8Error`] with the position of the first broken sequence.
+            pub fn to_str(self) -> Result<&'a str, Utf8Error> {
+                self.0.to_str()
+            }
+        }
+
+        impl AsRef<[u8]> for $value<'_> {
+            fn as_ref(&self) -> &[u8] {
+                self.0.as_bytes()
+            }
+        }
+
+        impl<'a> From<$value<'a>> for Text<'a> {
+            fn from(value: $value<'a>) -> Self {
+                value.0
+            }
+        }
+
+        /// Writes the value as the standard decodes it: see [`Text`].
+        impl fmt::Display for $value<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        conversions!($value, &'a str, &'a [u8], Text<'a>);
+        #[cfg(feature = "alloc")]
+        conversions!($value, &'a alloc::string::String);
+    };
+    ($value:ident, $($source:ty),*) => {$(
+        impl<'a> TryFrom<$source> for $value<'a> {
+            type Error = InvalidValue;
+
+            fn try_from(source: $source) -> Result<Self, InvalidValue> {
+                Self::new(source)
+            }
+        }
+    )*};
+}
+
+conversions!(EventType);
+conversions!(EventId);
+
+/// Creates an [`EventType`] from a literal, which is checked at compile time.
+///
+/// ```
+/// use sse_proto::{Event, event_type};
+///
+/// let event = Event::new("1").with_type(event_type!("tick"));
+/// assert_eq!(event.event_type(), "tick");
+/// ```
+///
+/// ```compile_fail,E0080
+/// sse_proto::event_type!("a\ndata: forged");
+/// ```
+#[macro_export]
+macro_rules! event_type {
+    ($text:expr) => {
+        const { $crate::EventType::from_static($text) }
+    };
+}
+
+/// Creates an [`EventId`] from a literal, which is checked at compile time.
+///
+/// ```
+/// use sse_proto::{Event, event_id};
+///
+/// let event = Event::new("hello").with_id(event_id!("7"));
+/// assert_eq!(event.last_event_id(), "7");
+/// ```
+#[macro_export]
+macro_rules! event_id {
+    ($text:expr) => {
+        const { $crate::EventId::from_static($text) }
+    };
 }
 
 /// A borrowed event, as returned by [`Decoder::next_event`](crate::Decoder::next_event) and
@@ -166,12 +254,16 @@ impl AsRef<[u8]> for EventId<'_> {
 /// hold a value that would break the stream. [`EventType`] and [`EventId`] are checked; data may
 /// contain any bytes, since the encoder splits it into lines.
 ///
-/// ```
-/// use sse_proto::{Event, EventId, EventType};
+/// An `Event` borrows all of its values. [`OwnedEvent`](crate::OwnedEvent) owns them: it is created
+/// from a `String`, `Vec<u8>` or `Bytes`, or from a value that is serialized as JSON.
 ///
+/// ```
+/// use sse_proto::{Event, event_type};
+///
+/// let id = 7.to_string();
 /// let event = Event::new("first line\nsecond line")
-///     .with_type(EventType::new("note")?)
-///     .with_id(EventId::new("7")?);
+///     .with_type(event_type!("note")) // a literal, checked at compile time
+///     .with_id(id.as_str().try_into()?); // any other text
 /// assert_eq!(event.data(), "first line\nsecond line");
 /// assert_eq!(event.event_type(), "note");
 /// assert_eq!(event.last_event_id(), "7");
@@ -181,7 +273,7 @@ impl AsRef<[u8]> for EventId<'_> {
 /// assert_eq!(wire, b"event: note\nid: 7\ndata: first line\ndata: second line\n\n");
 /// # Ok::<(), sse_proto::InvalidValue>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Event<'a> {
     /// Empty for an event without a type; never `message`.
     event_type: Text<'a>,
@@ -195,7 +287,8 @@ pub struct Event<'a> {
 impl<'a> Event<'a> {
     /// Creates an event with this data, which may contain any bytes and any line ends.
     ///
-    /// Empty data counts as data: the receiver dispatches an event.
+    /// Empty data counts as data: the receiver dispatches an event. Data is borrowed: `"literal"`,
+    /// `&string`, `&vec`, `&bytes`, or `&*cow` for a `Cow<str>`.
     pub fn new(data: impl Into<Text<'a>>) -> Self {
         Self { data: Some(data.into()), ..Self::without_data() }
     }
@@ -204,10 +297,14 @@ impl<'a> Event<'a> {
     /// receiver dispatches no event.
     ///
     /// ```
-    /// use sse_proto::{Event, EventId};
+    /// use std::time::Duration;
     ///
+    /// use sse_proto::{Event, event_id};
+    ///
+    /// let half_a_second = Duration::from_millis(500);
+    /// let block = Event::without_data().with_id(event_id!("9")).with_retry(half_a_second);
     /// let mut wire = Vec::new();
-    /// Event::without_data().with_id(EventId::from_static("9")).with_retry(500).encode_to_vec(&mut wire);
+    /// block.encode_to_vec(&mut wire);
     /// assert_eq!(wire, b"id: 9\nretry: 500\n\n");
     /// ```
     pub const fn without_data() -> Self {
@@ -227,10 +324,24 @@ impl<'a> Event<'a> {
         Self { last_event_id: id.0, sets_id: true, ..self }
     }
 
-    /// Returns the event with a reconnection time in milliseconds: the time that the receiver waits
-    /// before it reconnects, from this event on.
+    /// Returns the event with a reconnection time: the time that the receiver waits before it
+    /// reconnects, from this event on.
+    ///
+    /// The stream carries whole milliseconds. A fraction is rounded up, so that a short time does not
+    /// become zero; a time of more than `u64::MAX` milliseconds becomes that.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use sse_proto::Event;
+    ///
+    /// let event = Event::new("x").with_retry(Duration::from_micros(1200));
+    /// assert_eq!(event.retry(), Some(Duration::from_millis(2)));
+    /// ```
     #[must_use]
-    pub const fn with_retry(self, milliseconds: u64) -> Self {
+    pub const fn with_retry(self, time: Duration) -> Self {
+        let fraction = time.subsec_nanos().div_ceil(1_000_000) as u64;
+        let milliseconds = time.as_secs().saturating_mul(1000).saturating_add(fraction);
         Self { retry: Some(milliseconds), ..self }
     }
 
@@ -304,10 +415,16 @@ impl<'a> Event<'a> {
         serde_json::from_slice(self.data().as_bytes())
     }
 
-    /// Returns the reconnection time that the event sets, in milliseconds, if any.
+    /// Returns the reconnection time that the event sets, if any.
     ///
     /// For a decoded event, this is the reconnection time if it was set since the previous event.
-    pub fn retry(&self) -> Option<u64> {
+    pub fn retry(&self) -> Option<Duration> {
+        self.retry.map(Duration::from_millis)
+    }
+
+    /// Returns the same as [`retry`](Self::retry), in milliseconds, as the stream carries it.
+    #[inline]
+    pub const fn retry_millis(&self) -> Option<u64> {
         self.retry
     }
 
@@ -341,7 +458,7 @@ fn unless_default(event_type: &[u8]) -> Text<'_> {
 /// Comment::new(" hello\ndata: no event").encode_to_vec(&mut wire);
 /// assert_eq!(wire, b": hello\n:data: no event\n\n");
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Comment<'a>(Text<'a>);
 
 impl<'a> Comment<'a> {

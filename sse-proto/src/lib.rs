@@ -27,11 +27,12 @@
 //! An [`Event`] cannot hold a value that would break the stream, so every event can be encoded.
 //!
 //! ```
-//! use sse_proto::{Event, EventId, EventType};
+//! use sse_proto::{Event, event_type};
 //!
-//! const TICK: EventType<'static> = EventType::from_static("tick");
+//! let id = 7.to_string();
+//! let event = Event::new("two\nlines").with_type(event_type!("tick")).with_id(id[..].try_into()?);
 //! let mut wire = Vec::new();
-//! Event::new("two\nlines").with_type(TICK).with_id(EventId::new("7")?).encode_to_vec(&mut wire);
+//! event.encode_to_vec(&mut wire);
 //! assert_eq!(wire, b"event: tick\nid: 7\ndata: two\ndata: lines\n\n");
 //! # Ok::<(), sse_proto::InvalidValue>(())
 //! ```
@@ -72,7 +73,7 @@
 //! | `std` (default) | run-time selection of vector instructions; implies `alloc` | |
 //! | `alloc` | [`Decoder::new`], [`Client::new`], `encode_to_vec`, [`Text::to_str_lossy`] | yes |
 //! | `bytes` | [`OwnedEvent`], [`AsEvent`]; `encode_to_buf`, for any `bytes::BufMut` | yes |
-//! | `serde_json` | [`Event::json`] | yes |
+//! | `serde_json` | [`Event::json`]; with `bytes`, `OwnedEvent::from_json` | yes |
 //! | `simdutf8` | UTF-8 validation by vector instructions: several times as fast for non-ASCII text | yes |
 //! | `futures-core` | [`Events`] from a `Stream` of chunks, [`EventBody`] from a `Stream` of events | yes |
 //! | `std` and `futures-core` | [`EventSource`] | |
@@ -123,7 +124,7 @@ pub use adapters::EventCodec;
 #[cfg(all(feature = "std", feature = "futures-core"))]
 pub use adapters::{Connection, EventSource, EventSourceError};
 #[cfg(feature = "futures-core")]
-pub use adapters::{EventBody, Events, EventsError};
+pub use adapters::{EventBody, Events, EventsError, StartTimer};
 pub use buffer::{BorrowedBuffer, DecodeBuffer, GrowableBuffer};
 pub use client::{
     Client, ClientConfig, ConnectRequest, ReadyState, Rejected, RequestReplay, ResponseHead,

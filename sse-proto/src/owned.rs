@@ -3,10 +3,11 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use bytes::Bytes;
 
-use crate::{Event, Text};
+use crate::{Event, EventId, EventType, Text};
 
 /// An event that owns its memory, by reference counting, for use beyond the next call: in queues,
 /// in other tasks.
@@ -39,9 +40,20 @@ use crate::{Event, Text};
 /// # Ok::<(), sse_proto::EventTooLarge>(())
 /// ```
 ///
-/// To send data that is `Bytes` already, `Event::new(&data).slice_ref(&data)` creates an event
-/// without a copy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// [`new`](Self::new) creates an event to send from data that is owned already:
+///
+/// ```
+/// use sse_proto::{OwnedEvent, event_type};
+///
+/// let event = OwnedEvent::new(format!("{} left", 3))
+///     .with_type(event_type!("count"))
+///     .with_id("7".try_into()?);
+/// let mut wire = Vec::new();
+/// event.as_event().encode_to_vec(&mut wire);
+/// assert_eq!(wire, b"event: count\nid: 7\ndata: 3 left\n\n");
+/// # Ok::<(), sse_proto::InvalidValue>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OwnedEvent {
     event_type: Bytes,
     data: Option<Bytes>,
@@ -51,9 +63,73 @@ pub struct OwnedEvent {
 }
 
 impl OwnedEvent {
+    /// Creates an event with this data, which may contain any bytes and any line ends. A `String`,
+    /// `Vec<u8>`, `Bytes` or `&'static str` is not copied; of a `Cow<str>`, pass `into_owned()`.
+    ///
+    /// Empty data counts as data: the receiver dispatches an event.
+    pub fn new(data: impl Into<Bytes>) -> Self {
+        Self { data: Some(data.into()), ..Self::without_data() }
+    }
+
+    /// Creates a block without data: see [`Event::without_data`].
+    pub const fn without_data() -> Self {
+        let empty = Bytes::new();
+        let last_event_id = Bytes::new();
+        Self { event_type: empty, data: None, last_event_id, sets_id: false, retry: None }
+    }
+
+    /// Creates an event whose data is a value, serialized as JSON.
+    ///
+    /// ```
+    /// #[derive(serde::Serialize)]
+    /// struct Delta<'a> {
+    ///     text: &'a str,
+    /// }
+    ///
+    /// let event = sse_proto::OwnedEvent::from_json(&Delta { text: "two\nlines" })?;
+    /// assert_eq!(event.data(), r#"{"text":"two\nlines"}"#);
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`serde_json::Error`] if the value cannot be JSON: its `Serialize` fails, or a map has keys
+    /// that are not strings.
+    #[cfg(feature = "serde_json")]
+    pub fn from_json<T: serde::Serialize + ?Sized>(value: &T) -> serde_json::Result<Self> {
+        serde_json::to_vec(value).map(Self::new)
+    }
+
+    /// Returns the event with a copy of this type.
+    #[must_use]
+    pub fn with_type(self, event_type: EventType<'_>) -> Self {
+        let named = Event::without_data().with_type(event_type);
+        let event_type = Bytes::copy_from_slice(named.named_type().unwrap_or_default());
+        Self { event_type, ..self }
+    }
+
+    /// Returns the event with a copy of this ID.
+    #[must_use]
+    pub fn with_id(self, id: EventId<'_>) -> Self {
+        let last_event_id = Bytes::copy_from_slice(id.as_ref());
+        Self { last_event_id, sets_id: true, ..self }
+    }
+
+    /// Returns the event with a reconnection time: see [`Event::with_retry`].
+    #[must_use]
+    pub fn with_retry(self, time: Duration) -> Self {
+        let retry = Event::without_data().with_retry(time).retry_millis();
+        Self { retry, ..self }
+    }
+
     /// Creates an event with the flags of `event` and these values.
-    fn new(event: Event<'_>, event_type: Bytes, data: Option<Bytes>, last_event_id: Bytes) -> Self {
-        let (sets_id, retry) = (event.id().is_some(), event.retry());
+    fn with_values(
+        event: Event<'_>,
+        event_type: Bytes,
+        data: Option<Bytes>,
+        last_event_id: Bytes,
+    ) -> Self {
+        let (sets_id, retry) = (event.id().is_some(), event.retry_millis());
         Self { event_type, data, last_event_id, sets_id, retry }
     }
 
@@ -81,6 +157,21 @@ impl OwnedEvent {
     /// Returns the last event ID as of this event: see [`Event::last_event_id`].
     pub fn last_event_id(&self) -> Text<'_> {
         self.as_event().last_event_id()
+    }
+
+    /// Returns whether the event has data: see [`Event::has_data`].
+    pub const fn has_data(&self) -> bool {
+        self.data.is_some()
+    }
+
+    /// Returns the ID that the event sets, if any: see [`Event::id`].
+    pub fn id(&self) -> Option<EventId<'_>> {
+        self.as_event().id()
+    }
+
+    /// Returns the reconnection time that the event sets, if any: see [`Event::retry`].
+    pub fn retry(&self) -> Option<Duration> {
+        self.as_event().retry()
     }
 
     /// Returns the data without a copy; empty for a block without data.
@@ -125,7 +216,7 @@ impl Event<'_> {
         all.extend_from_slice(&self.data());
         let mut all = Bytes::from(all);
         let (event_type, id) = (all.split_to(event_type.len()), all.split_to(id.len()));
-        OwnedEvent::new(self, event_type, self.has_data().then_some(all), id)
+        OwnedEvent::with_values(self, event_type, self.has_data().then_some(all), id)
     }
 
     /// Returns an event that shares the values that lie in `chunk`, and copies all others: values
@@ -140,7 +231,13 @@ impl Event<'_> {
     pub(crate) fn slice_ref_with_id(self, chunk: &Bytes, last_event_id: Bytes) -> OwnedEvent {
         let event_type = part(chunk, self.named_type().unwrap_or_default());
         let data = self.own_data().map(|data| part(chunk, data));
-        OwnedEvent::new(self, event_type, data, last_event_id)
+        OwnedEvent::with_values(self, event_type, data, last_event_id)
+    }
+}
+
+impl<'a> From<&'a OwnedEvent> for Event<'a> {
+    fn from(event: &'a OwnedEvent) -> Self {
+        event.as_event()
     }
 }
 

@@ -2,7 +2,9 @@
 
 #[cfg(feature = "alloc")]
 use alloc::{borrow::Cow, string::String};
+use core::cmp::Ordering;
 use core::fmt::{self, Write as _};
+use core::hash::{Hash, Hasher};
 use core::ops::Deref;
 use core::str::Utf8Error;
 
@@ -107,6 +109,26 @@ impl<T: AsRef<[u8]> + ?Sized> PartialEq<T> for Text<'_> {
 }
 
 impl Eq for Text<'_> {}
+
+/// Orders by bytes, which orders valid text by code points.
+impl Ord for Text<'_> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.cmp(other.0)
+    }
+}
+
+impl PartialOrd for Text<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// Hashes as the bytes do.
+impl Hash for Text<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
 
 /// Writes the text as the standard decodes it, lossily.
 impl fmt::Display for Text<'_> {

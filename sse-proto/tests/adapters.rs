@@ -12,6 +12,7 @@ use std::io::Cursor;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use futures_lite::future::block_on;
@@ -140,7 +141,9 @@ proptest! {
 
 #[test]
 fn an_owned_block_without_data_has_no_data() {
-    let block = Event::without_data().with_id(EventId::from_static("7")).with_retry(1);
+    let block = Event::without_data()
+        .with_id(EventId::from_static("7"))
+        .with_retry(Duration::from_millis(1));
     let owned = block.into_owned();
     assert_eq!(owned.as_event(), block);
     assert!(!owned.as_event().has_data() && owned.into_data().is_empty());
@@ -379,7 +382,7 @@ fn many_bodies_can_send_the_same_event() {
 fn events_sent_by_a_body_are_received_from_a_body() {
     let events = [
         Event::new("a\nb").with_id(EventId::from_static("1")),
-        Event::new("").with_type(EventType::from_static("t")).with_retry(5),
+        Event::new("").with_type(EventType::from_static("t")).with_retry(Duration::from_millis(5)),
     ];
     let response = EventBody::new(stream::iter(events), || ready(())).into_response();
     assert_eq!(response.status(), 200);

@@ -3,6 +3,7 @@
 #![cfg(feature = "alloc")]
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use allocation_counter::measure;
 use sse_proto::{Decoder, Event, EventId, EventType, Limits};
@@ -122,7 +123,7 @@ fn encoding_into_a_reused_vec_allocates_nothing() {
     let info = measure(|| {
         for n in 0..1000 {
             wire.clear();
-            Event::new("a\nb").with_retry(n).encode_to_vec(&mut wire);
+            Event::new("a\nb").with_retry(Duration::from_millis(n)).encode_to_vec(&mut wire);
         }
     });
     assert_eq!(info.count_total, 0);

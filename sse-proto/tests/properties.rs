@@ -4,6 +4,8 @@
 
 mod oracle;
 
+use std::time::Duration;
+
 use oracle::{Item, check, cut, decode, interpret};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -301,7 +303,7 @@ proptest! {
             event = event.with_id(EventId::new(text).unwrap());
         }
         if let Some(retry) = retry {
-            event = event.with_retry(retry);
+            event = event.with_retry(Duration::from_millis(retry));
         }
 
         let wire = encoded(event.slices());
@@ -387,7 +389,7 @@ proptest! {
     fn encodings_agree(data in value(), id in "[^\r\n\0]{0,8}", retry in proptest::option::of(any::<u64>())) {
         let mut event = Event::new(&data).with_id(EventId::new(&id).unwrap());
         if let Some(retry) = retry {
-            event = event.with_retry(retry);
+            event = event.with_retry(Duration::from_millis(retry));
         }
         let wire = encoded(event.slices());
         prop_assert!(event.slices().all(|slice| !slice.is_empty()));
@@ -450,10 +452,24 @@ fn encoded_forms_of_special_events() {
     assert_eq!(wire(Event::new("a\r\n\rb")), "data: a\ndata: \ndata: b\n\n");
     assert_eq!(wire(Event::new("a").with_id(EventId::new("").unwrap())), "id: \ndata: a\n\n");
     for retry in [0, 9, 10, 999, 1000, u64::MAX] {
-        assert_eq!(wire(Event::without_data().with_retry(retry)), format!("retry: {retry}\n\n"));
+        let time = Duration::from_millis(retry);
+        assert_eq!(wire(Event::without_data().with_retry(time)), format!("retry: {retry}\n\n"));
+    }
+    let nanosecond = Duration::from_nanos(1);
+    for (time, written) in [
+        (nanosecond, 1),
+        (Duration::from_millis(7) + nanosecond, 8),
+        (Duration::from_nanos(999_999_999), 1000),
+        (Duration::MAX, u64::MAX),
+    ] {
+        let event = Event::without_data().with_retry(time);
+        assert_eq!(event.retry_millis(), Some(written));
+        assert_eq!(event.retry(), Some(Duration::from_millis(written)));
+        assert_eq!(wire(event), format!("retry: {written}\n\n"));
     }
     assert_eq!(wire(Event::without_data()), "\n");
     // The first event of a stream of the Model Context Protocol.
-    let priming = Event::new("").with_id(EventId::new("1").unwrap()).with_retry(500);
+    let priming =
+        Event::new("").with_id(EventId::new("1").unwrap()).with_retry(Duration::from_millis(500));
     assert_eq!(wire(priming), "id: 1\nretry: 500\ndata: \n\n");
 }

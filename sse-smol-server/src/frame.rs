@@ -193,6 +193,8 @@ impl fmt::Debug for Frame {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use sse_proto::{EventId, EventType};
 
     use super::*;
@@ -200,7 +202,7 @@ mod tests {
     #[test]
     fn an_id_is_added_and_replaced_as_if_it_had_been_encoded() {
         let type_like_an_id = EventType::from_static("id: x");
-        let plain = Event::new("two\nlines").with_retry(5);
+        let plain = Event::new("two\nlines").with_retry(Duration::from_millis(5));
         for event in
             [plain, plain.with_type(type_like_an_id), plain.with_type(EventType::from_static(""))]
         {

@@ -1,6 +1,7 @@
 //! The cases whose instructions are counted.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use shapes::{CHUNKINGS, Chunking, Shape};
 use sse_proto::{Decoder, Event, EventId, EventType, Utf8Checker};
@@ -44,7 +45,7 @@ pub(crate) fn run() {
     let all = Event::new("{}")
         .with_type(EventType::from_static("tick"))
         .with_id(EventId::from_static("1000000"))
-        .with_retry(3000);
+        .with_retry(Duration::from_secs(3));
     encode("all fields", all);
 }
 

@@ -37,7 +37,7 @@ fn decoder(start: Start<'_>) -> Decoder {
 }
 
 fn emit_event(event: &Event<'_>, emit: &mut impl FnMut(Item<'_>)) {
-    if let Some(retry) = event.retry() {
+    if let Some(retry) = event.retry_millis() {
         emit(Item::Retry(retry));
     }
     emit(Item::Event {

@@ -43,6 +43,21 @@ pin_project! {
     /// # });
     /// ```
     ///
+    /// The type of a body, for a field or a return type: a timer is created by a function pointer, as
+    /// here, or by a type of your own that implements [`StartTimer`].
+    ///
+    /// ```
+    /// use core::future::{Ready, ready};
+    /// use futures_lite::stream::{self, Pending};
+    /// use sse_proto::{EventBody, OwnedEvent};
+    ///
+    /// struct Connection {
+    ///     body: EventBody<Pending<OwnedEvent>, fn() -> Ready<()>>,
+    /// }
+    /// let connection = Connection { body: EventBody::new(stream::pending(), || ready(())) };
+    /// # drop(connection.body);
+    /// ```
+    ///
     /// Plain text is not an event:
     ///
     /// ```compile_fail,E0277
@@ -50,20 +65,37 @@ pin_project! {
     /// let words = stream::iter([String::from("a")]);
     /// sse_proto::EventBody::new(words, core::future::pending::<()>);
     /// ```
-    pub struct EventBody<S, F, T> {
+    pub struct EventBody<S, F: StartTimer> {
         #[pin]
         events: Option<S>,
         silence: F,
         #[pin]
-        timer: Option<T>,
+        timer: Option<F::Timer>,
     }
 }
 
-impl<S, F, T> EventBody<S, F, T>
+/// A source of the timers of an [`EventBody`]. Each function and closure that returns a future is
+/// one.
+pub trait StartTimer {
+    /// The timer, which completes when a keep-alive comment is due.
+    type Timer: Future;
+
+    /// Starts a timer. It is called when there is nothing to send.
+    fn start_timer(&mut self) -> Self::Timer;
+}
+
+impl<F: FnMut() -> T, T: Future> StartTimer for F {
+    type Timer = T;
+
+    fn start_timer(&mut self) -> T {
+        self()
+    }
+}
+
+impl<S, F> EventBody<S, F>
 where
     S: Stream<Item: AsEvent>,
-    F: FnMut() -> T,
-    T: Future,
+    F: StartTimer,
 {
     /// Creates a body of these events. `silence` creates a timer when there is nothing to send; the
     /// next event drops the timer. If the timer completes first, a comment is sent.
@@ -76,11 +108,10 @@ where
     }
 }
 
-impl<S, F, T> Stream for EventBody<S, F, T>
+impl<S, F> Stream for EventBody<S, F>
 where
     S: Stream<Item: AsEvent>,
-    F: FnMut() -> T,
-    T: Future,
+    F: StartTimer,
 {
     type Item = Result<Bytes, Infallible>;
 
@@ -111,7 +142,7 @@ where
             return Poll::Ready(None);
         }
         if this.timer.is_none() {
-            this.timer.set(Some((this.silence)()));
+            this.timer.set(Some(this.silence.start_timer()));
         }
         if let Some(timer) = this.timer.as_mut().as_pin_mut() {
             ready!(timer.poll(cx));
@@ -121,14 +152,14 @@ where
     }
 }
 
-impl<S, F, T> EventBody<S, F, T> {
+impl<S, F: StartTimer> EventBody<S, F> {
     #[cfg(feature = "http-body")]
     pub(super) const fn is_over(&self) -> bool {
         self.events.is_none()
     }
 }
 
-impl<S: fmt::Debug, F, T> fmt::Debug for EventBody<S, F, T> {
+impl<S: fmt::Debug, F: StartTimer> fmt::Debug for EventBody<S, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EventBody").field("events", &self.events).finish_non_exhaustive()
     }

@@ -66,6 +66,30 @@ impl<S> Events<S> {
         &self.decoding.decoder
     }
 
+    /// Returns the stream of chunks, or `None` after it has ended or failed, when it has been dropped.
+    ///
+    /// ```
+    /// use futures_lite::{Stream, StreamExt, future::block_on, stream};
+    /// use sse_proto::Events;
+    ///
+    /// # block_on(async {
+    /// let chunks = stream::iter([Ok::<_, ()>("data: a\n\n"), Ok("data: b\n\n")]);
+    /// let mut events = Events::new(chunks);
+    /// assert_eq!(events.next().await.unwrap().unwrap().data(), "a");
+    /// assert_eq!(events.get_ref().unwrap().size_hint(), (1, Some(1)));
+    /// assert_eq!(events.into_inner().unwrap().next().await, Some(Ok("data: b\n\n")));
+    /// # });
+    /// ```
+    pub const fn get_ref(&self) -> Option<&S> {
+        self.chunks.as_ref()
+    }
+
+    /// Returns the stream of chunks, or `None` after it has ended or failed. The rest of the chunk
+    /// that was being decoded is lost, as is an incomplete event.
+    pub fn into_inner(self) -> Option<S> {
+        self.chunks
+    }
+
     /// Returns the decoder, [prepared](Decoder::reset) for the next connection: it keeps the last
     /// event ID and the reconnection time, but no incomplete event.
     pub fn into_decoder(self) -> Decoder {

@@ -1,7 +1,6 @@
 //! Event streams as bodies of HTTP messages, for libraries that use `http-body`.
 
 use core::convert::Infallible;
-use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
@@ -12,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, header};
 use http_body::{Body, Frame};
 use pin_project_lite::pin_project;
 
-use super::body::EventBody;
+use super::body::{EventBody, StartTimer};
 use super::event_source::Connection;
 use super::events::Events;
 use crate::{AsEvent, ConnectRequest, Decoder};
@@ -23,6 +22,18 @@ pin_project! {
     pub struct BodyChunks<B> {
         #[pin]
         body: B,
+    }
+}
+
+impl<B> BodyChunks<B> {
+    /// Returns the body.
+    pub const fn get_ref(&self) -> &B {
+        &self.body
+    }
+
+    /// Returns the body, of which the chunks that were yielded have been read.
+    pub fn into_inner(self) -> B {
+        self.body
     }
 }
 
@@ -117,11 +128,10 @@ impl<B: Body> From<Response<B>> for Connection<BodyChunks<B>> {
     }
 }
 
-impl<S, F, T> EventBody<S, F, T>
+impl<S, F> EventBody<S, F>
 where
     S: Stream<Item: AsEvent>,
-    F: FnMut() -> T,
-    T: Future,
+    F: StartTimer,
 {
     /// Returns a response with this body: status 200, `Content-Type: text/event-stream`, and
     /// headers that keep caches and proxies from delaying or changing it.
@@ -146,11 +156,10 @@ where
     }
 }
 
-impl<S, F, T> Body for EventBody<S, F, T>
+impl<S, F> Body for EventBody<S, F>
 where
     S: Stream<Item: AsEvent>,
-    F: FnMut() -> T,
-    T: Future,
+    F: StartTimer,
 {
     type Data = Bytes;
     type Error = Infallible;

@@ -14,7 +14,7 @@ mod events;
 mod http;
 
 #[cfg(feature = "futures-core")]
-pub use body::EventBody;
+pub use body::{EventBody, StartTimer};
 #[cfg(feature = "tokio-util")]
 pub use codec::EventCodec;
 #[cfg(all(feature = "std", feature = "futures-core"))]

@@ -197,7 +197,7 @@ pub(crate) fn feed<B: DecodeBuffer>(
                 data: event.data().to_vec(),
                 last_event_id: event.last_event_id().to_vec(),
                 id: event.id().map(|id| id.as_ref().to_vec()),
-                retry: event.retry(),
+                retry: event.retry_millis(),
             },
             Err(error) => too_large(error),
         });

@@ -79,7 +79,7 @@ const BETWEEN_ENDS: Duration = Duration::from_millis(50);
 /// random part of a period that grows with the number of open streams. A single stream ends at
 /// once.
 fn send_away(connection: &Connection, drain: Duration) -> Duration {
-    let retry = 500 + fastrand::u64(..1500);
+    let retry = Duration::from_millis(500 + fastrand::u64(..1500));
     connection.push([Frame::from(Event::without_data().with_retry(retry))]);
     let others = u32::try_from(connection.shared.metrics.streams() - 1).unwrap_or(0);
     // The last fifth of the time is left for peers that are slow to accept the end.

@@ -1,6 +1,7 @@
 //! Publishing: checks an event, encodes it, and appends it to the log of its topic.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use sse_proto::{Event, EventId, EventType, Limits};
@@ -175,7 +176,7 @@ impl State {
             event = event.with_type(EventType::new(event_type).map_err(TopicError::Type)?);
         }
         if let Some(retry) = new.retry {
-            event = event.with_retry(retry);
+            event = event.with_retry(Duration::from_millis(retry));
         }
         if let Some(id) = new.id {
             self.check_own_id(id)?;

@@ -80,7 +80,7 @@ fn events_arrive_as_they_are_sent() {
             let id = EventId::new(&id).unwrap();
             stream.send(Event::new(&data).with_type(tick).with_id(id)).await?;
         }
-        stream.send(Event::without_data().with_retry(100)).await
+        stream.send(Event::without_data().with_retry(Duration::from_millis(100))).await
     });
     let mut socket = get(server.address, "/");
     read_head(&mut socket);

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, HeaderValue};
@@ -21,9 +21,9 @@ use crate::watch::watch;
 const CONNECTED: EventType<'static> = EventType::from_static("connected");
 const UPDATED: EventType<'static> = EventType::from_static("updated");
 
-/// The reconnection time in milliseconds. It is short, so that pages are reloaded as soon as a
+/// The reconnection time. It is short, so that pages are reloaded as soon as a
 /// restarted server is back.
-const RETRY: u64 = 25;
+const RETRY: Duration = Duration::from_millis(25);
 
 /// The routes for live reload, and the version of the watched files.
 #[derive(Debug)]
