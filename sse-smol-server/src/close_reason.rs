@@ -88,7 +88,11 @@ pub struct Closed {
     /// The reason for the end.
     pub reason: CloseReason,
     /// The ID of the last event with an ID that the kernel has accepted whole.
-    pub last_event_id: Option<Box<[u8]>>,
+    ///
+    /// It is the ID as it was sent if that is valid UTF-8, as IDs of topics always are. In other
+    /// IDs, which only a handler can send, broken sequences are replaced by U+FFFD, as the receiver
+    /// replaces them: the client resumes with this text in both cases.
+    pub last_event_id: Option<Box<str>>,
     /// The number of events that the kernel has accepted whole.
     pub events: u64,
 }

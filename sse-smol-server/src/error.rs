@@ -1,5 +1,6 @@
 //! The errors of operations on requests and streams.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::string::FromUtf8Error;
@@ -219,6 +220,13 @@ impl From<Boxed> for Error {
             .or_else(unboxed::<SubscriptionError>)
             .or_else(unboxed::<StorageError>);
         error.unwrap_or_else(Self::Failed)
+    }
+}
+
+/// For streams of results that cannot fail, such as bodies.
+impl From<Infallible> for Error {
+    fn from(never: Infallible) -> Self {
+        match never {}
     }
 }
 

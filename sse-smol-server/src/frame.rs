@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use sse_proto::{Comment, Event, KEEP_ALIVE};
+use sse_proto::{Comment, Event, KEEP_ALIVE, OwnedEvent};
 
 /// An event, encoded once and framed for HTTP, to be sent to any number of clients.
 ///
@@ -17,6 +17,17 @@ use sse_proto::{Comment, Event, KEEP_ALIVE};
 /// assert_eq!(frame.encoded(), b"data: hello\n\n");
 /// let shared = frame.clone(); // the same bytes
 /// assert_eq!(shared.encoded().as_ptr(), frame.encoded().as_ptr());
+/// ```
+///
+/// An event of a value that is serialized as JSON:
+///
+/// ```
+/// use sse_proto::OwnedEvent;
+/// use sse_smol_server::Frame;
+///
+/// let frame = Frame::from(OwnedEvent::from_json(&[1, 2])?);
+/// assert_eq!(frame.encoded(), b"data: [1,2]\n\n");
+/// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone)]
 pub struct Frame(Arc<Inner>);
@@ -60,6 +71,25 @@ impl From<Event<'_>> for Frame {
     fn from(event: Event<'_>) -> Self {
         let id_len = event.id().map(|id| id.as_ref().len());
         Self::framing(event.encoded_len(), event.has_data(), id_len, |out| event.encode_to_vec(out))
+    }
+}
+
+impl From<&OwnedEvent> for Frame {
+    fn from(event: &OwnedEvent) -> Self {
+        event.as_event().into()
+    }
+}
+
+impl From<OwnedEvent> for Frame {
+    fn from(event: OwnedEvent) -> Self {
+        event.as_event().into()
+    }
+}
+
+/// Shares the frame.
+impl From<&Self> for Frame {
+    fn from(frame: &Self) -> Self {
+        frame.clone()
     }
 }
 

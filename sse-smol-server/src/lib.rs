@@ -83,7 +83,7 @@ pub use http::{Authority, MediaRange, Response, list_members, text};
 pub use request::{BodyWriter, Request, not_allowed};
 pub use server::Server;
 pub use storage::History;
-pub use stream::EventStream;
+pub use stream::{EventStream, IntoFrame};
 pub use topics::{
     Feed, Publication, Published, Start, Subscription, SubscriptionError, TopicError, TopicInfo,
     TopicPage, TopicTotals, Topics, TopicsConfig,

@@ -12,6 +12,54 @@ use crate::topics::subscription::Behind;
 use crate::topics::window::{BATCH_BYTES, BATCH_EVENTS};
 use crate::{CancelToken, Closed, Error, Frame, Subscription};
 
+/// An item that a stream sends: what converts to a [`Frame`], or a result of that whose error
+/// converts to an [`Error`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be sent as an event",
+    note = "map it to `Event`, `OwnedEvent`, `Comment` or `Frame`, or to a result of one whose \
+            error converts to `sse_smol_server::Error`"
+)]
+pub trait IntoFrame {
+    /// Returns the frame to send, or the error to end with.
+    ///
+    /// # Errors
+    ///
+    /// The error of a result.
+    fn into_frame(self) -> Result<Frame, Error>;
+}
+
+impl<T: Into<Frame>> IntoFrame for T {
+    fn into_frame(self) -> Result<Frame, Error> {
+        Ok(self.into())
+    }
+}
+
+impl<T: Into<Frame>, E: Into<Error>> IntoFrame for Result<T, E> {
+    fn into_frame(self) -> Result<Frame, Error> {
+        self.map(Into::into).map_err(Into::into)
+    }
+}
+
+/// Frames to be sent together.
+#[derive(Default)]
+struct Batch {
+    frames: Vec<Frame>,
+    bytes: usize,
+}
+
+impl Batch {
+    fn add(&mut self, item: impl IntoFrame) -> Result<(), Error> {
+        let frame = item.into_frame()?;
+        self.bytes += frame.encoded().len();
+        self.frames.push(frame);
+        Ok(())
+    }
+
+    fn has_room(&self) -> bool {
+        self.frames.len() < BATCH_EVENTS && self.bytes < BATCH_BYTES
+    }
+}
+
 /// An open event stream, whose response head has been sent.
 ///
 /// When the handler returns `Ok`, the stream is completed (in HTTP/1.1 with the last chunk).
@@ -47,20 +95,40 @@ impl EventStream {
         self.connection.flush().await
     }
 
-    /// Sends several frames in few writes, and returns when the kernel has accepted all of them.
+    /// Sends several events in few writes, and returns when the kernel has accepted all of them.
+    /// Items are what [`send`](Self::send) takes, or results of that. An error among them ends the
+    /// sending: the items before it are sent, and the error is returned.
+    ///
+    /// ```
+    /// # use sse_smol_server::{Error, Request};
+    /// use sse_proto::OwnedEvent;
+    ///
+    /// async fn numbers(request: Request) -> Result<(), Error> {
+    ///     request.open().await?.send_all((0..10).map(|n| OwnedEvent::from_json(&n))).await
+    /// }
+    /// ```
     ///
     /// # Errors
     ///
-    /// Returns an [`Error`] if the peer is gone or the stream has ended.
-    pub async fn send_all(&mut self, frames: impl IntoIterator<Item = Frame>) -> Result<(), Error> {
+    /// Returns an [`Error`] if the peer is gone or the stream has ended, or that of an item.
+    pub async fn send_all<I>(&mut self, frames: I) -> Result<(), Error>
+    where
+        I: IntoIterator,
+        I::Item: IntoFrame,
+    {
         // An earlier send that was dropped may have left a frame in the queue.
         self.connection.flush().await?;
         // The caller's iterator must not run under the lock of the connection.
-        self.queue(frames.into_iter().collect())?;
-        self.connection.flush().await
+        let mut batch = Batch::default();
+        let result = frames.into_iter().try_for_each(|frame| batch.add(frame));
+        self.queue(batch.frames)?;
+        self.connection.flush().await?;
+        result
     }
 
     /// Sends the items of `frames` until it ends. Items that are ready together are sent together.
+    /// They are what [`send`](Self::send) takes, or results of that, of which the first error ends
+    /// the sending and is returned.
     ///
     /// At most 512 events or about 64 KiB are taken from `frames` before they are sent, so a client
     /// that accepts no data puts backpressure on it. When the client disconnects, `frames` is
@@ -70,14 +138,22 @@ impl EventStream {
     /// # use sse_smol_server::{Error, Request};
     /// use std::time::Duration;
     ///
-    /// use smol::stream::StreamExt;
-    /// use sse_proto::Event;
+    /// use smol::stream::{Stream, StreamExt};
+    /// use sse_proto::{Event, OwnedEvent};
     /// use sse_smol_server::Frame;
     ///
     /// async fn from_channel(request: Request) -> Result<(), Error> {
     ///     let (sender, receiver) = smol::channel::bounded::<Frame>(1);
     ///     # let feed = async move { sender.send(Event::new("x").into()).await };
     ///     request.open().await?.forward(receiver).await
+    /// }
+    ///
+    /// async fn relay<S>(request: Request, lines: S) -> Result<(), Error>
+    /// where
+    ///     S: Stream<Item = std::io::Result<String>>,
+    /// {
+    ///     let events = lines.map(|line| line.map(OwnedEvent::new)); // the first error is returned
+    ///     request.open().await?.forward(events).await
     /// }
     ///
     /// async fn periodic(request: Request) -> Result<(), Error> {
@@ -88,32 +164,26 @@ impl EventStream {
     ///
     /// # Errors
     ///
-    /// Returns an [`Error`] if the peer is gone or the stream has ended.
+    /// Returns an [`Error`] if the peer is gone or the stream has ended, or that of an item.
     pub async fn forward<S>(&mut self, frames: S) -> Result<(), Error>
     where
         S: Stream,
-        S::Item: Into<Frame>,
+        S::Item: IntoFrame,
     {
         let mut frames = std::pin::pin!(frames);
         while let Some(first) = frames.next().await {
-            let first: Frame = first.into();
-            let mut bytes = first.encoded().len();
-            let mut ready = vec![first];
-            let mut ended = false;
-            while ready.len() < BATCH_EVENTS && bytes < BATCH_BYTES && !ended {
+            let mut batch = Batch::default();
+            let mut end = batch.add(first).err().map(Err);
+            while end.is_none() && batch.has_room() {
                 match poll_once(frames.next()).await {
-                    Some(Some(frame)) => {
-                        let frame = frame.into();
-                        bytes += frame.encoded().len();
-                        ready.push(frame);
-                    }
-                    Some(None) => ended = true,
+                    Some(Some(next)) => end = batch.add(next).err().map(Err),
+                    Some(None) => end = Some(Ok(())),
                     None => break,
                 }
             }
-            self.send_all(ready).await?;
-            if ended {
-                break;
+            self.send_all(batch.frames).await?;
+            if let Some(result) = end {
+                return result;
             }
         }
         Ok(())

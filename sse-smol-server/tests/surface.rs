@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::error::Error as _;
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderValue, StatusCode};
 use smol::stream::StreamExt as _;
 use smol::{Timer, channel, future};
-use sse_proto::{Event, EventId};
+use sse_proto::{Event, EventId, OwnedEvent};
 use sse_smol_server::{
     Config, Error, Frame, Polled, PolledConfig, Publication, Request, Start, Topics, TopicsConfig,
     text,
@@ -38,11 +39,8 @@ fn closed(
         async move {
             let mut stream = request.open().await?;
             stream.on_close(move |end| {
-                let id =
-                    end.last_event_id.as_deref().map(|id| String::from_utf8(id.to_vec()).unwrap());
-                closed
-                    .send((end.reason.label().to_owned(), id.unwrap_or_default(), end.events))
-                    .unwrap();
+                let id = end.last_event_id.as_deref().unwrap_or_default().to_owned();
+                closed.send((end.reason.label().to_owned(), id, end.events)).unwrap();
             });
             stream.send_all((1..=3).map(with_id)).await?;
             match path {
@@ -155,6 +153,55 @@ fn a_forwarded_channel_sees_backpressure_and_then_the_close_of_the_client() {
         };
         assert!(future::or(closed, late).await, "the channel is closed");
     });
+}
+
+#[test]
+fn an_error_among_the_items_is_returned_after_the_items_before_it() {
+    let (results, on_result) = mpsc::channel();
+    let server = serve(Config::default(), move |request| {
+        let results = results.clone();
+        async move {
+            let all = request.path() == "/all";
+            let mut stream = request.open().await?;
+            let error = || std::io::Error::other("broken source");
+            let items = [Ok(OwnedEvent::new("a")), Ok(OwnedEvent::new("b")), Err(error())];
+            let items = items.into_iter().chain([Ok(OwnedEvent::new("never sent"))]);
+            let result = if all {
+                stream.send_all(items).await
+            } else {
+                stream.forward(smol::stream::iter(items)).await
+            };
+            let error = result.unwrap_err();
+            results.send(error.source().unwrap().to_string()).unwrap();
+            Err(error)
+        }
+    });
+    for path in ["/all", "/forward"] {
+        let mut socket = get(server.address, path);
+        read_head(&mut socket);
+        let (body, whole) = dechunk(&read_to_end(&mut socket));
+        assert_eq!((body.as_str(), whole), ("data: a\n\ndata: b\n\n", false), "{path}");
+        assert_eq!(on_result.recv_timeout(TIMEOUT).unwrap(), "broken source");
+    }
+}
+
+#[test]
+fn the_last_id_of_a_closed_stream_is_the_one_that_the_client_has() {
+    let (ids, on_close) = mpsc::channel();
+    let server = serve(Config::default(), move |request| {
+        let ids = ids.clone();
+        async move {
+            let id: &[u8] =
+                if request.path() == "/text" { "caf\u{e9}".as_bytes() } else { b"caf\xC3" };
+            let mut stream = request.open().await?;
+            stream.on_close(move |closed| ids.send(closed.last_event_id.clone()).unwrap());
+            stream.send(Event::new("x").with_id(EventId::new(id).unwrap())).await
+        }
+    });
+    for (path, id) in [("/text", "caf\u{e9}"), ("/broken", "caf\u{FFFD}")] {
+        std::io::copy(&mut get(server.address, path), &mut std::io::sink()).unwrap();
+        assert_eq!(on_close.recv_timeout(TIMEOUT).unwrap().as_deref(), Some(id));
+    }
 }
 
 #[test]

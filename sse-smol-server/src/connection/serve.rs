@@ -239,7 +239,11 @@ impl<'w> AccessLog<'w> {
         let had_stream = self.connection.had_stream();
         let closed = Closed {
             reason: end,
-            last_event_id: sent.last_with_id.as_ref().and_then(Frame::id).map(Into::into),
+            last_event_id: sent
+                .last_with_id
+                .as_ref()
+                .and_then(Frame::id)
+                .map(|id| String::from_utf8_lossy(id).into()),
             events: sent.events,
         };
         self.connection.shared.metrics.ended(&closed.reason, &sent, had_stream);

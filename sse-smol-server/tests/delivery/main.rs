@@ -159,8 +159,7 @@ fn serve_topics(config: Config, topics: &Topics) -> (Threads, mpsc::Receiver<Clo
         async move {
             let mut stream = request.open_with(subscription.ready()).await?;
             stream.on_close(move |closed| {
-                let id = closed.last_event_id.as_deref();
-                let id = id.map(|id| String::from_utf8(id.to_vec()).unwrap());
+                let id = closed.last_event_id.as_deref().map(str::to_owned);
                 let _ = ended.send((closed.reason.label(), id, closed.events));
             });
             stream.follow(subscription).await

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use http::HeaderValue;
 use smol::{Timer, channel, future};
 use sse_proto::{Comment, Event, EventId, EventType};
-use sse_smol_server::Config;
+use sse_smol_server::{Config, Frame};
 use support::{
     Counted, TIMEOUT, dechunk, events, get, read_head, read_to_end, read_until, send, serve,
 };
@@ -189,7 +189,7 @@ fn an_empty_send_does_not_postpone_keep_alives() {
     let server = serve(config, |request| async move {
         let mut stream = request.open().await?;
         loop {
-            stream.send_all(None).await?;
+            stream.send_all(None::<Frame>).await?;
             Timer::after(Duration::from_millis(50)).await;
         }
     });
