@@ -98,7 +98,7 @@ impl Error {
     ///
     /// | error | status |
     /// |---|---|
-    /// | `Name`, `Type`, `TypeTooLong`, `Id`, `ReservedId` | 400 |
+    /// | `Name`, `Type`, `TypeTooLong`, `WithoutData`, `Id`, `ReservedId` | 400 |
     /// | `IdInUse` | 409 |
     /// | `DataTooLarge` | 413 |
     /// | `KeyInUse` | 422 |
@@ -171,6 +171,7 @@ fn status_of_topic(error: &TopicError) -> StatusCode {
         TopicError::Name(_)
         | TopicError::Type(_)
         | TopicError::TypeTooLong(_)
+        | TopicError::WithoutData
         | TopicError::Id(_)
         | TopicError::ReservedId(_) => StatusCode::BAD_REQUEST,
         TopicError::IdInUse(_) => StatusCode::CONFLICT,
@@ -354,6 +355,7 @@ mod tests {
             (TopicError::Name("a b".to_owned()), 400),
             (TopicError::Type(invalid()), 400),
             (TopicError::TypeTooLong(5000), 400),
+            (TopicError::WithoutData, 400),
             (TopicError::Id(invalid()), 400),
             (TopicError::ReservedId(String::new()), 400),
             (TopicError::IdInUse("1".to_owned()), 409),

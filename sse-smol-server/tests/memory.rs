@@ -5,6 +5,7 @@ mod support;
 use std::time::Instant;
 
 use allocation_counter::measure;
+use sse_proto::Text;
 use sse_smol_server::{History, Publication, Topics, TopicsConfig};
 use support::now;
 
@@ -24,12 +25,9 @@ fn publish(topics: &Topics, shape: Shape) {
     for n in 0..shape.topics * shape.events {
         let (name, data) = (text(n % shape.topics, shape.name), text(n, shape.data));
         let (id, key) = (text(n, shape.id), text(n, shape.key));
-        let new = Publication {
-            data: &data,
-            id: (shape.id > 0).then_some(&id),
-            key: (shape.key > 0).then_some(&key),
-            ..Publication::default()
-        };
+        let mut new = Publication::new(&data);
+        new.id = (shape.id > 0).then_some(Text::from(&id));
+        new.key = (shape.key > 0).then_some(&key);
         now(topics.publish(&name, new)).unwrap();
     }
 }
@@ -115,7 +113,7 @@ fn the_number_of_topics_does_not_slow_down_publishing() {
         let history = History { events: 10, ..History::default() };
         let config = TopicsConfig { max_topics: count, ..config(history) };
         let topics = Topics::new(config).unwrap();
-        let new = Publication { data: "x", ..Publication::default() };
+        let new = Publication::new("x");
         (0..count).for_each(|n| drop(now(topics.publish(&n.to_string(), new)).unwrap()));
         let round = || {
             let start = Instant::now();

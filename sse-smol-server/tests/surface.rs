@@ -250,9 +250,7 @@ fn follow_sends_the_events_of_topics() {
         let subscription = now(shared.subscribe(&["news"], Start::Earliest)).unwrap();
         async move { request.open().await?.follow(subscription).await }
     });
-    let publish = |data: &str| {
-        now(topics.publish("news", Publication { data, ..Publication::default() })).unwrap()
-    };
+    let publish = |data: &str| now(topics.publish("news", Publication::new(data))).unwrap();
     publish("before");
     let mut socket = get(server.address, "/");
     read_until(&mut socket, "data: before\n\n\r\n");

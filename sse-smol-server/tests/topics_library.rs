@@ -5,9 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use smol::future::block_on;
-use sse_proto::Decoder;
+use sse_proto::{Decoder, Event, OwnedEvent, Text, event_id, event_type};
 use sse_smol_server::{
-    History, Publication, Published, Start, Subscription, TopicError, TopicPage, Topics,
+    Frame, History, Publication, Published, Start, Subscription, TopicError, TopicPage, Topics,
     TopicsConfig,
 };
 
@@ -26,7 +26,7 @@ fn waiting_subscribers_are_woken() {
         thread::scope(|scope| {
             let reader = scope.spawn(|| block_on(subscription.next()).unwrap());
             thread::sleep(Duration::from_millis(20));
-            let new = Publication { data: name, ..Publication::default() };
+            let new = Publication::new(name);
             now(topics.publish(name, new)).unwrap();
             let frames = reader.join().unwrap();
             assert_eq!(parse(&frames[0]).1, name);
@@ -38,7 +38,7 @@ fn waiting_subscribers_are_woken() {
 fn logs_are_limited_in_bytes_and_age_and_over_all_topics() {
     let publish = |topics: &Topics, name: &str, len: usize| {
         let data = "x".repeat(len);
-        now(topics.publish(name, Publication { data: &data, ..Publication::default() })).unwrap()
+        now(topics.publish(name, Publication::new(&data))).unwrap()
     };
     let bytes = Topics::new(TopicsConfig {
         history: History { bytes: 10_000, ..History::default() },
@@ -85,7 +85,7 @@ fn logs_are_limited_in_bytes_and_age_and_over_all_topics() {
 #[test]
 fn topic_names_ids_and_the_number_of_topics_are_checked() {
     let topics = Topics::new(TopicsConfig { max_topics: 2, ..TopicsConfig::default() }).unwrap();
-    let new = Publication { data: "x", ..Publication::default() };
+    let new = Publication::new("x");
     for bad in ["", "a/b", "a b", "ä", "a%20", &"x".repeat(129)] {
         assert!(matches!(now(topics.publish(bad, new)), Err(TopicError::Name(_))), "{bad:?}");
         assert!(matches!(now(topics.subscribe(&[bad], Start::Latest)), Err(TopicError::Name(_))));
@@ -97,19 +97,19 @@ fn topic_names_ids_and_the_number_of_topics_are_checked() {
     assert_eq!(now(topics.publish("b", new)), Err(TopicError::TooManyTopics(2)));
     assert_eq!(now(topics.publish("d", new)), Err(TopicError::TooManyTopics(2)));
     for id in ["earliest", "latest", "", " a", "a ", "a\tb", &"x".repeat(257)] {
-        let result = now(topics.publish("a", Publication { id: Some(id), ..new }));
+        let result = now(topics.publish("a", new.with_id(id)));
         assert!(matches!(result, Err(TopicError::ReservedId(_))), "{id:?}");
     }
     let assigned = now(topics.publish("a", new)).unwrap().id;
     let forged = assigned.split('-').next().unwrap().to_owned() + "-99";
-    let result = now(topics.publish("a", Publication { id: Some(&forged), ..new }));
+    let result = now(topics.publish("a", new.with_id(&forged)));
     assert!(matches!(result, Err(TopicError::ReservedId(_))));
 }
 
 /// An ID of an earlier run is unknown, which causes a gap.
 #[test]
 fn assigned_ids_are_unique_across_restarts() {
-    let new = Publication { data: "x", ..Publication::default() };
+    let new = Publication::new("x");
     let ids: HashSet<String> = (0..100)
         .flat_map(|_| {
             let topics = Topics::new(TopicsConfig::default()).unwrap();
@@ -151,7 +151,7 @@ fn subscriptions_start_with_an_id_to_resume_from() {
     {
         let topics = Topics::new(TopicsConfig::default()).unwrap();
         let publish = |data| {
-            now(topics.publish("a", Publication { data, ..Publication::default() })).unwrap();
+            now(topics.publish("a", Publication::new(data))).unwrap();
         };
         publish("before");
         let mut first = now(topics.subscribe(&["a"], start)).unwrap();
@@ -173,8 +173,7 @@ fn subscribing_works_at_the_limit_of_topics() {
     let history = History { age: Duration::from_millis(300), ..History::default() };
     let config = TopicsConfig { history, max_topics: 2, ..TopicsConfig::default() };
     let topics = Topics::new(config).unwrap();
-    let publish =
-        |name| now(topics.publish(name, Publication { data: name, ..Publication::default() }));
+    let publish = |name| now(topics.publish(name, Publication::new(name)));
     let names: Vec<String> = (0..100).map(|n| format!("topic-{n}")).collect();
     let mut subscriptions: Vec<Subscription> = names
         .iter()
@@ -221,7 +220,7 @@ fn a_cursor_into_a_removed_topic_gets_a_gap() {
         ..TopicsConfig::default()
     })
     .unwrap();
-    let new = Publication { data: "x", ..Publication::default() };
+    let new = Publication::new("x");
     let first = now(topics.publish("a", new)).unwrap().id;
     now(topics.publish("a", new)).unwrap();
     thread::sleep(Duration::from_millis(50));
@@ -250,7 +249,7 @@ fn a_topic_that_was_removed_has_a_gap_only_for_its_own_events() {
         let frames = now(topics.subscribe(&[name], Start::Latest)).unwrap().ready();
         String::from_utf8(frames[0].id().unwrap().to_vec()).unwrap()
     };
-    let new = Publication { data: "x", ..Publication::default() };
+    let new = Publication::new("x");
     let quiet = start("quiet");
     let before = start("busy");
     let first = now(topics.publish("busy", new)).unwrap().id;
@@ -281,7 +280,7 @@ fn expired_topics_give_up_their_places_however_many_events_they_held() {
         ..TopicsConfig::default()
     })
     .unwrap();
-    let new = Publication { data: "x", ..Publication::default() };
+    let new = Publication::new("x");
     for _ in 0..3500 {
         now(topics.publish("a", new)).unwrap();
     }
@@ -292,7 +291,7 @@ fn expired_topics_give_up_their_places_however_many_events_they_held() {
 #[test]
 fn assigned_ids_sort_as_text() {
     let topics = Topics::new(TopicsConfig::default()).unwrap();
-    let new = Publication { data: "x", ..Publication::default() };
+    let new = Publication::new("x");
     let ids: Vec<String> = (0..1100).map(|_| now(topics.publish("a", new)).unwrap().id).collect();
     assert!(ids.is_sorted());
 }
@@ -302,7 +301,7 @@ fn topics_are_listed_in_pages() {
     let topics = Topics::new(TopicsConfig { max_topics: 5000, ..TopicsConfig::default() }).unwrap();
     let names: Vec<String> = (0..2500).map(|n| format!("{n:04}")).collect();
     for name in &names {
-        now(topics.publish(name, Publication { data: "x", ..Publication::default() })).unwrap();
+        now(topics.publish(name, Publication::new("x"))).unwrap();
     }
     for (limit, sizes) in [
         (1000, &[1000, 1000, 500][..]),
@@ -340,7 +339,7 @@ fn events_of_idle_topics_expire() {
     const EACH: usize = 100;
     let history = History { age: Duration::from_millis(500), ..History::default() };
     let topics = Topics::new(TopicsConfig { history, ..TopicsConfig::default() }).unwrap();
-    let new = Publication { data: "x", ..Publication::default() };
+    let new = Publication::new("x");
     let start = std::time::Instant::now();
     for n in 0..TOPICS * EACH {
         now(topics.publish(&format!("topic-{}", n % TOPICS), new)).unwrap();
@@ -362,35 +361,67 @@ fn events_of_idle_topics_expire() {
 }
 
 #[test]
+fn an_event_is_published_as_it_is() {
+    let topics = Topics::new(TopicsConfig::default()).unwrap();
+    let mut subscription = now(topics.subscribe(&["a"], Start::Latest)).unwrap();
+    let event = Event::new(b"two\nlines \xFF")
+        .with_type(event_type!("note"))
+        .with_id(event_id!("own"))
+        .with_retry(Duration::from_millis(5));
+    now(topics.publish("a", event)).unwrap();
+    now(topics.publish("a", &OwnedEvent::from_json(&[1]).unwrap())).unwrap();
+    // The last event ID of a decoded event without one is not its own.
+    let mut decoder = Decoder::new();
+    let mut chunk: &[u8] = b"id: own\ndata: 1\n\ndata: 2\n\n";
+    decoder.next_event(&mut chunk).unwrap();
+    let inherits = decoder.next_event(&mut chunk).unwrap().unwrap();
+    let id = now(topics.publish("a", inherits)).unwrap().id;
+    let mut sent = Vec::new();
+    while let Some(frames) = read_now(&mut subscription) {
+        sent.extend(frames.unwrap());
+    }
+    assert_eq!(sent[0].encoded(), Frame::from(event).encoded());
+    assert_eq!(parse(&sent[1]).1, "[1]");
+    assert_eq!(parse(&sent[2]), ("message".to_owned(), "2".to_owned(), id));
+
+    let without_data = Event::without_data().with_id(event_id!("x"));
+    assert_eq!(now(topics.publish("a", without_data)), Err(TopicError::WithoutData));
+    let broken = Publication::new("x").with_id(b"\xFF");
+    let refused = Err(TopicError::ReservedId("\u{FFFD}".to_owned()));
+    assert_eq!(now(topics.publish("a", broken)), refused);
+}
+
+#[test]
 fn an_idempotency_key_identifies_one_event() {
     let topics = Topics::new(TopicsConfig::default()).unwrap();
-    let first = Publication {
-        event_type: Some("t"),
-        data: "x",
-        retry: Some(5),
-        key: Some("k"),
-        ..Publication::default()
-    };
+    let five = Duration::from_millis(5);
+    let first = Publication::new("x").with_type("t").with_retry(five).with_key("k");
     let assigned = now(topics.publish("a", first)).unwrap().id;
-    let own = Publication { id: Some("own"), key: Some("k2"), ..first };
+    let own = first.with_id("own").with_key("k2");
     now(topics.publish("a", own)).unwrap();
     for (same, id) in [(first, &*assigned), (own, "own")] {
         let duplicate = Published { id: id.to_owned(), duplicate: true };
         assert_eq!(now(topics.publish("a", same)), Ok(duplicate));
+        let change = |change: fn(&mut Publication<'_>)| {
+            let mut changed = same;
+            change(&mut changed);
+            changed
+        };
         for other in [
-            Publication { event_type: None, ..same },
-            Publication { event_type: Some("u"), ..same },
-            Publication { data: "y", ..same },
-            Publication { data: "", ..same },
-            Publication { retry: None, ..same },
-            Publication { retry: Some(6), ..same },
-            Publication { id: Some("other"), ..same },
-            Publication { id: if same.id.is_some() { None } else { Some("own") }, ..same },
+            change(|new| new.event_type = None),
+            same.with_type("u"),
+            change(|new| new.data = Some("y".into())),
+            change(|new| new.data = Some("".into())),
+            change(|new| new.retry = None),
+            same.with_retry(Duration::from_millis(6)),
+            same.with_id("other"),
+            change(|new| new.id = if new.id.is_some() { None } else { Some("own".into()) }),
         ] {
             let refused = Err(TopicError::KeyInUse { id: id.to_owned() });
             assert_eq!(now(topics.publish("a", other)), refused, "{other:?}");
         }
-        assert!(!now(topics.publish("b", Publication { data: "y", ..same })).unwrap().duplicate);
+        let other = change(|new| new.data = Some("y".into()));
+        assert!(!now(topics.publish("b", other)).unwrap().duplicate);
     }
     assert_eq!(topics.totals().events, 4);
 }
@@ -406,12 +437,8 @@ fn events_at_the_limits_pass_a_decoder() {
     let ids: Vec<String> = ["a", "b", "c"].iter().map(|id| id.repeat(256)).collect();
     let mut expected = Vec::new();
     for id in [Some(&*ids[0]), Some(&ids[1]), None, Some(&ids[2])] {
-        let new = Publication {
-            event_type: Some(&event_type),
-            data: &data,
-            id,
-            ..Publication::default()
-        };
+        let mut new = Publication::new(&data).with_type(&event_type);
+        new.id = id.map(Text::from);
         expected.push(now(topics.publish("a", new)).unwrap().id);
     }
     let mut stream = Vec::new();
@@ -433,10 +460,10 @@ fn events_at_the_limits_pass_a_decoder() {
     }
     let refused = |new| now(topics.publish("a", new)).unwrap_err();
     let long = event_type + "t";
-    let new = Publication { event_type: Some(&long), ..Publication::default() };
+    let new = Publication::new("").with_type(&long);
     assert_eq!(refused(new), TopicError::TypeTooLong(4097));
     let large = data + "x";
-    let new = Publication { data: &large, ..Publication::default() };
+    let new = Publication::new(&large);
     assert_eq!(refused(new), TopicError::DataTooLarge(large.len()));
 }
 

@@ -11,6 +11,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use smol::Executor;
 use smol::future::{block_on, poll_once};
+use sse_proto::Text;
 use sse_smol_server::storage::Storage;
 use sse_smol_server::{
     Frame, History, Publication, Published, Start, Subscription, SubscriptionError, TopicError,
@@ -247,16 +248,10 @@ fn publish(
     let own_id = own_id.map(|id| format!("own {id}"));
     let key_text = key.map(|key| key.to_string());
     let data = all.len().to_string();
-    let result = world.run(world.topics.publish(
-        NAMES[topic],
-        Publication {
-            event_type: Some("n"),
-            data: &data,
-            id: own_id.as_deref(),
-            key: key_text.as_deref(),
-            retry: None,
-        },
-    ));
+    let mut new = Publication::new(&data).with_type("n");
+    new.id = own_id.as_ref().map(Text::from);
+    new.key = key_text.as_deref();
+    let result = world.run(world.topics.publish(NAMES[topic], new));
     // The storage failed: the event must not be visible to any subscriber.
     let Some(result) = result else {
         return;
@@ -270,13 +265,10 @@ fn publish(
             "the key was used with other data"
         );
         // Publishing the same event again is reported as a duplicate.
-        let again = Publication {
-            event_type: Some("n"),
-            data: &all.iter().position(|event| std::ptr::eq(event, same)).unwrap().to_string(),
-            id: same.has_own_id.then_some(&id),
-            key: key_text.as_deref(),
-            retry: None,
-        };
+        let data = all.iter().position(|event| std::ptr::eq(event, same)).unwrap().to_string();
+        let mut again = Publication::new(&data).with_type("n");
+        again.id = same.has_own_id.then_some(Text::from(&id));
+        again.key = key_text.as_deref();
         if let Some(result) = world.run(world.topics.publish(NAMES[topic], again)) {
             assert_eq!(result, Ok(Published { id, duplicate: true }));
         }
@@ -469,7 +461,7 @@ fn concurrent_subscribers_get_every_event_once_and_in_order() {
                     let (topic, publisher) = (index % 2, index / 2);
                     for number in 0..EACH {
                         let data = format!("{topic} {publisher} {number}");
-                        let new = Publication { data: &data, ..Publication::default() };
+                        let new = Publication::new(&data);
                         now(topics.publish(NAMES[topic], new)).unwrap();
                     }
                 })

@@ -42,7 +42,7 @@ fn open(executor: &Executor<'static>, storage: &Arc<Unreliable>, config: TopicsC
 }
 
 fn event(data: &str) -> Publication<'_> {
-    Publication { data, ..Publication::default() }
+    Publication::new(data)
 }
 
 /// Polls a future until nothing but a stall can hold it up, and returns its output if it is ready.
@@ -168,7 +168,7 @@ fn a_publication_whose_answer_was_lost_is_a_duplicate_when_it_is_repeated() {
     let (executor, storage) = (Executor::new(), Arc::new(Unreliable::new(100, 3)));
     let topics = open(&executor, &storage, small_window());
     let mut subscription = run(&executor, topics.subscribe(&["a"], Start::Latest)).unwrap();
-    let keyed = Publication { key: Some("k"), ..event("once") };
+    let keyed = event("once").with_key("k");
     storage.lose_answers(true);
     let lost = run(&executor, topics.publish("a", keyed)).unwrap_err();
     assert!(
@@ -182,8 +182,7 @@ fn a_publication_whose_answer_was_lost_is_a_duplicate_when_it_is_repeated() {
     let mut again = run(&executor, topics.subscribe(&["a"], Start::After(&id))).unwrap();
     assert_eq!(next_data(&executor, &mut again), ["next"]);
     assert_eq!(next_data(&executor, &mut subscription), ["once", "next"]);
-    let other =
-        run(&executor, topics.publish("a", Publication { key: Some("k"), ..event("other") }));
+    let other = run(&executor, topics.publish("a", event("other").with_key("k")));
     assert_eq!(other, Err(TopicError::KeyInUse { id }));
 }
 

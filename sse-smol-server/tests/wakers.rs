@@ -74,7 +74,7 @@ fn wait_until(what: &str, condition: impl Fn() -> bool) {
 }
 
 fn publish(topics: &Topics, data: &str) {
-    now(topics.publish("news", Publication { data, ..Publication::default() })).unwrap();
+    now(topics.publish("news", Publication::new(data))).unwrap();
 }
 
 fn small_history() -> Topics {

@@ -27,7 +27,7 @@ fn main() -> Result<(), TopicError> {
             executor.spawn(feed).detach();
             for n in 0..50 {
                 let data = format!("event {n} of run {run}");
-                let new = Publication { data: &data, ..Publication::default() };
+                let new = Publication::new(&data);
                 topics.publish("news", new).await?;
             }
         }

@@ -26,7 +26,7 @@
 //! smol::block_on(executor.run(async {
 //!     let (topics, feed) = Topics::open(TopicsConfig::default(), Arc::clone(&storage)).await?;
 //!     executor.spawn(feed).detach();
-//!     let new = Publication { data: "kept", ..Publication::default() };
+//!     let new = Publication::new("kept");
 //!     let id = topics.publish("news", new).await?.id;
 //!     drop(topics);
 //!

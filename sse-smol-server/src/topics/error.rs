@@ -23,9 +23,12 @@ pub enum TopicError {
     Type(InvalidValue),
     /// The event type has this many bytes, which is more than 4096.
     TypeTooLong(usize),
-    /// The ID contains a line end or a NUL.
+    /// The event has no data, so receivers would not dispatch it.
+    WithoutData,
+    /// The id contains a line end or a NUL.
     Id(InvalidValue),
-    /// The ID is empty, too long, reserved, or cannot be sent in a `Last-Event-ID` header.
+    /// The id is empty, too long, not UTF-8, reserved, or cannot be sent in a `Last-Event-ID`
+    /// header.
     ReservedId(String),
     /// An event with this ID is already in the log.
     IdInUse(String),
@@ -56,6 +59,9 @@ impl fmt::Display for TopicError {
                 write!(f, "topic {name:?}: names are 1 to 128 characters from A-Z a-z 0-9 . _ ~ -")
             }
             Self::Type(error) | Self::Id(error) => error.fmt(f),
+            Self::WithoutData => f.write_str(
+                "an event without data cannot be published: receivers would not dispatch it",
+            ),
             Self::TypeTooLong(len) => {
                 write!(f, "event type of {len} bytes: the maximum is {MAX_TYPE} bytes")
             }

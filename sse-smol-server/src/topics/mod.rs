@@ -17,6 +17,7 @@ pub(crate) mod subscription;
 pub(crate) mod window;
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -39,6 +40,7 @@ pub use self::subscription::{Subscription, SubscriptionError};
 /// All topics of a server.
 ///
 /// ```
+/// use sse_proto::{Event, event_type};
 /// use sse_smol_server::{Error, Publication, Request, Start, Topics, TopicsConfig};
 ///
 /// async fn news(topics: &Topics, request: Request) -> Result<(), Error> {
@@ -50,9 +52,10 @@ pub use self::subscription::{Subscription, SubscriptionError};
 ///
 /// smol::block_on(async {
 ///     let topics = Topics::new(TopicsConfig::default())?;
-///     let new =
-///         Publication { data: "hello", event_type: Some("greeting"), ..Publication::default() };
-///     let published = topics.publish("news", new).await?;
+///     let event = Event::new("hello").with_type(event_type!("greeting"));
+///     topics.publish("news", event).await?;
+///     let once = Publication::from(event).with_key("once");
+///     let published = topics.publish("news", once).await?;
 ///     let list = topics.list(None, 100).await?;
 ///     assert_eq!(list.topics[0].last_id, Some(published.id));
 ///     Ok(())
@@ -150,16 +153,23 @@ impl Topics {
         Ok((Self(state), feed))
     }
 
-    /// Publishes an event. When this returns, the event is in the log and subscribers have been
-    /// woken. Without a storage, this completes without waiting.
+    /// Publishes an event: an [`Event`](sse_proto::Event),
+    /// `&`[`OwnedEvent`](sse_proto::OwnedEvent), or [`Publication`], which may have a key. When
+    /// this returns, the event is in the log and subscribers have been woken. Without a storage,
+    /// this waits for nothing.
     ///
     /// If the future is dropped, the event may have been published.
     ///
     /// # Errors
     ///
     /// A [`TopicError`] that names the value and the problem.
-    pub async fn publish(&self, name: &str, new: Publication<'_>) -> Result<Published, TopicError> {
-        self.0.publish(name, new).await
+    pub fn publish<'a>(
+        &self,
+        name: &str,
+        new: impl Into<Publication<'a>>,
+    ) -> impl Future<Output = Result<Published, TopicError>> + Send {
+        // Converted here, so that the future does not hold the value twice.
+        self.0.publish(name, new.into())
     }
 
     /// Subscribes to topics. The subscription yields the events missed since `start` and then new

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sse_proto::{Event, EventId, EventType, Limits};
+use sse_proto::{Event, EventId, EventType, Limits, OwnedEvent, Text};
 
 use crate::Frame;
 use crate::compact_instant::CompactInstant;
@@ -15,23 +15,99 @@ use crate::topics::error::{MAX_ID, MAX_TYPE, TopicError, check_name};
 use crate::topics::state::State;
 use crate::topics::window::Entry;
 
-/// An event to publish.
+/// An event to publish, and the key of its publication. An [`Event`] converts to one.
+///
+/// The values are checked when it is published.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use sse_proto::{Event, event_type};
+/// use sse_smol_server::Publication;
+///
+/// let greeting = Publication::new("hello").with_type("greeting").with_key("once");
+/// let event = Event::new("hello").with_type(event_type!("greeting"));
+/// assert_eq!(greeting, Publication::from(event).with_key("once"));
+/// ```
 ///
 /// A decoder with the default [`Limits`] accepts every event that can be published, including the
 /// last event ID that it keeps from the event before.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Publication<'a> {
     /// The event type, if any: at most 4096 bytes without line ends.
-    pub event_type: Option<&'a str>,
-    /// The data: at most 16 MiB, the default of [`Limits::data`].
-    pub data: &'a str,
-    /// The ID, if the publisher chooses it: 1 to 256 bytes. Otherwise the server assigns one.
-    pub id: Option<&'a str>,
-    /// The reconnection time in milliseconds, if the event sets one.
-    pub retry: Option<u64>,
+    pub event_type: Option<Text<'a>>,
+    /// The data: at most 16 MiB, the default of [`Limits::data`]. An [`Event`] without data leads
+    /// to `None`, which is refused, since receivers dispatch no such event.
+    pub data: Option<Text<'a>>,
+    /// The id, if the publisher chooses it: 1 to 256 bytes of UTF-8. Otherwise the server assigns
+    /// one.
+    pub id: Option<Text<'a>>,
+    /// The reconnection time, if the event sets one: see [`Event::with_retry`].
+    pub retry: Option<Duration>,
     /// The idempotency key. A publication that repeats the key and the content of an event in the
     /// log is reported as a duplicate, and not published again.
     pub key: Option<&'a str>,
+}
+
+impl<'a> Publication<'a> {
+    /// Creates a publication of this data, without a type, and with an id that the server assigns.
+    pub fn new(data: impl Into<Text<'a>>) -> Self {
+        Self { event_type: None, data: Some(data.into()), id: None, retry: None, key: None }
+    }
+
+    /// Returns the publication with this [`event_type`](Self::event_type).
+    #[must_use]
+    pub fn with_type(self, event_type: impl Into<Text<'a>>) -> Self {
+        Self { event_type: Some(event_type.into()), ..self }
+    }
+
+    /// Returns the publication with this [`id`](Self::id).
+    #[must_use]
+    pub fn with_id(self, id: impl Into<Text<'a>>) -> Self {
+        Self { id: Some(id.into()), ..self }
+    }
+
+    /// Returns the publication with this [`retry`](Self::retry).
+    #[must_use]
+    pub const fn with_retry(self, retry: Duration) -> Self {
+        Self { retry: Some(retry), ..self }
+    }
+
+    /// Returns the publication with this [`key`](Self::key).
+    #[must_use]
+    pub const fn with_key(self, key: &'a str) -> Self {
+        Self { key: Some(key), ..self }
+    }
+}
+
+/// Keeps all that the event sets. The id of an event before it, which a decoded event without one
+/// has as its last event ID, is not kept.
+impl<'a> From<Event<'a>> for Publication<'a> {
+    fn from(event: Event<'a>) -> Self {
+        let event_type = event.event_type();
+        Self {
+            event_type: (event_type != "message").then_some(event_type),
+            data: event.has_data().then(|| event.data()),
+            id: event.id().map(EventId::as_text),
+            retry: event.retry(),
+            key: None,
+        }
+    }
+}
+
+impl<'a> From<&'a OwnedEvent> for Publication<'a> {
+    fn from(event: &'a OwnedEvent) -> Self {
+        event.as_event().into()
+    }
+}
+
+/// A publication whose values have been checked.
+struct Checked<'a> {
+    /// The event without its id.
+    event: Event<'a>,
+    id: Option<&'a str>,
+    key: Option<&'a str>,
 }
 
 /// The result of a publication.
@@ -51,25 +127,20 @@ impl State {
         new: Publication<'_>,
     ) -> Result<Published, TopicError> {
         check_name(name)?;
-        let event = self.check(new)?;
+        let new = self.check(new)?;
         match &self.backing {
-            None => self.append(name, new, event),
-            Some(backing) => self.store(backing, name, new, event).await,
+            None => self.append(name, &new),
+            Some(backing) => self.store(backing, name, &new).await,
         }
     }
 
     /// Appends an event to the log in memory.
-    fn append(
-        &self,
-        name: &str,
-        new: Publication<'_>,
-        event: Event<'_>,
-    ) -> Result<Published, TopicError> {
+    fn append(&self, name: &str, new: &Checked<'_>) -> Result<Published, TopicError> {
         let TopicsConfig { history, max_topics, max_bytes, .. } = &self.config;
         // Encoded before anything is locked, with room for the ID of the position that it gets.
         let encode = |id: &str| {
             let id = EventId::new(id).map_err(TopicError::Id)?;
-            Ok::<_, TopicError>(Frame::from(event.with_id(id)))
+            Ok::<_, TopicError>(Frame::from(new.event.with_id(id)))
         };
         let mut id = self.id_at(0, new.id);
         let mut frame = encode(&id)?;
@@ -133,12 +204,11 @@ impl State {
         &self,
         backing: &Backing,
         name: &str,
-        new: Publication<'_>,
-        event: Event<'_>,
+        new: &Checked<'_>,
     ) -> Result<Published, TopicError> {
         backing.check()?;
-        let mut fields = Vec::with_capacity(event.encoded_len());
-        event.encode_to_vec(&mut fields);
+        let mut fields = Vec::with_capacity(new.event.encoded_len());
+        new.event.encode_to_vec(&mut fields);
         let appended = backing.storage.append(NewEvent {
             topic: name.into(),
             fields: Bytes::from(fields),
@@ -163,12 +233,13 @@ impl State {
         }
     }
 
-    /// Returns a publication as an event without its ID, if all its values are valid.
-    fn check<'a>(&self, new: Publication<'a>) -> Result<Event<'a>, TopicError> {
-        if new.data.len() > Limits::DEFAULT.data {
-            return Err(TopicError::DataTooLarge(new.data.len()));
+    /// Returns a publication whose values are all valid.
+    fn check<'a>(&self, new: Publication<'a>) -> Result<Checked<'a>, TopicError> {
+        let data = new.data.ok_or(TopicError::WithoutData)?;
+        if data.len() > Limits::DEFAULT.data {
+            return Err(TopicError::DataTooLarge(data.len()));
         }
-        let mut event = Event::new(new.data);
+        let mut event = Event::new(data.as_bytes());
         if let Some(event_type) = new.event_type {
             if event_type.len() > MAX_TYPE {
                 return Err(TopicError::TypeTooLong(event_type.len()));
@@ -176,16 +247,15 @@ impl State {
             event = event.with_type(EventType::new(event_type).map_err(TopicError::Type)?);
         }
         if let Some(retry) = new.retry {
-            event = event.with_retry(Duration::from_millis(retry));
+            event = event.with_retry(retry);
         }
-        if let Some(id) = new.id {
-            self.check_own_id(id)?;
-        }
-        Ok(event)
+        let id = new.id.map(|id| self.check_own_id(id)).transpose()?;
+        Ok(Checked { event, id, key: new.key })
     }
 
-    fn check_own_id(&self, id: &str) -> Result<(), TopicError> {
+    fn check_own_id<'a>(&self, id: Text<'a>) -> Result<&'a str, TopicError> {
         EventId::new(id).map_err(TopicError::Id)?;
+        let id = id.to_str().map_err(|_| TopicError::ReservedId(id.to_string()))?;
         let fits = (1..=MAX_ID).contains(&id.len());
         // A header value loses spaces at its ends, and control characters in one may be rejected.
         let visible =
@@ -194,6 +264,6 @@ impl State {
         if !fits || !visible || reserved || id.trim() != id {
             return Err(TopicError::ReservedId(id.to_owned()));
         }
-        Ok(())
+        Ok(id)
     }
 }

@@ -19,9 +19,9 @@
 //! - A group's streams (`connection/delivery.rs`) are locked before the topic's window.
 //! - No other two locks of the library are held at once, and none across an await.
 //!
-//! The async lock in `polled.rs` is an exception to these rules and to those below. Its holder polls
-//! the source, locks the state of the source and a notifier, and wakes tasks. It is never taken
-//! while another lock is held, and tasks that wait for it do not block their threads.
+//! The async lock in `polled.rs` is an exception to these rules and to those below. Its holder
+//! polls the source, locks the state of the source and a notifier, and wakes tasks. It is never
+//! taken while another lock is held, and tasks that wait for it do not block their threads.
 //!
 //! No system call is made under a lock that more than one connection uses. A connection's own lock
 //! is held during its writes, which do not block. A delivery worker may wait for it, and holds no

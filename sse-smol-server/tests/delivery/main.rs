@@ -67,7 +67,7 @@ fn streams_park_at_different_positions() {
 }
 
 fn publish(topics: &Topics, name: &str, data: &str) -> String {
-    now(topics.publish(name, Publication { data, ..Publication::default() })).unwrap().id
+    now(topics.publish(name, Publication::new(data))).unwrap().id
 }
 
 /// Returns a configuration without keep-alive, so that only published events are written.

@@ -1,11 +1,14 @@
 //! `/topics` and `/topics/{name}`: publish and subscribe.
 
+use std::time::Duration;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 use serde_json::value::RawValue;
+use sse_proto::Text;
 use sse_smol_server::{
     Error, Publication, Published, Request, Start, Topics, list_members, not_allowed, text,
 };
@@ -181,17 +184,12 @@ async fn publish(topics: Topics, mut request: Request) -> Result<(), Error> {
         Ok(envelope) => envelope,
         Err(why) => return bad(request, &why).await,
     };
-    let published = topics.publish(
-        &name,
-        Publication {
-            event_type: envelope.r#type.as_deref(),
-            data: &envelope.data,
-            id: envelope.id.as_deref(),
-            retry: envelope.retry,
-            key: envelope.key.as_deref(),
-        },
-    );
-    match published.await {
+    let mut new = Publication::new(&envelope.data);
+    new.event_type = envelope.r#type.as_ref().map(Text::from);
+    new.id = envelope.id.as_ref().map(Text::from);
+    new.retry = envelope.retry.map(Duration::from_millis);
+    new.key = envelope.key.as_deref();
+    match topics.publish(&name, new).await {
         Ok(published) => {
             let Published { duplicate, id } = published;
             let mut body =
