@@ -55,7 +55,7 @@ impl Run {
         let mut subscription = self.wait(self.topics.subscribe(topics, start)).unwrap();
         let mut events = Vec::new();
         while events.len() < count {
-            for frame in self.wait(subscription.next()).unwrap() {
+            for frame in self.wait(subscription.next_batch()).unwrap() {
                 if !is_start(&frame) {
                     let (event_type, data, _) = parse(&frame);
                     events.push((event_type, data));
@@ -302,7 +302,7 @@ fn subscribers_far_behind_read_pages_while_events_are_published_and_dropped() {
     for n in 0..200 {
         run.publish("a", &n.to_string());
     }
-    assert!(is_start(&run.wait(subscription.next()).unwrap()[0]));
-    assert_eq!(run.wait(subscription.next()).unwrap_err(), SubscriptionError::Lagged);
+    assert!(is_start(&run.wait(subscription.next_batch()).unwrap()[0]));
+    assert_eq!(run.wait(subscription.next_batch()).unwrap_err(), SubscriptionError::Lagged);
     assert_eq!(run.data(&["a"], Start::Earliest, 50), numbers(150..200));
 }

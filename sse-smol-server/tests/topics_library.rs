@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::thread;
 use std::time::Duration;
 
-use smol::future::block_on;
+use smol::future::{block_on, poll_once};
+use smol::stream::StreamExt;
 use sse_proto::{Decoder, Event, OwnedEvent, Text, event_id, event_type};
 use sse_smol_server::{
-    Frame, History, Publication, Published, Start, Subscription, TopicError, TopicPage, Topics,
-    TopicsConfig,
+    Frame, History, Publication, Published, Start, Subscription, SubscriptionError, TopicError,
+    TopicPage, Topics, TopicsConfig,
 };
 
 mod support;
@@ -21,10 +22,10 @@ use support::topics::{is_start, parse, read_now};
 fn waiting_subscribers_are_woken() {
     let topics = Topics::new(TopicsConfig::default()).unwrap();
     let mut subscription = now(topics.subscribe(&["a", "b"], Start::Latest)).unwrap();
-    assert!(is_start(&block_on(subscription.next()).unwrap()[0]));
+    assert!(is_start(&block_on(subscription.next_batch()).unwrap()[0]));
     for name in ["a", "b", "a"] {
         thread::scope(|scope| {
-            let reader = scope.spawn(|| block_on(subscription.next()).unwrap());
+            let reader = scope.spawn(|| block_on(subscription.next_batch()).unwrap());
             thread::sleep(Duration::from_millis(20));
             let new = Publication::new(name);
             now(topics.publish(name, new)).unwrap();
@@ -155,13 +156,13 @@ fn subscriptions_start_with_an_id_to_resume_from() {
         };
         publish("before");
         let mut first = now(topics.subscribe(&["a"], start)).unwrap();
-        let frames = block_on(first.next()).unwrap();
+        let frames = block_on(first.next_batch()).unwrap();
         assert!(frames.len() == 1 && is_start(&frames[0]));
         drop(first);
         publish("after");
         let id = String::from_utf8(frames[0].id().unwrap().to_vec()).unwrap();
         let mut again = now(topics.subscribe(&["a"], Start::After(&id))).unwrap();
-        let frames = block_on(again.next()).unwrap();
+        let frames = block_on(again.next_batch()).unwrap();
         let data: Vec<String> = frames.iter().map(|frame| parse(frame).1).collect();
         assert_eq!(data, expected);
     }
@@ -358,6 +359,43 @@ fn events_of_idle_topics_expire() {
     assert!(left[1] > 0 && left[5] == 5, "{left:?}");
     let totals = topics.totals();
     assert_eq!((totals.topics, totals.events), (1, 5));
+}
+
+#[test]
+fn a_subscription_is_a_stream_of_frames_until_its_first_error() {
+    let history = History { events: 2, ..History::default() };
+    let topics = Topics::new(TopicsConfig { history, ..TopicsConfig::default() }).unwrap();
+    let mut stream = now(topics.subscribe(&["a", "b"], Start::Latest)).unwrap();
+    let publish = |name: &str, data: &str| now(topics.publish(name, Event::new(data))).unwrap();
+    let next = |stream: &mut Subscription| {
+        let item = block_on(poll_once(StreamExt::next(stream)));
+        item.map(|item| item.map(|frame| frame.map(|frame| parse(&frame).1)))
+    };
+    let first = block_on(poll_once(StreamExt::next(&mut stream))).unwrap().unwrap().unwrap();
+    assert!(is_start(&first));
+    assert_eq!(next(&mut stream), None, "waits");
+    publish("a", "1");
+    publish("b", "2");
+    publish("a", "3");
+    for data in ["1", "2"] {
+        assert_eq!(next(&mut stream), Some(Some(Ok(data.to_owned()))));
+    }
+    // What was read and not yielded is part of the next batch.
+    let rest = now(stream.next_batch()).unwrap();
+    assert_eq!(rest.iter().map(|frame| parse(frame).1).collect::<Vec<_>>(), ["3"]);
+
+    thread::scope(|scope| {
+        let waits = scope.spawn(|| block_on(StreamExt::next(&mut stream)).unwrap().unwrap());
+        publish("b", "4");
+        assert_eq!(parse(&waits.join().unwrap()).1, "4");
+    });
+    for n in 0..3 {
+        publish("b", &n.to_string());
+    }
+    assert_eq!(next(&mut stream), Some(Some(Err(SubscriptionError::Lagged))));
+    assert_eq!(next(&mut stream), Some(None));
+    drop(stream);
+    assert_eq!(topics.totals().subscriptions, 0);
 }
 
 #[test]

@@ -159,7 +159,7 @@ impl World {
         if self.storage.is_none() {
             return read_now(subscription);
         }
-        let mut next = Box::pin(subscription.next());
+        let mut next = Box::pin(subscription.next_batch());
         let read = (0..POLLS).find_map(|_| {
             while self.executor.try_tick() {}
             block_on(poll_once(&mut next))

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use smol::future::{block_on, or, poll_once};
-use smol::stream::{self, StreamExt as _};
+use smol::stream::{self, StreamExt};
 use smol::{Executor, Timer};
 use sse_smol_server::storage::{
     Appended, Bounds, NewEvent, Page, PageLimit, Storage, StorageError, StorageErrorKind,
@@ -63,7 +63,7 @@ fn next_data(
     executor: &Executor<'static>,
     subscription: &mut sse_smol_server::Subscription,
 ) -> Vec<String> {
-    let frames = run(executor, subscription.next()).unwrap();
+    let frames = run(executor, subscription.next_batch()).unwrap();
     if is_start(&frames[0]) {
         return next_data(executor, subscription);
     }
@@ -81,7 +81,7 @@ fn a_publication_waits_for_a_stalled_storage_and_is_visible_to_no_one_meanwhile(
         assert!(poll(&executor, publish.as_mut()).is_none());
         let mut late = run(&executor, topics.subscribe(&["a"], Start::Latest)).unwrap();
         for subscription in [&mut subscription, &mut late] {
-            let mut next = Box::pin(subscription.next());
+            let mut next = Box::pin(subscription.next_batch());
             let seen = poll(&executor, next.as_mut());
             assert!(seen.is_none_or(|frames| is_start(&frames.unwrap()[0])));
         }
@@ -148,11 +148,11 @@ fn subscribers_are_woken_before_a_publication_returns() {
     let (executor, storage) = (Executor::new(), Arc::new(Unreliable::new(100, 12)));
     let topics = open(&executor, &storage, small_window());
     let mut subscription = run(&executor, topics.subscribe(&["a"], Start::Latest)).unwrap();
-    assert!(is_start(&run(&executor, subscription.next()).unwrap()[0]));
+    assert!(is_start(&run(&executor, subscription.next_batch()).unwrap()[0]));
     let (sender, woken) = mpsc::channel();
     let waker = |name| Waker::from(Arc::new(Woken(name, Mutex::new(sender.clone()))));
     let permit = storage.stall_feed();
-    let mut next = pin!(subscription.next());
+    let mut next = pin!(subscription.next_batch());
     let mut publish = pin!(topics.publish("a", event("x")));
     assert!(poll(&executor, publish.as_mut()).is_none());
     let (subscriber, publisher) = (waker("subscriber"), waker("publisher"));
@@ -198,7 +198,7 @@ fn a_subscription_continues_after_a_failed_read() {
     let (mut data, mut failures) = (Vec::new(), 0);
     while data.len() < 40 {
         storage.fail(if failures < 10 { 100 } else { 50 });
-        match run(&executor, subscription.next()) {
+        match run(&executor, subscription.next_batch()) {
             Ok(frames) if is_start(&frames[0]) => {}
             Ok(frames) => data.extend(frames.iter().map(|frame| parse(frame).1)),
             Err(SubscriptionError::Storage(_)) => failures += 1,
@@ -207,6 +207,41 @@ fn a_subscription_continues_after_a_failed_read() {
     }
     assert!(failures >= 10);
     assert_eq!(data, (0..40).map(|n: u32| n.to_string()).collect::<Vec<_>>());
+}
+
+/// Reads from the storage are continued by the next poll, also one for a batch, and a stream that is
+/// dropped meanwhile ends its subscription.
+#[test]
+fn a_subscription_that_is_behind_is_a_stream_too() {
+    let (executor, storage) = (Executor::new(), Arc::new(Unreliable::new(100, 6)));
+    let topics = open(&executor, &storage, small_window());
+    let subscribe = || run(&executor, topics.subscribe(&["a", "b"], Start::Earliest)).unwrap();
+    let (mut stream, mut alternating, mut dropped) = (subscribe(), subscribe(), subscribe());
+    for n in 0..40 {
+        run(&executor, topics.publish(["a", "b"][n % 2], event(&n.to_string()))).unwrap();
+    }
+    let expected: Vec<_> = (0..40).map(|n: u32| n.to_string()).collect();
+    let stalled = storage.stall();
+    for subscription in [&mut alternating, &mut dropped] {
+        assert!(is_start(&block_on(StreamExt::next(subscription)).unwrap().unwrap()));
+        assert!(block_on(poll_once(StreamExt::next(subscription))).is_none(), "reads");
+    }
+    drop(dropped);
+    drop(stalled);
+    assert_eq!(topics.totals().subscriptions, 4);
+    let frames = run(&executor, (&mut stream).skip(1).take(40).try_collect::<_, _, Vec<_>>());
+    assert_eq!(frames.unwrap().iter().map(|frame| parse(frame).1).collect::<Vec<_>>(), expected);
+
+    let mut data = Vec::new();
+    while data.len() < 40 {
+        let batch = run(&executor, alternating.next_batch()).unwrap();
+        data.extend(batch.iter().map(|frame| parse(frame).1));
+        if data.len() < 40 {
+            let frame = run(&executor, StreamExt::next(&mut alternating)).unwrap().unwrap();
+            data.push(parse(&frame).1);
+        }
+    }
+    assert_eq!(data, expected);
 }
 
 #[test]
@@ -219,10 +254,10 @@ fn the_end_of_the_feed_ends_publications_and_subscriptions_with_its_reason() {
         let mut one = run(&executor, topics.subscribe(&["a"], Start::Latest)).unwrap();
         let mut two = run(&executor, topics.subscribe(&["a", "b"], Start::Latest)).unwrap();
         for subscription in [&mut one, &mut two] {
-            assert!(is_start(&run(&executor, subscription.next()).unwrap()[0]));
+            assert!(is_start(&run(&executor, subscription.next_batch()).unwrap()[0]));
         }
         let mut publish = Box::pin(topics.publish("a", event("x")));
-        let (mut first, mut second) = (Box::pin(one.next()), Box::pin(two.next()));
+        let (mut first, mut second) = (Box::pin(one.next_batch()), Box::pin(two.next_batch()));
         assert!(poll(&executor, publish.as_mut()).is_none());
         assert!(poll(&executor, first.as_mut()).is_none());
         assert!(poll(&executor, second.as_mut()).is_none());
@@ -455,7 +490,7 @@ fn concurrent_subscribers_get_every_event_once_and_in_order_from_a_storage() {
                             Timer::after(TIMEOUT).await;
                             panic!("{seen:?} of {expected:?}");
                         };
-                        for frame in block_on(or(subscription.next(), late)).unwrap() {
+                        for frame in block_on(or(subscription.next_batch(), late)).unwrap() {
                             last_id = frame.id().map(|id| String::from_utf8_lossy(id).into_owned());
                             if is_start(&frame) {
                                 continue;
@@ -551,8 +586,8 @@ fn a_storage_that_breaks_its_contract_causes_errors() {
         let (broken, feed) = open(what).unwrap();
         executor.spawn(feed).detach();
         let mut subscription = run(&executor, broken.subscribe(&["a"], Start::Earliest)).unwrap();
-        assert!(is_start(&run(&executor, subscription.next()).unwrap()[0]));
-        let error = run(&executor, subscription.next()).unwrap_err().to_string();
+        assert!(is_start(&run(&executor, subscription.next_batch()).unwrap()[0]));
+        let error = run(&executor, subscription.next_batch()).unwrap_err().to_string();
         assert!(error.contains(why), "{error}");
         topics = Some(broken);
     }
@@ -570,7 +605,7 @@ fn a_feed_with_many_events_leaves_time_to_other_tasks() {
     executor.spawn(feed).detach();
     assert!(executor.try_tick());
     let mut subscription = block_on(topics.subscribe(&["a"], Start::Latest)).unwrap();
-    let start = block_on(subscription.next()).unwrap();
+    let start = block_on(subscription.next_batch()).unwrap();
     let id = std::str::from_utf8(start[0].id().unwrap()).unwrap().to_owned();
     assert!(("e-000000000006".."e-000000001000").contains(&id.as_str()), "{id}");
     assert!(executor.try_tick(), "the feed continues");

@@ -92,7 +92,7 @@ fn a_subscription_may_be_dropped_by_the_publisher_that_wakes_it() {
                 let mut subscription = now(topics.subscribe(names, Start::Latest)).unwrap();
                 DroppedWhenWoken::spawn(
                     Box::pin(async move {
-                        while let Ok(frames) = subscription.next().await {
+                        while let Ok(frames) = subscription.next_batch().await {
                             drop(frames);
                         }
                     }),
@@ -220,7 +220,7 @@ fn a_replaced_waker_may_drop_its_task() {
         let mut subscription = now(topics.subscribe(&["news", "other"], Start::Latest)).unwrap();
         drop(subscription.ready());
         let mut task: Task = Box::pin(async move {
-            let _ = subscription.next().await;
+            let _ = subscription.next_batch().await;
         });
         assert!(task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         task

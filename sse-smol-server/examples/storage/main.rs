@@ -36,7 +36,7 @@ fn main() -> Result<(), TopicError> {
         let mut subscription = topics.subscribe(&["news"], Start::Earliest).await?;
         let mut text = String::new();
         while !text.contains("event 49 of run 2") {
-            for frame in subscription.next().await.expect("the storage holds all events") {
+            for frame in subscription.next_batch().await.expect("the storage holds all events") {
                 text.push_str(&String::from_utf8_lossy(frame.encoded()));
             }
         }

@@ -34,8 +34,8 @@
 //!     let (topics, feed) = Topics::open(TopicsConfig::default(), storage).await?;
 //!     executor.spawn(feed).detach();
 //!     let mut subscription = topics.subscribe(&["news"], Start::Earliest).await?;
-//!     let mut frames = subscription.next().await.unwrap(); // an id to resume from
-//!     frames.extend(subscription.next().await.unwrap());
+//!     let mut frames = subscription.next_batch().await.unwrap(); // an id to resume from
+//!     frames.extend(subscription.next_batch().await.unwrap());
 //!     assert_eq!(frames.last().unwrap().id(), Some(id.as_bytes()));
 //!     Ok::<(), sse_smol_server::TopicError>(())
 //! }))?;

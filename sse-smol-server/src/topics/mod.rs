@@ -13,6 +13,7 @@ mod publish;
 pub(crate) mod registry;
 mod start;
 pub(crate) mod state;
+mod streaming;
 pub(crate) mod subscription;
 pub(crate) mod window;
 

@@ -1,14 +1,15 @@
 //! Subscriptions: cursors into the logs of topics.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
 use std::slice;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
 
 use crate::Frame;
 use crate::storage::{Page, PageLimit, Storage, StorageError, StorageErrorKind, StoredEvent};
@@ -19,6 +20,24 @@ use crate::topics::window::{BATCH_BYTES, BATCH_EVENTS};
 /// A cursor into the logs of one or more topics.
 ///
 /// [`EventStream::follow`](crate::EventStream::follow) sends its events to a client.
+///
+/// It is also a [`Stream`](smol::stream::Stream) of frames, to combine with others. The stream ends
+/// after its first error.
+///
+/// ```
+/// use smol::stream::StreamExt;
+/// use sse_proto::Event;
+/// use sse_smol_server::{Start, Topics, TopicsConfig};
+///
+/// # smol::block_on(async {
+/// let topics = Topics::new(TopicsConfig::default())?;
+/// topics.publish("news", Event::new("hello")).await?;
+/// let events = topics.subscribe(&["news"], Start::Earliest).await?;
+/// let mut events = events.skip(1); // an id to resume from
+/// assert!(events.next().await.unwrap()?.encoded().ends_with(b"data: hello\n\n"));
+/// # Ok::<(), sse_smol_server::Error>(())
+/// # }).unwrap();
+/// ```
 // Boxed, so that a future that holds one stays small.
 #[derive(Debug)]
 pub struct Subscription(pub(crate) Box<Inner>);
@@ -31,6 +50,8 @@ pub(crate) struct Inner {
     pub(crate) state: Arc<State>,
     /// The block to return before any event: the start marker or a gap event.
     pub(crate) first: Option<Frame>,
+    /// What was begun by polling the subscription as a stream.
+    pub(crate) streaming: Option<Box<Streaming>>,
 }
 
 /// The cursors of a subscription. Most have one, which needs no allocation.
@@ -46,6 +67,46 @@ pub(crate) struct Cursor {
     /// Missing events up to this position do not count as a lag: they precede the start of the
     /// subscription, or a gap event has reported them.
     pub(crate) gap_end: u64,
+}
+
+/// A batch of events, or the end of the subscription.
+pub(crate) type BatchResult = Result<Vec<Frame>, SubscriptionError>;
+
+/// A read from the storage. It owns the subscription, since a stream cannot hold a future that
+/// borrows from it.
+pub(crate) type Reading = Pin<Box<dyn Future<Output = (Subscription, BatchResult)> + Send>>;
+
+/// What a subscription holds between two polls as a stream.
+#[derive(Default)]
+pub(crate) struct Streaming {
+    /// Frames that were read and not yielded.
+    pub(crate) frames: VecDeque<Frame>,
+    /// While there is one, the subscription that holds this has no topics. Never locked: the mutex
+    /// makes the subscription `Sync`.
+    pub(crate) reading: Option<Mutex<Reading>>,
+    /// The number under which wakers are registered in the topics.
+    pub(crate) waiting: Option<u64>,
+    pub(crate) has_failed: bool,
+}
+
+impl Streaming {
+    const fn is_reading(&self) -> bool {
+        self.reading.is_some()
+    }
+
+    fn take_frames(&mut self) -> Vec<Frame> {
+        mem::take(&mut self.frames).into()
+    }
+}
+
+impl fmt::Debug for Streaming {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Streaming")
+            .field("frames", &self.frames)
+            .field("waiting", &self.waiting)
+            .field("has_failed", &self.has_failed)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The reason why a subscription has ended.
@@ -119,7 +180,7 @@ impl Subscription {
             }
         };
         state.counts.subscriptions.fetch_add(topics.len(), Ordering::Relaxed);
-        Self(Box::new(Inner { topics, position, state, first: None }))
+        Self(Box::new(Inner { topics, position, state, first: None, streaming: None }))
     }
 
     /// Waits for the next events and returns a batch of them, oldest first.
@@ -132,7 +193,7 @@ impl Subscription {
     /// [`gap_on_lag`](crate::TopicsConfig::gap_on_lag) is set, which makes it a gap event.
     /// [`SubscriptionError::Storage`] if the storage fails. After an error, a new subscription that
     /// starts after the last event continues.
-    pub async fn next(&mut self) -> Result<Vec<Frame>, SubscriptionError> {
+    pub async fn next_batch(&mut self) -> Result<Vec<Frame>, SubscriptionError> {
         loop {
             let frames = match self.read() {
                 Ok(frames) => frames,
@@ -147,8 +208,7 @@ impl Subscription {
 
     /// Waits until there may be events to read.
     pub(crate) fn news(&self) -> impl Future<Output = ()> + Send {
-        static NUMBERS: AtomicU64 = AtomicU64::new(0);
-        News { subscription: &self.0, number: NUMBERS.fetch_add(1, Ordering::Relaxed) }
+        News { subscription: &self.0, number: wait_number() }
     }
 
     /// Returns the topic and the position in it, if the subscription has a single topic.
@@ -166,9 +226,9 @@ impl Subscription {
 
     /// Returns the first batch of events that are ready, oldest first, for [`Request::open_with`].
     ///
-    /// Events that are in a storage alone are not ready: [`next`](Self::next) returns them. If
-    /// events were dropped before they were read, the result has none, and `next` returns the
-    /// error.
+    /// Events that are in a storage alone are not ready: [`next_batch`](Self::next_batch) returns
+    /// them. If events were dropped before they were read, the result has none, and `next_batch`
+    /// returns the error.
     ///
     /// ```
     /// # use sse_smol_server::{Error, Request, Subscription};
@@ -187,6 +247,15 @@ impl Subscription {
 
     /// Returns the next batch of events in memory, which is empty if there are none.
     pub(crate) fn read(&mut self) -> Result<Vec<Frame>, Behind> {
+        if let Some(streaming) = &mut self.0.streaming {
+            if streaming.is_reading() {
+                return Err(Behind);
+            }
+            let frames = streaming.take_frames();
+            if !frames.is_empty() {
+                return Ok(frames);
+            }
+        }
         if let Some(first) = self.0.first.take() {
             return Ok(vec![first]);
         }
@@ -220,6 +289,9 @@ impl Subscription {
     /// Returns the next batch of events from the storage, or a gap event if events are missing. An
     /// empty batch means that the subscription has caught up with memory.
     pub(crate) async fn read_behind(&mut self) -> Result<Vec<Frame>, SubscriptionError> {
+        if let Some(result) = poll_fn(|cx| self.poll_reading(cx)).await {
+            return result;
+        }
         let Inner { topics, position, state, .. } = &mut *self.0;
         let mut lags = true;
         if let Some(backing) = &state.backing {
@@ -286,23 +358,43 @@ impl Future for News<'_> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let Inner { topics, position, .. } = self.subscription;
-        for cursor in topics.iter() {
-            let waker = cx.waker().clone();
-            let replaced = cursor.topic.followers().waiting.insert(self.number, waker);
-            // Dropping a waker may drop a task, so the lock is released first.
-            drop(replaced);
+        if self.subscription.wait(self.number, cx.waker()) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
         }
-        // Checked after the wakers are registered, so that no event in between goes unnoticed.
-        let has_more = |cursor: &Cursor| cursor.topic.has_more((*position).max(cursor.gap_end));
-        if topics.iter().any(has_more) { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
 impl Drop for News<'_> {
     fn drop(&mut self) {
-        for cursor in self.subscription.topics.iter() {
-            let waker = cursor.topic.followers().waiting.remove(&self.number);
+        self.subscription.stop_waiting(self.number);
+    }
+}
+
+/// Returns a new number for a wait.
+pub(crate) fn wait_number() -> u64 {
+    static NUMBERS: AtomicU64 = AtomicU64::new(0);
+    NUMBERS.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Inner {
+    /// Registers a waker in all topics, and returns whether there may be events already.
+    pub(crate) fn wait(&self, number: u64, waker: &Waker) -> bool {
+        for cursor in self.topics.iter() {
+            let waker = waker.clone();
+            let replaced = cursor.topic.followers().waiting.insert(number, waker);
+            // Dropping a waker may drop a task, so the lock is released first.
+            drop(replaced);
+        }
+        // Checked after the wakers are registered, so that no event in between goes unnoticed.
+        self.topics.iter().any(|cursor| cursor.topic.has_more(self.position.max(cursor.gap_end)))
+    }
+
+    /// Removes the wakers of a wait.
+    pub(crate) fn stop_waiting(&self, number: u64) {
+        for cursor in self.topics.iter() {
+            let waker = cursor.topic.followers().waiting.remove(&number);
             drop(waker);
         }
     }
@@ -330,6 +422,7 @@ impl DerefMut for Cursors {
 
 impl Drop for Subscription {
     fn drop(&mut self) {
+        self.stop_streaming();
         for cursor in self.0.topics.iter() {
             unsubscribe(&cursor.topic, || self.0.state.registry());
         }

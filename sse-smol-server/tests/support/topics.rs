@@ -17,7 +17,7 @@ pub(crate) fn parse(frame: &Frame) -> (String, String, String) {
 pub(crate) fn read_now(
     subscription: &mut Subscription,
 ) -> Option<Result<Vec<Frame>, SubscriptionError>> {
-    let read = block_on(future::poll_once(subscription.next()));
+    let read = block_on(future::poll_once(subscription.next_batch()));
     match &read {
         Some(Ok(frames)) if is_start(&frames[0]) => read_now(subscription),
         _ => read,

@@ -32,7 +32,7 @@
 //!         if let Some(id) = ids.first() {
 //!             let mut subscription = topics.subscribe(&["news"], Start::After(id)).await?;
 //!             topics.publish("news", Publication { data: run, ..Publication::default() }).await?;
-//!             assert!(subscription.next().await.unwrap()[0].encoded().ends_with(b"second\n\n"));
+//!             assert!(subscription.next_batch().await.unwrap()[0].encoded().ends_with(b"second\n\n"));
 //!         } else {
 //!             let new = Publication { data: run, ..Publication::default() };
 //!             ids.push(topics.publish("news", new).await?.id);
