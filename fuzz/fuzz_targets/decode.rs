@@ -18,9 +18,8 @@ struct Input<'a> {
 }
 
 fuzz_target!(|input: Input<'_>| {
-    let limits = input.limits.map_or(Limits::default(), |(data, fields)| Limits {
-        data: data.into(),
-        fields: fields.into(),
+    let limits = input.limits.map_or(Limits::default(), |(data, fields)| {
+        Limits::default().with_data(data.into()).with_fields(fields.into())
     });
     oracle::check(&oracle::cut(input.stream, &input.cuts.map(usize::from)), b"", limits);
     oracle::check(&input.stream.chunks(1).collect::<Vec<_>>(), b"", limits);

@@ -26,13 +26,11 @@ async fn main() -> ExitCode {
         eprintln!("error: {url:?} is not a URL of the form http://HOST/PATH or https://HOST/PATH");
         return ExitCode::from(2);
     };
-    let config = ClientConfig {
-        read_timeout: Some(Duration::from_secs(60)),
-        backoff_cap: Some(Duration::from_secs(30)),
-        jitter: true,
-        honour_retry_after: true,
-        ..ClientConfig::default()
-    };
+    let config = ClientConfig::default()
+        .with_read_timeout(Some(Duration::from_secs(60)))
+        .with_backoff_cap(Some(Duration::from_secs(30)))
+        .with_jitter(true)
+        .with_honour_retry_after(true);
     let client = reqwest::Client::new();
     let connect = |request: ConnectRequest<'_>| {
         let request = client.get(url.clone()).headers(request.header_map());

@@ -6,10 +6,21 @@ use core::ops::Add;
 use core::time::Duration;
 
 use crate::mime::is_event_stream;
+use crate::setters::setters;
 use crate::{DecodeBuffer, Decoder, Event, EventTooLarge, GrowableBuffer, Text};
 
 /// The settings of a [`Client`], where the standard leaves the behaviour open.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use sse_proto::ClientConfig;
+///
+/// let config = ClientConfig::default().with_jitter(true).with_max_attempts(Some(5));
+/// assert!(config.jitter && config.reconnection_time == Duration::from_secs(3));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ClientConfig {
     /// The reconnection time until the stream sets one. Default: 3 s, as in Chromium.
     pub reconnection_time: Duration,
@@ -49,6 +60,18 @@ pub struct ClientConfig {
     pub allow_missing_content_type: bool,
 }
 
+setters!(ClientConfig {
+    with_reconnection_time => reconnection_time: Duration,
+    with_min_reconnection_time => min_reconnection_time: Duration,
+    with_backoff_cap => backoff_cap: Option<Duration>,
+    with_jitter => jitter: bool,
+    with_max_attempts => max_attempts: Option<u32>,
+    with_read_timeout => read_timeout: Option<Duration>,
+    with_honour_retry_after => honour_retry_after: bool,
+    with_repeat => repeat: RequestReplay,
+    with_allow_missing_content_type => allow_missing_content_type: bool,
+});
+
 impl Default for ClientConfig {
     fn default() -> Self {
         Self {
@@ -67,6 +90,7 @@ impl Default for ClientConfig {
 
 /// When a request may be repeated. A request that could not be sent counts as made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RequestReplay {
     /// Always: for a `GET` that changes nothing.
     Always,

@@ -110,6 +110,7 @@ mod line_end;
 mod mime;
 #[cfg(feature = "bytes")]
 mod owned;
+mod setters;
 mod text;
 mod utf8;
 

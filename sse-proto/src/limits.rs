@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::setters::setters;
 use crate::{Field, InvalidValue};
 
 /// The maximum size of events, whether they lie in one chunk or not.
@@ -24,13 +25,14 @@ use crate::{Field, InvalidValue};
 /// ```
 /// use sse_proto::{Decoder, Limits};
 ///
-/// let mut decoder = Decoder::with_limits(Limits { data: 5, ..Limits::default() });
+/// let mut decoder = Decoder::with_limits(Limits::default().with_data(5));
 /// let mut input: &[u8] = b"data: 123456\n\ndata: 12345\n\n";
 /// let error = decoder.next_event(&mut input).unwrap_err();
 /// assert_eq!(error.limit(), 5);
 /// assert_eq!(decoder.next_event(&mut input).unwrap().unwrap().data(), "12345");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// The maximum number of bytes of an event's data, including the line feeds between its lines.
     /// Default: 16 MiB, which holds the images and documents that language models and tools send as
@@ -54,6 +56,11 @@ impl Limits {
     /// The limits of [`Decoder::new`](crate::Decoder::new).
     pub const DEFAULT: Self = Self { data: 16 << 20, fields: 8 << 10 };
 }
+
+setters!(Limits {
+    with_data => data: usize,
+    with_fields => fields: usize,
+});
 
 impl Default for Limits {
     fn default() -> Self {
@@ -103,6 +110,7 @@ impl core::error::Error for EventTooLarge {}
 
 /// A last event ID that a decoder rejects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum InvalidLastEventId {
     /// It contains CR, LF or NUL, so it cannot come from an event stream.
     Value(InvalidValue),

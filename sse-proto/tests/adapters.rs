@@ -89,7 +89,7 @@ proptest! {
         cuts in vec(any::<usize>(), 0..6),
         data in prop_oneof![Just(1 << 20), 0..12_usize],
     ) {
-        let limits = Limits { data, ..Limits::default() };
+        let limits = Limits::default().with_data(data);
         let chunks = cut(&wire, &cuts);
         let expected = decoded(&chunks, limits);
 
@@ -359,7 +359,7 @@ fn a_large_event_leaves_no_memory_behind() {
 #[test]
 fn the_timer_alone_wakes_a_silent_body() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let sleep = || tokio::time::sleep(std::time::Duration::from_millis(5));
+    let sleep = || tokio::time::sleep(Duration::from_millis(5));
     runtime.block_on(async {
         let mut body = pin!(EventBody::new(stream::pending::<Event<'_>>(), sleep));
         for _ in 0..3 {
@@ -397,7 +397,7 @@ fn events_sent_by_a_body_are_received_from_a_body() {
 
 #[test]
 fn framed_reading_continues_after_an_event_that_is_too_large() {
-    let decoder = Decoder::with_limits(Limits { data: 3, ..Limits::default() });
+    let decoder = Decoder::with_limits(Limits::default().with_data(3));
     let wire = &b"data: a\n\ndata: much\n\ndata: b\n\ndata: inc"[..];
     let framed = FramedRead::with_capacity(wire, EventCodec::with_decoder(decoder), 4);
     let items: Vec<Item> = block_on(framed.map(Result::unwrap).collect());

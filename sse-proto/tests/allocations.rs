@@ -101,7 +101,7 @@ fn ids_up_to_the_length_of_a_uuid_never_allocate_and_longer_ones_once() {
 fn memory_stays_within_the_limit_and_is_reused_for_large_events() {
     const LIMIT: usize = 10_000_000;
     let event = format!("data: {}\n\n", "x".repeat(LIMIT)).into_bytes();
-    let mut decoder = Decoder::with_limits(Limits { data: LIMIT, ..Limits::default() });
+    let mut decoder = Decoder::with_limits(Limits::default().with_data(LIMIT));
     let mut feed = |times: usize| {
         measure(|| {
             for _ in 0..times {
@@ -138,7 +138,7 @@ fn memory_shrinks_after_a_giant_event() {
     stream.extend(b"\n\ndata: small\n\n");
     let mut decoder = None;
     let info = measure(|| {
-        let mut new = Decoder::with_limits(Limits { data: usize::MAX, ..Limits::default() });
+        let mut new = Decoder::with_limits(Limits::default().with_data(usize::MAX));
         let events: usize = stream.chunks(16 << 10).map(|chunk| count(&mut new, chunk)).sum();
         assert_eq!(events, 2);
         decoder = Some(new);

@@ -7,7 +7,7 @@ use std::error::Error;
 use sse_proto::{Decoder, Event, EventId, EventType, Field, Limits, Rejected, Text};
 
 fn too_large(stream: &str) -> sse_proto::EventTooLarge {
-    let mut decoder = Decoder::with_limits(Limits { data: 5, fields: 3 });
+    let mut decoder = Decoder::with_limits(Limits::default().with_data(5).with_fields(3));
     decoder.next_event(&mut stream.as_bytes()).unwrap_err()
 }
 
@@ -16,7 +16,7 @@ fn every_error_has_its_text() {
     let event_type = |text: &'static str| EventType::new(text).unwrap_err();
     let id = |text: &'static str| EventId::new(text).unwrap_err();
     let last_event_id = |text: &str| {
-        let mut decoder = Decoder::with_limits(Limits { fields: 3, ..Limits::DEFAULT });
+        let mut decoder = Decoder::with_limits(Limits::DEFAULT.with_fields(3));
         decoder.set_last_event_id(text).unwrap_err()
     };
     let errors: Vec<(Box<dyn Error>, &str)> = vec![

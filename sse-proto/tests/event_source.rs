@@ -120,11 +120,8 @@ fn a_dead_server_is_asked_with_a_pause_whatever_it_has_set() {
 
 #[test]
 fn attempts_back_off_and_end() {
-    let config = ClientConfig {
-        backoff_cap: Some(seconds(10)),
-        max_attempts: Some(4),
-        ..ClientConfig::default()
-    };
+    let config =
+        ClientConfig::default().with_backoff_cap(Some(seconds(10))).with_max_attempts(Some(4));
     let (mut source, seen) = source(config, []);
     for _ in 0..4 {
         assert_eq!(next(&mut source), Some(Err(EventSourceError::Connect("refused"))));
@@ -163,7 +160,7 @@ fn responses_that_are_no_event_streams_end_the_stream_with_the_reason() {
 
 #[test]
 fn a_missing_content_type_is_accepted_on_request_and_a_wrong_one_is_not() {
-    let config = ClientConfig { allow_missing_content_type: true, ..ClientConfig::default() };
+    let config = ClientConfig::default().with_allow_missing_content_type(true);
     let chunks = stream::iter([Ok("data: a\n\n")]).boxed();
     let (mut first, _) = source(config, [Ok(Connection::with_content_types(200, [""; 0], chunks))]);
     assert_eq!(data(&mut first), "a");
@@ -174,7 +171,7 @@ fn a_missing_content_type_is_accepted_on_request_and_a_wrong_one_is_not() {
 
 #[test]
 fn retry_after_is_honoured_on_request() {
-    let config = ClientConfig { honour_retry_after: true, ..ClientConfig::default() };
+    let config = ClientConfig::default().with_honour_retry_after(true);
     let busy = status(503).map(|busy| busy.with_retry_after(Some(seconds(20))));
     let (mut source, seen) = source(config, [busy, body(&["data: a\n\n"])]);
     let rejected = EventSourceError::Rejected(Rejected::Status(503));
@@ -185,7 +182,7 @@ fn retry_after_is_honoured_on_request() {
 
 #[test]
 fn a_silent_connection_is_dropped_and_a_failed_one_reported() {
-    let config = ClientConfig { read_timeout: Some(seconds(60)), ..ClientConfig::default() };
+    let config = ClientConfig::default().with_read_timeout(Some(seconds(60)));
     let silent =
         stream::iter([Ok("id: 5\ndata: a\n\ndata: lost")]).chain(stream::pending()).boxed();
     let failing = stream::iter([Ok("data: b\n\ndata: lost"), Err("reset")]).boxed();
@@ -207,7 +204,7 @@ fn a_silent_connection_is_dropped_and_a_failed_one_reported() {
 
 #[test]
 fn a_request_that_must_not_be_repeated_is_made_once() {
-    let config = ClientConfig { repeat: RequestReplay::Never, ..ClientConfig::default() };
+    let config = ClientConfig::default().with_repeat(RequestReplay::Never);
     let (mut source, seen) = source(config, [body(&["data: a\n\n"]), body(&["data: b\n\n"])]);
     assert_eq!(data(&mut source), "a");
     assert_eq!(next(&mut source), None);
@@ -216,7 +213,7 @@ fn a_request_that_must_not_be_repeated_is_made_once() {
 
 #[test]
 fn an_event_that_is_too_large_is_reported_and_the_connection_continues() {
-    let decoder = Decoder::with_limits(Limits { data: 4, ..Limits::DEFAULT });
+    let decoder = Decoder::with_limits(Limits::DEFAULT.with_data(4));
     let connect = |_: ConnectRequest<'_>| ready(body(&["data: too large\n\ndata: fits\n\n"]));
     let mut source =
         EventSource::with_decoder(ClientConfig::default(), decoder, connect, |_: Duration| {

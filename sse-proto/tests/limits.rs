@@ -44,7 +44,7 @@ fn assert_outcome(limits: Limits, stream: &str, expected: Result<&str, (Field, u
 
 #[test]
 fn data_up_to_its_limit_is_received_at_any_position() {
-    let limits = |data| Limits { data, fields: 4 };
+    let limits = |data| Limits::default().with_data(data).with_fields(4);
     for (stream, data) in [
         ("data: 12345", "12345"),
         ("data:12345", "12345"),
@@ -69,7 +69,7 @@ fn data_up_to_its_limit_is_received_at_any_position() {
 
 #[test]
 fn type_and_ids_share_a_limit_at_any_position() {
-    let limits = |fields| Limits { data: 16, fields };
+    let limits = |fields| Limits::default().with_data(16).with_fields(fields);
     for (stream, len, last) in [
         ("event: 12345\ndata", 5, Field::EventType),
         ("data\nevent: 12345", 5, Field::EventType),
@@ -137,7 +137,7 @@ fn events_within_the_default_limits_are_received() {
 #[test]
 fn a_last_event_id_up_to_the_limit_can_be_set() {
     for fields in [0, 1, 40, 41, 100] {
-        let limits = Limits { fields, ..Limits::DEFAULT };
+        let limits = Limits::DEFAULT.with_fields(fields);
         let mut decoder = Decoder::with_limits(limits);
         for _ in 0..2 {
             assert_eq!(
@@ -150,7 +150,7 @@ fn a_last_event_id_up_to_the_limit_can_be_set() {
         }
     }
     // Values of the current block count, those of a yielded event do not.
-    let mut decoder = Decoder::with_limits(Limits { fields: 5, ..Limits::DEFAULT });
+    let mut decoder = Decoder::with_limits(Limits::DEFAULT.with_fields(5));
     assert!(decoder.next_event(&mut &b"event: abc\nda"[..]).unwrap().is_none());
     assert!(decoder.set_last_event_id("123").is_err());
     assert_eq!(decoder.set_last_event_id("12"), Ok(()));

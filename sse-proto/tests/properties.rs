@@ -102,8 +102,10 @@ fn cut_at_lines(stream: &[u8], choice: u64) -> Vec<&[u8]> {
 fn limits() -> impl Strategy<Value = Limits> {
     prop_oneof![
         Just(Limits::default()),
-        (0..24_usize, 0..24_usize).prop_map(|(data, fields)| Limits { data, fields }),
-        (0..400_usize, 0..400_usize).prop_map(|(data, fields)| Limits { data, fields }),
+        (0..24_usize, 0..24_usize)
+            .prop_map(|(data, fields)| Limits::default().with_data(data).with_fields(fields)),
+        (0..400_usize, 0..400_usize)
+            .prop_map(|(data, fields)| Limits::default().with_data(data).with_fields(fields)),
     ]
 }
 
@@ -183,7 +185,7 @@ proptest! {
         cuts in vec(any::<usize>(), 0..6),
         fields in 0..24_usize,
     ) {
-        let limits = Limits { fields, ..Limits::default() };
+        let limits = Limits::default().with_fields(fields);
         let set_after = |chunks: Vec<&[u8]>| {
             let mut decoder = Decoder::with_limits(limits);
             let old = decode(&mut decoder, chunks).last_event_id;

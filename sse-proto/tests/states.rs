@@ -113,7 +113,7 @@ fn comments_are_reported_in_order_and_in_parts() {
 
 #[test]
 fn after_a_reset_in_any_state_the_decoder_is_as_new() {
-    let limits = Limits { data: 16, fields: 16 };
+    let limits = Limits::default().with_data(16).with_fields(16);
     let next: [&[u8]; 7] = [
         b"data: x\ndata: y\n\n",
         b"id: 2\ndata: z\nid: 3\n\n",

@@ -93,7 +93,7 @@ struct Stream {
 }
 
 fn main() -> io::Result<()> {
-    let config = Config { drain: Duration::ZERO, ..Config::default() };
+    let config = Config::default().with_drain(Duration::ZERO);
     let server = Server::bind((Ipv4Addr::LOCALHOST, Args::parse().port).into(), config)?;
     println!("Listening on http://{}/", server.local_addr()?);
     let service = Arc::new(Service { streams: Mutex::default(), drain: server.drain() });
@@ -180,12 +180,10 @@ impl Parameters {
             headers.insert(name.parse::<HeaderName>()?, HeaderValue::from_str(&value)?);
         }
         let body = self.body.unwrap_or_default().into_bytes();
-        let mut config = ClientConfig {
-            read_timeout: self.read_timeout_ms.map(Duration::from_millis),
+        let mut config = ClientConfig::default()
+            .with_read_timeout(self.read_timeout_ms.map(Duration::from_millis))
             // The harness sets the delays and measures them.
-            min_reconnection_time: Duration::ZERO,
-            ..ClientConfig::default()
-        };
+            .with_min_reconnection_time(Duration::ZERO);
         if let Some(delay) = self.initial_delay_ms {
             config.reconnection_time = Duration::from_millis(delay);
         }

@@ -62,13 +62,11 @@ fn main() -> ExitCode {
 }
 
 fn source(args: Args) -> Result<EventSource> {
-    let config = ClientConfig {
-        read_timeout: Some(Duration::from_secs(args.read_timeout)),
-        backoff_cap: Some(Duration::from_secs(30)),
-        jitter: true,
-        honour_retry_after: true,
-        ..ClientConfig::default()
-    };
+    let config = ClientConfig::default()
+        .with_read_timeout(Some(Duration::from_secs(args.read_timeout)))
+        .with_backoff_cap(Some(Duration::from_secs(30)))
+        .with_jitter(true)
+        .with_honour_retry_after(true);
     let request = Request::new(args.url, Method::GET, HeaderMap::new(), Vec::new())?;
     Ok(EventSource::new(request, config, &args.last_event_id)?)
 }

@@ -2,8 +2,21 @@
 
 use std::time::Duration;
 
+use crate::setters::setters;
+
 /// The limits and timeouts of a server's connections.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use sse_smol_server::Config;
+///
+/// let mut config = Config::default().with_max_body(10 << 20).with_keep_alive(None);
+/// config.drain = Duration::from_secs(1);
+/// assert_eq!((config.max_body, config.max_head), (10 << 20, 16 << 10));
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Config {
     /// The time without events after which a keep-alive comment is sent on a stream. The minimum is
     /// 50 ms. `None` or zero disables keep-alive comments. Default: 15 s.
@@ -50,6 +63,20 @@ pub struct Config {
     /// single stream is closed at once. Default: 5 s.
     pub drain: Duration,
 }
+
+setters!(Config {
+    with_keep_alive => keep_alive: Option<Duration>,
+    with_head_timeout => head_timeout: Duration,
+    with_body_timeout => body_timeout: Duration,
+    with_idle_timeout => idle_timeout: Duration,
+    with_max_head => max_head: usize,
+    with_max_body => max_body: usize,
+    with_max_pending_body_bytes => max_pending_body_bytes: usize,
+    with_write_timeout => write_timeout: Duration,
+    with_max_connections => max_connections: usize,
+    with_max_connections_per_peer => max_connections_per_peer: Option<usize>,
+    with_drain => drain: Duration,
+});
 
 impl Config {
     pub(crate) const PER_PEER: usize = 256;

@@ -62,6 +62,7 @@ mod notifier;
 mod polled;
 mod request;
 mod server;
+mod setters;
 pub mod storage;
 mod stream;
 mod topics;

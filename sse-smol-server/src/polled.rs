@@ -15,10 +15,12 @@ use sse_proto::Event;
 use crate::config::LONGEST;
 use crate::http::{Response, busy};
 use crate::notifier::Notifier;
+use crate::setters::setters;
 use crate::{CloseReason, Error, Frame, Request, not_allowed};
 
 /// The schedule and the limit of a [`Polled`] source.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct PolledConfig {
     /// The delay from the first stream's start to the first poll. Default: 0.
     pub initial: Duration,
@@ -29,6 +31,13 @@ pub struct PolledConfig {
     /// The maximum number of streams. Further ones are answered with 503. Default: 1000.
     pub max_streams: usize,
 }
+
+setters!(PolledConfig {
+    with_initial => initial: Duration,
+    with_interval => interval: Duration,
+    with_repeat_unchanged => repeat_unchanged: bool,
+    with_max_streams => max_streams: usize,
+});
 
 impl Default for PolledConfig {
     fn default() -> Self {

@@ -107,7 +107,7 @@ fn malformed_heads_get_400_at_once() {
 
 #[test]
 fn heads_that_are_too_large_get_431() {
-    let server = server(Config { max_head: 2000, ..Config::default() });
+    let server = server(Config::default().with_max_head(2000));
     let head = |filler: usize| {
         format!("GET /stream HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(filler))
     };
@@ -120,7 +120,7 @@ fn heads_that_are_too_large_get_431() {
 
 #[test]
 fn a_hundred_header_fields_are_accepted_and_one_more_gets_431() {
-    let server = server(Config { max_head: 1_000_000, ..Config::default() });
+    let server = server(Config::default().with_max_head(1_000_000));
     let head = |count: usize| {
         let fields = "a: b\r\n".repeat(count - "Host, Connection".split(',').count());
         format!("GET /stream HTTP/1.1\r\nHost: a\r\n{fields}\r\n")
@@ -174,7 +174,7 @@ fn the_authority_comes_from_the_target_or_else_the_host_header() {
 
 #[test]
 fn heads_that_are_too_slow_get_408() {
-    let server = server(Config { head_timeout: Duration::from_millis(300), ..Config::default() });
+    let server = server(Config::default().with_head_timeout(Duration::from_millis(300)));
     let start = Instant::now();
     let (status, _) = answer(&server, "GET /stream HTTP/1.1\r\nHost:");
     assert_eq!(status, 408);
@@ -194,7 +194,7 @@ fn heads_that_are_too_slow_get_408() {
 
 #[test]
 fn a_connection_without_a_request_is_closed_without_a_response() {
-    let server = server(Config { head_timeout: Duration::from_millis(200), ..Config::default() });
+    let server = server(Config::default().with_head_timeout(Duration::from_millis(200)));
     let mut socket = TcpStream::connect(server.address).unwrap();
     socket.set_read_timeout(Some(TIMEOUT)).unwrap();
     assert_eq!(read_to_end(&mut socket), "");
@@ -319,7 +319,7 @@ fn chunked_bodies_are_decoded_and_malformed_ones_get_400() {
 #[test]
 fn bodies_that_are_too_large_get_413_and_stalled_bodies_get_408() {
     let head_timeout = Duration::from_millis(300);
-    let server = server(Config { max_body: 10, head_timeout, ..Config::default() });
+    let server = server(Config::default().with_max_body(10).with_head_timeout(head_timeout));
     let post = |rest: &str| answer(&server, &format!("POST /echo HTTP/1.1\r\nHost: a\r\n{rest}"));
     assert_eq!(post("Content-Length: 10\r\n\r\n0123456789").0, 200);
     assert_eq!(post("Content-Length: 11\r\n\r\n").0, 413, "rejected by its announced length");
@@ -344,7 +344,7 @@ fn expect_100_continue_gets_an_interim_response() {
 #[test]
 fn later_requests_on_a_connection_are_rejected_with_a_status() {
     let head_timeout = Duration::from_millis(300);
-    let server = server(Config { head_timeout, max_head: 2000, ..Config::default() });
+    let server = server(Config::default().with_head_timeout(head_timeout).with_max_head(2000));
     let large = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "y".repeat(3000));
     for (second, status) in [("GARBAGE\r\n\r\n", 400), ("GET / HT", 408), (&large, 431)] {
         let mut socket = send(server.address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -357,7 +357,7 @@ fn later_requests_on_a_connection_are_rejected_with_a_status() {
 
 #[test]
 fn the_head_timeout_starts_with_the_first_byte_of_a_request() {
-    let server = server(Config { head_timeout: Duration::from_secs(1), ..Config::default() });
+    let server = server(Config::default().with_head_timeout(Duration::from_secs(1)));
     let mut socket = send(server.address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     read_response(&mut socket);
     for piece in ["GET / HT", "TP/1.1\r\nHost: a\r\n\r\n"] {
@@ -412,7 +412,7 @@ fn a_client_that_is_still_sending_gets_the_500() {
 
 #[test]
 fn the_100_response_is_sent_only_if_the_body_is_needed_and_allowed() {
-    let server = server(Config { max_body: 10, ..Config::default() });
+    let server = server(Config::default().with_max_body(10));
     let expect = |version: &str, length: usize, body: &str| {
         let head = format!("POST /echo HTTP/{version}\r\nHost: a\r\nExpect: 100-continue\r\n");
         let request = format!("{head}Content-Length: {length}\r\n\r\n{body}");

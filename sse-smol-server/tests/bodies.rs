@@ -71,7 +71,7 @@ fn drip(mut socket: TcpStream, piece: &str) -> (String, Duration) {
 #[test]
 fn the_received_bytes_of_all_bodies_together_are_limited() {
     const SIZE: usize = 100_000;
-    let config = Config { max_body: SIZE, max_pending_body_bytes: 3 * SIZE, ..Config::default() };
+    let config = Config::default().with_max_body(SIZE).with_max_pending_body_bytes(3 * SIZE);
     let server = server(config);
     let head = format!("{POST}Content-Length: {SIZE}\r\n\r\n");
     let small = post("small");
@@ -118,7 +118,7 @@ fn a_body_counts_until_its_request_ends_or_opens_a_stream() {
     const SIZE: usize = 10_000;
     let (proceed, may_proceed) = smol::channel::unbounded::<()>();
     let (read, is_read) = mpsc::channel();
-    let config = Config { max_body: SIZE, max_pending_body_bytes: SIZE, ..Config::default() };
+    let config = Config::default().with_max_body(SIZE).with_max_pending_body_bytes(SIZE);
     let server = serve(config, move |mut request| {
         let (may_proceed, read) = (may_proceed.clone(), read.clone());
         async move {
@@ -160,7 +160,7 @@ fn a_body_counts_until_its_request_ends_or_opens_a_stream() {
 
 #[test]
 fn a_body_larger_than_the_limit_for_all_bodies_gets_413() {
-    let config = Config { max_pending_body_bytes: 1000, ..Config::default() };
+    let config = Config::default().with_max_pending_body_bytes(1000);
     let server = server(config);
     assert_eq!(status(&server, post(&"x".repeat(1000)).as_bytes()), 200);
     assert_eq!(status(&server, post(&"x".repeat(1001)).as_bytes()), 413);
@@ -169,7 +169,7 @@ fn a_body_larger_than_the_limit_for_all_bodies_gets_413() {
 #[test]
 fn the_body_timeout_applies_to_every_framing() {
     let body_timeout = Duration::from_millis(600);
-    let server = server(Config { body_timeout, ..Config::default() });
+    let server = server(Config::default().with_body_timeout(body_timeout));
     let expect = format!("{POST}Expect: 100-continue\r\nContent-Length: 10000\r\n\r\n");
     for (head, piece) in [
         (format!("{POST}Content-Length: 10000\r\n\r\n"), "x"),
@@ -199,7 +199,7 @@ fn the_body_timeout_applies_to_every_framing() {
 
 #[test]
 fn the_framing_of_a_chunked_body_is_limited() {
-    let config = Config { max_body: 20_000, max_head: 1000, ..Config::default() };
+    let config = Config::default().with_max_body(20_000).with_max_head(1000);
     let server = server(config);
     let chunk = |extension: usize| format!("1;{}\r\nx\r\n", "e".repeat(extension));
     let body = |chunks: &str| format!("{CHUNKED}{chunks}0\r\n\r\n");
@@ -216,7 +216,7 @@ fn the_framing_of_a_chunked_body_is_limited() {
 #[test]
 fn a_body_of_exactly_the_limit_is_accepted() {
     for max_body in [0, 1, 4096, 4097, 70_000] {
-        let server = server(Config { max_body, ..Config::default() });
+        let server = server(Config::default().with_max_body(max_body));
         let chunked = |size: usize| {
             let chunk = |size| match size {
                 0 => String::new(),
@@ -239,7 +239,7 @@ fn a_body_of_exactly_the_limit_is_accepted() {
 
 #[test]
 fn trailers_are_validated_like_header_lines() {
-    let server = server(Config { max_head: 4000, ..Config::default() });
+    let server = server(Config::default().with_max_head(4000));
     let many = |count: usize| "a: b\r\n".repeat(count);
     let long = |size: usize| format!("a: {}\r\n", "x".repeat(size));
     for trailers in [
@@ -295,7 +295,7 @@ fn white_space_may_follow_a_chunk_size() {
 
 #[test]
 fn empty_lines_before_a_request_are_skipped() {
-    let config = Config { idle_timeout: Duration::from_millis(500), ..Config::default() };
+    let config = Config::default().with_idle_timeout(Duration::from_millis(500));
     let server = server(config);
     // Before the first request, after a body, and several.
     let mut socket = send(server.address, &format!("\r\n{}\r\n{GET}\r\n\r\n\n{GET}", post("x")));
@@ -322,11 +322,9 @@ fn empty_lines_before_a_request_are_skipped() {
 
 #[test]
 fn the_first_request_has_the_head_timeout_and_later_ones_the_idle_timeout() {
-    let config = Config {
-        head_timeout: Duration::from_millis(300),
-        idle_timeout: Duration::from_millis(1500),
-        ..Config::default()
-    };
+    let config = Config::default()
+        .with_head_timeout(Duration::from_millis(300))
+        .with_idle_timeout(Duration::from_millis(1500));
     let server = server(config);
     let start = Instant::now();
     assert_eq!(read_to_end(&mut send(server.address, "\r\n")), "");
@@ -353,7 +351,7 @@ fn the_first_request_has_the_head_timeout_and_later_ones_the_idle_timeout() {
 
 #[test]
 fn a_request_answered_by_a_failed_body_read_is_not_answered_again() {
-    let config = Config { max_body: 10, ..Config::default() };
+    let config = Config::default().with_max_body(10);
     let server = serve(config, |mut request| async move {
         assert!(request.body().await.is_err());
         match request.path() {

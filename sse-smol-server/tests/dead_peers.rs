@@ -82,8 +82,7 @@ fn readers_that_stop_hold_little_kernel_memory_and_are_reset() {
 #[test]
 fn readers_that_are_slow_are_not_reset() {
     const SIZE: usize = 3 << 20;
-    let config =
-        Config { keep_alive: None, write_timeout: Duration::from_secs(2), ..Config::default() };
+    let config = Config::default().with_keep_alive(None).with_write_timeout(Duration::from_secs(2));
     let server = serve(config, |request| async move {
         if request.path() == "/body" {
             return request.respond(Response::new(vec![b'x'; SIZE])).await;

@@ -33,8 +33,8 @@ impl Run {
 
     fn with(config: DiskConfig) -> Result<Self, StorageError> {
         let storage: Arc<dyn Storage> = Arc::new(DiskStorage::open(config)?);
-        let history = History { events: 2, ..History::default() };
-        let config = TopicsConfig { history, ..TopicsConfig::default() };
+        let history = History::default().with_events(2);
+        let config = TopicsConfig::default().with_history(history);
         let (topics, feed) = block_on(Topics::open(config, storage)).unwrap();
         let executor = Executor::new();
         executor.spawn(feed).detach();
@@ -46,7 +46,7 @@ impl Run {
     }
 
     fn publish(&self, topic: &str, data: &str) -> String {
-        let new = Publication { data, ..Publication::default() };
+        let new = Publication::new(data);
         self.wait(self.topics.publish(topic, new)).unwrap().id
     }
 
@@ -122,7 +122,7 @@ fn concurrent_publications_share_writes_and_none_is_lost() {
         async move {
             for n in 0..EACH {
                 let data = format!("{publisher} {n}");
-                let new = Publication { data: &data, ..Publication::default() };
+                let new = Publication::new(&data);
                 topics.publish("a", new).await.unwrap();
             }
         }
@@ -215,7 +215,7 @@ fn the_number_of_topics_is_limited() {
     let run = Run::with(config).unwrap();
     run.publish("a", "x");
     run.publish("b", "x");
-    let new = Publication { data: "x", ..Publication::default() };
+    let new = Publication::new("x");
     let refused = run.wait(run.topics.publish("c", new));
     assert_eq!(refused, Err(TopicError::TooManyTopics(2)));
     run.publish("a", "existing topics accept events");

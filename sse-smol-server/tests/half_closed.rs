@@ -82,7 +82,7 @@ fn pipelined_requests_are_answered_before_the_connection_closes() {
 #[test]
 fn a_pipelined_request_is_answered_however_long_the_answer_before_it_takes() {
     let write_timeout = Duration::from_millis(500);
-    let server = serve(Config { write_timeout, ..Config::default() }, |request| async move {
+    let server = serve(Config::default().with_write_timeout(write_timeout), |request| async move {
         if request.path() == "/large" {
             return request.respond(Response::new(vec![b'x'; LARGE])).await;
         }
@@ -104,7 +104,7 @@ fn a_pipelined_request_is_answered_however_long_the_answer_before_it_takes() {
 #[test]
 fn a_handler_that_waits_amid_its_answer_is_dropped() {
     let (dropped, on_drop) = mpsc::channel();
-    let config = Config { write_timeout: Duration::from_millis(500), ..Config::default() };
+    let config = Config::default().with_write_timeout(Duration::from_millis(500));
     let server = serve(config, move |request| {
         let guard = OnDrop(dropped.clone());
         async move {

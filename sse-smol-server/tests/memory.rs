@@ -33,7 +33,7 @@ fn publish(topics: &Topics, shape: Shape) {
 }
 
 fn config(history: History) -> TopicsConfig {
-    TopicsConfig { history, max_topics: usize::MAX, ..TopicsConfig::default() }
+    TopicsConfig::default().with_history(history).with_max_topics(usize::MAX)
 }
 
 const SHAPES: [Shape; 9] = [
@@ -51,7 +51,7 @@ const SHAPES: [Shape; 9] = [
 #[test]
 fn the_byte_counts_of_topics_match_their_memory() {
     for shape in SHAPES {
-        let history = History { events: usize::MAX, bytes: usize::MAX, ..History::default() };
+        let history = History::default().with_events(usize::MAX).with_bytes(usize::MAX);
         let topics = Topics::new(config(history)).unwrap();
         let taken = measure(|| publish(&topics, shape)).bytes_current;
         let (taken, counted) = (usize::try_from(taken).unwrap(), topics.totals().bytes);
@@ -86,9 +86,9 @@ fn pages(topics: &Topics) -> usize {
 fn topics_stay_within_their_memory_limits() {
     const MOST: usize = 1 << 20;
     for shape in SHAPES {
-        let unbounded = History { events: usize::MAX, bytes: usize::MAX, ..History::default() };
-        let of_each = config(History { bytes: MOST / shape.topics, ..unbounded });
-        let of_all = TopicsConfig { max_bytes: MOST, ..config(unbounded) };
+        let unbounded = History::default().with_events(usize::MAX).with_bytes(usize::MAX);
+        let of_each = config(unbounded.with_bytes(MOST / shape.topics));
+        let of_all = config(unbounded).with_max_bytes(MOST);
         for config in [of_each, of_all] {
             let of_all = config.max_bytes == MOST;
             let topics = Topics::new(config).unwrap();
@@ -110,8 +110,8 @@ fn topics_stay_within_their_memory_limits() {
 #[test]
 fn the_number_of_topics_does_not_slow_down_publishing() {
     let time = |count: usize| {
-        let history = History { events: 10, ..History::default() };
-        let config = TopicsConfig { max_topics: count, ..config(history) };
+        let history = History::default().with_events(10);
+        let config = config(history).with_max_topics(count);
         let topics = Topics::new(config).unwrap();
         let new = Publication::new("x");
         (0..count).for_each(|n| drop(now(topics.publish(&n.to_string(), new)).unwrap()));

@@ -118,7 +118,7 @@ fn a_short_body_counts_as_failed() {
 fn pieces_wait_for_the_client_and_a_client_that_does_not_read_is_disconnected() {
     const PIECE: usize = 64 << 10;
     let (sender, sent) = mpsc::channel();
-    let config = Config { write_timeout: Duration::from_millis(500), ..Config::default() };
+    let config = Config::default().with_write_timeout(Duration::from_millis(500));
     let server = serve(config, move |request| {
         let sender = sender.clone();
         async move {

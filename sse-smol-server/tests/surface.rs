@@ -33,7 +33,7 @@ fn closed(
 ) -> Vec<(String, String, u64)> {
     let (closed, on_close) = mpsc::channel();
     let config =
-        Config { keep_alive: None, write_timeout: Duration::from_millis(300), ..Config::default() };
+        Config::default().with_keep_alive(None).with_write_timeout(Duration::from_millis(300));
     let server = serve(config, move |request| {
         let closed = closed.clone();
         async move {
@@ -285,7 +285,7 @@ fn polled(config: PolledConfig) -> (Arc<AtomicUsize>, support::Running) {
 #[test]
 fn a_polled_source_is_called_once_for_all_streams_and_never_without_one() {
     let interval = Duration::from_millis(100);
-    let (calls, server) = polled(PolledConfig { interval, ..PolledConfig::default() });
+    let (calls, server) = polled(PolledConfig::default().with_interval(interval));
     for plain in ["/", "/?upstream=true", "/?stream=truely", "/?stream=1"] {
         let (status, head, body) = read_response(&mut get(server.address, plain));
         assert!(
@@ -325,12 +325,12 @@ fn a_polled_source_is_called_once_for_all_streams_and_never_without_one() {
 
 #[test]
 fn a_polled_source_obeys_its_configuration() {
-    let (calls, server) = polled(PolledConfig {
-        initial: Duration::from_millis(300),
-        interval: Duration::from_millis(20),
-        repeat_unchanged: true,
-        max_streams: 2,
-    });
+    let config = PolledConfig::default()
+        .with_initial(Duration::from_millis(300))
+        .with_interval(Duration::from_millis(20))
+        .with_repeat_unchanged(true)
+        .with_max_streams(2);
+    let (calls, server) = polled(config);
     let start = Instant::now();
     let mut first = get(server.address, "/?stream=true");
     read_until(&mut first, "data: 0\n");

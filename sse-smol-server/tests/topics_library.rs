@@ -8,8 +8,8 @@ use smol::future::{block_on, poll_once};
 use smol::stream::StreamExt;
 use sse_proto::{Decoder, Event, OwnedEvent, Text, event_id, event_type};
 use sse_smol_server::{
-    Frame, History, Publication, Published, Start, Subscription, SubscriptionError, TopicError,
-    TopicPage, Topics, TopicsConfig,
+    Frame, History, Publication, Start, Subscription, SubscriptionError, TopicError, Topics,
+    TopicsConfig,
 };
 
 mod support;
@@ -41,11 +41,9 @@ fn logs_are_limited_in_bytes_and_age_and_over_all_topics() {
         let data = "x".repeat(len);
         now(topics.publish(name, Publication::new(&data))).unwrap()
     };
-    let bytes = Topics::new(TopicsConfig {
-        history: History { bytes: 10_000, ..History::default() },
-        ..TopicsConfig::default()
-    })
-    .unwrap();
+    let bytes =
+        Topics::new(TopicsConfig::default().with_history(History::default().with_bytes(10_000)))
+            .unwrap();
     for _ in 0..50 {
         publish(&bytes, "a", 1000);
         assert!(now(bytes.list(None, 1000)).unwrap().topics[0].bytes <= 10_000);
@@ -58,10 +56,10 @@ fn logs_are_limited_in_bytes_and_age_and_over_all_topics() {
         "the newest event stays, even above the limit"
     );
 
-    let age = Topics::new(TopicsConfig {
-        history: History { age: Duration::from_millis(50), ..History::default() },
-        ..TopicsConfig::default()
-    })
+    let age = Topics::new(
+        TopicsConfig::default()
+            .with_history(History::default().with_age(Duration::from_millis(50))),
+    )
     .unwrap();
     let old = publish(&age, "a", 1).id;
     thread::sleep(Duration::from_millis(100));
@@ -71,7 +69,7 @@ fn logs_are_limited_in_bytes_and_age_and_over_all_topics() {
     let mut subscription = now(age.subscribe(&["a"], Start::After(&old))).unwrap();
     assert!(read_now(&mut subscription).is_none(), "nothing is missing after the last event");
 
-    let all = Topics::new(TopicsConfig { max_bytes: 50_000, ..TopicsConfig::default() }).unwrap();
+    let all = Topics::new(TopicsConfig::default().with_max_bytes(50_000)).unwrap();
     for n in 0..500 {
         publish(&all, &format!("topic-{}", n % 100), 1000);
         let sum: usize =
@@ -85,7 +83,7 @@ fn logs_are_limited_in_bytes_and_age_and_over_all_topics() {
 
 #[test]
 fn topic_names_ids_and_the_number_of_topics_are_checked() {
-    let topics = Topics::new(TopicsConfig { max_topics: 2, ..TopicsConfig::default() }).unwrap();
+    let topics = Topics::new(TopicsConfig::default().with_max_topics(2)).unwrap();
     let new = Publication::new("x");
     for bad in ["", "a/b", "a b", "ä", "a%20", &"x".repeat(129)] {
         assert!(matches!(now(topics.publish(bad, new)), Err(TopicError::Name(_))), "{bad:?}");
@@ -171,8 +169,8 @@ fn subscriptions_start_with_an_id_to_resume_from() {
 /// Subscribers do not count towards `max_topics`, and get the events of topics created later.
 #[test]
 fn subscribing_works_at_the_limit_of_topics() {
-    let history = History { age: Duration::from_millis(300), ..History::default() };
-    let config = TopicsConfig { history, max_topics: 2, ..TopicsConfig::default() };
+    let history = History::default().with_age(Duration::from_millis(300));
+    let config = TopicsConfig::default().with_history(history).with_max_topics(2);
     let topics = Topics::new(config).unwrap();
     let publish = |name| now(topics.publish(name, Publication::new(name)));
     let names: Vec<String> = (0..100).map(|n| format!("topic-{n}")).collect();
@@ -215,11 +213,11 @@ fn subscribing_works_at_the_limit_of_topics() {
 /// A cursor from before a topic was removed gets a gap event.
 #[test]
 fn a_cursor_into_a_removed_topic_gets_a_gap() {
-    let topics = Topics::new(TopicsConfig {
-        history: History { age: Duration::from_millis(20), ..History::default() },
-        max_topics: 1,
-        ..TopicsConfig::default()
-    })
+    let topics = Topics::new(
+        TopicsConfig::default()
+            .with_history(History::default().with_age(Duration::from_millis(20)))
+            .with_max_topics(1),
+    )
     .unwrap();
     let new = Publication::new("x");
     let first = now(topics.publish("a", new)).unwrap().id;
@@ -240,11 +238,11 @@ fn has_gap(topics: &Topics, name: &str, id: &str) -> bool {
 #[test]
 fn a_topic_that_was_removed_has_a_gap_only_for_its_own_events() {
     const MORE_THAN_REMEMBERED: usize = 5000;
-    let topics = Topics::new(TopicsConfig {
-        history: History { age: Duration::from_millis(20), ..History::default() },
-        max_topics: MORE_THAN_REMEMBERED,
-        ..TopicsConfig::default()
-    })
+    let topics = Topics::new(
+        TopicsConfig::default()
+            .with_history(History::default().with_age(Duration::from_millis(20)))
+            .with_max_topics(MORE_THAN_REMEMBERED),
+    )
     .unwrap();
     let start = |name: &str| {
         let frames = now(topics.subscribe(&[name], Start::Latest)).unwrap().ready();
@@ -275,11 +273,11 @@ fn a_topic_that_was_removed_has_a_gap_only_for_its_own_events() {
 
 #[test]
 fn expired_topics_give_up_their_places_however_many_events_they_held() {
-    let topics = Topics::new(TopicsConfig {
-        history: History { age: Duration::from_millis(20), events: 5000, ..History::default() },
-        max_topics: 1,
-        ..TopicsConfig::default()
-    })
+    let topics = Topics::new(
+        TopicsConfig::default()
+            .with_history(History::default().with_age(Duration::from_millis(20)).with_events(5000))
+            .with_max_topics(1),
+    )
     .unwrap();
     let new = Publication::new("x");
     for _ in 0..3500 {
@@ -299,7 +297,7 @@ fn assigned_ids_sort_as_text() {
 
 #[test]
 fn topics_are_listed_in_pages() {
-    let topics = Topics::new(TopicsConfig { max_topics: 5000, ..TopicsConfig::default() }).unwrap();
+    let topics = Topics::new(TopicsConfig::default().with_max_topics(5000)).unwrap();
     let names: Vec<String> = (0..2500).map(|n| format!("{n:04}")).collect();
     for name in &names {
         now(topics.publish(name, Publication::new("x"))).unwrap();
@@ -326,10 +324,8 @@ fn topics_are_listed_in_pages() {
     }
     // The name to continue after need not exist.
     assert_eq!(now(topics.list(Some("0001x"), 1)).unwrap().topics[0].name, "0002");
-    assert_eq!(
-        now(topics.list(Some("x"), 1)).unwrap(),
-        TopicPage { topics: Vec::new(), next: None }
-    );
+    let empty = now(topics.list(Some("x"), 1)).unwrap();
+    assert_eq!((empty.topics, empty.next), (Vec::new(), None));
     assert_eq!(now(topics.list(None, 0)).unwrap().topics.len(), 1);
 }
 
@@ -338,8 +334,8 @@ fn topics_are_listed_in_pages() {
 fn events_of_idle_topics_expire() {
     const TOPICS: usize = 30;
     const EACH: usize = 100;
-    let history = History { age: Duration::from_millis(500), ..History::default() };
-    let topics = Topics::new(TopicsConfig { history, ..TopicsConfig::default() }).unwrap();
+    let history = History::default().with_age(Duration::from_millis(500));
+    let topics = Topics::new(TopicsConfig::default().with_history(history)).unwrap();
     let new = Publication::new("x");
     let start = std::time::Instant::now();
     for n in 0..TOPICS * EACH {
@@ -363,8 +359,8 @@ fn events_of_idle_topics_expire() {
 
 #[test]
 fn a_subscription_is_a_stream_of_frames_until_its_first_error() {
-    let history = History { events: 2, ..History::default() };
-    let topics = Topics::new(TopicsConfig { history, ..TopicsConfig::default() }).unwrap();
+    let history = History::default().with_events(2);
+    let topics = Topics::new(TopicsConfig::default().with_history(history)).unwrap();
     let mut stream = now(topics.subscribe(&["a", "b"], Start::Latest)).unwrap();
     let publish = |name: &str, data: &str| now(topics.publish(name, Event::new(data))).unwrap();
     let next = |stream: &mut Subscription| {
@@ -438,8 +434,8 @@ fn an_idempotency_key_identifies_one_event() {
     let own = first.with_id("own").with_key("k2");
     now(topics.publish("a", own)).unwrap();
     for (same, id) in [(first, &*assigned), (own, "own")] {
-        let duplicate = Published { id: id.to_owned(), duplicate: true };
-        assert_eq!(now(topics.publish("a", same)), Ok(duplicate));
+        let again = now(topics.publish("a", same)).unwrap();
+        assert_eq!((again.id.as_str(), again.duplicate), (id, true));
         let change = |change: fn(&mut Publication<'_>)| {
             let mut changed = same;
             change(&mut changed);
@@ -467,8 +463,8 @@ fn an_idempotency_key_identifies_one_event() {
 /// Events at the limits for publishing are within the default limits of a decoder.
 #[test]
 fn events_at_the_limits_pass_a_decoder() {
-    let history = History { bytes: usize::MAX, ..History::default() };
-    let topics = Topics::new(TopicsConfig { history, ..TopicsConfig::default() }).unwrap();
+    let history = History::default().with_bytes(usize::MAX);
+    let topics = Topics::new(TopicsConfig::default().with_history(history)).unwrap();
     let mut subscription = now(topics.subscribe(&["a"], Start::Latest)).unwrap();
     let data = "x".repeat(sse_proto::Limits::default().data);
     let event_type = "t".repeat(4096);
@@ -509,16 +505,16 @@ fn events_at_the_limits_pass_a_decoder() {
 fn invalid_configurations_are_rejected() {
     let long = "t".repeat(4097);
     for gap_type in ["", "a\nb", "a\rb", "\n", &long] {
-        let config = TopicsConfig { gap_type: gap_type.to_owned(), ..TopicsConfig::default() };
+        let config = TopicsConfig::default().with_gap_type(gap_type.to_owned());
         let error = Topics::new(config).expect_err(gap_type);
         assert!(matches!(error, TopicError::Config { field: "gap_type", .. }), "{error:?}");
         assert!(error.to_string().starts_with("gap_type: "), "{error}");
     }
     let gap_type = "t".repeat(4096);
-    Topics::new(TopicsConfig { gap_type, ..TopicsConfig::default() }).unwrap();
-    let config = TopicsConfig { max_topics: 0, ..TopicsConfig::default() };
+    Topics::new(TopicsConfig::default().with_gap_type(gap_type)).unwrap();
+    let config = TopicsConfig::default().with_max_topics(0);
     assert!(Topics::new(config).unwrap_err().to_string().starts_with("max_topics: "));
-    let history = History { age: Duration::ZERO, ..History::default() };
-    let config = TopicsConfig { history, ..TopicsConfig::default() };
+    let history = History::default().with_age(Duration::ZERO);
+    let config = TopicsConfig::default().with_history(history);
     assert!(Topics::new(config).unwrap_err().to_string().starts_with("history.age: "));
 }

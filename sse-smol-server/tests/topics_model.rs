@@ -14,8 +14,8 @@ use smol::future::{block_on, poll_once};
 use sse_proto::Text;
 use sse_smol_server::storage::Storage;
 use sse_smol_server::{
-    Frame, History, Publication, Published, Start, Subscription, SubscriptionError, TopicError,
-    Topics, TopicsConfig,
+    Frame, History, Publication, Start, Subscription, SubscriptionError, TopicError, Topics,
+    TopicsConfig,
 };
 
 mod support;
@@ -185,8 +185,8 @@ fn run(
     if let Some(storage) = &storage {
         storage.fail(failures);
     }
-    let history = History { events: window.unwrap_or(events), ..History::default() };
-    let config = TopicsConfig { history, gap_on_lag, ..TopicsConfig::default() };
+    let history = History::default().with_events(window.unwrap_or(events));
+    let config = TopicsConfig::default().with_history(history).with_gap_on_lag(gap_on_lag);
     let mut world = World::open(config.clone(), storage);
     let mut all: Vec<Event> = Vec::new();
     let mut subscribers: Vec<Subscriber> = Vec::new();
@@ -270,7 +270,8 @@ fn publish(
         again.id = same.has_own_id.then_some(Text::from(&id));
         again.key = key_text.as_deref();
         if let Some(result) = world.run(world.topics.publish(NAMES[topic], again)) {
-            assert_eq!(result, Ok(Published { id, duplicate: true }));
+            let published = result.unwrap();
+            assert_eq!((published.id, published.duplicate), (id, true));
         }
     } else if held().any(|event| Some(&event.id) == own_id.as_ref()) {
         assert!(matches!(result, Err(TopicError::IdInUse(_))), "{result:?}");
@@ -405,10 +406,10 @@ proptest! {
 #[test]
 fn concurrent_subscribers_get_every_event_once_and_in_order() {
     const EACH: usize = 3000;
-    let topics = Topics::new(TopicsConfig {
-        history: History { events: 10 * EACH, bytes: usize::MAX, ..History::default() },
-        ..TopicsConfig::default()
-    })
+    let topics = Topics::new(
+        TopicsConfig::default()
+            .with_history(History::default().with_events(10 * EACH).with_bytes(usize::MAX)),
+    )
     .unwrap();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {

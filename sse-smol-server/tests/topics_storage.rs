@@ -30,7 +30,7 @@ use support::{TIMEOUT, serve};
 
 /// A configuration with a window of two events.
 fn small_window() -> TopicsConfig {
-    TopicsConfig { history: History { events: 2, ..History::default() }, ..TopicsConfig::default() }
+    TopicsConfig::default().with_history(History::default().with_events(2))
 }
 
 /// Opens topics on a storage, with their feed on an executor.
@@ -176,7 +176,7 @@ fn a_publication_whose_answer_was_lost_is_a_duplicate_when_it_is_repeated() {
     );
     assert_eq!(lost.to_string(), "the storage is unavailable: a failure of the test");
     storage.lose_answers(false);
-    let Published { id, duplicate } = run(&executor, topics.publish("a", keyed)).unwrap();
+    let Published { id, duplicate, .. } = run(&executor, topics.publish("a", keyed)).unwrap();
     assert!(duplicate);
     run(&executor, topics.publish("a", event("next"))).unwrap();
     let mut again = run(&executor, topics.subscribe(&["a"], Start::After(&id))).unwrap();
@@ -291,7 +291,7 @@ fn the_end_of_the_feed_ends_publications_and_subscriptions_with_its_reason() {
 #[test]
 fn the_number_of_topics_is_not_limited_by_those_in_memory() {
     let (executor, storage) = (Executor::new(), Arc::new(Unreliable::new(100, 6)));
-    let topics = open(&executor, &storage, TopicsConfig { max_topics: 2, ..small_window() });
+    let topics = open(&executor, &storage, small_window().with_max_topics(2));
     let names: Vec<String> = (0..10).map(|n| format!("topic-{n}")).collect();
     let mut subscriptions: Vec<_> = names
         .iter()
@@ -624,7 +624,7 @@ fn a_stream_that_waits_for_the_storage_gets_keep_alives() {
     }
     let subscription = block_on(topics.subscribe(&["news"], Start::Earliest)).unwrap();
     let permit = storage.stall();
-    let config = Config { keep_alive: Some(Duration::from_millis(50)), ..Config::default() };
+    let config = Config::default().with_keep_alive(Some(Duration::from_millis(50)));
     let subscription = Mutex::new(Some(subscription));
     let server = serve(config, move |request| {
         let subscription = subscription.lock().unwrap().take().unwrap();

@@ -78,8 +78,8 @@ fn publish(topics: &Topics, data: &str) {
 }
 
 fn small_history() -> Topics {
-    let history = History { events: 2, bytes: 64 << 20, ..History::default() };
-    Topics::new(TopicsConfig { history, max_bytes: 256 << 20, ..TopicsConfig::default() }).unwrap()
+    let history = History::default().with_events(2).with_bytes(64 << 20);
+    Topics::new(TopicsConfig::default().with_history(history).with_max_bytes(256 << 20)).unwrap()
 }
 
 #[test]

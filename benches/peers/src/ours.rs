@@ -29,7 +29,7 @@ pub enum Stream {}
 pub enum WithComments {}
 
 fn decoder(start: Start<'_>) -> Decoder {
-    let limits = Limits { data: usize::MAX, ..Limits::default() };
+    let limits = Limits::default().with_data(usize::MAX);
     let mut decoder =
         Decoder::with_limits(if start.no_limits { limits } else { Limits::default() });
     decoder.set_last_event_id(start.seed).expect("the seed is within the limits");

@@ -74,7 +74,7 @@ use crate::{
 ///     let chunks = stream::iter([Ok::<_, Infallible>(body)]);
 ///     ready(Ok(Connection::new(200, "text/event-stream", chunks)))
 /// };
-/// let config = ClientConfig { min_reconnection_time: Duration::ZERO, ..ClientConfig::default() };
+/// let config = ClientConfig::default().with_min_reconnection_time(Duration::ZERO);
 /// let mut source = EventSource::new(config, connect, |_: Duration| ready(()));
 /// # block_on(async {
 /// assert_eq!(source.next().await.unwrap()?.data(), "a");

@@ -129,6 +129,7 @@ where
 
 /// An error that [`Events`] yields in place of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EventsError<E> {
     /// The stream of chunks failed. The stream of events ends with this error.
     Chunks(E),

@@ -216,7 +216,7 @@ fn content_types_are_checked_as_in_fetch() {
 
 #[test]
 fn requests_that_must_not_be_repeated_are_not() {
-    let config = |repeat| ClientConfig { repeat, ..ClientConfig::default() };
+    let config = |repeat| ClientConfig::default().with_repeat(repeat);
     let mut never = open(config(RequestReplay::Never));
     feed(&mut never, b"id: 1\ndata: a\n\n", ms(0));
     never.handle_end(ms(0), 0);
@@ -235,7 +235,7 @@ fn requests_that_must_not_be_repeated_are_not() {
 
 #[test]
 fn a_silent_connection_times_out_and_any_byte_resets_the_timeout() {
-    let config = ClientConfig { read_timeout: Some(ms(1000)), ..ClientConfig::default() };
+    let config = ClientConfig::default().with_read_timeout(Some(ms(1000)));
     let mut client = Client::new(config);
     client.poll_request(ms(0));
     assert_eq!(client.poll_timeout(), Some(ms(1000)), "the wait for the response head counts");
@@ -358,7 +358,7 @@ proptest! {
         steps in vec(step(), 0..60), timeout in any::<bool>(), minimum in prop::sample::select(&[0_u64, 500, 5000][..])
     ) {
         let read_timeout = timeout.then_some(ms(2000));
-        let config = ClientConfig { read_timeout, min_reconnection_time: ms(minimum), ..Default::default() };
+        let config = ClientConfig::default().with_read_timeout(read_timeout).with_min_reconnection_time(ms(minimum));
         let mut client: Client<At> = Client::new(config);
         let mut model = Model {
             ready: ReadyState::Connecting, due: Some(0), requested: false, last_byte: 0,

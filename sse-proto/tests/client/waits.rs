@@ -8,7 +8,7 @@ use super::{At, OK, connect, ms, open};
 
 /// Returns a configuration without a minimum wait, to test the other rules alone.
 fn no_minimum() -> ClientConfig {
-    ClientConfig { min_reconnection_time: Duration::ZERO, ..ClientConfig::default() }
+    ClientConfig::default().with_min_reconnection_time(Duration::ZERO)
 }
 
 /// Passes a chunk of the body without events.
@@ -37,7 +37,7 @@ fn retry_sets_the_wait_without_an_event_and_across_connections() {
 
 #[test]
 fn retry_after_is_honoured_if_configured() {
-    let config = ClientConfig { honour_retry_after: true, ..ClientConfig::default() };
+    let config = ClientConfig::default().with_honour_retry_after(true);
     let answer = |status, retry_after, config| {
         let mut client = Client::new(config);
         client.poll_request(ms(0));
@@ -52,13 +52,10 @@ fn retry_after_is_honoured_if_configured() {
     assert_eq!(answer(404, Some(ms(700)), config), None);
     assert_eq!(answer(500, Some(ms(700)), config), None);
     assert_eq!(answer(204, Some(ms(700)), config), None);
-    assert_eq!(
-        answer(503, Some(ms(700)), ClientConfig { repeat: RequestReplay::Never, ..config }),
-        None
-    );
+    assert_eq!(answer(503, Some(ms(700)), config.with_repeat(RequestReplay::Never)), None);
 
     // A rejected attempt counts as failed.
-    let mut client: Client<At> = Client::new(ClientConfig { max_attempts: Some(3), ..config });
+    let mut client: Client<At> = Client::new(config.with_max_attempts(Some(3)));
     for n in 1..=3 {
         assert!(client.poll_request(ms(n * 1000)).is_some());
         let response = ResponseHead { status: 503, retry_after: Some(ms(10)), ..OK };
@@ -69,12 +66,10 @@ fn retry_after_is_honoured_if_configured() {
 
 #[test]
 fn failed_attempts_are_counted_and_backed_off() {
-    let config = ClientConfig {
-        reconnection_time: ms(100),
-        backoff_cap: Some(ms(1000)),
-        max_attempts: Some(8),
-        ..no_minimum()
-    };
+    let config = no_minimum()
+        .with_reconnection_time(ms(100))
+        .with_backoff_cap(Some(ms(1000)))
+        .with_max_attempts(Some(8));
     let mut client = open(config);
     let mut now = ms(0);
     for wait in [100, 200, 400, 800, 1000, 1000, 1000] {
@@ -99,7 +94,7 @@ fn failed_attempts_are_counted_and_backed_off() {
 
 #[test]
 fn backoff_starts_from_the_reconnection_time_of_the_server() {
-    let config = ClientConfig { backoff_cap: Some(ms(1000)), ..no_minimum() };
+    let config = no_minimum().with_backoff_cap(Some(ms(1000)));
     let waits = |retry: &[u8]| {
         let mut client = open(config);
         feed(&mut client, retry, ms(0));
@@ -117,7 +112,7 @@ fn backoff_starts_from_the_reconnection_time_of_the_server() {
 
 #[test]
 fn a_restart_does_not_reset_the_failure_count() {
-    let config = ClientConfig { max_attempts: Some(2), ..ClientConfig::default() };
+    let config = ClientConfig::default().with_max_attempts(Some(2));
     let mut client = open(config);
     client.handle_end(ms(0), 0);
     client.restart();
@@ -128,12 +123,10 @@ fn a_restart_does_not_reset_the_failure_count() {
 
 #[test]
 fn no_wait_is_beyond_the_range_of_clocks() {
-    let config = ClientConfig {
-        read_timeout: Some(Duration::MAX),
-        honour_retry_after: true,
-        jitter: true,
-        ..ClientConfig::default()
-    };
+    let config = ClientConfig::default()
+        .with_read_timeout(Some(Duration::MAX))
+        .with_honour_retry_after(true)
+        .with_jitter(true);
     let now = std::time::Instant::now();
     let mut client = Client::new(config);
     client.poll_request(now);
@@ -146,7 +139,7 @@ fn no_wait_is_beyond_the_range_of_clocks() {
 
 #[test]
 fn jitter_is_up_to_half_of_the_wait() {
-    let config = ClientConfig { jitter: true, reconnection_time: ms(1000), ..no_minimum() };
+    let config = no_minimum().with_jitter(true).with_reconnection_time(ms(1000));
     let wait = |random| {
         let mut client = open(config);
         client.handle_end(ms(0), random);
@@ -156,7 +149,7 @@ fn jitter_is_up_to_half_of_the_wait() {
     assert!(wait(u32::MAX / 2) > ms(740) && wait(u32::MAX / 2) < ms(760));
 
     let retry_after = |wait, random| {
-        let config = ClientConfig { honour_retry_after: true, jitter: true, ..Default::default() };
+        let config = ClientConfig::default().with_honour_retry_after(true).with_jitter(true);
         let mut client = Client::new(config);
         client.poll_request(ms(0));
         let response = ResponseHead { status: 429, retry_after: Some(wait), ..OK };
@@ -171,7 +164,7 @@ fn jitter_is_up_to_half_of_the_wait() {
 
 #[test]
 fn max_attempts_counts_failed_attempts_only() {
-    let config = |most| ClientConfig { max_attempts: Some(most), ..ClientConfig::default() };
+    let config = |most| ClientConfig::default().with_max_attempts(Some(most));
     for most in 1..=3 {
         let mut client = open(config(most));
         feed(&mut client, b":", ms(0));
@@ -252,14 +245,12 @@ fn no_server_makes_a_client_spin() {
             for (jitter, random) in [(false, 0), (true, 0), (true, u32::MAX / 3), (true, u32::MAX)]
             {
                 for read_timeout in [None, Some(ms(0))] {
-                    let config = ClientConfig {
-                        reconnection_time: ms(0),
-                        backoff_cap,
-                        jitter,
-                        read_timeout,
-                        honour_retry_after: true,
-                        ..ClientConfig::default()
-                    };
+                    let config = ClientConfig::default()
+                        .with_reconnection_time(ms(0))
+                        .with_backoff_cap(backoff_cap)
+                        .with_jitter(jitter)
+                        .with_read_timeout(read_timeout)
+                        .with_honour_retry_after(true);
                     let made = requests(server, config, random);
                     let gaps = made.windows(2).map(|pair| pair[1].saturating_sub(pair[0]));
                     let least = gaps.min().unwrap();
@@ -272,7 +263,7 @@ fn no_server_makes_a_client_spin() {
 
 #[test]
 fn the_minimum_is_configurable_and_overrides_other_waits() {
-    let config = ClientConfig { min_reconnection_time: ms(2000), ..ClientConfig::default() };
+    let config = ClientConfig::default().with_min_reconnection_time(ms(2000));
     assert_eq!(
         requests(Server::Dead, config, 0),
         (0..=6).map(|n| ms(n * 2000)).collect::<Vec<_>>()
@@ -281,7 +272,7 @@ fn the_minimum_is_configurable_and_overrides_other_waits() {
     assert_eq!(made.len(), 1000, "a minimum of zero permits a client that spins");
     // A minimum beyond the range of clocks is limited like every other wait.
     let now = std::time::Instant::now();
-    let config = ClientConfig { min_reconnection_time: Duration::MAX, jitter: true, ..config };
+    let config = config.with_min_reconnection_time(Duration::MAX).with_jitter(true);
     let mut client = Client::new(config);
     client.poll_request(now);
     client.handle_end(now, u32::MAX);
@@ -290,7 +281,7 @@ fn the_minimum_is_configurable_and_overrides_other_waits() {
 
 #[test]
 fn a_reconnection_time_of_zero_in_the_configuration_is_raised_to_the_minimum() {
-    let config = ClientConfig { reconnection_time: ms(0), ..ClientConfig::default() };
+    let config = ClientConfig::default().with_reconnection_time(ms(0));
     let mut client: Client<At> = Client::new(config);
     for n in 0..5 {
         assert!(client.poll_request(ms(n * 600)).is_some());
@@ -305,14 +296,14 @@ fn a_reconnection_time_of_zero_in_the_configuration_is_raised_to_the_minimum() {
 
 #[test]
 fn backing_off_from_zero_starts_at_the_minimum() {
-    let config = ClientConfig { backoff_cap: Some(ms(5000)), ..ClientConfig::default() };
+    let config = ClientConfig::default().with_backoff_cap(Some(ms(5000)));
     let times: Vec<_> = requests(Server::Dead, config, 0).iter().map(At::as_millis).collect();
     assert_eq!(times, [0, 500, 1000, 2000, 4000, 8000, 13_000]);
 }
 
 #[test]
 fn a_stream_that_was_open_for_the_minimum_is_resumed_after_its_retry_time() {
-    let config = ClientConfig { jitter: true, ..ClientConfig::default() };
+    let config = ClientConfig::default().with_jitter(true);
     let next_request = |end: u64, random| {
         let mut client = open(config);
         feed(&mut client, b"retry: 25\n", ms(0));

@@ -244,7 +244,7 @@ pub(crate) fn check(chunks: &[&[u8]], initial_last_event_id: &[u8], limits: Limi
     // test case would be slow.
     let room = chunks.concat().len() + initial_last_event_id.len();
     let (mut fields, mut data) = (vec![0; limits.fields.min(room)], vec![0; limits.data.min(room)]);
-    let limits = Limits { data: data.len(), fields: fields.len() };
+    let limits = Limits::default().with_data(data.len()).with_fields(fields.len());
     let expected = interpret(&chunks.concat(), initial_last_event_id, limits);
     let mut borrowed = Decoder::with_buffers(&mut fields, &mut data);
     borrowed.set_last_event_id(initial_last_event_id).expect("the initial ID fits");

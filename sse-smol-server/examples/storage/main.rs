@@ -20,8 +20,8 @@ fn main() -> Result<(), TopicError> {
     let executor = Executor::new();
     smol::block_on(executor.run(async {
         // Memory holds ten events of each topic, the storage a thousand.
-        let history = History { events: 10, ..History::default() };
-        let config = TopicsConfig { history, ..TopicsConfig::default() };
+        let history = History::default().with_events(10);
+        let config = TopicsConfig::default().with_history(history);
         for run in 1..=2 {
             let (topics, feed) = Topics::open(config.clone(), Arc::clone(&storage)).await?;
             executor.spawn(feed).detach();

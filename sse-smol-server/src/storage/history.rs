@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use crate::setters::setters;
+
 /// The bounds of a topic's log. The newest event is always held, even if `events` or `bytes` is 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct History {
     /// The maximum number of events. Default: 1000.
     pub events: usize,
@@ -13,6 +16,12 @@ pub struct History {
     /// The maximum age of an event; must be more than 0. Default: one hour.
     pub age: Duration,
 }
+
+setters!(History {
+    with_events => events: usize,
+    with_bytes => bytes: usize,
+    with_age => age: Duration,
+});
 
 impl Default for History {
     fn default() -> Self {

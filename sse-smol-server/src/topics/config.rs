@@ -2,11 +2,22 @@
 
 use sse_proto::EventType;
 
+use crate::setters::setters;
 use crate::storage::History;
 use crate::topics::error::{MAX_TYPE, TopicError};
 
 /// The configuration of topics.
+///
+/// ```
+/// use sse_smol_server::{History, TopicsConfig};
+///
+/// let config = TopicsConfig::default()
+///     .with_history(History::default().with_events(10))
+///     .with_gap_type("missed");
+/// assert_eq!((config.history.events, config.history.bytes), (10, 1 << 20));
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct TopicsConfig {
     /// The bounds of each topic's log.
     pub history: History,
@@ -22,6 +33,22 @@ pub struct TopicsConfig {
     /// Whether a subscriber that falls behind the log while it is connected gets a gap event and
     /// continues. By default, its stream ends, so that it reconnects and resumes.
     pub gap_on_lag: bool,
+}
+
+setters!(TopicsConfig {
+    with_history => history: History,
+    with_max_topics => max_topics: usize,
+    with_max_bytes => max_bytes: usize,
+    with_gap_on_lag => gap_on_lag: bool,
+});
+
+impl TopicsConfig {
+    /// Returns the configuration with this [`gap_type`](Self::gap_type).
+    #[must_use]
+    pub fn with_gap_type(mut self, gap_type: impl Into<String>) -> Self {
+        self.gap_type = gap_type.into();
+        self
+    }
 }
 
 impl Default for TopicsConfig {

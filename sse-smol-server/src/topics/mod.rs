@@ -69,6 +69,7 @@ pub struct Topics(Arc<State>);
 
 /// One page of the list of topics.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TopicPage {
     /// The topics, in the order of their names.
     pub topics: Vec<TopicInfo>,
@@ -78,6 +79,7 @@ pub struct TopicPage {
 
 /// One row of the list of topics.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TopicInfo {
     /// The name.
     pub name: String,

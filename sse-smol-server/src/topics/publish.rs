@@ -112,6 +112,7 @@ struct Checked<'a> {
 
 /// The result of a publication.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Published {
     /// The event's ID.
     pub id: String,

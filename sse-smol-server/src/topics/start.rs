@@ -15,6 +15,7 @@ use crate::topics::window::Entry;
 
 /// The place where a subscription begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Start<'a> {
     /// With the next event that is published.
     Latest,

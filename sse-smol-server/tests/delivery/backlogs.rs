@@ -15,7 +15,7 @@ use super::{LARGE, flood, publish, serve_topics, silent, streams_for_all_workers
 fn events_that_a_worker_could_not_write_arrive_once_and_complete() {
     for keep_alive in [None, Some(Duration::from_millis(50))] {
         let topics = unbounded();
-        let (server, on_end) = serve_topics(Config { keep_alive, ..Config::default() }, &topics);
+        let (server, on_end) = serve_topics(Config::default().with_keep_alive(keep_alive), &topics);
         let mut clients: Vec<_> = (0..streams_for_all_workers())
             .map(|_| Subscriber::open(server.address, "/news"))
             .collect();
@@ -79,15 +79,15 @@ fn many_events_at_once_are_delivered_in_several_batches() {
 /// The log drops events before the worker has read them.
 #[test]
 fn parked_streams_lag_like_others() {
-    let history = History { events: 10, ..History::default() };
-    let config = TopicsConfig { history, ..TopicsConfig::default() };
+    let history = History::default().with_events(10);
+    let config = TopicsConfig::default().with_history(history);
     let (_server, mut clients) = at_once(&Topics::new(config.clone()).unwrap(), 100);
     read_all_until(&mut clients, "the end", |one| one.end.is_some());
     for one in &clients {
         assert_eq!((one.end, one.events.len()), (Some(StreamEnd::Whole), 0));
     }
 
-    let topics = Topics::new(TopicsConfig { gap_on_lag: true, ..config }).unwrap();
+    let topics = Topics::new(config.with_gap_on_lag(true)).unwrap();
     let (_server, mut clients) = at_once(&topics, 100);
     read_all_until(&mut clients, "the gap", |one| one.events.len() >= 11);
     publish(&topics, "news", "100");
@@ -121,7 +121,7 @@ fn an_event_larger_than_the_socket_buffers_arrives_complete() {
 #[test]
 fn a_client_that_does_not_read_from_a_worker_is_disconnected() {
     let topics = unbounded();
-    let config = Config { write_timeout: Duration::from_millis(300), ..silent() };
+    let config = silent().with_write_timeout(Duration::from_millis(300));
     let (server, on_end) = serve_topics(config, &topics);
     let client = Subscriber::open(server.address, "/news");
     thread::sleep(Duration::from_millis(500));

@@ -72,7 +72,7 @@ fn publish(topics: &Topics, name: &str, data: &str) -> String {
 
 /// Returns a configuration without keep-alive, so that only published events are written.
 fn silent() -> Config {
-    Config { keep_alive: None, ..Config::default() }
+    Config::default().with_keep_alive(None)
 }
 
 /// Nested executors have their own wakers.
@@ -110,7 +110,7 @@ fn a_stream_parks_under_a_nested_executor_and_does_not_spin() {
 
 #[test]
 fn a_stream_opened_by_another_task_gets_keep_alives() {
-    let config = Config { keep_alive: Some(Duration::from_millis(100)), ..Config::default() };
+    let config = Config::default().with_keep_alive(Some(Duration::from_millis(100)));
     let server = serve(config, |request| async move {
         let task = smol::spawn(async move {
             Timer::after(Duration::from_millis(50)).await;
@@ -187,8 +187,8 @@ fn serve_topics(config: Config, topics: &Topics) -> (Threads, mpsc::Receiver<Clo
 
 /// Returns topics without limits on their logs.
 fn unbounded() -> Topics {
-    let history = History { events: usize::MAX, bytes: usize::MAX, ..History::default() };
-    Topics::new(TopicsConfig { history, max_bytes: usize::MAX, ..TopicsConfig::default() }).unwrap()
+    let history = History::default().with_events(usize::MAX).with_bytes(usize::MAX);
+    Topics::new(TopicsConfig::default().with_history(history).with_max_bytes(usize::MAX)).unwrap()
 }
 
 /// Returns a number and up to `most` bytes of filler, so that events end anywhere in a buffer.
@@ -259,7 +259,7 @@ fn workers_write_http_1_0_streams_without_chunks() {
 #[test]
 fn deliveries_by_workers_postpone_keep_alives() {
     let topics = unbounded();
-    let config = Config { keep_alive: Some(Duration::from_secs(1)), ..Config::default() };
+    let config = Config::default().with_keep_alive(Some(Duration::from_secs(1)));
     let (server, _on_end) = serve_topics(config, &topics);
     let mut client = Subscriber::open(server.address, "/news");
     for n in 0..20 {
@@ -277,7 +277,7 @@ fn deliveries_by_workers_postpone_keep_alives() {
 fn clients_that_reconnect_get_every_event_once_and_in_order() {
     const EVENTS: usize = 3000;
     let topics = unbounded();
-    let config = Config { keep_alive: Some(Duration::from_millis(50)), ..Config::default() };
+    let config = Config::default().with_keep_alive(Some(Duration::from_millis(50)));
     let (server, _on_end) = serve_topics(config, &topics);
     let address = server.address;
     let before = publish(&topics, "other", "first");
@@ -400,10 +400,8 @@ fn streams_that_reconnect_during_a_delivery_get_every_event_once_and_in_order() 
 fn streams_that_drain_in_traffic_end_after_a_complete_event() {
     const CLIENTS: usize = 20;
     let topics = unbounded();
-    let server = Server::bind(([127, 0, 0, 1], 0).into(), {
-        Config { drain: Duration::from_secs(1), ..silent() }
-    })
-    .unwrap();
+    let config = silent().with_drain(Duration::from_secs(1));
+    let server = Server::bind(([127, 0, 0, 1], 0).into(), config).unwrap();
     let (address, drain) = (server.local_addr().unwrap(), server.drain());
     let source = topics.clone();
     let serving = thread::spawn(move || {

@@ -25,6 +25,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
             "drain.rs",
             "frame.rs",
             "notifier.rs",
+            "setters.rs",
         ],
         &["storage"],
     ),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use smol::{Timer, channel, future};
 use sse_proto::Event;
-use sse_smol_server::{Config, Error, Request, text};
+use sse_smol_server::{Error, Request, text};
 
 use super::silent;
 use super::support::{
@@ -82,7 +82,7 @@ fn a_connection_that_is_reset_is_noticed_at_once() {
 #[test]
 fn a_client_that_closes_before_the_stream_opens_is_noticed() {
     let (dropped, on_drop) = mpsc::channel();
-    let config = Config { write_timeout: Duration::from_millis(500), ..silent() };
+    let config = silent().with_write_timeout(Duration::from_millis(500));
     let server = serve(config, move |request| {
         let guard = OnDrop(dropped.clone());
         async move {

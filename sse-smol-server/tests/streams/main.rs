@@ -21,7 +21,7 @@ use support::{
 
 /// Returns a configuration without keep-alive, so that only the handler writes.
 fn silent() -> Config {
-    Config { keep_alive: None, ..Config::default() }
+    Config::default().with_keep_alive(None)
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn handlers_can_set_response_headers() {
 #[test]
 fn idle_streams_get_keep_alives() {
     let interval = Duration::from_millis(150);
-    let config = Config { keep_alive: Some(interval), ..Config::default() };
+    let config = Config::default().with_keep_alive(Some(interval));
     let (go, wait) = channel::bounded::<()>(1);
     let server = serve(config, move |request| {
         let wait = wait.clone();
@@ -152,7 +152,7 @@ fn idle_streams_get_keep_alives() {
 
 #[test]
 fn the_shortest_keep_alive_interval_does_not_starve_the_handler() {
-    let config = Config { keep_alive: Some(Duration::from_nanos(1)), ..Config::default() };
+    let config = Config::default().with_keep_alive(Some(Duration::from_nanos(1)));
     let server = serve(config, |request| async move {
         let mut stream = request.open().await?;
         Timer::after(Duration::from_millis(500)).await;
@@ -168,7 +168,7 @@ fn the_shortest_keep_alive_interval_does_not_starve_the_handler() {
 
 #[test]
 fn traffic_postpones_keep_alives() {
-    let config = Config { keep_alive: Some(Duration::from_secs(1)), ..Config::default() };
+    let config = Config::default().with_keep_alive(Some(Duration::from_secs(1)));
     let server = serve(config, |request| async move {
         let mut stream = request.open().await?;
         for _ in 0..20 {
@@ -185,7 +185,7 @@ fn traffic_postpones_keep_alives() {
 
 #[test]
 fn an_empty_send_does_not_postpone_keep_alives() {
-    let config = Config { keep_alive: Some(Duration::from_millis(200)), ..Config::default() };
+    let config = Config::default().with_keep_alive(Some(Duration::from_millis(200)));
     let server = serve(config, |request| async move {
         let mut stream = request.open().await?;
         loop {
@@ -204,7 +204,7 @@ fn an_empty_send_does_not_postpone_keep_alives() {
 fn a_dropped_send_leaves_the_stream_intact() {
     const LEN: usize = 16 << 20;
     let (gave_up, on_give_up) = mpsc::channel();
-    let config = Config { keep_alive: Some(Duration::from_millis(20)), ..Config::default() };
+    let config = Config::default().with_keep_alive(Some(Duration::from_millis(20)));
     let server = serve(config, move |request| {
         let gave_up = gave_up.clone();
         async move {
@@ -330,7 +330,7 @@ fn concurrent_streams_get_their_own_events() {
 /// a slow reader. The write timeout must not fire as long as data is acknowledged.
 #[test]
 fn a_client_that_reads_slowly_is_not_disconnected() {
-    let config = Config { write_timeout: Duration::from_millis(700), ..silent() };
+    let config = silent().with_write_timeout(Duration::from_millis(700));
     let (ended, on_end) = mpsc::channel();
     let server = serve(config, move |request| {
         let ended = ended.clone();
@@ -356,13 +356,11 @@ fn a_client_that_reads_slowly_is_not_disconnected() {
 
 #[test]
 fn infinite_durations_are_accepted() {
-    let config = Config {
-        keep_alive: Some(Duration::MAX),
-        head_timeout: Duration::MAX,
-        write_timeout: Duration::MAX,
-        drain: Duration::MAX,
-        ..Config::default()
-    };
+    let config = Config::default()
+        .with_keep_alive(Some(Duration::MAX))
+        .with_head_timeout(Duration::MAX)
+        .with_write_timeout(Duration::MAX)
+        .with_drain(Duration::MAX);
     let server = serve(config, |request| async move {
         let mut stream = request.open().await?;
         Timer::after(Duration::from_millis(50)).await;

@@ -44,7 +44,7 @@ fn nanoseconds(size: usize, line: usize, chunk: usize, effort: Effort) -> f64 {
     let events = (1 << 20) / event.len() + 1;
     let stream = event.repeat(events);
     let run = || {
-        let mut decoder = Decoder::with_limits(Limits { data: usize::MAX, ..Limits::default() });
+        let mut decoder = Decoder::with_limits(Limits::default().with_data(usize::MAX));
         let mut seen = 0;
         for mut chunk in black_box(&stream).chunks(chunk.min(stream.len())) {
             while let Ok(Some(_)) = decoder.next_event(&mut chunk) {

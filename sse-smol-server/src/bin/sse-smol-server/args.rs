@@ -158,37 +158,32 @@ impl Args {
     }
 
     pub(crate) fn server_config(&self) -> Config {
-        Config {
-            keep_alive: (!self.keep_alive.is_zero()).then_some(self.keep_alive),
-            head_timeout: self.head_timeout,
-            body_timeout: self.body_timeout,
-            idle_timeout: self.idle_timeout,
-            max_head: self.max_head,
-            max_body: self.max_body,
-            max_pending_body_bytes: self.max_pending_body_bytes,
-            write_timeout: self.write_timeout,
-            max_connections: self.max_connections,
-            max_connections_per_peer: self.max_connections_per_peer,
-            drain: self.drain.unwrap_or(Duration::from_secs(if self.watch.is_empty() {
-                5
-            } else {
-                0
-            })),
-        }
+        let drain = Duration::from_secs(if self.watch.is_empty() { 5 } else { 0 });
+        Config::default()
+            .with_keep_alive((!self.keep_alive.is_zero()).then_some(self.keep_alive))
+            .with_head_timeout(self.head_timeout)
+            .with_body_timeout(self.body_timeout)
+            .with_idle_timeout(self.idle_timeout)
+            .with_max_head(self.max_head)
+            .with_max_body(self.max_body)
+            .with_max_pending_body_bytes(self.max_pending_body_bytes)
+            .with_write_timeout(self.write_timeout)
+            .with_max_connections(self.max_connections)
+            .with_max_connections_per_peer(self.max_connections_per_peer)
+            .with_drain(self.drain.unwrap_or(drain))
     }
 
     pub(crate) fn topics_config(&self) -> TopicsConfig {
-        TopicsConfig {
-            history: History {
-                events: self.history,
-                bytes: self.history_bytes,
-                age: self.history_age,
-            },
-            max_topics: self.max_topics,
-            max_bytes: self.max_bytes,
-            gap_type: self.gap_type.clone(),
-            gap_on_lag: self.on_lag == OnLag::Gap,
-        }
+        let history = History::default()
+            .with_events(self.history)
+            .with_bytes(self.history_bytes)
+            .with_age(self.history_age);
+        TopicsConfig::default()
+            .with_history(history)
+            .with_max_topics(self.max_topics)
+            .with_max_bytes(self.max_bytes)
+            .with_gap_type(self.gap_type.as_str())
+            .with_gap_on_lag(self.on_lag == OnLag::Gap)
     }
 }
 

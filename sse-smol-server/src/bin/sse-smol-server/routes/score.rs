@@ -10,7 +10,7 @@ use sse_smol_server::{Polled, PolledConfig};
 use super::reply::typed;
 
 pub(super) fn source() -> Polled {
-    let config = PolledConfig { interval: Duration::from_millis(500), ..PolledConfig::default() };
+    let config = PolledConfig::default().with_interval(Duration::from_millis(500));
     let score = Arc::new(AtomicI64::new(50));
     Polled::new(config, move || {
         let score = Arc::clone(&score);

@@ -191,7 +191,7 @@ async fn publish(topics: Topics, mut request: Request) -> Result<(), Error> {
     new.key = envelope.key.as_deref();
     match topics.publish(&name, new).await {
         Ok(published) => {
-            let Published { duplicate, id } = published;
+            let Published { duplicate, id, .. } = published;
             let mut body =
                 serde_json::to_vec(&Reply { duplicate, id }).expect("a reply can be serialized");
             body.push(b'\n');
