@@ -8,7 +8,7 @@ use std::string::FromUtf8Error;
 use http::StatusCode;
 use sse_proto::InvalidValue;
 
-use crate::http::{Response, text};
+use crate::http1::{Response, text};
 use crate::storage::{StorageError, StorageErrorKind};
 use crate::topics::{SubscriptionError, TopicError};
 

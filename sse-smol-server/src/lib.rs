@@ -55,7 +55,7 @@ mod connection;
 mod drain;
 mod error;
 mod frame;
-mod http;
+mod http1;
 mod metrics;
 mod net;
 mod notifier;
@@ -80,7 +80,7 @@ pub use polled::{Polled, PolledConfig};
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
-pub use http::{Authority, MediaRange, Response, list_members, text};
+pub use http1::{Authority, MediaRange, Response, list_members, text};
 pub use request::{BodyWriter, Request, not_allowed};
 pub use server::Server;
 pub use storage::History;

@@ -13,7 +13,7 @@ use smol::lock::Mutex as AsyncMutex;
 use sse_proto::Event;
 
 use crate::config::LONGEST;
-use crate::http::{Response, busy};
+use crate::http1::{Response, busy};
 use crate::notifier::Notifier;
 use crate::setters::setters;
 use crate::{CloseReason, Error, Frame, Request, not_allowed};

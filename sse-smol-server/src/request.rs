@@ -12,7 +12,7 @@ use crate::connection::body::{max_size, read_body};
 use crate::connection::delivery::DeliveryWorkers;
 use crate::connection::input::NoInput;
 use crate::frame::Framing;
-use crate::http::{
+use crate::http1::{
     Body, Head, Response, accepts_event_stream, expects_continue, head_of_length, may_have_body,
     replace, stream_head, text, whole,
 };

@@ -14,7 +14,7 @@ use crate::connection::budget::BodyBudget;
 use crate::connection::delivery::{self, DeliveryWorkers, JobQueue};
 use crate::connection::serve;
 use crate::connection::shared::Shared;
-use crate::http::Head;
+use crate::http1::Head;
 use crate::net::admission::Admission;
 use crate::net::timers::Timers;
 use crate::net::transport::Transport;

@@ -9,7 +9,7 @@ use smol::future::FutureExt as _;
 use crate::connection::Connection;
 use crate::connection::budget::Reservation;
 use crate::connection::input::NoInput;
-use crate::http::{Body, Refusal, is_header_line};
+use crate::http1::{Body, Refusal, is_header_line};
 use crate::{Config, Error};
 
 /// The maximum length of the line before a chunk, without its line end.

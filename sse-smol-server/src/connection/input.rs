@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use crate::compact_instant::CompactInstant;
 use crate::connection::Connection;
 use crate::connection::shared::Shared;
-use crate::http::{Head, Refusal, parse};
+use crate::http1::{Head, Refusal, parse};
 use crate::{CloseReason, Error};
 
 /// The reason why a request, or the rest of it, could not be read.

@@ -14,7 +14,7 @@ use crate::connection::Connection;
 use crate::connection::driver::{Driver, flush};
 use crate::connection::input::{NoInput, ReadHead};
 use crate::connection::shared::Shared;
-use crate::http::{Head, Refusal, busy, whole};
+use crate::http1::{Head, Refusal, busy, whole};
 use crate::net::transport::Transport;
 use crate::{CloseReason, Closed, Error, Frame};
 
