@@ -7,15 +7,13 @@
 //! use std::time::Duration;
 //!
 //! use smol::Timer;
-//! use sse_proto::{Event, EventType};
+//! use sse_proto::{Event, event_type};
 //! use sse_smol_server::{Config, Error, Request, Server};
-//!
-//! const LEFT: EventType<'static> = EventType::from_static("left");
 //!
 //! async fn countdown(request: Request) -> Result<(), Error> {
 //!     let mut stream = request.open().await?; // the head is sent, the client is connected
 //!     for n in (0..3).rev() {
-//!         stream.send(Event::new(&n.to_string()).with_type(LEFT)).await?; // the kernel has it
+//!         stream.send(Event::new(&n.to_string()).with_type(event_type!("left"))).await?;
 //!         Timer::after(Duration::from_millis(1)).await; // the client stays watched
 //!     }
 //!     Ok(()) // sends the last chunk
@@ -42,6 +40,22 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
+//! The crates `http` and `sse_proto`, whose types handlers use, are re-exported:
+//!
+//! ```
+//! use sse_smol_server::http::StatusCode;
+//! use sse_smol_server::sse_proto::{OwnedEvent, event_type};
+//! use sse_smol_server::{Error, Request, text};
+//!
+//! async fn ping(request: Request) -> Result<(), Error> {
+//!     if request.path() != "/ping" {
+//!         return request.respond(text(StatusCode::NOT_FOUND, "There is only /ping.")).await;
+//!     }
+//!     let event = OwnedEvent::from_json(&["pong"])?.with_type(event_type!("answer"));
+//!     request.open().await?.send(event).await
+//! }
+//! ```
+//!
 //! While the handler waits, keep-alive comments are sent. When the client disconnects, the
 //! handler's future is dropped at its current await point, without waiting for a write to fail.
 
@@ -66,6 +80,12 @@ mod setters;
 pub mod storage;
 mod stream;
 mod topics;
+
+/// The crate whose types are in the signatures of this library, such as
+/// [`StatusCode`](http::StatusCode), in the version that it uses.
+pub use http;
+/// The crate of the events that this library sends, in the version that it uses.
+pub use sse_proto;
 
 pub use cancel_token::CancelToken;
 pub use close_reason::{CloseReason, Closed};
