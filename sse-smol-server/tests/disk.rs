@@ -10,7 +10,7 @@ use smol::future::block_on;
 use sse_smol_server::storage::disk::{DiskConfig, DiskStorage, Sync};
 use sse_smol_server::storage::{Storage, StorageError, StorageErrorKind};
 use sse_smol_server::{
-    History, Publication, Published, Start, SubscriptionError, TopicError, Topics, TopicsConfig,
+    History, Publication, Start, SubscriptionError, TopicError, Topics, TopicsConfig,
 };
 
 #[path = "support/dir.rs"]
@@ -80,9 +80,8 @@ fn events_ids_and_keys_survive_a_restart() {
     let run = Run::open(&directory);
     let ids: Vec<String> =
         (0..20).map(|n| run.publish(["a", "b"][n % 2], &n.to_string())).collect();
-    let own =
-        Publication { data: "own", id: Some("mine"), key: Some("k"), ..Publication::default() };
-    let own = Publication { event_type: Some("typed"), retry: Some(7), ..own };
+    let own = Publication::new("own").with_id("mine").with_type("typed");
+    let own = own.with_retry(Duration::from_millis(7)).with_key("k");
     run.wait(run.topics.publish("a", own)).unwrap();
     drop(run);
 
@@ -92,15 +91,16 @@ fn events_ids_and_keys_survive_a_restart() {
         let (event_type, data) = run.read(&["a"], Start::After(&ids[18]), 1).remove(0);
         assert_eq!((&*event_type, &*data), ("typed", "own"));
         let again = run.wait(run.topics.publish("a", own));
-        assert_eq!(again, Ok(Published { id: "mine".to_owned(), duplicate: true }));
-        let other = Publication { data: "other", ..own };
+        let again = again.unwrap();
+        assert!(again.duplicate && again.id == "mine");
+        let other = Publication::new("other").with_key("k");
         let in_use = TopicError::KeyInUse { id: "mine".to_owned() };
         assert_eq!(run.wait(run.topics.publish("a", other)), Err(in_use));
-        let same_id = Publication { key: None, ..own };
+        let same_id = Publication::new("own").with_id("mine");
         let in_use = TopicError::IdInUse("mine".to_owned());
         assert_eq!(run.wait(run.topics.publish("a", same_id)), Err(in_use));
         // A publisher's own ID is known, too.
-        let new = Publication { data: "new", key: Some("new"), ..Publication::default() };
+        let new = Publication::new("new").with_key("new");
         run.wait(run.topics.publish("a", new)).unwrap();
         assert_eq!(run.data(&["a"], Start::After("mine"), 1), ["new"]);
         let list = run.wait(run.topics.list(None, 10)).unwrap().topics;

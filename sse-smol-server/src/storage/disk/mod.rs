@@ -31,10 +31,10 @@
 //!         // The ID from the first run is known in the second one.
 //!         if let Some(id) = ids.first() {
 //!             let mut subscription = topics.subscribe(&["news"], Start::After(id)).await?;
-//!             topics.publish("news", Publication { data: run, ..Publication::default() }).await?;
+//!             topics.publish("news", Publication::new(run)).await?;
 //!             assert!(subscription.next_batch().await.unwrap()[0].encoded().ends_with(b"second\n\n"));
 //!         } else {
-//!             let new = Publication { data: run, ..Publication::default() };
+//!             let new = Publication::new(run);
 //!             ids.push(topics.publish("news", new).await?.id);
 //!         }
 //!         Ok::<(), sse_smol_server::TopicError>(())
