@@ -61,6 +61,7 @@
 
 #![forbid(unsafe_code)]
 
+mod body_writer;
 mod cancel_token;
 mod close_reason;
 mod compact_instant;
@@ -87,6 +88,7 @@ pub use http;
 /// The crate of the events that this library sends, in the version that it uses.
 pub use sse_proto;
 
+pub use body_writer::BodyWriter;
 pub use cancel_token::CancelToken;
 pub use close_reason::{CloseReason, Closed};
 pub use config::Config;
@@ -101,7 +103,7 @@ pub use polled::{Polled, PolledConfig};
 struct Readme;
 
 pub use http1::{Authority, MediaRange, Response, list_members, text};
-pub use request::{BodyWriter, Request, not_allowed};
+pub use request::{Request, not_allowed};
 pub use server::Server;
 pub use storage::History;
 pub use stream::{EventStream, IntoFrame};
