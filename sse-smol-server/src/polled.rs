@@ -16,7 +16,7 @@ use crate::config::LONGEST;
 use crate::http1::{Response, busy};
 use crate::notifier::Notifier;
 use crate::setters::setters;
-use crate::{CloseReason, Error, Frame, Request, not_allowed};
+use crate::{CloseReason, Error, Frame, Request};
 
 /// The schedule and the limit of a [`Polled`] source.
 #[derive(Clone, Copy, Debug)]
@@ -123,11 +123,9 @@ impl Polled {
     /// Returns an [`Error`] if the peer is gone, or if the source fails for a request without a
     /// stream.
     pub async fn serve(&self, request: Request) -> Result<(), Error> {
+        request.allow(&[Method::GET])?;
         let mut pairs = request.query().unwrap_or_default().split('&');
         if !pairs.any(|pair| pair == "stream=true") {
-            if request.method() != Method::GET && request.method() != Method::HEAD {
-                return request.respond(not_allowed("GET, HEAD")).await;
-            }
             let response = (self.source)().await?;
             return request.respond(response).await;
         }

@@ -101,8 +101,61 @@ impl Request {
         self.0.connection.peer()
     }
 
+    /// Answers a request whose method is none of `methods` with 405 and an `Allow` header. `HEAD` is
+    /// allowed where `GET` is: its answers are the same without their bodies.
+    ///
+    /// ```
+    /// use http::Method;
+    /// use sse_proto::Event;
+    /// use sse_smol_server::{Error, Request};
+    ///
+    /// async fn clock(request: Request) -> Result<(), Error> {
+    ///     request.allow(&[Method::GET])?;
+    ///     request.open().await?.send(Event::new("tick")).await
+    /// }
+    /// # let server = sse_smol_server::Server::bind(([127, 0, 0, 1], 0).into(), Default::default())?;
+    /// # let address = server.local_addr()?;
+    /// # let client = smol::unblock(move || {
+    /// #     use std::io::{Read, Write};
+    /// #     let mut socket = std::net::TcpStream::connect(address).unwrap();
+    /// #     socket.write_all(b"DELETE / HTTP/1.0\r\n\r\n").unwrap();
+    /// #     let mut answer = String::new();
+    /// #     socket.read_to_string(&mut answer).unwrap();
+    /// #     answer
+    /// # });
+    /// # let executor = smol::Executor::new();
+    /// # let serve = server.serve(&executor, clock);
+    /// # let mut answer = String::new();
+    /// # let serve = smol::future::or(async { answer = client.await }, serve);
+    /// # smol::block_on(executor.run(serve));
+    /// # assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("\r\nAllow: GET, HEAD\r\n"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns an [`Error`] that the handler should return: the request has already been answered.
+    pub fn allow(&self, methods: &[Method]) -> Result<(), Error> {
+        let method = self.method();
+        let is_allowed =
+            methods.contains(method) || *method == Method::HEAD && methods.contains(&Method::GET);
+        if is_allowed {
+            return Ok(());
+        }
+        let mut names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+        if let Some(get) = names.iter().position(|name| *name == "GET") {
+            if !names.contains(&"HEAD") {
+                names.insert(get + 1, "HEAD");
+            }
+        }
+        self.answer(not_allowed(&names.join(", ")));
+        let status = self.0.connection.status().unwrap_or(StatusCode::METHOD_NOT_ALLOWED);
+        Err(Error::Answered(status))
+    }
+
     /// Reads the body. Returns no bytes if there is none, or if it was read before. If the future
-    /// is dropped, the body cannot be read again.
+    /// is dropped, the body cannot be read again. The body of a request that is answered by an
+    /// event stream has to be read before [`open`](Self::open).
     ///
     /// The size is limited by [`Config::max_body`](crate::Config::max_body), the time by
     /// [`Config::body_timeout`](crate::Config::body_timeout). The bytes count towards
@@ -151,11 +204,15 @@ impl Request {
     /// handler waits for anything from here on, keep-alive comments are sent and the peer is
     /// watched. If the peer disconnects, the handler is dropped at its current await point.
     ///
+    /// Any method can be answered, such as `POST`: see [`allow`](Self::allow) to restrict it. The
+    /// handler reads the [body](Self::body) first if it needs it. A body that has not been read is
+    /// ignored; the request fails as [`Unasked`](Error::Unasked) if more than 64 KiB of it arrive.
+    ///
     /// # Errors
     ///
     /// Returns an [`Error`] that the handler should return. A request that no event stream can
-    /// answer has already been answered: `HEAD` with the head, other methods than `GET` with 405,
-    /// an `Accept` that excludes event streams with 406.
+    /// answer has already been answered: `HEAD` with the head, an `Accept` that excludes event
+    /// streams with 406.
     pub async fn open(self) -> Result<EventStream, Error> {
         self.open_with(None).await
     }
@@ -187,19 +244,10 @@ impl Request {
         if let Some(status) = self.0.connection.status() {
             return (self.0.connection, Err(status));
         }
-        let method = self.method();
-        let refusal = if method != Method::GET && method != Method::HEAD {
-            Some(not_allowed("GET, HEAD"))
-        } else if !accepts_event_stream(self.headers()) {
+        if !accepts_event_stream(self.headers()) {
             let why = "This is an event stream: the Accept header must allow text/event-stream.";
-            Some(text(StatusCode::NOT_ACCEPTABLE, why))
-        } else {
-            None
-        };
-        if let Some(refusal) = refusal {
-            let status = refusal.status();
-            self.answer(refusal);
-            return (self.0.connection, Err(status));
+            self.answer(text(StatusCode::NOT_ACCEPTABLE, why));
+            return (self.0.connection, Err(StatusCode::NOT_ACCEPTABLE));
         }
         let Inner { head, response_headers, connection, workers } = *self.0;
         let old = head.parts.version == Version::HTTP_10;
@@ -321,10 +369,15 @@ fn prepare_close(head: &Head, connection: &Connection) -> bool {
     close
 }
 
-/// Creates a 405 response with an `Allow` header that lists `methods`.
-pub fn not_allowed(methods: &'static str) -> Response {
+/// Creates a 405 response with an `Allow` header that lists `methods`. See also [`Request::allow`].
+///
+/// # Panics
+///
+/// Panics if `methods` is not a valid header value.
+pub fn not_allowed(methods: &str) -> Response {
     let line = format!("Allowed methods: {methods}.");
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, &line);
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
+    let methods = HeaderValue::try_from(methods).expect("methods are a valid header value");
+    response.headers_mut().insert(header::ALLOW, methods);
     response
 }

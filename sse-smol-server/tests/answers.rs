@@ -6,6 +6,7 @@ use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use http::Method;
 use sse_proto::Event;
 use sse_smol_server::{Config, text};
 use support::{Running, TIMEOUT, read_head, read_response, read_to_end, send, serve};
@@ -13,6 +14,7 @@ use support::{Running, TIMEOUT, read_head, read_response, read_to_end, send, ser
 fn server(config: Config) -> Running {
     serve(config, |mut request| async move {
         if request.path() == "/stream" {
+            request.allow(&[Method::GET])?;
             let mut stream = request.open().await?;
             return stream.send(Event::new("x")).await;
         }

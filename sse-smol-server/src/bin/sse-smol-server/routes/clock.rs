@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use http::Method;
 use smol::Timer;
 use smol::stream::StreamExt as _;
 use sse_proto::{Event, EventType};
@@ -14,5 +15,6 @@ pub(super) async fn serve(request: Request) -> Result<(), Error> {
         let now = httpdate::fmt_http_date(SystemTime::now());
         Frame::from(Event::new(&now).with_type(TIME))
     });
+    request.allow(&[Method::GET])?;
     request.open().await?.forward(ticks).await
 }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use http::Method;
 use smol::Timer;
 use sse_proto::{Event, EventId, EventType};
 use sse_smol_server::{Error, Request};
@@ -16,6 +17,7 @@ pub(super) async fn serve(request: Request) -> Result<(), Error> {
     if next == DIGITS.len() {
         return request.no_content().await;
     }
+    request.allow(&[Method::GET])?;
     let mut stream = request.open().await?;
     for digit in &DIGITS[next..] {
         if *digit != "0" {

@@ -6,8 +6,8 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::StatusCode;
 use http::header::{CACHE_CONTROL, HeaderValue};
+use http::{Method, StatusCode};
 use smol::channel::{self, Receiver, Sender};
 use smol::future::FutureExt as _;
 use sse_proto::{Event, EventId, EventType};
@@ -113,6 +113,7 @@ impl HotReload {
             Ok(seen) => seen,
             Err(why) => return request.respond(text(StatusCode::BAD_REQUEST, &why)).await,
         };
+        request.allow(&[Method::GET])?;
         let mut stream = request.open().await?;
         let retry = || Frame::from(Event::without_data().with_retry(RETRY));
 

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use http::Method;
 use smol::Timer;
 use sse_proto::{Event, EventId, EventType};
 use sse_smol_server::{Error, Request};
@@ -14,6 +15,7 @@ pub(super) async fn serve(request: Request) -> Result<(), Error> {
     if request.headers().get("last-event-id").is_some_and(|id| id == "end") {
         return request.no_content().await;
     }
+    request.allow(&[Method::GET])?;
     let mut stream = request.open().await?;
     stream.send(Event::new(r#"{"result":42}"#)).await?;
     Timer::after(Duration::from_secs(1)).await;

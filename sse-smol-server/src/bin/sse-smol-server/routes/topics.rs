@@ -33,9 +33,11 @@ pub(super) fn serve_all(topics: &Topics, request: Request) -> Answer {
     let names: Vec<String> = query.all("topic").map(str::to_owned).collect();
     let topics = topics.clone();
     if names.is_empty() {
-        Box::pin(list(topics, request))
-    } else {
-        subscribe(topics, names, request)
+        return Box::pin(list(topics, request));
+    }
+    match request.allow(&[Method::GET]) {
+        Err(answered) => Box::pin(async { Err(answered) }),
+        Ok(()) => subscribe(topics, names, request),
     }
 }
 
