@@ -8,7 +8,7 @@ use std::string::FromUtf8Error;
 use http::StatusCode;
 use sse_proto::InvalidValue;
 
-use crate::http1::{Response, text};
+use crate::http1::{RequestError, Response, text};
 use crate::storage::{StorageError, StorageErrorKind};
 use crate::topics::{SubscriptionError, TopicError};
 
@@ -94,7 +94,8 @@ impl Error {
 
     /// Returns the response to a request whose handler returns this error without an answer.
     ///
-    /// For a [`TopicError`], the response has the text of the error, and this status:
+    /// For a [`RequestError`], it is [`RequestError::response`]. For a [`TopicError`], the response
+    /// has the text of the error, and this status:
     ///
     /// | error | status |
     /// |---|---|
@@ -107,7 +108,8 @@ impl Error {
     /// | `Config` | 500, without the text |
     ///
     /// For all other errors it is 500, without their text. They may come from values of the server,
-    /// such as JSON in a file. A handler that parses what the client sent answers 400 itself.
+    /// such as JSON in a file. A handler that parses what the client sent converts the error to a
+    /// [`RequestError`], as [`Request::json`](crate::Request::json) does.
     ///
     /// Headers that the handler has set with
     /// [`response_headers_mut`](crate::Request::response_headers_mut) are only in responses that it
@@ -115,10 +117,15 @@ impl Error {
     pub fn response(&self) -> Response {
         let (status, why): (_, &dyn fmt::Display) = match self {
             Self::Storage(error) => (status_of_storage(error), error),
-            Self::Failed(source) => match source.downcast_ref() {
-                Some(error) => (status_of_topic(error), error),
-                None => (StatusCode::INTERNAL_SERVER_ERROR, source),
-            },
+            Self::Failed(source) => {
+                if let Some(error) = source.downcast_ref::<RequestError>() {
+                    return error.response();
+                }
+                match source.downcast_ref() {
+                    Some(error) => (status_of_topic(error), error),
+                    None => (StatusCode::INTERNAL_SERVER_ERROR, source),
+                }
+            }
             _ => (StatusCode::INTERNAL_SERVER_ERROR, self),
         };
         if status == StatusCode::INTERNAL_SERVER_ERROR {
@@ -204,7 +211,7 @@ macro_rules! failed {
     };
 }
 
-failed!(FromUtf8Error, InvalidValue, io::Error, serde_json::Error);
+failed!(FromUtf8Error, InvalidValue, RequestError, io::Error, serde_json::Error);
 
 type Boxed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -219,7 +226,8 @@ impl From<Boxed> for Error {
         let error = unboxed::<Self>(error)
             .or_else(unboxed::<TopicError>)
             .or_else(unboxed::<SubscriptionError>)
-            .or_else(unboxed::<StorageError>);
+            .or_else(unboxed::<StorageError>)
+            .or_else(unboxed::<RequestError>);
         error.unwrap_or_else(Self::Failed)
     }
 }

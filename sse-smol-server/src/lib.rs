@@ -102,7 +102,9 @@ pub use polled::{Polled, PolledConfig};
 #[doc = include_str!("../../README.md")]
 struct Readme;
 
-pub use http1::{Authority, MediaRange, Response, list_members, text};
+pub use http1::{
+    Authority, MediaRange, Query, RequestError, Response, Segments, list_members, text,
+};
 pub use request::{Request, not_allowed};
 pub use server::Server;
 pub use storage::History;

@@ -1,5 +1,7 @@
 //! A request, and its answer: an event stream, a whole response, or one sent in pieces.
 
+mod contents;
+
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -148,9 +150,7 @@ impl Request {
                 names.insert(get + 1, "HEAD");
             }
         }
-        self.answer(not_allowed(&names.join(", ")));
-        let status = self.0.connection.status().unwrap_or(StatusCode::METHOD_NOT_ALLOWED);
-        Err(Error::Answered(status))
+        Err(self.refuse(not_allowed(&names.join(", "))))
     }
 
     /// Reads the body. Returns no bytes if there is none, or if it was read before. If the future
@@ -346,6 +346,13 @@ impl Request {
         *response.status_mut() = StatusCode::NO_CONTENT;
         self.answer(response);
         self.0.connection.flush().await
+    }
+
+    /// Queues an answer, and returns the error for the handler to return.
+    fn refuse(&self, response: Response) -> Error {
+        let status = response.status();
+        self.answer(response);
+        Error::Answered(self.0.connection.status().unwrap_or(status))
     }
 
     /// Queues an answer, unless the request was refused while its body was read.

@@ -66,22 +66,39 @@ impl<'a> MediaRange<'a> {
     }
 }
 
-/// Returns whether the request's `Accept` allows an event stream. An absent or empty one does.
-pub(crate) fn accepts_event_stream(headers: &HeaderMap) -> bool {
+/// Returns the weight that the request's `Accept` gives to a media type, or 0 if it excludes it. It
+/// is 1 if the header is absent or empty.
+pub(crate) fn accepted_weight(headers: &HeaderMap, media_type: &str) -> f32 {
+    let main = media_type.split('/').next().unwrap_or_default();
     let mut any = false;
-    let mut best: Option<(usize, bool)> = None;
+    let mut best = None;
     for range in MediaRange::accepted(headers) {
         any = true;
         // The most specific range decides, independent of the order.
-        let by_rank = ["*/*", "text/*", "text/event-stream"];
-        let Some(rank) = by_rank.iter().position(|media_type| range.is(media_type)) else {
+        let rank = if range.is(media_type) {
+            2
+        } else if range.media_type.strip_suffix("/*").is_some_and(|m| m.eq_ignore_ascii_case(main))
+        {
+            1
+        } else if range.is("*/*") {
+            0
+        } else {
             continue;
         };
         if best.is_none_or(|(other, _)| rank >= other) {
-            best = Some((rank, range.weight() > 0.0));
+            best = Some((rank, range.weight()));
         }
     }
-    !any || best.is_some_and(|(_, wanted)| wanted)
+    match best {
+        Some((_, weight)) => weight,
+        None if any => 0.0,
+        None => 1.0,
+    }
+}
+
+/// Returns whether the request's `Accept` allows an event stream.
+pub(crate) fn accepts_event_stream(headers: &HeaderMap) -> bool {
+    accepted_weight(headers, "text/event-stream") > 0.0
 }
 
 #[cfg(test)]

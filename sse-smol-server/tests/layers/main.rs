@@ -37,7 +37,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ("connection", &["connection/"], &["base", "http1", "net", "topics", "outcomes", "metrics"]),
     (
         "handlers",
-        &["body_writer.rs", "polled.rs", "request.rs", "stream.rs"],
+        &["body_writer.rs", "polled.rs", "request.rs", "request/", "stream.rs"],
         &["base", "http1", "topics", "outcomes", "connection"],
     ),
     (

@@ -12,8 +12,11 @@ const COUNTER: EventType<'static> = EventType::from_static("counter");
 const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
 
 pub(super) async fn serve(request: Request) -> Result<(), Error> {
-    let seen = request.headers().get("last-event-id").and_then(|id| id.to_str().ok());
-    let next = DIGITS.iter().position(|digit| seen == Some(digit)).map_or(0, |last| last + 1);
+    let seen = match request.last_event_id() {
+        Ok(seen) => seen,
+        Err(error) => return request.respond(error.response()).await,
+    };
+    let next = DIGITS.iter().position(|digit| seen == *digit).map_or(0, |last| last + 1);
     if next == DIGITS.len() {
         return request.no_content().await;
     }

@@ -6,14 +6,13 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use http::Method;
 use http::header::{CACHE_CONTROL, HeaderValue};
-use http::{Method, StatusCode};
 use smol::channel::{self, Receiver, Sender};
 use smol::future::FutureExt as _;
 use sse_proto::{Event, EventId, EventType};
-use sse_smol_server::{Drain, Error, Frame, Request, text};
+use sse_smol_server::{Drain, Error, Frame, Request};
 
-use super::query;
 use super::reply::show;
 use crate::args::Args;
 use crate::watch::watch;
@@ -109,9 +108,9 @@ impl HotReload {
 
     /// Serves the stream. A page of another version gets `updated` at once.
     pub(super) async fn serve(&self, request: Request) -> Result<(), Error> {
-        let seen = match query::last_event_id(&request) {
+        let seen = match request.last_event_id() {
             Ok(seen) => seen,
-            Err(why) => return request.respond(text(StatusCode::BAD_REQUEST, &why)).await,
+            Err(error) => return request.respond(error.response()).await,
         };
         request.allow(&[Method::GET])?;
         let mut stream = request.open().await?;

@@ -7,7 +7,6 @@ mod health;
 mod hotreload;
 mod once;
 mod page;
-mod query;
 mod reply;
 mod score;
 mod system;

@@ -12,7 +12,11 @@ const END: EventType<'static> = EventType::from_static("end");
 const LAST: EventId<'static> = EventId::from_static("end");
 
 pub(super) async fn serve(request: Request) -> Result<(), Error> {
-    if request.headers().get("last-event-id").is_some_and(|id| id == "end") {
+    let seen = match request.last_event_id() {
+        Ok(seen) => seen,
+        Err(error) => return request.respond(error.response()).await,
+    };
+    if seen == "end" {
         return request.no_content().await;
     }
     request.allow(&[Method::GET])?;

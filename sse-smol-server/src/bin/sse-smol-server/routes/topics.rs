@@ -10,10 +10,10 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use sse_proto::Text;
 use sse_smol_server::{
-    Error, Publication, Published, Request, Start, Topics, list_members, not_allowed, text,
+    Error, Publication, Published, Query, Request, RequestError, Start, Topics, list_members,
+    not_allowed, text,
 };
 
-use super::query::{self, Query};
 use super::reply::{Answer, show, typed};
 use crate::guard::Guard;
 
@@ -26,9 +26,9 @@ pub(super) const BELOW: &str = "/topics/";
 /// Serves `/topics`. `GET /topics?topic=a&topic=b` subscribes to several topics; without `topic`,
 /// the response is a page of the list of topics.
 pub(super) fn serve_all(topics: &Topics, request: Request) -> Answer {
-    let query = match Query::of(&request) {
+    let query = match request.query_pairs() {
         Ok(query) => query,
-        Err(why) => return bad(request, &why),
+        Err(error) => return refuse(request, &error),
     };
     let names: Vec<String> = query.all("topic").map(str::to_owned).collect();
     let topics = topics.clone();
@@ -42,10 +42,10 @@ pub(super) fn serve_all(topics: &Topics, request: Request) -> Answer {
 }
 
 async fn list(topics: Topics, request: Request) -> Result<(), Error> {
-    let query = Query::of(&request);
-    let (after, limit) = match query.as_ref().map_err(String::clone).and_then(page_of) {
+    let query = request.query_pairs();
+    let (after, limit) = match query.as_ref().map_err(RequestError::clone).and_then(page_of) {
         Ok(page) => page,
-        Err(why) => return bad(request, &why).await,
+        Err(error) => return refuse(request, &error).await,
     };
     let page = match topics.list(after, limit).await {
         Ok(page) => page,
@@ -66,14 +66,17 @@ async fn list(topics: Topics, request: Request) -> Result<(), Error> {
 
 /// Returns the page of the list that a query selects: the name after which it starts, and its
 /// maximum length.
-fn page_of(query: &Query) -> Result<(Option<&str>, usize), String> {
+fn page_of(query: &Query) -> Result<(Option<&str>, usize), RequestError> {
     let limit = match query.only("limit")?.map(str::parse) {
         None => Topics::MAX_PAGE,
         Some(Ok(limit)) if (1..=Topics::MAX_PAGE).contains(&limit) => limit,
         Some(_) => {
-            return Err(format!(
-                "The query parameter limit must be a number from 1 to {}.",
-                Topics::MAX_PAGE
+            return Err(RequestError::new(
+                StatusCode::BAD_REQUEST,
+                format!(
+                    "The query parameter limit must be a number from 1 to {}.",
+                    Topics::MAX_PAGE
+                ),
             ));
         }
     };
@@ -104,6 +107,11 @@ fn name(request: &Request) -> Result<String, &'static str> {
     })
 }
 
+/// Answers with the response to an error, and with the headers that the request has for it.
+fn refuse(request: Request, error: &RequestError) -> Answer {
+    Box::pin(request.respond(error.response()))
+}
+
 fn bad(request: Request, why: &str) -> Answer {
     Box::pin(request.respond(text(StatusCode::BAD_REQUEST, why)))
 }
@@ -120,9 +128,9 @@ async fn begin(topics: Topics, names: Vec<String>, request: Request) -> Answer {
         let line = format!("A subscription can have at most {MOST_TOPICS} topics.");
         return bad(request, &line);
     }
-    let id = match query::last_event_id(&request) {
+    let id = match request.last_event_id() {
         Ok(id) => id,
-        Err(why) => return bad(request, &why),
+        Err(error) => return refuse(request, &error),
     };
     let start = match id.as_str() {
         "" | "latest" => Start::Latest,
@@ -247,7 +255,7 @@ fn envelope(request: &Request, body: Vec<u8>) -> Result<Envelope, String> {
         })?;
         Envelope { data, ..Envelope::default() }
     };
-    let query = Query::of(request)?;
+    let query = request.query_pairs().map_err(|error| error.to_string())?;
     let field = |name: &'static str, parameter: &'static str| {
         let mut values = request.headers().get_all(HeaderName::from_static(name)).iter();
         let value = values.next();
@@ -257,7 +265,10 @@ fn envelope(request: &Request, body: Vec<u8>) -> Result<Envelope, String> {
         match value.map(|value| std::str::from_utf8(value.as_bytes())) {
             Some(Ok(value)) => Ok(Some(value.to_owned())),
             Some(Err(_)) => Err(format!("The header {name} is not UTF-8.")),
-            None => query.only(parameter).map(|value| value.map(str::to_owned)),
+            None => match query.only(parameter) {
+                Ok(value) => Ok(value.map(str::to_owned)),
+                Err(error) => Err(error.to_string()),
+            },
         }
     };
     envelope.r#type = envelope.r#type.or(field("event-type", "type")?);
