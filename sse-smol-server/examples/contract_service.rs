@@ -94,7 +94,7 @@ struct Stream {
 
 fn main() -> io::Result<()> {
     let config = Config::default().with_drain(Duration::ZERO);
-    let server = Server::bind((Ipv4Addr::LOCALHOST, Args::parse().port).into(), config)?;
+    let server = Server::bind((Ipv4Addr::LOCALHOST, Args::parse().port), config)?;
     println!("Listening on http://{}/", server.local_addr()?);
     let service = Arc::new(Service { streams: Mutex::default(), drain: server.drain() });
     let executor = Executor::new();

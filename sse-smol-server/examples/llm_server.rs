@@ -8,7 +8,6 @@
 //!
 //! An argument is the address to listen on, instead of `127.0.0.1:8080`.
 
-use std::net::SocketAddr;
 use std::{env, thread, time::Duration};
 
 use http::{Method, StatusCode};
@@ -63,7 +62,7 @@ fn generate(prompt: &Prompt, tokens: &Sender<String>, left: &CancelToken) {
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = env::args().nth(1).unwrap_or("127.0.0.1:8080".to_owned());
-    let server = Server::bind(address.parse::<SocketAddr>()?, Config::default())?;
+    let server = Server::bind(address, Config::default())?;
     println!("listening on http://{}/v1/completions", server.local_addr()?);
     let executor = smol::Executor::new();
     smol::block_on(executor.run(server.serve(&executor, completions)));

@@ -8,7 +8,7 @@ use crate::notifier::{Flag, Notified};
 /// ```
 /// use sse_smol_server::{Config, Server};
 ///
-/// let server = Server::bind(([127, 0, 0, 1], 0).into(), Config::default())?;
+/// let server = Server::bind("127.0.0.1:0", Config::default())?;
 /// let drain = server.drain();
 /// drain.begin(); // for instance on a signal
 /// let executor = smol::Executor::new();

@@ -19,7 +19,7 @@
 //!     Ok(()) // sends the last chunk
 //! }
 //!
-//! let server = Server::bind(([127, 0, 0, 1], 0).into(), Config::default())?;
+//! let server = Server::bind("127.0.0.1:0", Config::default())?;
 //! let address = server.local_addr()?;
 //! let executor = smol::Executor::new();
 //! # let client = std::thread::spawn(move || {
@@ -96,6 +96,7 @@ pub use drain::Drain;
 pub use error::Error;
 pub use frame::Frame;
 pub use metrics::Metrics;
+pub use net::listener::Listener;
 pub use polled::{Polled, PolledConfig};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -98,9 +98,9 @@ impl Request {
         &mut self.0.response_headers
     }
 
-    /// Returns the address of the peer.
-    pub fn peer_addr(&self) -> SocketAddr {
-        self.0.connection.peer()
+    /// Returns the address of the peer, or `None` for a Unix socket, whose peers have none.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.0.connection.peer().0
     }
 
     /// Answers a request whose method is none of `methods` with 405 and an `Allow` header. `HEAD` is
@@ -115,7 +115,7 @@ impl Request {
     ///     request.allow(&[Method::GET])?;
     ///     request.open().await?.send(Event::new("tick")).await
     /// }
-    /// # let server = sse_smol_server::Server::bind(([127, 0, 0, 1], 0).into(), Default::default())?;
+    /// # let server = sse_smol_server::Server::bind("127.0.0.1:0", Default::default())?;
     /// # let address = server.local_addr()?;
     /// # let client = smol::unblock(move || {
     /// #     use std::io::{Read, Write};
@@ -296,7 +296,7 @@ impl Request {
     ///     Ok(())
     /// }
     ///
-    /// let server = Server::bind(([127, 0, 0, 1], 0).into(), Config::default())?;
+    /// let server = Server::bind("127.0.0.1:0", Config::default())?;
     /// let address = server.local_addr()?;
     /// # let client = smol::unblock(move || {
     /// #     use std::io::{Read, Write};

@@ -2,77 +2,105 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use smol::future::FutureExt as _;
-use smol::{Async, Executor, Timer};
+use smol::{Executor, Timer};
 
 use crate::connection::Connection;
-use crate::connection::budget::BodyBudget;
 use crate::connection::delivery::{self, DeliveryWorkers, JobQueue};
 use crate::connection::serve;
 use crate::connection::shared::Shared;
 use crate::http1::Head;
-use crate::net::admission::Admission;
+use crate::net::descriptors;
+use crate::net::listener::{Accepting, Listener};
 use crate::net::timers::Timers;
-use crate::net::transport::Transport;
-use crate::net::{descriptors, socket};
 use crate::{Config, Drain, Error, Metrics, Request};
 
 /// A server that listens and does not accept connections yet.
 #[derive(Debug)]
 pub struct Server {
-    listener: Async<TcpListener>,
+    listener: Accepting,
     shared: Arc<Shared>,
     workers: Arc<DeliveryWorkers>,
     /// The job queues of the delivery workers.
     queues: Vec<JobQueue>,
 }
 
-/// The maximum number of connections that wait to be accepted. The system may lower it.
-const BACKLOG: i32 = 4096;
-
 /// The pause after a failed accept, for instance when no file descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 impl Server {
-    /// Binds a server to `address`, with port 0 to any free port.
+    /// Binds a server to a TCP address, such as `"127.0.0.1:8080"`, with port 0 to any free port.
+    ///
+    /// If a host name has several addresses, this binds to the first that is free. The look-up of a
+    /// host name blocks the thread.
     ///
     /// # Errors
     ///
     /// Returns the system's error for the address, or an error if the limit of open files is too
     /// low for a handful of connections. A limit that is too low for `max_connections` is logged.
-    pub fn bind(address: SocketAddr, config: Config) -> io::Result<Self> {
+    pub fn bind(address: impl ToSocketAddrs, config: Config) -> io::Result<Self> {
+        Self::from_listener(TcpListener::bind(address)?, config)
+    }
+
+    /// Binds a server to a Unix socket at `path`, with the permissions 0600, for its owner only.
+    ///
+    /// If the file is that of a socket on which no process listens, such as one left by a process
+    /// that was killed, it is replaced. It is removed when the server stops accepting connections or
+    /// is dropped.
+    ///
+    /// Peers of a Unix socket have no address: [`Config::max_connections_per_peer`] does not apply
+    /// to them.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if another process listens on the socket, if the file is no socket, or the
+    /// same errors as [`bind`](Self::bind).
+    pub fn bind_unix(path: impl AsRef<Path>, config: Config) -> io::Result<Self> {
+        Self::from_listener(Listener::bind_unix(path.as_ref())?, config)
+    }
+
+    /// Creates a server on a listening socket of the standard library, TCP or Unix, such as one that
+    /// was inherited. Its options are set as [`bind`](Self::bind) sets them. The file of a Unix
+    /// socket is not removed.
+    ///
+    /// ```
+    /// use std::net::TcpListener;
+    ///
+    /// use sse_smol_server::{Config, Server};
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let address = listener.local_addr()?;
+    /// let server = Server::from_listener(listener, Config::default())?;
+    /// assert_eq!(server.local_addr()?, address);
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns the system's error for the socket, or an error if the limit of open files is too low
+    /// for a handful of connections.
+    pub fn from_listener(listener: impl Into<Listener>, config: Config) -> io::Result<Self> {
         descriptors::check(config.max_connections)?;
-        let metrics = Arc::<Metrics>::default();
-        let admission = Admission::new(metrics.connections.clone());
         let (workers, queues) = DeliveryWorkers::new();
-        let bodies = BodyBudget::new(config.max_pending_body_bytes);
-        let shared = Shared {
-            config: config.in_range(),
-            drain: Drain::default(),
-            metrics,
-            admission,
-            timers: Arc::default(),
-            bodies,
-        };
-        let listener = Async::<TcpListener>::bind(address)?;
-        socket::prepare(listener.get_ref(), &shared.config)?;
-        // When a server restarts, all of its clients reconnect at once.
-        rustix::net::listen(&listener, BACKLOG)?;
+        let shared = Shared::new(config);
+        let listener = Accepting::new(listener.into(), &shared.config)?;
         descriptors::make_room(&listener, shared.config.max_connections);
-        Ok(Self { listener, shared: Arc::new(shared), workers: Arc::new(workers), queues })
+        Ok(Self { listener, shared, workers: Arc::new(workers), queues })
     }
 
     /// Returns the address that the server listens on.
     ///
     /// # Errors
     ///
-    /// Returns the system's error for the socket.
+    /// Returns the system's error for the socket, or an error of the kind
+    /// [`Unsupported`](io::ErrorKind::Unsupported) for a Unix socket.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.get_ref().local_addr()
+        self.listener.local_addr()
     }
 
     /// Returns the handle that starts a graceful shutdown.
@@ -123,7 +151,7 @@ impl Server {
 }
 
 async fn accept<H, F>(
-    listener: &Async<TcpListener>,
+    listener: &Accepting,
     shared: &Arc<Shared>,
     executor: &Executor<'_>,
     handler: &Arc<H>,
@@ -133,7 +161,7 @@ async fn accept<H, F>(
 {
     let mut failing = false;
     loop {
-        let (socket, peer) = match listener.accept().await {
+        let transport = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Only the first of successive failures is logged.
@@ -145,7 +173,7 @@ async fn accept<H, F>(
             }
         };
         failing = false;
-        let transport = Transport::new(socket, peer);
+        let peer = transport.peer();
         if !shared.admission.admit(peer, &shared.config) {
             shared.metrics.turned_away.inc();
             log::debug!("{peer}: rejected, a connection limit is reached");
@@ -166,17 +194,18 @@ async fn accept<H, F>(
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, TcpStream};
+    use std::net::TcpStream;
 
     use smol::block_on;
 
     use super::*;
+    use crate::net::transport::Transport;
 
     #[test]
     fn accepted_sockets_send_small_events_without_delay() {
-        let server = Server::bind((Ipv4Addr::LOCALHOST, 0).into(), Config::default()).unwrap();
+        let server = Server::bind("127.0.0.1:0", Config::default()).unwrap();
         let _client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-        let (socket, _) = block_on(server.listener.accept()).unwrap();
+        let Ok(Transport::Tcp(socket, _)) = block_on(server.listener.accept()) else { panic!() };
         assert!(socket.get_ref().nodelay().unwrap());
     }
 }

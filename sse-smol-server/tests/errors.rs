@@ -141,7 +141,7 @@ fn a_stream_that_a_task_keeps_after_the_request_has_ended_fails_with_that_reason
 #[test]
 fn metrics_count_a_client_error_as_answered_and_a_server_error_as_failed() {
     let topics = Arc::new(Topics::new(TopicsConfig::default()).unwrap());
-    let server = Server::bind(([127, 0, 0, 1], 0).into(), Config::default()).unwrap();
+    let server = Server::bind("127.0.0.1:0", Config::default()).unwrap();
     let (address, metrics) = (server.local_addr().unwrap(), server.metrics());
     let (stop, stopped) = channel::bounded::<()>(1);
     let thread = thread::spawn(move || {

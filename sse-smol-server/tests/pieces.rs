@@ -96,7 +96,7 @@ fn a_body_that_is_too_short_or_too_long_closes_the_connection() {
 #[test]
 fn a_short_body_counts_as_failed() {
     let (sender, metrics) = mpsc::channel();
-    let server = sse_smol_server::Server::bind(([127, 0, 0, 1], 0).into(), Config::default());
+    let server = sse_smol_server::Server::bind("127.0.0.1:0", Config::default());
     let server = server.unwrap();
     let address = server.local_addr().unwrap();
     sender.send(server.metrics()).unwrap();

@@ -39,7 +39,7 @@ fn ask(server: &Running, line: &str, headers: &str, body: &str) -> (u16, String)
 
 #[test]
 fn json_is_read_and_other_bodies_are_refused() {
-    let server = serve(Config { max_body: 100, ..Config::default() }, handler);
+    let server = serve(Config::default().with_max_body(100), handler);
     let json = "Content-Type: application/json\r\n";
     let large = format!("{{\"x\":1{}}}", " ".repeat(200));
     let gzip = format!("{json}Content-Encoding: gzip\r\n");

@@ -240,7 +240,7 @@ fn a_replaced_waker_may_drop_its_task() {
 #[test]
 fn a_task_that_waits_for_the_drain_may_be_dropped_by_the_thread_that_begins_it() {
     in_time(|| {
-        let server = Server::bind(([127, 0, 0, 1], 0).into(), Config::default()).unwrap();
+        let server = Server::bind("127.0.0.1:0", Config::default()).unwrap();
         let (drain, dropped) = (server.drain(), Arc::default());
         let tasks: Vec<_> = (0..3)
             .map(|_| {

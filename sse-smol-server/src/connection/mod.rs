@@ -29,14 +29,13 @@ mod stream_state;
 
 use std::fmt;
 use std::future;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Context, Poll, Waker, ready};
 
 use crate::connection::shared::Shared;
 use crate::error::Error;
 use crate::net::timers::Timed;
-use crate::net::transport::Transport;
+use crate::net::transport::{Peer, Transport};
 
 use self::locked::Locked;
 use self::state::State;
@@ -66,7 +65,7 @@ impl Connection {
     }
 
     /// Returns the address of the peer.
-    pub(crate) const fn peer(&self) -> SocketAddr {
+    pub(crate) const fn peer(&self) -> Peer {
         self.transport.peer()
     }
 

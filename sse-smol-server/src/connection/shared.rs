@@ -17,3 +17,20 @@ pub(crate) struct Shared {
     pub(crate) timers: Arc<Timers>,
     pub(crate) bodies: Arc<BodyBudget>,
 }
+
+impl Shared {
+    /// Creates the state of a server without connections.
+    pub(crate) fn new(config: Config) -> Arc<Self> {
+        let metrics = Arc::<Metrics>::default();
+        let admission = Admission::new(metrics.connections.clone());
+        let bodies = BodyBudget::new(config.max_pending_body_bytes);
+        Arc::new(Self {
+            config: config.in_range(),
+            drain: Drain::default(),
+            metrics,
+            admission,
+            timers: Arc::default(),
+            bodies,
+        })
+    }
+}

@@ -1,12 +1,13 @@
 //! Connection accounting and admission control.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::Config;
+use crate::net::transport::Peer;
 use crate::notifier::Notifier;
 
 /// The number of streams of one peer at which a hint is logged. A browser opens at most six
@@ -62,57 +63,61 @@ impl Admission {
     }
 
     /// Counts one more connection and returns true, unless a limit is reached. The caller ensures
-    /// that [`release`](Self::release) is called when it has been closed.
-    pub(crate) fn admit(&self, peer: SocketAddr, config: &Config) -> bool {
+    /// that [`release`](Self::release) is called when it has been closed. Peers without an address
+    /// are not counted one by one.
+    pub(crate) fn admit(&self, peer: Peer, config: &Config) -> bool {
         let mut counts = self.counts();
-        let address = network(peer.ip());
-        let of_peer = counts.of_peer.get(&address).map_or(0, |of_peer| of_peer.connections);
-        // A proxy on the same machine connects on behalf of all clients.
-        let most = config.max_connections_per_peer.unwrap_or(if address.is_loopback() {
-            usize::MAX
-        } else {
-            Config::PER_PEER
-        });
-        if counts.connections >= config.max_connections || of_peer >= most {
+        if counts.connections >= config.max_connections {
             return false;
+        }
+        if let Some(address) = peer.ip().map(network) {
+            let of_peer = counts.of_peer.get(&address).map_or(0, |of_peer| of_peer.connections);
+            // A proxy on the same machine connects on behalf of all clients.
+            let most = config.max_connections_per_peer.unwrap_or(if address.is_loopback() {
+                usize::MAX
+            } else {
+                Config::PER_PEER
+            });
+            if of_peer >= most {
+                return false;
+            }
         }
         counts.connections += 1;
         self.connections.inc();
-        counts.change(address, |of_peer| of_peer.connections += 1);
+        counts.change(peer, |of_peer| of_peer.connections += 1);
         true
     }
 
     /// Counts an admitted connection as closed.
-    pub(crate) fn release(&self, peer: SocketAddr) {
+    pub(crate) fn release(&self, peer: Peer) {
         let mut counts = self.counts();
         counts.connections -= 1;
         self.connections.dec();
-        counts.change(network(peer.ip()), |of_peer| of_peer.connections -= 1);
+        counts.change(peer, |of_peer| of_peer.connections -= 1);
         drop(counts);
         self.one_left.notify();
     }
 
     /// Counts a stream that was opened.
-    pub(crate) fn opened_stream(&self, peer: SocketAddr) {
+    pub(crate) fn opened_stream(&self, peer: Peer) {
         let mut streams = 0;
-        self.counts().change(network(peer.ip()), |of_peer| {
+        self.counts().change(peer, |of_peer| {
             of_peer.streams += 1;
             streams = of_peer.streams;
         });
         // Called outside the lock, since the logger belongs to the program.
-        if streams == STREAMS_TO_MENTION {
+        if let Some(address) = peer.ip().filter(|_| streams == STREAMS_TO_MENTION) {
             log::info!(
-                "{} holds {STREAMS_TO_MENTION} streams over HTTP/1.1: a browser opens no more than \
+                "{address} holds {STREAMS_TO_MENTION} streams over HTTP/1.1: a browser opens no more than \
                  six connections to a host; share one stream between pages, or put a proxy with \
-                 HTTP/2 in front",
-                peer.ip()
+                 HTTP/2 in front"
             );
         }
     }
 
     /// Counts a stream that was closed.
-    pub(crate) fn closed_stream(&self, peer: SocketAddr) {
-        self.counts().change(network(peer.ip()), |of_peer| of_peer.streams -= 1);
+    pub(crate) fn closed_stream(&self, peer: Peer) {
+        self.counts().change(peer, |of_peer| of_peer.streams -= 1);
     }
 
     /// Returns a slot for answering a rejected connection, unless [`MAX_REJECTIONS`] are in use.
@@ -136,7 +141,8 @@ impl Admission {
 impl Counts {
     /// Changes the counts of a peer, and removes them if they are all zero. A stream may outlive
     /// its connection if a task keeps it, so both counts matter.
-    fn change(&mut self, address: IpAddr, change: impl FnOnce(&mut OfPeer)) {
+    fn change(&mut self, peer: Peer, change: impl FnOnce(&mut OfPeer)) {
+        let Some(address) = peer.ip().map(network) else { return };
         let of_peer = self.of_peer.entry(address).or_default();
         change(of_peer);
         if of_peer.connections == 0 && of_peer.streams == 0 {

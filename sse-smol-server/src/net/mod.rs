@@ -3,6 +3,7 @@
 
 pub(crate) mod admission;
 pub(crate) mod descriptors;
+pub(crate) mod listener;
 pub(crate) mod queue;
 pub(crate) mod socket;
 pub(crate) mod timers;

@@ -1,10 +1,12 @@
 //! The transport of a connection: all that is done with its socket.
 //!
-//! Today this is TCP. Another transport, such as TLS or a Unix socket, changes this file and the
-//! accept loop.
+//! This is TCP or a Unix socket. Another transport, such as TLS, changes this file and
+//! `listener.rs`.
 
+use std::fmt;
 use std::io::{self, Write as _};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,30 +16,61 @@ use smol::io::AsyncRead as _;
 
 use crate::net::socket;
 
-/// The socket of a connection, and the address of its peer.
+/// The socket of a connection.
 #[derive(Debug)]
-pub(crate) struct Transport {
-    socket: Async<TcpStream>,
-    peer: SocketAddr,
+pub(crate) enum Transport {
+    /// A TCP socket, and the address of its peer.
+    Tcp(Async<TcpStream>, SocketAddr),
+    /// A Unix socket, whose peer has no address.
+    Unix(Async<UnixStream>),
+}
+
+/// The address of a peer, if it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peer(pub(crate) Option<SocketAddr>);
+
+impl Peer {
+    pub(crate) fn ip(self) -> Option<IpAddr> {
+        self.0.map(|address| address.ip())
+    }
+}
+
+/// Writes the address as it is logged.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("unix"),
+        }
+    }
+}
+
+/// Does the same with either socket.
+macro_rules! each {
+    ($transport:expr, $socket:ident => $action:expr) => {
+        match $transport {
+            Transport::Tcp($socket, _) => $action,
+            Transport::Unix($socket) => $action,
+        }
+    };
 }
 
 impl Transport {
-    pub(crate) const fn new(socket: Async<TcpStream>, peer: SocketAddr) -> Self {
-        Self { socket, peer }
-    }
-
-    pub(crate) const fn peer(&self) -> SocketAddr {
-        self.peer
+    pub(crate) const fn peer(&self) -> Peer {
+        match self {
+            Self::Tcp(_, peer) => Peer(Some(*peer)),
+            Self::Unix(_) => Peer(None),
+        }
     }
 
     /// Waits until bytes can be read. Costs no system call, unlike a read.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket.poll_readable(cx)
+        each!(self, socket => socket.poll_readable(cx))
     }
 
     /// Waits until bytes can be written.
     pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket.poll_writable(cx)
+        each!(self, socket => socket.poll_writable(cx))
     }
 
     /// Reads some bytes. Returns zero once the peer has shut down its sending side.
@@ -46,14 +79,14 @@ impl Transport {
         cx: &mut Context<'_>,
         piece: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut &self.socket).poll_read(cx, piece)
+        each!(self, socket => Pin::new(&mut &*socket).poll_read(cx, piece))
     }
 
     /// Writes as much of `bytes`, which are not empty, as the kernel accepts now, and returns the
     /// number of those bytes. A full send buffer is not an error.
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         loop {
-            return match self.socket.get_ref().write(bytes) {
+            return match each!(self, socket => socket.get_ref().write(bytes)) {
                 Ok(0) => Err(io::ErrorKind::ConnectionReset.into()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -64,23 +97,29 @@ impl Transport {
 
     /// Shuts down the sending side.
     pub(crate) fn finish(&self) -> io::Result<()> {
-        self.socket.get_ref().shutdown(Shutdown::Write)
+        each!(self, socket => socket.get_ref().shutdown(Shutdown::Write))
     }
 
     /// Closes the connection, even if other tasks still hold the transport.
     pub(crate) fn shut(&self) {
         // An error means that it is closed already.
-        let _ = self.socket.get_ref().shutdown(Shutdown::Both);
+        let _ = each!(self, socket => socket.get_ref().shutdown(Shutdown::Both));
     }
 
     /// Makes the kernel reset the connection and discard unsent data when the transport is dropped.
     pub(crate) fn reset_on_close(&self) {
-        socket::reset_on_close(&self.socket);
+        // What is in a Unix socket belongs to the peer's end, and is discarded with that.
+        if let Self::Tcp(socket, _) = self {
+            socket::reset_on_close(socket);
+        }
     }
 
     /// Limits the time for which the peer may leave data unacknowledged, or removes the limit.
     pub(crate) fn limit_unacknowledged(&self, write_timeout: Option<Duration>) {
-        // If this fails, the connection is broken, and the next read or write reports it.
-        let _ = socket::limit_unacknowledged(&self.socket, write_timeout);
+        // A Unix socket has no acknowledgements, and its peer cannot vanish without a notice.
+        if let Self::Tcp(socket, _) = self {
+            // If this fails, the connection is broken, and the next read or write reports it.
+            let _ = socket::limit_unacknowledged(socket, write_timeout);
+        }
     }
 }

@@ -165,7 +165,7 @@ fn serve_topics(config: Config, topics: &Topics) -> (Threads, mpsc::Receiver<Clo
             stream.follow(subscription).await
         }
     };
-    let server = Server::bind(([127, 0, 0, 1], 0).into(), config).unwrap();
+    let server = Server::bind("127.0.0.1:0", config).unwrap();
     let address = server.local_addr().unwrap();
     let executor = Arc::new(Executor::new());
     let (stop, stopped) = channel::bounded::<()>(1);
@@ -401,7 +401,7 @@ fn streams_that_drain_in_traffic_end_after_a_complete_event() {
     const CLIENTS: usize = 20;
     let topics = unbounded();
     let config = silent().with_drain(Duration::from_secs(1));
-    let server = Server::bind(([127, 0, 0, 1], 0).into(), config).unwrap();
+    let server = Server::bind("127.0.0.1:0", config).unwrap();
     let (address, drain) = (server.local_addr().unwrap(), server.drain());
     let source = topics.clone();
     let serving = thread::spawn(move || {

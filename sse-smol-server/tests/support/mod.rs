@@ -48,7 +48,7 @@ where
     H: Fn(Request) -> F + Send + Sync + 'static,
     F: Future<Output = Result<(), Error>> + Send + 'static,
 {
-    let server = Server::bind(([127, 0, 0, 1], 0).into(), config).unwrap();
+    let server = Server::bind("127.0.0.1:0", config).unwrap();
     let address = server.local_addr().unwrap();
     let (stop, stopped) = channel::bounded::<()>(1);
     let thread = thread::spawn(move || {

@@ -13,7 +13,7 @@ use sse_smol_server::{Config, Error, Request, Server};
 fn main() {
     let port: u16 =
         std::env::args().nth(1).and_then(|port| port.parse().ok()).expect("ours-stream PORT");
-    let server = Server::bind(([127, 0, 0, 1], port).into(), Config::default());
+    let server = Server::bind(("127.0.0.1", port), Config::default());
     let server = server.expect("a free port");
     let executor = Executor::new();
     thread::scope(|scope| {

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::path::{self, PathBuf};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use sse_proto::EventType;
 use sse_smol_server::{Config, History, TopicsConfig};
 
 use crate::host::{AllowedOrigin, Host, allowed_host, allowed_origin};
+use crate::listen::{Listen, listen, mode};
 
 /// The length in bytes of the shortest request, `GET / HTTP/1.0` with its line ends.
 const SHORTEST_HEAD: usize = 18;
@@ -19,9 +19,14 @@ const SHORTEST_HEAD: usize = 18;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Args {
-    /// Address and port to listen on; port 0 selects a free port
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    pub(crate) listen: SocketAddr,
+    /// Where to listen: HOST:PORT, with port 0 for a free one; :PORT for all addresses; unix:PATH
+    /// for a Unix socket; systemd for the socket that it passes
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = listen)]
+    pub(crate) listen: Listen,
+
+    /// Permissions of the Unix socket, in octal
+    #[arg(long, value_name = "MODE", default_value = "600", value_parser = mode)]
+    pub(crate) socket_mode: u32,
 
     /// Allow a --listen address that other machines can reach: their clients may subscribe, list
     /// the topics and read the metrics
@@ -152,9 +157,10 @@ enum OnLag {
 }
 
 impl Args {
-    /// Returns whether the server listens on a loopback address, which other machines cannot reach.
+    /// Returns whether the server listens on a loopback address or a Unix socket, which other
+    /// machines cannot reach.
     pub(crate) fn listens_on_loopback(&self) -> bool {
-        self.listen.ip().to_canonical().is_loopback()
+        self.listen.is_local()
     }
 
     pub(crate) fn server_config(&self) -> Config {

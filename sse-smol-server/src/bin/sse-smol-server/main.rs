@@ -4,6 +4,7 @@ mod args;
 mod beneath;
 mod guard;
 mod host;
+mod listen;
 mod log_writer;
 mod publishing;
 mod routes;
@@ -14,6 +15,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, ErrorKind, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,9 +26,9 @@ use clap::Parser as _;
 use smol::future::FutureExt as _;
 use smol::stream::StreamExt as _;
 use smol::{Executor, block_on, channel};
-use sse_smol_server::Server;
 
 use crate::args::Args;
+use crate::listen::Listen;
 use crate::log_writer::LogWriter;
 use crate::publishing::Publishing;
 use crate::routes::App;
@@ -89,11 +91,19 @@ fn run(args: &Args) -> Result<(), String> {
         };
         format!("cannot listen on {}: {error}{hint}", args.listen)
     };
-    let server = Server::bind(args.listen, args.server_config()).map_err(in_use)?;
+    let server = args.listen.bind(args.socket_mode, args.server_config()).map_err(in_use)?;
     let mut signals = Signals::new(signals())
         .map_err(|error| format!("cannot register signal handlers: {error}"))?;
-    let address = server.local_addr().map_err(in_use)?;
-    let start_up_text = start_up_text(address, args, &publishing);
+    let start_up_text = match &args.listen {
+        Listen::Unix(path) => start_up_text_of_unix(path, &publishing),
+        // A Unix socket from systemd has no address, and its path is in the unit.
+        _ => match server.local_addr() {
+            Err(error) if error.kind() == ErrorKind::Unsupported => {
+                "Listening on the Unix socket from systemd\n".to_owned()
+            }
+            address => start_up_text(address.map_err(in_use)?, args, &publishing),
+        },
+    };
     let app = Arc::new(App::new(args, publishing, &server)?);
     print(start_up_text);
 
@@ -156,14 +166,7 @@ fn start_up_text(address: SocketAddr, args: &Args, publishing: &Publishing) -> S
         SocketAddr::V6(v6) if v6.ip().is_unspecified() => local.set_ip(Ipv6Addr::LOCALHOST.into()),
         _ => {}
     }
-    let (header, fragment) = match publishing {
-        Publishing::Open => (String::new(), String::new()),
-        Publishing::Configured(_) => ("-H 'Authorization: Bearer ...' ".to_owned(), String::new()),
-        Publishing::Generated(token) => {
-            let token = token.reveal();
-            (format!("-H 'Authorization: Bearer {token}' "), format!("#token={token}"))
-        }
-    };
+    let (header, fragment) = credentials(publishing);
     let page = routes::page_path(args);
     format!(
         "Listening on http://{address}/\n\
@@ -171,6 +174,32 @@ fn start_up_text(address: SocketAddr, args: &Args, publishing: &Publishing) -> S
          Subscribe: curl -N http://{local}/topics/news\n\
          Publish:   curl {header}-d hello http://{local}/topics/news\n"
     )
+}
+
+/// Returns the text to print at start for a Unix socket, for which there is no link to the page.
+fn start_up_text_of_unix(path: &Path, publishing: &Publishing) -> String {
+    let (header, _) = credentials(publishing);
+    // In single quotes, a shell leaves everything as it is but single quotes.
+    let quoted = path.display().to_string().replace('\'', r"'\''");
+    let curl = format!("curl --unix-socket '{quoted}'");
+    format!(
+        "Listening on unix:{}\n\
+         Subscribe: {curl} -N http://localhost/topics/news\n\
+         Publish:   {curl} {header}-d hello http://localhost/topics/news\n",
+        path.display()
+    )
+}
+
+/// Returns what publishers need: an option of curl, and the fragment of a link to the page.
+fn credentials(publishing: &Publishing) -> (String, String) {
+    match publishing {
+        Publishing::Open => (String::new(), String::new()),
+        Publishing::Configured(_) => ("-H 'Authorization: Bearer ...' ".to_owned(), String::new()),
+        Publishing::Generated(token) => {
+            let token = token.reveal();
+            (format!("-H 'Authorization: Bearer {token}' "), format!("#token={token}"))
+        }
+    }
 }
 
 /// Raises the limit of open files to the hard limit. Each connection takes a file descriptor, and
