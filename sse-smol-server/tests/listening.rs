@@ -81,7 +81,7 @@ fn a_server_on_a_unix_socket_serves_its_owner_and_removes_the_file() {
     let sockets = Sockets::new("serves");
     let path = sockets.path();
     // Limits for each peer do not apply to peers without an address.
-    let config = Config { max_connections_per_peer: Some(1), ..Config::default() };
+    let config = Config::default().with_max_connections_per_peer(Some(1));
     let server = Server::bind_unix(&path, config).unwrap();
     assert_eq!(server.local_addr().unwrap_err().kind(), io::ErrorKind::Unsupported);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
