@@ -209,6 +209,8 @@ fn the_printed_link_lets_the_page_publish_and_removes_the_token_from_the_url() {
         // A link followed in the open page also sets the token.
         page.evaluate("location.hash = 'token=other'");
         page.wait_for("draft.token.value === 'other' && location.hash === ''", TIMEOUT);
+        page.click("[value=counter]");
+        page.wait_for(&format!("{EVENTS}.some(([, type]) => type === 'counter')"), TIMEOUT);
         let answer = page.publish("chat", "", "hello");
         assert!(
             answer.starts_with("401 ") && answer.contains("printed it when it started"),

@@ -184,8 +184,30 @@ fn files_have_a_content_type_and_directories_an_index() {
     let mut socket = send(server.address, &format!("DELETE /app.js HTTP/1.1\r\n{host}"));
     let answer = read_to_end(&mut socket);
     assert!(answer.starts_with("HTTP/1.1 405") && answer.contains("Allow: GET, HEAD\r\n"));
+}
 
-    // The demo page moves to `/__sse`; other routes stay.
-    assert!(whole_file(server.address, "/__sse").2.contains("EventSource"));
-    assert_eq!(whole_file(server.address, "/healthz").2, "ok\n");
+#[test]
+fn files_have_precedence_over_the_demos_which_move() {
+    let dir = Dir::new();
+    let server = Binary::start(&["--serve", dir.path()]);
+    for name in ["counter", "async", "clock", "score"] {
+        let path = format!("/{name}");
+        assert_eq!(file(server.address, &path).0, 404, "{path}");
+        dir.write(name, name);
+        assert_eq!(file(server.address, &path), (200, name.to_owned()));
+        let head = read_head(&mut get(server.address, &format!("/__sse/{name}?stream=true")));
+        assert!(head.contains("Content-Type: text/event-stream\r\n"), "{name}: {head}");
+    }
+    for path in ["/__sse", "/__sse/"] {
+        let page = file(server.address, path).1;
+        assert!(page.contains(r#"href="/__sse/counter""#) && !page.contains("{demos}"), "{page}");
+    }
+    assert_eq!(file(server.address, "/__sse/nowhere").0, 404);
+    // The API stays.
+    assert_eq!(file(server.address, "/healthz").1, "ok\n");
+    assert!(file(server.address, "/topics").1.contains("topics"));
+
+    let server = Binary::start(&[]);
+    assert!(file(server.address, "/").1.contains(r#"href="/counter""#));
+    assert_eq!(file(server.address, "/__sse").0, 404);
 }

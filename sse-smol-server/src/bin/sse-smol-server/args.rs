@@ -136,8 +136,8 @@ pub(crate) struct Args {
     pub(crate) allow_host: Vec<Host>,
 
     /// Serve the files below a directory, except hidden files and symbolic links that lead out of
-    /// it; the page of streams moves to /__sse. The directory may be a symbolic link that is
-    /// switched later
+    /// it; the page of streams moves to /__sse, and the demos below it. The directory may be a
+    /// symbolic link that is switched later
     #[arg(long, value_name = "DIRECTORY", value_parser = directory)]
     pub(crate) serve: Option<PathBuf>,
 

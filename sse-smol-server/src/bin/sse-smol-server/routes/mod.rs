@@ -29,8 +29,8 @@ use self::reply::Answer;
 #[derive(Debug)]
 pub(crate) struct App {
     guard: Guard,
-    /// The path of the page of streams.
-    page: &'static str,
+    /// The path below which the page of streams and the demos are.
+    demos: &'static str,
     topics: Topics,
     metrics: Arc<Metrics>,
     score: Polled,
@@ -50,7 +50,7 @@ impl App {
         metrics.watch(&topics);
         Ok(Self {
             guard: Guard::new(args, publishing),
-            page: page_path(args),
+            demos: page_path(args).trim_end_matches('/'),
             score: score::source(),
             system: system::source(Arc::clone(&metrics), topics.clone()),
             files: args.serve.clone().map(Files::new),
@@ -65,12 +65,15 @@ impl App {
         if let Some(answer) = self.guard.check(&mut request) {
             return Box::pin(request.respond(answer));
         }
+        match request.path().strip_prefix(self.demos) {
+            Some("" | "/") => return Box::pin(page::serve(request, self.demos)),
+            Some("/counter") => return Box::pin(counter::serve(request)),
+            Some("/async") => return Box::pin(once::serve(request)),
+            Some("/clock") => return Box::pin(clock::serve(request)),
+            Some("/score") => return Box::pin(async move { self.score.serve(request).await }),
+            _ => {}
+        }
         match request.path() {
-            path if path == self.page => Box::pin(page::serve(request)),
-            "/counter" => Box::pin(counter::serve(request)),
-            "/async" => Box::pin(once::serve(request)),
-            "/clock" => Box::pin(clock::serve(request)),
-            "/score" => Box::pin(async move { self.score.serve(request).await }),
             "/metrics.json" => Box::pin(async move { self.system.serve(request).await }),
             "/topics" => topics::serve_all(&self.topics, request),
             "/healthz" => Box::pin(health::healthz(request)),
@@ -91,7 +94,8 @@ impl App {
     }
 }
 
-/// Returns the path of the page of streams, which leaves `/` to the files if any are served.
+/// Returns the path of the page of streams, below which the demos are. If files are served, all
+/// other paths than those of the API are left to them.
 pub(crate) const fn page_path(args: &Args) -> &'static str {
     if args.serve.is_some() { "/__sse" } else { "/" }
 }

@@ -4,7 +4,9 @@ use sse_smol_server::{Error, Request};
 
 use super::reply::show;
 
-pub(super) async fn serve(request: Request) -> Result<(), Error> {
+/// Serves the page, with links to the demos below the path `demos`.
+pub(super) async fn serve(request: Request, demos: &str) -> Result<(), Error> {
     const PAGE: &str = include_str!("../../../../web/index.html");
-    show(request, "text/html; charset=utf-8", PAGE.into()).await
+    let page = PAGE.replace("{demos}", demos);
+    show(request, "text/html; charset=utf-8", page.into()).await
 }
