@@ -5,6 +5,7 @@ mod dir;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod conditions;
 mod links;
 
 use std::fs::{self, File};

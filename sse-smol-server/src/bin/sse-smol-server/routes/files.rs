@@ -1,14 +1,22 @@
 //! `--serve`: the files below a directory.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read as _};
-use std::path::{Path, PathBuf};
+mod range;
+mod validators;
 
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, LOCATION};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION,
+};
 use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use sse_smol_server::{Error, Request, Response, not_allowed, text};
 
+use self::range::Part;
+use self::validators::Validators;
 use crate::beneath::{Found, open_beneath};
 
 /// The maximum number of bytes of a file that are held for a client.
@@ -20,9 +28,11 @@ pub(super) struct Files {
     root: PathBuf,
 }
 
-/// The content to answer a request with.
+/// The result of looking up the path of a request.
 enum Answer {
     File(Content),
+    /// A response without the content of the file.
+    Other(Response),
     /// A directory whose path in the request does not end in a slash, so that relative links in its
     /// page would not resolve.
     Directory,
@@ -30,8 +40,10 @@ enum Answer {
 
 /// A file that is being read.
 struct Content {
-    content_type: HeaderValue,
+    /// The head of the response.
+    head: http::Response<()>,
     file: File,
+    /// The number of bytes to send.
     length: u64,
     /// The bytes that were read last.
     piece: Vec<u8>,
@@ -50,8 +62,7 @@ impl Content {
 
     /// Sends the file, and reads it no faster than the peer takes it.
     async fn send(mut self, request: Request) -> Result<(), Error> {
-        let mut head = http::Response::new(());
-        head.headers_mut().insert(CONTENT_TYPE, self.content_type.clone());
+        let head = std::mem::take(&mut self.head);
         let mut body = request.start_response(head, self.length);
         loop {
             body.send(std::mem::take(&mut self.piece)).await?;
@@ -85,13 +96,17 @@ impl Files {
             Some(path) => {
                 let root = self.root.clone();
                 let is_directory = request.path().ends_with('/');
+                // A `HEAD` request is answered as for the whole content, without reading it.
                 let with_content = request.method() == Method::GET;
-                smol::unblock(move || find(&root, path, is_directory, with_content)).await
+                let headers = request.headers().clone();
+                let find = move || find(&root, path, is_directory, &headers, with_content);
+                smol::unblock(find).await
             }
             None => Err(ErrorKind::NotFound.into()),
         };
         let response = match found {
             Ok(Answer::File(content)) => return content.send(request).await,
+            Ok(Answer::Other(response)) => response,
             Ok(Answer::Directory) => to_directory(&request),
             Err(error) => {
                 if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
@@ -123,30 +138,64 @@ fn names(path: &str) -> Option<PathBuf> {
     Some(names)
 }
 
-/// Opens a file, and reads its first piece if `with_content` is set. Blocks.
+/// Opens a file, and reads the first piece of what the headers of the request select, if
+/// `with_content` is set. Blocks.
 fn find(
     root: &Path,
     mut path: PathBuf,
     is_directory: bool,
+    headers: &HeaderMap,
     with_content: bool,
 ) -> io::Result<Answer> {
     if is_directory {
         path.push("index.html");
     }
-    let file = match open_beneath(root, &path)? {
+    let mut file = match open_beneath(root, &path)? {
         Found::File(file) => file,
         Found::Directory if is_directory => return Err(ErrorKind::NotFound.into()),
         Found::Directory => return Ok(Answer::Directory),
     };
-    let length = file.metadata()?.len();
-    let content_type = content_type(&path);
-    let mut content = Content { content_type, file, length, piece: Vec::new() };
+    // The metadata are read before the content: if the file changes in between, the validators are
+    // those of the old content, and the next request with them gets the new content.
+    let metadata = file.metadata()?;
+    let mut length = metadata.len();
+    let validators = Validators::of(&metadata, SystemTime::now());
+    if validators.are_held(headers) {
+        let mut response = Response::default();
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        validators.add_to(response.headers_mut());
+        return Ok(Answer::Other(response));
+    }
+    let mut head = http::Response::new(());
+    validators.add_to(head.headers_mut());
+    head.headers_mut().insert(CONTENT_TYPE, content_type(&path));
+    head.headers_mut().insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    let is_range = with_content && validators.allow_range(headers);
+    match if is_range { Part::of(headers, length) } else { Part::Whole } {
+        Part::Whole => {}
+        Part::Bytes { first, last } => {
+            *head.status_mut() = StatusCode::PARTIAL_CONTENT;
+            let range = HeaderValue::try_from(format!("bytes {first}-{last}/{length}"));
+            head.headers_mut().insert(CONTENT_RANGE, range.map_err(io::Error::other)?);
+            file.seek(SeekFrom::Start(first))?;
+            length = last - first + 1;
+        }
+        Part::Unsatisfiable => {
+            let line = format!("The file has {length} bytes.");
+            let mut response = text(StatusCode::RANGE_NOT_SATISFIABLE, &line);
+            let range = HeaderValue::try_from(format!("bytes */{length}"));
+            response.headers_mut().insert(CONTENT_RANGE, range.map_err(io::Error::other)?);
+            return Ok(Answer::Other(response));
+        }
+    }
+    let mut content = Content { head, file, length, piece: Vec::new() };
     if with_content {
         content.read(length)?;
     }
     Ok(Answer::File(content))
 }
 
+/// Returns the content type of a file, by the extension of its name.
 fn content_type(path: &Path) -> HeaderValue {
     let guess = mime_guess::from_path(path).first_raw().unwrap_or("application/octet-stream");
     let with_charset = guess.starts_with("text/").then(|| format!("{guess}; charset=utf-8"));
