@@ -1,6 +1,7 @@
 //! Which changes are reported, and how often.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -92,6 +93,29 @@ fn a_directory_that_is_recreated_is_watched_again() {
     events.assert_silent();
     parent.write("dist/index.html", "5");
     events.updated();
+}
+
+#[test]
+fn the_log_names_the_changed_files() {
+    let dir = Dir::new();
+    dir.write("v1/index.html", "1");
+    symlink("v1", dir.0.join("current")).unwrap();
+    let root = dir.0.join("current");
+    let server = Binary::start(&["--watch", root.to_str().unwrap()]);
+    let mut events = Events::of(server.address, "");
+    events.connected();
+    dir.write("v1/index.html", "2");
+    events.updated();
+    for number in 0..5 {
+        dir.write(&format!("v1/{number}\n.txt"), "new");
+    }
+    dir.write("v1/.hidden", "new");
+    events.updated();
+    let (_, _, log) = server.stop("-TERM");
+    // By the path that was given, and not by the real one.
+    assert!(log.contains(&format!("files changed: \"{}/index.html\"\n", root.display())), "{log}");
+    assert!(log.contains(&format!("files changed: \"{}/0\\n.txt\", ", root.display())), "{log}");
+    assert!(log.contains("2\\n.txt\" and 2 more\n"), "{log}");
 }
 
 #[test]

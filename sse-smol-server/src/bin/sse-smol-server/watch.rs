@@ -1,5 +1,6 @@
 //! Watches directories, and reports each burst of changes in them as one change.
 
+mod burst;
 mod links;
 mod way;
 
@@ -13,6 +14,9 @@ use std::time::{Duration, Instant};
 use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
 use notify::{Config, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
+pub(crate) use self::burst::Changes;
+
+use self::burst::Burst;
 use self::links::{Links, is_visible};
 use self::way::Way;
 
@@ -41,7 +45,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A description of the problem if a directory cannot be watched or a thread cannot be started.
 pub(crate) fn watch(
     roots: Vec<PathBuf>,
-    changed: impl Fn() + Send + 'static,
+    changed: impl Fn(&Changes) + Send + 'static,
 ) -> Result<(), String> {
     if roots.is_empty() {
         return Ok(());
@@ -99,8 +103,8 @@ struct Watch {
     /// Whether links may have been added, removed or switched. The search for them waits for the
     /// end of the burst, since it reads all visible directories.
     links_changed: bool,
-    /// The times of the first and of the last change that have not been reported.
-    burst: Option<(Instant, Instant)>,
+    /// The changes that have not been reported.
+    burst: Option<Burst>,
 }
 
 /// A directory to watch.
@@ -122,7 +126,7 @@ impl Root {
 }
 
 impl Watch {
-    fn run(mut self, events: &Receiver<Observed>, changed: impl Fn()) {
+    fn run(mut self, events: &Receiver<Observed>, changed: impl Fn(&Changes)) {
         loop {
             let look = self.is_any_lost().then(|| Instant::now() + LOOK);
             let event = match self.due().into_iter().chain(look).min() {
@@ -143,14 +147,14 @@ impl Watch {
             let quiet = event.is_err();
             let now = Instant::now();
             let is_due = quiet && self.due().is_some_and(|due| due <= now);
-            if is_due || self.burst.is_some_and(|(first, _)| first + LONGEST <= now) {
-                self.burst = None;
+            if let Some(burst) = self.burst.take_if(|burst| is_due || burst.first + LONGEST <= now)
+            {
                 if self.links_changed {
                     // This precedes the report, so that no change falls between it and the new
                     // watches.
                     self.follow_links();
                 }
-                changed();
+                changed(&burst.changes);
             }
         }
     }
@@ -158,9 +162,9 @@ impl Watch {
     /// Returns when the burst has to be reported. While a directory is missing, its replacement is
     /// waited for, up to the maximum time.
     fn due(&self) -> Option<Instant> {
-        let (first, last) = self.burst?;
-        let latest = first + LONGEST;
-        Some(if self.is_any_lost() { latest } else { latest.min(last + QUIET) })
+        let burst = self.burst.as_ref()?;
+        let latest = burst.first + LONGEST;
+        Some(if self.is_any_lost() { latest } else { latest.min(burst.last + QUIET) })
     }
 
     fn is_any_lost(&self) -> bool {
@@ -173,10 +177,15 @@ impl Watch {
         if event.need_rescan() {
             self.all_replaced();
         }
-        if self.is_change(event) {
-            self.changed();
-            self.links_changed |= may_add_links(event);
+        let mut is_change = false;
+        for path in &event.paths {
+            if self.is_change(event, path) {
+                let name = self.name(path);
+                Burst::add(&mut self.burst, name);
+                is_change = true;
+            }
         }
+        self.links_changed |= is_change && may_add_links(event);
         if event.kind.is_remove() || event.kind == MOVED {
             for root in &mut self.roots {
                 root.lost |= root.real.as_ref().is_some_and(|real| event.paths.contains(real));
@@ -200,7 +209,8 @@ impl Watch {
             }
             let leads_to_target = self.links.names.contains(path);
             if leads_to_target {
-                self.changed();
+                let name = self.name(path);
+                Burst::add(&mut self.burst, name);
             }
             if leads_to_root || leads_to_target {
                 self.replaced(path);
@@ -230,13 +240,17 @@ impl Watch {
         });
     }
 
-    /// Adds a change to the burst.
-    fn changed(&mut self) {
-        let now = Instant::now();
-        self.burst.get_or_insert((now, now)).1 = now;
+    /// Returns the path of a changed file by the root that it is in, instead of its real path.
+    fn name(&self, path: &Path) -> PathBuf {
+        let by_root = self.roots.iter().find_map(|root| {
+            let below = path.strip_prefix(root.real.as_ref()?).ok()?;
+            Some(root.path.join(below))
+        });
+        by_root.unwrap_or_else(|| path.to_owned())
     }
 
-    fn is_change(&self, event: &notify::Event) -> bool {
+    /// Returns whether an event is a change of this path, which is one of its paths.
+    fn is_change(&self, event: &notify::Event, path: &Path) -> bool {
         const WRITTEN: EventKind = EventKind::Access(AccessKind::Close(AccessMode::Write));
         // Files are also opened to serve them.
         let is_read = event.kind.is_access() && event.kind != WRITTEN;
@@ -244,7 +258,7 @@ impl Watch {
             self.roots.iter().any(|root| root.real.as_deref() == Some(path))
                 || self.links.targets.contains(path)
         };
-        !is_read && event.paths.iter().any(|path| is_visible(path, is_watched))
+        !is_read && is_visible(path, is_watched)
     }
 
     /// Looks up the lost directories, and watches those that exist. Each directory that is found
@@ -264,7 +278,7 @@ impl Watch {
         }
         for index in lost {
             match self.find(index) {
-                Ok(()) => self.changed(),
+                Ok(()) => Burst::add(&mut self.burst, self.roots[index].path.clone()),
                 Err(error) => {
                     log::debug!("cannot watch {}: {error}", self.roots[index].path.display());
                 }

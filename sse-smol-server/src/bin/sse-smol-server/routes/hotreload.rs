@@ -90,8 +90,8 @@ impl HotReload {
         let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         let changes = Arc::new(Changes::new());
         let shared = Arc::clone(&changes);
-        watch(args.watch.clone(), move || {
-            log::info!("files changed");
+        watch(args.watch.clone(), move |changes| {
+            log::info!("files changed: {changes}");
             shared.add();
         })?;
         Ok(Self { start, changes, drain })
