@@ -8,6 +8,7 @@ mod dir;
 mod support;
 
 mod changes;
+mod ignore;
 mod links;
 mod stream;
 

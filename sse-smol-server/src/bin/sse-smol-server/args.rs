@@ -146,6 +146,11 @@ pub(crate) struct Args {
     /// directories below it are followed; repeatable
     #[arg(long, value_name = "DIRECTORY", value_parser = directory)]
     pub(crate) watch: Vec<PathBuf>,
+
+    /// Pattern of watched files whose changes reload no page, in the syntax of .gitignore;
+    /// repeatable. With !PATTERN, files count although a .gitignore file or a default ignores them
+    #[arg(long, value_name = "GLOB", requires = "watch")]
+    pub(crate) ignore: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,6 +1,7 @@
 //! Watches directories, and reports each burst of changes in them as one change.
 
 mod burst;
+mod ignore;
 mod links;
 mod way;
 
@@ -11,13 +12,14 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
+use notify::event::{AccessKind, AccessMode, ModifyKind, RemoveKind, RenameMode};
 use notify::{Config, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
 pub(crate) use self::burst::Changes;
 
 use self::burst::Burst;
-use self::links::{Links, is_visible};
+use self::ignore::Ignore;
+use self::links::{Links, visible_from};
 use self::way::Way;
 
 /// The pause that ends a burst. Editors and build tools make changes in bursts.
@@ -37,16 +39,21 @@ const LOOK: Duration = Duration::from_millis(100);
 /// the other directory is watched from then on.
 ///
 /// Changes of hidden files and directories are ignored, since editors and version control keep
-/// their own files there. Symbolic links to directories are followed, wherever they lead, and those
+/// their own files there. So are those that match one of the patterns `ignored`, in the syntax of
+/// `.gitignore`, or a pattern of a `.gitignore` file, and dependencies and temporary files that have
+/// well-known names. Symbolic links to directories are followed, wherever they lead, and those
 /// directories are visible by the paths of the links.
 ///
 /// # Errors
 ///
-/// A description of the problem if a directory cannot be watched or a thread cannot be started.
+/// A description of the problem if a pattern is malformed, a directory cannot be watched or a thread
+/// cannot be started.
 pub(crate) fn watch(
     roots: Vec<PathBuf>,
+    ignored: &[String],
     changed: impl Fn(&Changes) + Send + 'static,
 ) -> Result<(), String> {
+    let ignore = Ignore::new(ignored)?;
     if roots.is_empty() {
         return Ok(());
     }
@@ -64,6 +71,7 @@ pub(crate) fn watch(
     let mut watch = Watch {
         watcher: watcher(Observed::Below)?,
         way: Way::new(watcher(Observed::OnTheWay)?),
+        ignore,
         roots: roots.into_iter().map(Root::new).collect(),
         links: Links::default(),
         linked: BTreeSet::new(),
@@ -96,6 +104,7 @@ struct Watch {
     /// The watcher of the roots and of everything below them.
     watcher: RecommendedWatcher,
     way: Way,
+    ignore: Ignore,
     roots: Vec<Root>,
     links: Links,
     /// The directories outside the roots that are watched because links lead to them.
@@ -155,6 +164,8 @@ impl Watch {
                     self.follow_links();
                 }
                 changed(&burst.changes);
+                // Those above the watched directories may have changed without an event.
+                self.ignore.forget();
             }
         }
     }
@@ -176,6 +187,9 @@ impl Watch {
         const MOVED: EventKind = EventKind::Modify(ModifyKind::Name(RenameMode::From));
         if event.need_rescan() {
             self.all_replaced();
+        }
+        if event.paths.iter().any(|path| path.ends_with(".gitignore")) {
+            self.ignore.forget();
         }
         let mut is_change = false;
         for path in &event.paths {
@@ -253,12 +267,19 @@ impl Watch {
     fn is_change(&self, event: &notify::Event, path: &Path) -> bool {
         const WRITTEN: EventKind = EventKind::Access(AccessKind::Close(AccessMode::Write));
         // Files are also opened to serve them.
-        let is_read = event.kind.is_access() && event.kind != WRITTEN;
+        if event.kind.is_access() && event.kind != WRITTEN {
+            return false;
+        }
         let is_watched = |path: &Path| {
             self.roots.iter().any(|root| root.real.as_deref() == Some(path))
                 || self.links.targets.contains(path)
         };
-        !is_read && is_visible(path, is_watched)
+        let Some(base) = visible_from(path, is_watched) else { return false };
+        // A name that has been removed may have been that of a directory.
+        let is_dir = event.kind == EventKind::Remove(RemoveKind::Folder) || path.is_dir();
+        let is_gone = || path.symlink_metadata().is_err();
+        !self.ignore.ignores(base, path, is_dir)
+            && !(is_gone() && self.ignore.ignores(base, path, true))
     }
 
     /// Looks up the lost directories, and watches those that exist. Each directory that is found
@@ -297,7 +318,7 @@ impl Watch {
         self.links_changed = false;
         let roots: BTreeSet<_> = self.roots.iter().filter_map(|root| root.real.clone()).collect();
         let was_cut_off = self.links.is_cut_off;
-        self.links = Links::find(&roots, &mut self.way);
+        self.links = Links::find(&roots, &mut self.way, &self.ignore);
         self.end_needless();
         if self.links.is_cut_off && !was_cut_off {
             log::warn!(

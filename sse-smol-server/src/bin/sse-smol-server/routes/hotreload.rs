@@ -90,7 +90,7 @@ impl HotReload {
         let start = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         let changes = Arc::new(Changes::new());
         let shared = Arc::clone(&changes);
-        watch(args.watch.clone(), move |changes| {
+        watch(args.watch.clone(), &args.ignore, move |changes| {
             log::info!("files changed: {changes}");
             shared.add();
         })?;

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::ignore::Ignore;
 use super::way::Way;
 
 /// The maximum number of symbolic links that are followed.
@@ -23,23 +24,27 @@ pub(super) struct Links {
 }
 
 impl Links {
-    /// Finds the visible links below these directories and below the directories that they lead to,
-    /// those with short paths first. Reads each visible directory once: that takes less time than
-    /// the watcher needs for the same tree.
-    pub(super) fn find(roots: &BTreeSet<PathBuf>, way: &mut Way) -> Self {
+    /// Finds the links below these directories and below the directories that they lead to, those
+    /// with short paths first, except links that are hidden or ignored. Reads each directory that
+    /// is neither once: that takes less time than the watcher needs for the same tree.
+    pub(super) fn find(roots: &BTreeSet<PathBuf>, way: &mut Way, ignore: &Ignore) -> Self {
         let mut links = Self::default();
         let mut followed = 0;
-        let mut directories: VecDeque<PathBuf> = roots.iter().cloned().collect();
-        while let Some(directory) = directories.pop_front() {
-            // An error means that the directory is gone, or cannot be read and so is not watched
-            // either.
+        // With the watched directory that each is in.
+        let mut directories: VecDeque<(PathBuf, PathBuf)> =
+            roots.iter().map(|root| (root.clone(), root.clone())).collect();
+        while let Some((base, directory)) = directories.pop_front() {
+            // An error means that it is gone, or may not be read and so is not watched either.
             let Ok(entries) = fs::read_dir(&directory) else { continue };
             for entry in entries.flatten().filter(|entry| !is_hidden(Path::new(&entry.file_name())))
             {
                 let path = entry.path();
                 let Ok(file_type) = entry.file_type() else { continue };
+                if ignore.ignores(&base, &path, file_type.is_dir()) {
+                    continue;
+                }
                 if file_type.is_dir() {
-                    directories.push_back(path);
+                    directories.push_back((base.clone(), path));
                     continue;
                 }
                 let is_file = || fs::metadata(&path).is_ok_and(|metadata| !metadata.is_dir());
@@ -54,9 +59,10 @@ impl Links {
                 // An error means that the link has no target now. The names that were looked up are
                 // in `names`.
                 let Ok(target) = way.resolve(&path, &mut links.names) else { continue };
-                if !is_visible(&target, |path| roots.contains(path) || links.targets.contains(path))
-                {
-                    directories.push_back(target.clone());
+                let is_watched = |path: &Path| roots.contains(path) || links.targets.contains(path);
+                let from = visible_from(&target, is_watched);
+                if from.is_none_or(|base| ignore.ignores(base, &target, true)) {
+                    directories.push_back((target.clone(), target.clone()));
                     links.targets.insert(target);
                 }
             }
@@ -65,18 +71,18 @@ impl Links {
     }
 }
 
-/// Returns whether no part of a path is hidden below the closest of the directories that are
-/// watched.
-pub(super) fn is_visible(path: &Path, is_watched: impl Fn(&Path) -> bool) -> bool {
+/// Returns the closest watched directory of a path, or `None` if there is none or a part of the
+/// path below it is hidden.
+pub(super) fn visible_from(path: &Path, is_watched: impl Fn(&Path) -> bool) -> Option<&Path> {
     for ancestor in path.ancestors() {
         if is_watched(ancestor) {
-            return true;
+            return Some(ancestor);
         }
         if is_hidden(ancestor) {
-            return false;
+            return None;
         }
     }
-    false
+    None
 }
 
 /// Returns whether the last name in a path is hidden.
@@ -99,8 +105,8 @@ mod tests {
             ("/home/.dev/site/.well-known/x", true),
             ("/elsewhere", false),
         ] {
-            let is_visible = is_visible(Path::new(path), |path| roots.contains(&path));
-            assert_eq!(is_visible, visible, "{path}");
+            let from = visible_from(Path::new(path), |path| roots.contains(&path));
+            assert_eq!(from.is_some(), visible, "{path}");
         }
     }
 }
