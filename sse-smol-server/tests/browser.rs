@@ -7,15 +7,15 @@ mod dir;
 mod support;
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use browser::{Browser, Tab};
 use dir::Dir;
 use serde_json::{Value, json};
-use support::subscriber::Subscriber;
-use support::{Binary, read_response, send};
+use support::subscriber::{Subscriber, wait_until};
+use support::{Binary, get, read_response, send};
 
 /// The time after which a test gives up waiting for the page. Used up only by a failure.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -282,37 +282,70 @@ fn the_page_fits_the_width_of_a_phone() {
 /// The maximum number of HTTP/1.1 connections that Chromium opens to one host, over all tabs.
 const CONNECTIONS: usize = 6;
 
-/// Tabs with live reload, as many as Chromium opens connections.
+/// Tabs with live reload.
 struct Tabs {
     dir: Dir,
     server: Binary,
     browser: Browser,
-    tabs: Vec<Tab>,
+    /// The tabs by the query of their URL.
+    tabs: Vec<(usize, Tab)>,
+    /// A script that each page runs before the one for live reload.
+    prelude: &'static str,
     /// A subscriber to the topic to which each page publishes when it is loaded.
     loads: Subscriber,
 }
 
 impl Tabs {
-    fn open() -> Self {
+    /// Opens this number of tabs.
+    fn open(count: usize, prelude: &'static str) -> Self {
         let dir = Dir::new();
         dir.write("style.css", "body { color: green }");
         dir.write("archive.zip", "no page");
-        write_page(&dir, "one");
         let server = Binary::start(&["--serve", dir.path(), "--watch", dir.path()]);
         let loads = Subscriber::open(server.address, "/topics/loads");
         let browser = Browser::open("about:blank");
-        let mut all = Self { dir, server, browser, tabs: Vec::new(), loads };
-        for tab in 0..CONNECTIONS {
-            let url = all.url(&tab.to_string());
-            all.tabs.push(all.browser.open_tab(&url));
+        let mut all = Self { dir, server, browser, tabs: Vec::new(), prelude, loads };
+        all.write("one");
+        for tab in 0..count {
+            all.open_tab(tab);
         }
         all.assert_each_loads_once("one");
         all
     }
 
+    fn open_tab(&mut self, query: usize) {
+        let url = self.url(&query.to_string());
+        self.tabs.push((query, self.browser.open_tab(&url)));
+    }
+
+    /// Writes a page that publishes the query of its URL and `version` when it is loaded.
+    fn write(&self, version: &str) {
+        let page = format!(
+            r#"<!doctype html>
+            <script>{}</script>
+            <script src="/__hotreload.js"></script>
+            <link rel="stylesheet" href="/style.css">
+            <script>
+              addEventListener("load", () => {{
+                const body = `${{location.search}} {version}`;
+                fetch("/topics/loads", {{ method: "POST", body }});
+              }});
+            </script>"#,
+            self.prelude
+        );
+        self.dir.write("index.html", &page);
+    }
+
     /// Returns the URL of the page with this query.
     fn url(&self, query: &str) -> String {
         format!("http://{}/?{query}", self.server.address)
+    }
+
+    /// Returns the number of live-reload streams. The subscriber to page loads has another stream.
+    fn streams(&self) -> usize {
+        let (_, _, metrics) = read_response(&mut get(self.server.address, "/metrics"));
+        let streams = metrics.lines().find_map(|line| line.strip_prefix("sse_streams "));
+        streams.unwrap().parse::<usize>().unwrap() - 1
     }
 
     /// Returns the next `count` page loads: the query of the URL and the version of the page.
@@ -325,9 +358,11 @@ impl Tabs {
     }
 
     fn assert_each_loads_once(&mut self, version: &str) {
-        let mut loaded = self.next(CONNECTIONS);
+        let mut loaded = self.next(self.tabs.len());
         loaded.sort();
-        let expected: Vec<_> = (0..CONNECTIONS).map(|tab| format!("?{tab} {version}")).collect();
+        let mut expected: Vec<_> =
+            self.tabs.iter().map(|(query, _)| format!("?{query} {version}")).collect();
+        expected.sort();
         assert_eq!(loaded, expected);
     }
 
@@ -340,39 +375,63 @@ impl Tabs {
     }
 }
 
-/// Writes a page that publishes the query of its URL and `version` when it is loaded.
-fn write_page(dir: &Dir, version: &str) {
-    let page = format!(
-        r#"<!doctype html>
-        <script src="/__hotreload.js"></script>
-        <link rel="stylesheet" href="/style.css">
-        <script>
-          addEventListener("load", () => {{
-            const body = `${{location.search}} {version}`;
-            fetch("/topics/loads", {{ method: "POST", body }});
-          }});
-        </script>"#
-    );
-    dir.write("index.html", &page);
-}
-
 #[test]
-fn one_change_reloads_each_of_six_tabs_once() {
-    let mut tabs = Tabs::open();
+fn one_change_reloads_each_of_six_tabs_without_locks_once() {
+    // As over plain HTTP from another machine: each tab has a stream of its own.
+    let mut tabs = Tabs::open(CONNECTIONS, "delete Navigator.prototype.locks");
     for version in ["two", "three"] {
         tabs.assert_none_loads();
-        write_page(&tabs.dir, version);
+        assert_eq!(tabs.streams(), CONNECTIONS);
+        tabs.write(version);
         tabs.assert_each_loads_once(version);
     }
     tabs.assert_none_loads();
 }
 
 #[test]
-fn a_page_in_one_of_six_tabs_can_navigate_away_and_back() {
-    let mut tabs = Tabs::open();
+fn twelve_tabs_share_one_stream_and_one_change_reloads_each_once() {
+    let mut tabs = Tabs::open(2 * CONNECTIONS, "");
+    for version in ["two", "three", "four"] {
+        tabs.assert_none_loads();
+        assert_eq!(tabs.streams(), 1);
+        let start = Instant::now();
+        tabs.write(version);
+        tabs.assert_each_loads_once(version);
+        println!("all tabs were reloaded after {:?}", start.elapsed());
+    }
     tabs.assert_none_loads();
-    let tab = tabs.tabs.pop().unwrap();
-    tabs.browser.select(&tab);
+
+    // A tab that is left takes the stream over from those that are closed.
+    tabs.open_tab(100);
+    assert_eq!(tabs.next(1), ["?100 four"]);
+    for (_, tab) in tabs.tabs.drain(..2 * CONNECTIONS) {
+        tabs.browser.close(tab);
+    }
+    wait_until("one tab holds the stream", || tabs.streams() == 1);
+    tabs.write("five");
+    tabs.assert_each_loads_once("five");
+    tabs.assert_none_loads();
+}
+
+#[test]
+fn a_restart_of_the_server_reloads_each_of_twelve_tabs_once() {
+    let mut tabs = Tabs::open(2 * CONNECTIONS, "");
+    let address = tabs.server.address.to_string();
+    tabs.server.signal("-KILL");
+    wait_until("the server has stopped", || TcpStream::connect(&address).is_err());
+    // The pages publish to the new server.
+    let flags = ["--serve", tabs.dir.path(), "--watch", tabs.dir.path()];
+    tabs.server = Binary::start_on(&address, &flags);
+    tabs.loads = Subscriber::open(tabs.server.address, "/topics/loads?lastEventId=earliest");
+    tabs.assert_each_loads_once("one");
+    tabs.assert_none_loads();
+}
+
+#[test]
+fn a_page_in_one_of_six_tabs_can_navigate_away_and_back() {
+    let mut tabs = Tabs::open(CONNECTIONS, "");
+    tabs.assert_none_loads();
+    tabs.browser.select(&tabs.tabs[CONNECTIONS - 1].1);
     tabs.browser.navigate(&tabs.url("elsewhere"));
     assert_eq!(tabs.next(1), ["?elsewhere one"]);
 
@@ -381,13 +440,13 @@ fn a_page_in_one_of_six_tabs_can_navigate_away_and_back() {
     tabs.browser.wait_for("location.search === '?5'", TIMEOUT);
     tabs.loads.take(usize::MAX);
     tabs.loads.events.clear();
-    write_page(&tabs.dir, "two");
+    tabs.write("two");
     tabs.assert_each_loads_once("two");
 
     // A download does not unload the page.
     tabs.browser.evaluate("location.href = '/archive.zip'");
     thread::sleep(Duration::from_secs(1));
-    write_page(&tabs.dir, "three");
+    tabs.write("three");
     tabs.assert_each_loads_once("three");
     tabs.assert_none_loads();
 }

@@ -3,25 +3,49 @@
   // Relative to this script, except in a module, where `currentScript` is null.
   const base = document.currentScript?.src ?? location.origin;
   const url = new URL("__hotreload?lastEventId={version}", base);
+  // The version that the page shows: the start time of the server, and the number of changes since.
+  const version = url.searchParams.get("lastEventId");
+  // The name of the lock and of the channel that all pages with this stream share.
+  const NAME = `${url.origin}${url.pathname}`;
   // The time in milliseconds to wait for the page to unload or to finish loading.
   const PATIENCE = 5000;
-  let events, timer;
+  let events, latest, channel, request, release, timer;
 
-  // Browsers open few connections to a server, often six for all pages together. The stream must
-  // not hold one that its own page needs, so it is opened last, and closed before the page unloads.
+  // Browsers open few connections to a server, often six for all pages together. So one page holds
+  // the stream and passes its events on to the others, which wait for the lock to take over. The
+  // stream must not hold a connection that its own page needs, so it is opened last, and closed
+  // before the page unloads.
   const close = () => {
     clearTimeout(timer);
     events?.close();
+    channel?.close();
+    request?.abort();
+    release?.();
+    events = latest = channel = request = release = undefined;
   };
 
   const listen = () => {
     close();
-    events = new EventSource(url);
-    events.addEventListener("updated", reload);
-    // An EventSource reconnects by itself, but not after an error response, such as a proxy's 502.
-    events.addEventListener("error", () => {
-      if (events.readyState === EventSource.CLOSED) listenIn(1000);
-    });
+    // Browsers have locks in secure contexts only: over HTTPS and on this machine.
+    if (!navigator.locks || !window.BroadcastChannel) return open();
+    channel = new BroadcastChannel(NAME);
+    channel.onmessage = ({ data }) => {
+      if (data) handle(data);
+      else if (latest) channel.postMessage({ ...latest, type: "connected" });
+    };
+    request = new AbortController();
+    const { signal } = request;
+    const hold = () =>
+      new Promise((resolve) => {
+        // The lock may have been granted just before `close`.
+        if (signal.aborted) return resolve();
+        release = resolve;
+        open();
+      });
+    // Pages without an origin of their own, as in a sandbox, may not use locks.
+    navigator.locks.request(NAME, { signal }, hold).catch(() => signal.aborted || open());
+    // Requests the latest event, which may be newer than this page and was sent before it listened.
+    channel.postMessage(null);
   };
 
   const listenIn = (milliseconds) => {
@@ -29,13 +53,40 @@
     timer = setTimeout(listen, milliseconds);
   };
 
-  const reload = ({ lastEventId }) => {
+  const open = () => {
+    const source = (events = new EventSource(url));
+    for (const type of ["connected", "updated"]) {
+      source.addEventListener(type, ({ data }) => {
+        latest = { type, ...JSON.parse(data) };
+        channel?.postMessage(latest);
+        handle(latest);
+      });
+    }
+    // An EventSource reconnects by itself, but not after an error response, such as a proxy's 502.
+    source.addEventListener("error", () => {
+      if (source.readyState === EventSource.CLOSED) timer = setTimeout(open, 1000);
+    });
+  };
+
+  // Returns whether a version is newer than the page. An `updated` event of another run of the
+  // server is, also if the clock was set back; other events may come from a page that has not
+  // noticed the restart yet.
+  const isNewer = (other, type) => {
+    const [[start, count], [ownStart, ownCount]] = [other, version].map((v) => v.split("-").map(Number));
+    return start === ownStart ? count > ownCount : type === "updated" || start > ownStart;
+  };
+
+  const handle = ({ type, version: current }) => {
+    if (isNewer(current, type)) reload(current);
+  };
+
+  const reload = (current) => {
     // A cache that ignores `no-store` may serve this script with an old version each time. The page
     // is reloaded at most once for each new version, so that it does not reload for ever.
     try {
       const key = "__hotreload " + location.href;
-      if (sessionStorage.getItem(key) === lastEventId) return;
-      sessionStorage.setItem(key, lastEventId);
+      if (sessionStorage.getItem(key) === current) return;
+      sessionStorage.setItem(key, current);
     } catch {
       // Storage is not available.
     }

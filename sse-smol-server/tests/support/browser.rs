@@ -94,6 +94,12 @@ impl Browser {
         self.session = tab.0.clone();
     }
 
+    /// Closes a tab.
+    pub(crate) fn close(&mut self, tab: Tab) {
+        self.session = tab.0;
+        self.call("Page.close", &json!({}));
+    }
+
     /// Navigates to a URL. Returns when the page has loaded.
     pub(crate) fn navigate(&mut self, url: &str) {
         // Chromium answers once the new document exists, so nothing is evaluated in the old one.
