@@ -414,6 +414,56 @@ fn twelve_tabs_share_one_stream_and_one_change_reloads_each_once() {
 }
 
 #[test]
+fn changed_style_sheets_are_replaced_without_a_reload() {
+    let mut tabs = Tabs::open(3, "");
+    let color = |number: u32| format!("rgb(0, 0, {number})");
+    let wait_for_color = |tabs: &mut Tabs, property: &str, number: u32| {
+        for (_, tab) in &tabs.tabs {
+            tabs.browser.select(tab);
+            let is = format!("getComputedStyle(document.body).{property} === '{}'", color(number));
+            tabs.browser.wait_for(&is, TIMEOUT);
+            tabs.browser.wait_for("document.querySelectorAll('link').length === 1", TIMEOUT);
+        }
+    };
+    for number in 1..4 {
+        tabs.assert_none_loads();
+        tabs.dir.write("style.css", &format!("body {{ color: {} }}", color(number)));
+        wait_for_color(&mut tabs, "color", number);
+    }
+    // Changes that follow each other while the style sheet is being loaded.
+    for number in 4..8 {
+        tabs.dir.write("style.css", &format!("body {{ color: {} }}", color(number)));
+        thread::sleep(Duration::from_millis(250));
+    }
+    wait_for_color(&mut tabs, "color", 7);
+    // Style sheets that others import are loaded again, too.
+    tabs.dir.write("style.css", "@import 'more.css';");
+    for number in 8..11 {
+        let more = format!("body {{ background-color: {} }}", color(number));
+        tabs.dir.write("more.css", &more);
+        wait_for_color(&mut tabs, "backgroundColor", number);
+    }
+    tabs.assert_none_loads();
+
+    // Together with another change, and after it.
+    tabs.dir.write("style.css", "");
+    tabs.write("two");
+    tabs.assert_each_loads_once("two");
+    tabs.dir.write("style.css", &format!("body {{ color: {} }}", color(11)));
+    wait_for_color(&mut tabs, "color", 11);
+    tabs.assert_none_loads();
+}
+
+#[test]
+fn a_page_without_style_sheets_is_reloaded_when_one_changes() {
+    let mut tabs = Tabs::open(1, "");
+    tabs.browser.evaluate("document.querySelector('link').remove()");
+    tabs.dir.write("style.css", "body { color: red }");
+    tabs.assert_each_loads_once("one");
+    tabs.assert_none_loads();
+}
+
+#[test]
 fn a_restart_of_the_server_reloads_each_of_twelve_tabs_once() {
     let mut tabs = Tabs::open(2 * CONNECTIONS, "");
     let address = tabs.server.address.to_string();

@@ -1,10 +1,11 @@
-// Reloads the page when watched files have changed since this script was loaded.
+// Reloads the page when watched files have changed since this script was loaded. If only style
+// sheets have changed, replaces those of the page instead.
 (() => {
   // Relative to this script, except in a module, where `currentScript` is null.
   const base = document.currentScript?.src ?? location.origin;
   const url = new URL("__hotreload?lastEventId={version}", base);
   // The version that the page shows: the start time of the server, and the number of changes since.
-  const version = url.searchParams.get("lastEventId");
+  let version = url.searchParams.get("lastEventId");
   // The name of the lock and of the channel that all pages with this stream share.
   const NAME = `${url.origin}${url.pathname}`;
   // The time in milliseconds to wait for the page to unload or to finish loading.
@@ -54,6 +55,7 @@
   };
 
   const open = () => {
+    url.searchParams.set("lastEventId", version);
     const source = (events = new EventSource(url));
     for (const type of ["connected", "updated"]) {
       source.addEventListener(type, ({ data }) => {
@@ -76,8 +78,42 @@
     return start === ownStart ? count > ownCount : type === "updated" || start > ownStart;
   };
 
-  const handle = ({ type, version: current }) => {
-    if (isNewer(current, type)) reload(current);
+  const handle = ({ type, version: current, reload: lastReload }) => {
+    if (!isNewer(current, type)) return;
+    if (isNewer(lastReload, type) || !replaceStyles(current)) reload(current);
+    else version = current;
+  };
+
+  // The links that replace others, which stay until the new style sheet has loaded, so that the
+  // page always has its styles.
+  const replacements = new Map();
+
+  // Loads the style sheets of the page again. Returns false if it has none of these servers.
+  const replaceStyles = (current) => {
+    const isOurs = ({ href }) => [location.origin, url.origin].some((origin) => href.startsWith(`${origin}/`));
+    const links = [...document.querySelectorAll("link[rel~=stylesheet i][href]")];
+    const olds = links.filter((link) => isOurs(link) && !replacements.has(link));
+    for (const old of olds) {
+      const link = old.cloneNode();
+      const address = new URL(old.href);
+      address.searchParams.set("__hotreload", current);
+      link.href = address;
+      link.addEventListener("load", () => removeReplaced(link), { once: true });
+      link.addEventListener("error", () => (link.remove(), replacements.delete(old)), { once: true });
+      replacements.set(old, link);
+      old.after(link);
+    }
+    return olds.length > 0;
+  };
+
+  // Removes the links that this one replaces, directly or after another change.
+  const removeReplaced = (link) => {
+    for (const [old, by] of replacements) {
+      if (by !== link) continue;
+      replacements.delete(old);
+      removeReplaced(old);
+      old.remove();
+    }
   };
 
   const reload = (current) => {

@@ -73,6 +73,39 @@ fn a_restart_of_the_server_is_a_change() {
 }
 
 #[test]
+fn events_name_the_version_before_which_pages_have_to_be_reloaded() {
+    let dir = Dir::new();
+    dir.write("old.css", "");
+    let server = Binary::start(&["--watch", dir.path()]);
+    let mut events = Events::of(server.address, "");
+    let start = events.connected().strip_suffix("-0").unwrap().to_owned();
+    let expect = |events: &mut Events, count: u32, reload: u32| {
+        let block = events.block();
+        let data = format!(r#"{{"reload":"{start}-{reload}","version":"{start}-{count}"}}"#);
+        assert!(block.contains(&format!("data: {data}\n")), "{block}, not {data}");
+    };
+    let write = |names: &[&str]| names.iter().for_each(|name| dir.write(name, "x"));
+    let cases: [(&[&str], u32); 6] = [
+        (&["a.css"], 0),
+        (&["a/b.css"], 2), // the new directory may contain other files
+        (&["a.css", "a/b.css", "b.css.map"], 2),
+        (&["a.css", "index.html"], 4),
+        (&["a.scss"], 5),
+        (&["a.css"], 5),
+    ];
+    for (count, (names, reload)) in (1..).zip(cases) {
+        write(names);
+        expect(&mut events, count, reload);
+    }
+    fs::remove_file(dir.0.join("old.css")).unwrap();
+    expect(&mut events, 7, 7);
+    write(&["a.css"]);
+    expect(&mut events, 8, 7);
+    let mut late = Events::of(server.address, &format!("{start}-5"));
+    expect(&mut late, 8, 7);
+}
+
+#[test]
 fn open_live_reload_streams_do_not_delay_shutdown() {
     let dir = Dir::new();
     let server = Binary::start(&["--watch", dir.path(), "--drain", "60"]);

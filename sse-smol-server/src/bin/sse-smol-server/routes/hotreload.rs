@@ -1,5 +1,5 @@
 //! `/__hotreload`: a stream with an event for each change of the watched files. `/__hotreload.js`:
-//! the script for pages that follows the stream, and reloads them.
+//! the script for pages that follows the stream, and reloads them or their style sheets.
 
 use std::convert::Infallible;
 use std::mem;
@@ -34,13 +34,22 @@ pub(super) struct HotReload {
     drain: Drain,
 }
 
-/// The number of changes of the watched files since the start.
+/// The changes of the watched files since the start.
 #[derive(Debug)]
 struct Changes(Mutex<State>);
 
+/// The numbers of changes since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    all: u64,
+    /// The number of changes up to the last one for which pages have to be reloaded. After it, only
+    /// style sheets have changed.
+    to_reload: u64,
+}
+
 #[derive(Debug)]
 struct State {
-    count: u64,
+    counts: Counts,
     /// A channel without messages. It is replaced at the next change, which closes it and so wakes
     /// all streams that wait for that.
     next: (Sender<Infallible>, Receiver<Infallible>),
@@ -48,34 +57,37 @@ struct State {
 
 impl Changes {
     fn new() -> Self {
-        Self(Mutex::new(State { count: 0, next: channel::bounded(1) }))
+        Self(Mutex::new(State { counts: Counts::default(), next: channel::bounded(1) }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn count(&self) -> u64 {
-        self.state().count
+    fn counts(&self) -> Counts {
+        self.state().counts
     }
 
     /// Counts a change, and wakes the streams.
-    fn add(&self) {
+    fn add(&self, are_styles: bool) {
         let mut state = self.state();
-        state.count += 1;
+        state.counts.all += 1;
+        if !are_styles {
+            state.counts.to_reload = state.counts.all;
+        }
         let passed = mem::replace(&mut state.next, channel::bounded(1));
         drop(state);
         // Wakes tasks, so the lock is released first.
         drop(passed);
     }
 
-    /// Waits until the number of changes differs from `seen`, and returns it.
-    async fn after(&self, seen: u64) -> u64 {
+    /// Waits until the numbers of changes differ from `seen`, and returns them.
+    async fn after(&self, seen: Counts) -> Counts {
         loop {
             let next = {
                 let state = self.state();
-                if state.count != seen {
-                    return state.count;
+                if state.counts != seen {
+                    return state.counts;
                 }
                 state.next.1.clone()
             };
@@ -92,7 +104,7 @@ impl HotReload {
         let shared = Arc::clone(&changes);
         watch(args.watch.clone(), &args.ignore, move |changes| {
             log::info!("files changed: {changes}");
-            shared.add();
+            shared.add(changes.are_styles());
         })?;
         Ok(Self { start, changes, drain })
     }
@@ -102,7 +114,7 @@ impl HotReload {
         const SCRIPT: &str = include_str!("../../../../web/hotreload.js");
         let no_store = HeaderValue::from_static("no-store");
         request.response_headers_mut().insert(CACHE_CONTROL, no_store);
-        let script = SCRIPT.replace("{version}", &self.version(self.changes.count()));
+        let script = SCRIPT.replace("{version}", &self.version(self.changes.counts().all));
         show(request, "text/javascript; charset=utf-8", script.into()).await
     }
 
@@ -116,15 +128,14 @@ impl HotReload {
         let mut stream = request.open().await?;
         let retry = || Frame::from(Event::without_data().with_retry(RETRY));
 
-        let mut sent = self.changes.count();
-        let version = self.version(sent);
-        if seen.is_empty() || seen == version {
-            stream.send_all([retry(), event(CONNECTED, &version, true)]).await?;
+        let mut sent = self.changes.counts();
+        if seen.is_empty() || seen == self.version(sent.all) {
+            stream.send_all([retry(), self.event(CONNECTED, sent, true)]).await?;
         } else {
-            // Only `updated` has the ID, so that a client that does not get it reconnects with its
-            // old ID.
-            let connected = event(CONNECTED, &version, false);
-            stream.send_all([retry(), connected, event(UPDATED, &version, true)]).await?;
+            // Only `updated` has the id, so that a client that does not get it reconnects with its
+            // old id.
+            let connected = self.event(CONNECTED, sent, false);
+            stream.send_all([retry(), connected, self.event(UPDATED, sent, true)]).await?;
         }
         loop {
             let change = async { Some(self.changes.after(sent).await) };
@@ -140,20 +151,24 @@ impl HotReload {
                 return Err(Error::Drained);
             };
             sent = changes;
-            stream.send(event(UPDATED, &self.version(sent), true)).await?;
+            stream.send(self.event(UPDATED, sent, true)).await?;
         }
     }
 
     fn version(&self, changes: u64) -> String {
         format!("{}-{changes}", self.start)
     }
-}
 
-fn event(event_type: EventType<'_>, version: &str, with_id: bool) -> Frame {
-    let data = serde_json::json!({ "version": version }).to_string();
-    let event = Event::new(&data).with_type(event_type);
-    match EventId::new(version) {
-        Ok(id) if with_id => event.with_id(id).into(),
-        _ => event.into(),
+    /// Returns an event with the current version. Pages older than `reload` in its data have to be
+    /// reloaded; for others, new style sheets are enough.
+    fn event(&self, event_type: EventType<'_>, counts: Counts, with_id: bool) -> Frame {
+        let version = self.version(counts.all);
+        let reload = self.version(counts.to_reload);
+        let data = serde_json::json!({ "version": version, "reload": reload }).to_string();
+        let event = Event::new(&data).with_type(event_type);
+        match EventId::new(&version) {
+            Ok(id) if with_id => event.with_id(id).into(),
+            _ => event.into(),
+        }
     }
 }

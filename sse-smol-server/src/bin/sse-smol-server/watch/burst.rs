@@ -47,6 +47,18 @@ impl Burst {
     }
 }
 
+impl Changes {
+    /// Returns whether only style sheets have changed, which exist. Blocks.
+    pub(crate) fn are_styles(&self) -> bool {
+        // Compilers write a source map beside a style sheet.
+        let is_style = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+            (name.ends_with(b".css") || name.ends_with(b".css.map")) && path.is_file()
+        };
+        !self.is_cut_off && self.paths.iter().all(is_style)
+    }
+}
+
 /// Lists the first paths, relative to the current directory if they are below it, and the number of
 /// others. Paths are quoted, since names may contain line ends.
 impl Display for Changes {
