@@ -464,6 +464,34 @@ fn a_page_without_style_sheets_is_reloaded_when_one_changes() {
 }
 
 #[test]
+fn the_browser_runs_modules_of_all_extensions() {
+    // The smallest WebAssembly module.
+    const WASM: &str = "\0asm\x01\0\0\0";
+    let dir = Dir::new();
+    let names = ["a.js", "b.mjs", "c.ts", "d.tsx", "e.jsx", "f.mts"];
+    for name in names {
+        dir.write(name, &format!("window.seen.push('{name}')"));
+    }
+    dir.write("app.wasm", WASM);
+    let imports: String = names.map(|name| format!("await import('./{name}');")).concat();
+    dir.write(
+        "index.html",
+        &format!(
+            "<script type=module>
+                window.seen = [];
+                {imports}
+                await WebAssembly.compileStreaming(fetch('app.wasm'));
+                window.seen.push('app.wasm');
+            </script>"
+        ),
+    );
+    let server = Binary::start(&["--serve", dir.path()]);
+    let mut page = open(&server);
+    let all = json!([&names[..], &["app.wasm"]].concat()).to_string();
+    page.wait_for(&format!("JSON.stringify(window.seen) === {}", json!(all)), TIMEOUT);
+}
+
+#[test]
 fn a_restart_of_the_server_reloads_each_of_twelve_tabs_once() {
     let mut tabs = Tabs::open(2 * CONNECTIONS, "");
     let address = tabs.server.address.to_string();

@@ -1,5 +1,6 @@
 //! `--serve`: the files below a directory.
 
+mod content_type;
 mod range;
 mod validators;
 
@@ -15,6 +16,7 @@ use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use sse_smol_server::{Error, Request, Response, not_allowed, text};
 
+use self::content_type::content_type;
 use self::range::Part;
 use self::validators::Validators;
 use crate::beneath::{Found, open_beneath};
@@ -193,15 +195,6 @@ fn find(
         content.read(length)?;
     }
     Ok(Answer::File(content))
-}
-
-/// Returns the content type of a file, by the extension of its name.
-fn content_type(path: &Path) -> HeaderValue {
-    let guess = mime_guess::from_path(path).first_raw().unwrap_or("application/octet-stream");
-    let with_charset = guess.starts_with("text/").then(|| format!("{guess}; charset=utf-8"));
-    with_charset
-        .and_then(|value| HeaderValue::try_from(value).ok())
-        .unwrap_or(HeaderValue::from_static(guess))
 }
 
 /// Redirects to the path of the directory, which ends in a slash.
