@@ -11,6 +11,7 @@ mod links;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -196,6 +197,43 @@ fn files_have_a_content_type_and_directories_an_index() {
     let mut socket = send(server.address, &format!("DELETE /app.js HTTP/1.1\r\n{host}"));
     let answer = read_to_end(&mut socket);
     assert!(answer.starts_with("HTTP/1.1 405") && answer.contains("Allow: GET, HEAD\r\n"));
+}
+
+#[test]
+fn paths_without_a_file_are_the_page_of_a_single_page_application() {
+    let dir = Dir::new();
+    dir.write("app/index.html", "the app");
+    dir.write("page", "a page");
+    dir.write("empty/.x", "hidden");
+    dir.write("docs/index.html", "docs");
+    let server = Binary::start(&["--serve", dir.path(), "--spa", "./app/index.html"]);
+    for path in ["/", "/orders", "/orders/7/", "/orders/7?q=a.b", "/page/x", "/empty/", "/v1.2/a"] {
+        let (status, head, body) = whole_file(server.address, path);
+        assert_eq!((status, body.as_str()), (200, "the app"), "{path}: {head}");
+        assert!(head.contains("Content-Type: text/html; charset=utf-8\r\n"), "{head}");
+    }
+    assert_eq!(file(server.address, "/page").1, "a page");
+    assert_eq!(file(server.address, "/docs/").1, "docs");
+    assert_eq!(file(server.address, "/docs").0, 307);
+    for path in ["/app.js", "/a/logo.svg", "/.git", "/.git/config", "/%2e%2e/secret", "/a//b"] {
+        assert_eq!(file(server.address, path).0, 404, "{path}");
+    }
+    assert_eq!(file(server.address, "/healthz").1, "ok\n");
+    // As long as the file is missing, there is no page.
+    fs::remove_file(dir.0.join("app/index.html")).unwrap();
+    assert_eq!(file(server.address, "/orders").0, 404);
+
+    for (flags, why) in [
+        (&["--spa", "index.html"][..], "--serve"),
+        (&["--serve", ".", "--spa", "/index.html"], "relative"),
+        (&["--serve", ".", "--spa", "../index.html"], "relative"),
+        (&["--serve", ".", "--spa", ".hidden/index.html"], "hidden"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sse-smol-server"));
+        let output = command.args(["--listen", "127.0.0.1:0"]).args(flags).output().unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && errors.contains(why), "{errors}");
+    }
 }
 
 #[test]

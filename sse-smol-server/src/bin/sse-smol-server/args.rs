@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::path::{self, PathBuf};
+use std::path::{self, Component, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
@@ -141,6 +141,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DIRECTORY", value_parser = directory)]
     pub(crate) serve: Option<PathBuf>,
 
+    /// File below the --serve directory to serve for paths without a file, for applications whose
+    /// pages are made by scripts; not for paths whose last name contains a dot, such as a missing
+    /// image
+    #[arg(long, value_name = "FILE", requires = "serve", value_parser = file_below)]
+    pub(crate) spa: Option<PathBuf>,
+
     /// Watch a directory and everything below it, and reload pages that include /__hotreload.js
     /// when something changes or a symbolic link in the path is switched; up to 1000 links to
     /// directories below it are followed; repeatable
@@ -245,6 +251,19 @@ fn directory(text: &str) -> io::Result<PathBuf> {
     }
     // Looking up a name in a directory requires search permission.
     fs::metadata(path.join("."))?;
+    Ok(path)
+}
+
+/// Returns the relative path of a file that can be served.
+fn file_below(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    let is_name = |name: Component<'_>| match name {
+        Component::Normal(name) => !name.as_encoded_bytes().starts_with(b"."),
+        name => name == Component::CurDir,
+    };
+    if text.is_empty() || !path.components().all(is_name) {
+        return Err("must be a path relative to the --serve directory, without hidden names".into());
+    }
     Ok(path)
 }
 

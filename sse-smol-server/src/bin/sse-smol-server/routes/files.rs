@@ -28,6 +28,8 @@ const PIECE: u64 = 64 << 10;
 #[derive(Debug)]
 pub(super) struct Files {
     root: PathBuf,
+    /// The file, relative to the root, that is the page of all paths without a file.
+    fallback: Option<PathBuf>,
 }
 
 /// The result of looking up the path of a request.
@@ -83,8 +85,8 @@ impl Content {
 impl Files {
     /// Creates the route for the directory at this path. The path is resolved for each request, so
     /// that a symbolic link in it can be switched to another directory.
-    pub(super) const fn new(root: PathBuf) -> Self {
-        Self { root }
+    pub(super) const fn new(root: PathBuf, fallback: Option<PathBuf>) -> Self {
+        Self { root, fallback }
     }
 
     pub(super) async fn serve(&self, mut request: Request) -> Result<(), Error> {
@@ -97,11 +99,20 @@ impl Files {
         let found = match names(request.path()) {
             Some(path) => {
                 let root = self.root.clone();
+                let fallback = self.fallback.clone().filter(|_| may_be_page(&path));
                 let is_directory = request.path().ends_with('/');
                 // A `HEAD` request is answered as for the whole content, without reading it.
                 let with_content = request.method() == Method::GET;
                 let headers = request.headers().clone();
-                let find = move || find(&root, path, is_directory, &headers, with_content);
+                let find = move || {
+                    let found = find(&root, path, is_directory, &headers, with_content);
+                    match fallback {
+                        Some(page) if found.as_ref().is_err_and(is_missing) => {
+                            find(&root, page, false, &headers, with_content)
+                        }
+                        _ => found,
+                    }
+                };
                 smol::unblock(find).await
             }
             None => Err(ErrorKind::NotFound.into()),
@@ -111,7 +122,7 @@ impl Files {
             Ok(Answer::Other(response)) => response,
             Ok(Answer::Directory) => to_directory(&request),
             Err(error) => {
-                if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) {
+                if !is_missing(&error) {
                     log::warn!("cannot serve {:?}: {error}", request.path());
                 }
                 text(StatusCode::NOT_FOUND, "There is no file at this path.")
@@ -119,6 +130,17 @@ impl Files {
         };
         request.respond(response).await
     }
+}
+
+/// Returns whether an error means that there is no file at the path.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+/// Returns whether a path without a file can be that of a page. A script or an image that is missing
+/// has an extension, and is not answered with a page.
+fn may_be_page(path: &Path) -> bool {
+    path.file_name().is_none_or(|name| !name.as_encoded_bytes().contains(&b'.'))
 }
 
 /// Returns the decoded names of a request's path as a relative path that only leads down, or `None`

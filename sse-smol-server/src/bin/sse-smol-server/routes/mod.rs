@@ -53,7 +53,7 @@ impl App {
             demos: page_path(args).trim_end_matches('/'),
             score: score::source(),
             system: system::source(Arc::clone(&metrics), topics.clone()),
-            files: args.serve.clone().map(Files::new),
+            files: args.serve.clone().map(|root| Files::new(root, args.spa.clone())),
             hot_reload: HotReload::new(args, server.drain())?,
             topics,
             metrics,
