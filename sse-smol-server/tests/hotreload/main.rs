@@ -10,6 +10,7 @@ mod support;
 mod changes;
 mod ignore;
 mod links;
+mod open;
 mod stream;
 
 use std::io::{ErrorKind, Read as _};

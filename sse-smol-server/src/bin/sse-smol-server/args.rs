@@ -157,6 +157,11 @@ pub(crate) struct Args {
     /// repeatable. With !PATTERN, files count although a .gitignore file or a default ignores them
     #[arg(long, value_name = "GLOB", requires = "watch")]
     pub(crate) ignore: Vec<String>,
+
+    /// Open the served files, or else the page of streams, in the browser. The page does not get
+    /// the token, which other users could see: the link that is printed passes it
+    #[arg(long)]
+    pub(crate) open: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

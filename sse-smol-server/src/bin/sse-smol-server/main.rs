@@ -6,6 +6,7 @@ mod guard;
 mod host;
 mod listen;
 mod log_writer;
+mod open;
 mod publishing;
 mod routes;
 mod steps;
@@ -94,18 +95,24 @@ fn run(args: &Args) -> Result<(), String> {
     let server = args.listen.bind(args.socket_mode, args.server_config()).map_err(in_use)?;
     let mut signals = Signals::new(signals())
         .map_err(|error| format!("cannot register signal handlers: {error}"))?;
-    let start_up_text = match &args.listen {
-        Listen::Unix(path) => start_up_text_of_unix(path, &publishing),
-        // A Unix socket from systemd has no address, and its path is in the unit.
-        _ => match server.local_addr() {
-            Err(error) if error.kind() == ErrorKind::Unsupported => {
-                "Listening on the Unix socket from systemd\n".to_owned()
-            }
-            address => start_up_text(address.map_err(in_use)?, args, &publishing),
-        },
+    let address = match server.local_addr() {
+        Ok(address) => Some(address),
+        // A Unix socket has none.
+        Err(error) if error.kind() == ErrorKind::Unsupported => None,
+        Err(error) => return Err(in_use(error)),
+    };
+    let start_up_text = match (address, &args.listen) {
+        (Some(address), _) => start_up_text(address, args, &publishing),
+        (None, Listen::Unix(path)) => start_up_text_of_unix(path, &publishing),
+        // The path is in the unit.
+        (None, _) => "Listening on the Unix socket from systemd\n".to_owned(),
     };
     let app = Arc::new(App::new(args, publishing, &server)?);
     print(start_up_text);
+    if let Some(address) = address.filter(|_| args.open) {
+        let path = if args.serve.is_some() { "/" } else { routes::page_path(args) };
+        open::open(format!("http://{}{path}", connectable(address)));
+    }
 
     let executor = Executor::new();
     let (running, stopped) = channel::bounded::<()>(1);
@@ -156,16 +163,25 @@ fn signals() -> Vec<Signal> {
     signals
 }
 
+/// Returns an address at which clients on this machine can connect to one that is listened on.
+fn connectable(mut address: SocketAddr) -> SocketAddr {
+    // Clients cannot connect to the unspecified address.
+    match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => {
+            address.set_ip(Ipv4Addr::LOCALHOST.into())
+        }
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => {
+            address.set_ip(Ipv6Addr::LOCALHOST.into())
+        }
+        _ => {}
+    }
+    address
+}
+
 /// Returns the text to print at start: the address, a link to the page, and commands that work as
 /// printed. They contain a generated token, which is printed nowhere else.
 fn start_up_text(address: SocketAddr, args: &Args, publishing: &Publishing) -> String {
-    // Clients cannot connect to the unspecified address.
-    let mut local = address;
-    match address {
-        SocketAddr::V4(v4) if v4.ip().is_unspecified() => local.set_ip(Ipv4Addr::LOCALHOST.into()),
-        SocketAddr::V6(v6) if v6.ip().is_unspecified() => local.set_ip(Ipv6Addr::LOCALHOST.into()),
-        _ => {}
-    }
+    let local = connectable(address);
     let (header, fragment) = credentials(publishing);
     let page = routes::page_path(args);
     format!(
