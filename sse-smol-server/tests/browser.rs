@@ -282,6 +282,13 @@ fn the_page_fits_the_width_of_a_phone() {
 /// The maximum number of HTTP/1.1 connections that Chromium opens to one host, over all tabs.
 const CONNECTIONS: usize = 6;
 
+/// Returns the number of open streams.
+fn streams(server: &Binary) -> usize {
+    let (_, _, metrics) = read_response(&mut get(server.address, "/metrics"));
+    let streams = metrics.lines().find_map(|line| line.strip_prefix("sse_streams "));
+    streams.unwrap().parse().unwrap()
+}
+
 /// Tabs with live reload.
 struct Tabs {
     dir: Dir,
@@ -343,9 +350,7 @@ impl Tabs {
 
     /// Returns the number of live-reload streams. The subscriber to page loads has another stream.
     fn streams(&self) -> usize {
-        let (_, _, metrics) = read_response(&mut get(self.server.address, "/metrics"));
-        let streams = metrics.lines().find_map(|line| line.strip_prefix("sse_streams "));
-        streams.unwrap().parse::<usize>().unwrap() - 1
+        streams(&self.server) - 1
     }
 
     /// Returns the next `count` page loads: the query of the URL and the version of the page.
@@ -461,6 +466,50 @@ fn a_page_without_style_sheets_is_reloaded_when_one_changes() {
     tabs.dir.write("style.css", "body { color: red }");
     tabs.assert_each_loads_once("one");
     tabs.assert_none_loads();
+}
+
+#[test]
+fn pages_of_another_server_are_reloaded_if_their_origin_is_allowed() {
+    let dir = Dir::new();
+    dir.write("style.css", "body { color: rgb(0, 0, 1) }");
+    // The server of the application, which has live reload from the other one.
+    let app = Binary::start(&["--serve", dir.path()]);
+    let origin = format!("http://{}", app.address);
+    let write = |server: &Binary, text: &str| {
+        let script = format!("<script src=\"http://{}/__hotreload.js\"></script>", server.address);
+        let styles = r#"<link rel="stylesheet" href="/style.css">"#;
+        dir.write("index.html", &format!("<!doctype html>{script}{styles}<p>{text}</p>"));
+    };
+    let text_is = |text: &str| format!("document.querySelector('p')?.innerText === '{text}'");
+
+    let server = Binary::start(&["--watch", dir.path(), "--allow-origin", &origin]);
+    write(&server, "one");
+    let mut browser = Browser::open("about:blank");
+    let tabs: Vec<_> = (0..7).map(|_| browser.open_tab(&origin)).collect();
+    wait_until("the tabs share a stream", || streams(&server) == 1);
+    write(&server, "two");
+    for tab in &tabs {
+        browser.select(tab);
+        browser.wait_for(&text_is("two"), TIMEOUT);
+    }
+    wait_until("the tabs share a stream", || streams(&server) == 1);
+    browser.evaluate("window.isSame = true");
+    dir.write("style.css", "body { color: rgb(0, 0, 2) }");
+    browser.wait_for("getComputedStyle(document.body).color === 'rgb(0, 0, 2)'", TIMEOUT);
+    assert_eq!(browser.evaluate("window.isSame"), true);
+    drop(browser);
+
+    // The browser runs the script, but withholds the stream from it.
+    let other = Binary::start(&["--watch", dir.path()]);
+    write(&other, "three");
+    let mut browser = Browser::open(&origin);
+    wait_until("the browser requests the stream", || {
+        let (_, _, metrics) = read_response(&mut get(other.address, "/metrics"));
+        metrics.contains("sse_streams_ended_total{")
+    });
+    write(&other, "four");
+    thread::sleep(Duration::from_millis(1500));
+    assert_eq!(browser.evaluate(&text_is("three")), true);
 }
 
 #[test]
