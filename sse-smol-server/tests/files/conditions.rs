@@ -12,7 +12,10 @@ const CONTENT: &str = "0123456789";
 
 /// Sends a request with these header lines. Returns status, head and body.
 fn request(address: SocketAddr, line: &str, headers: &[String]) -> (u16, String, String) {
-    let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+    let mut headers = headers.join("\r\n");
+    if !headers.is_empty() {
+        headers.push_str("\r\n");
+    }
     let head = format!("{line} HTTP/1.1\r\nHost: {address}\r\n{headers}Connection: close\r\n\r\n");
     let mut socket = send(address, &head);
     if line.starts_with("HEAD") {
@@ -162,7 +165,8 @@ fn one_range_of_a_file_can_be_requested() {
 #[test]
 fn curl_resumes_a_download() {
     let dir = Dir::new();
-    let content: String = (0..200_000).map(|number| format!("{number}\n")).collect();
+    let content: String =
+        (0..200_000).flat_map(|number| [number.to_string(), "\n".to_owned()]).collect();
     dir.write("file", &content);
     let server = Binary::start(&["--serve", dir.path()]);
     let copy = dir.0.join("copy");

@@ -168,10 +168,10 @@ fn connectable(mut address: SocketAddr) -> SocketAddr {
     // Clients cannot connect to the unspecified address.
     match address {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => {
-            address.set_ip(Ipv4Addr::LOCALHOST.into())
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
         }
         SocketAddr::V6(v6) if v6.ip().is_unspecified() => {
-            address.set_ip(Ipv6Addr::LOCALHOST.into())
+            address.set_ip(Ipv6Addr::LOCALHOST.into());
         }
         _ => {}
     }

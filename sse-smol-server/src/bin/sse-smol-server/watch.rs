@@ -278,8 +278,9 @@ impl Watch {
         // A name that has been removed may have been that of a directory.
         let is_dir = event.kind == EventKind::Remove(RemoveKind::Folder) || path.is_dir();
         let is_gone = || path.symlink_metadata().is_err();
-        !self.ignore.ignores(base, path, is_dir)
-            && !(is_gone() && self.ignore.ignores(base, path, true))
+        let is_ignored = self.ignore.ignores(base, path, is_dir)
+            || (is_gone() && self.ignore.ignores(base, path, true));
+        !is_ignored
     }
 
     /// Looks up the lost directories, and watches those that exist. Each directory that is found

@@ -67,7 +67,7 @@ impl Display for Changes {
         for (index, path) in self.paths.iter().take(DISPLAYED).enumerate() {
             let below = path.strip_prefix(&here).ok().filter(|path| path.file_name().is_some());
             let comma = if index > 0 { ", " } else { "" };
-            write!(f, "{comma}{:?}", below.unwrap_or(path))?;
+            write!(f, "{comma}{:?}", below.unwrap_or(path).to_string_lossy())?;
         }
         match self.paths.len().saturating_sub(DISPLAYED) {
             0 => Ok(()),

@@ -29,7 +29,7 @@ impl Validators {
     /// content is read.
     pub(super) fn of(metadata: &Metadata, now: SystemTime) -> Self {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let settled = (now - SETTLED.min(now)).as_nanos();
+        let settled = now.saturating_sub(SETTLED).as_nanos();
         let changed = i128::from(metadata.ctime()) * 1_000_000_000;
         let changed = changed + i128::from(metadata.ctime_nsec());
         let is_settled = u128::try_from(changed).is_ok_and(|changed| changed < settled);
