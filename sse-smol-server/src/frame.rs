@@ -131,6 +131,26 @@ impl Frame {
         Self(Arc::new(Inner { bytes: bytes.into(), head: 0, before, after: 2, is_event, id }))
     }
 
+    /// Creates a frame of an event without data, and of its data lines. `encode` appends the lines
+    /// with their field names, `len` bytes without the line end of the last one.
+    #[cfg(feature = "datastar")]
+    pub(crate) fn with_data_lines(
+        fields: Event<'_>,
+        len: usize,
+        encode: impl FnOnce(&mut Vec<u8>),
+    ) -> Self {
+        let id_len = fields.id().map(|id| id.as_ref().len());
+        let end: &[u8] = if len == 0 { b"\n" } else { b"\n\n" };
+        let all = fields.encoded_len() - 1 + len + end.len();
+        Self::framing(all, len > 0, id_len, |out| {
+            fields.encode_to_vec(out);
+            // The blank line belongs behind the data.
+            out.pop();
+            encode(out);
+            out.extend_from_slice(end);
+        })
+    }
+
     /// Creates a frame of an encoded event with data and without an ID, and of its ID, which has no
     /// line end.
     pub(crate) fn with_id(fields: &[u8], id: &str) -> Self {

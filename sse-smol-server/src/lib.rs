@@ -67,6 +67,8 @@ mod close_reason;
 mod compact_instant;
 mod config;
 mod connection;
+#[cfg(feature = "datastar")]
+pub mod datastar;
 mod drain;
 mod error;
 mod frame;

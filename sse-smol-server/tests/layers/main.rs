@@ -40,6 +40,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
         &["body_writer.rs", "polled.rs", "request.rs", "request/", "stream.rs"],
         &["base", "http1", "topics", "outcomes", "connection"],
     ),
+    ("datastar", &["datastar/"], &["base", "http1", "handlers", "outcomes"]),
     (
         "server",
         &["server.rs"],
@@ -58,6 +59,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
             "metrics",
             "connection",
             "handlers",
+            "datastar",
             "server",
         ],
     ),
