@@ -60,6 +60,7 @@
 //! handler's future is dropped at its current await point, without waiting for a write to fail.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body_writer;
 mod cancel_token;

@@ -18,7 +18,7 @@ const CDN: &str = "https://cdn.jsdelivr.net/gh/starfederation/datastar@v1.0.0/bu
 const TOPIC: &str = "page";
 
 /// The maximum number of items in the list, and of bytes in one.
-const MAX_ITEMS: usize = 100;
+const MAX_ITEMS: usize = 20;
 const MAX_ITEM: usize = 200;
 
 pub(crate) struct App {

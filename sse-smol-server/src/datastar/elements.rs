@@ -9,6 +9,10 @@ use super::encode::{Fields, Lines, PATCH_ELEMENTS, Patch, Sink, event, frame, ow
 use crate::Frame;
 
 /// How elements are patched into the page.
+///
+/// All modes but [`Outer`](Self::Outer) and [`Replace`](Self::Replace) need a
+/// [selector](PatchElements::with_selector). By the specification, [`Remove`](Self::Remove) can also
+/// find its targets by the ids of the elements, but no client up to Datastar 1.0.1 does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ElementPatchMode {
