@@ -58,6 +58,8 @@
 //!
 //! While the handler waits, keep-alive comments are sent. When the client disconnects, the
 //! handler's future is dropped at its current await point, without waiting for a write to fail.
+//!
+//! Handlers can be tested without a network: see [`testing`].
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -83,6 +85,7 @@ mod server;
 mod setters;
 pub mod storage;
 mod stream;
+pub mod testing;
 mod topics;
 
 /// The crate whose types are in the signatures of this library, such as

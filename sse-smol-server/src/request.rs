@@ -115,23 +115,13 @@ impl Request {
     ///     request.allow(&[Method::GET])?;
     ///     request.open().await?.send(Event::new("tick")).await
     /// }
-    /// # let server = sse_smol_server::Server::bind("127.0.0.1:0", Default::default())?;
-    /// # let address = server.local_addr()?;
-    /// # let client = smol::unblock(move || {
-    /// #     use std::io::{Read, Write};
-    /// #     let mut socket = std::net::TcpStream::connect(address).unwrap();
-    /// #     socket.write_all(b"DELETE / HTTP/1.0\r\n\r\n").unwrap();
-    /// #     let mut answer = String::new();
-    /// #     socket.read_to_string(&mut answer).unwrap();
-    /// #     answer
-    /// # });
-    /// # let executor = smol::Executor::new();
-    /// # let serve = server.serve(&executor, clock);
-    /// # let mut answer = String::new();
-    /// # let serve = smol::future::or(async { answer = client.await }, serve);
-    /// # smol::block_on(executor.run(serve));
-    /// # assert!(answer.starts_with("HTTP/1.1 405 ") && answer.contains("\r\nAllow: GET, HEAD\r\n"));
-    /// # Ok::<(), std::io::Error>(())
+    ///
+    /// let server = sse_smol_server::testing::TestServer::new(clock);
+    /// let request = http::Request::delete("/").body("")?;
+    /// let answer = smol::block_on(server.send(request));
+    /// assert_eq!(answer.status(), 405);
+    /// assert_eq!(answer.headers()["allow"], "GET, HEAD");
+    /// # Ok::<(), http::Error>(())
     /// ```
     ///
     /// # Errors

@@ -25,7 +25,7 @@ impl LlmServer {
         let lines = BufReader::new(child.stdout.take().unwrap());
         let mut server = Self { child, lines, url: String::new() };
         let line = server.line();
-        server.url = line.strip_prefix("listening on ").unwrap().to_owned();
+        line.strip_prefix("listening on ").unwrap().clone_into(&mut server.url);
         server
     }
 

@@ -53,6 +53,11 @@ impl Connection {
         }
     }
 
+    /// Returns how the request ended, if it has.
+    pub(crate) fn over(&self) -> Option<Arc<Closed>> {
+        self.state().exchange.over.clone()
+    }
+
     /// Marks the connection to be closed after this request.
     pub(crate) fn make_last(&self) {
         self.state().exchange.last = true;

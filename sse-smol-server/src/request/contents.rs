@@ -35,8 +35,13 @@ impl Request {
     /// async fn follow(request: Request, room: &str) -> Result<(), Error> {
     ///     request.open().await?.send(Event::new(room)).await
     /// }
-    /// # fn is_handler<F: Send>(_: impl Fn(Request) -> F) {}
-    /// # is_handler(handler);
+    ///
+    /// let server = sse_smol_server::testing::TestServer::new(handler);
+    /// smol::block_on(async {
+    ///     let mut answer = server.get("/rooms/caf%C3%A9").await;
+    ///     assert_eq!(answer.event().await.unwrap().data(), "café");
+    ///     assert_eq!(server.get("/rooms").await.status(), 404);
+    /// });
     /// ```
     ///
     /// # Errors
@@ -75,6 +80,12 @@ impl Request {
     ///     }
     ///     Ok(())
     /// }
+    ///
+    /// let server = sse_smol_server::testing::TestServer::new(numbers);
+    /// smol::block_on(async {
+    ///     let mut answer = server.get("/?lastEventId=7").await;
+    ///     assert_eq!(answer.event().await.unwrap().data(), "8");
+    /// });
     /// ```
     ///
     /// # Errors
@@ -103,6 +114,12 @@ impl Request {
     ///         _ => request.respond(text(StatusCode::OK, "{}")).await,
     ///     }
     /// }
+    ///
+    /// let server = sse_smol_server::testing::TestServer::new(either);
+    /// let request = http::Request::get("/").header("accept", "application/json;q=0.5, text/*");
+    /// let answer = smol::block_on(server.send(request.body("")?));
+    /// assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    /// # Ok::<(), http::Error>(())
     /// ```
     pub fn preferred<'t>(&self, media_types: &[&'t str]) -> Option<&'t str> {
         let mut best = None;
@@ -142,6 +159,18 @@ impl Request {
     ///     }
     ///     Ok(())
     /// }
+    ///
+    /// let server = sse_smol_server::testing::TestServer::new(echo);
+    /// smol::block_on(async {
+    ///     let post = || http::Request::post("/").header("content-type", "application/json");
+    ///     let mut answer = server.send(post().body(r#"{"prompt":"a b"}"#)?).await;
+    ///     assert_eq!(answer.event().await.unwrap().data(), "a");
+    ///     let mut answer = server.send(post().body(r#"{"prompt":1}"#)?).await;
+    ///     assert_eq!(answer.status(), 400);
+    ///     assert!(answer.text().await.contains("at line 1 column 11"));
+    ///     Ok::<(), http::Error>(())
+    /// })?;
+    /// # Ok::<(), http::Error>(())
     /// ```
     ///
     /// # Errors

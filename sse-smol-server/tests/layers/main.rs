@@ -47,6 +47,11 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
         &["base", "http1", "net", "outcomes", "metrics", "connection", "handlers"],
     ),
     (
+        "testing",
+        &["testing.rs"],
+        &["base", "http", "net", "outcomes", "metrics", "connection", "handlers"],
+    ),
+    (
         "crate root",
         &["lib.rs"],
         &[
@@ -61,6 +66,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
             "handlers",
             "datastar",
             "server",
+            "testing",
         ],
     ),
 ];
