@@ -1,11 +1,12 @@
 //! Validators, conditional requests and ranges.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::dir::Dir;
+use super::support::subscriber::wait_until;
 use super::support::{Binary, TIMEOUT, read_response, read_to_end, send};
 
 const CONTENT: &str = "0123456789";
@@ -102,7 +103,7 @@ fn a_change_is_sent_even_with_the_same_length_and_time() {
         // In place, or by a file that is renamed.
         let name = if digit % 2 == 0 { &path } else { &new };
         fs::write(name, &content).unwrap();
-        fs::File::options().write(true).open(name).unwrap().set_modified(original).unwrap();
+        File::options().write(true).open(name).unwrap().set_modified(original).unwrap();
         if name == &new {
             fs::rename(&new, &path).unwrap();
         }
@@ -114,6 +115,26 @@ fn a_change_is_sent_even_with_the_same_length_and_time() {
         } else if let Some(new) = header(&head, "Etag") {
             etag = new;
         }
+    }
+}
+
+#[test]
+fn files_with_unusual_times_are_served() {
+    let dir = Dir::new();
+    let server = Binary::start(&["--serve", dir.path()]);
+    let far = Duration::from_secs(1 << 34);
+    for (name, time) in
+        [("old", UNIX_EPOCH - far), ("epoch", UNIX_EPOCH), ("new", UNIX_EPOCH + far)]
+    {
+        dir.write(name, CONTENT);
+        File::options().write(true).open(dir.0.join(name)).unwrap().set_modified(time).unwrap();
+        wait_until("the file has an entity tag", || {
+            let (status, head, body) = request(server.address, &format!("GET /{name}"), &[]);
+            assert_eq!((status, body.as_str()), (200, CONTENT), "{name}: {head}");
+            let modified = header(&head, "Last-Modified");
+            let is_epoch = modified.as_deref() == Some("Thu, 01 Jan 1970 00:00:00 GMT");
+            header(&head, "Etag").is_some() && is_epoch == (name == "epoch")
+        });
     }
 }
 

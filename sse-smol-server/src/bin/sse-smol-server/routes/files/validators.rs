@@ -39,8 +39,9 @@ impl Validators {
         });
         // A time in whole seconds identifies the content once its second is over.
         let modified = metadata.modified().ok().filter(|time| {
-            let modified = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-            is_settled && modified.as_secs() < now.as_secs()
+            // A time before the epoch cannot be formatted.
+            let modified = time.duration_since(UNIX_EPOCH);
+            is_settled && modified.is_ok_and(|modified| modified.as_secs() < now.as_secs())
         });
         let modified =
             modified.map(|time| HeaderValue::try_from(httpdate::fmt_http_date(time)).ok());
