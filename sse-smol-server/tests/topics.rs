@@ -190,7 +190,7 @@ fn several_topics_are_one_stream_with_one_cursor() {
         (&b["name"], &b["events"], &b["last_id"]),
         (&"b".into(), &2.into(), &ids[3].clone().into())
     );
-    assert_eq!(b["subscribers"], 4);
+    assert_eq!((&b["subscribers"], &b["published"]), (&4.into(), &2.into()));
 }
 
 #[test]

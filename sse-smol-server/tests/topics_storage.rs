@@ -310,9 +310,12 @@ fn the_number_of_topics_is_not_limited_by_those_in_memory() {
     }
     // The list shows what the storage holds, and who subscribes.
     let page = run(&executor, topics.list(Some("topic-3"), 2)).unwrap();
-    let rows: Vec<_> =
-        page.topics.iter().map(|row| (&*row.name, row.events, row.subscribers)).collect();
-    assert_eq!(rows, [("topic-4", 3, 1), ("topic-5", 3, 1)]);
+    let rows: Vec<_> = page
+        .topics
+        .iter()
+        .map(|row| (&*row.name, row.events, row.published, row.subscribers))
+        .collect();
+    assert_eq!(rows, [("topic-4", 3, 3, 1), ("topic-5", 3, 3, 1)]);
     assert_eq!(page.next.as_deref(), Some("topic-5"));
     assert!(page.topics.iter().all(|row| row.bytes > 0 && row.last_id.is_some()));
 }

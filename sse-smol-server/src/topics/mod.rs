@@ -87,6 +87,9 @@ pub struct TopicInfo {
     pub subscribers: usize,
     /// The number of events held.
     pub events: usize,
+    /// The number of events that became visible in this process. It starts at 0 again for a topic
+    /// that had neither events nor subscribers in memory for a time.
+    pub published: u64,
     /// The memory that they take in bytes; with a storage, their size there.
     pub bytes: usize,
     /// The ID of the newest event, if one is held.
@@ -236,12 +239,14 @@ impl Topics {
     /// Returns the row of a topic. With a storage, the events in memory are not all of them.
     fn row(&self, topic: &Topic) -> TopicInfo {
         let (name, subscribers) = (topic.name.to_string(), topic.subscribers());
-        if self.0.backing.is_some() {
-            return TopicInfo { name, subscribers, ..TopicInfo::default() };
-        }
         let window = topic.window();
+        let published = window.appended();
+        if self.0.backing.is_some() {
+            return TopicInfo { name, subscribers, published, ..TopicInfo::default() };
+        }
         let last_id = window.last().map(Entry::id);
-        TopicInfo { name, subscribers, events: window.len(), bytes: window.bytes(), last_id }
+        let (events, bytes) = (window.len(), window.bytes());
+        TopicInfo { name, subscribers, events, published, bytes, last_id }
     }
 
     /// Returns the totals of all topics. The time that this takes does not depend on their number.

@@ -62,6 +62,8 @@ pub(crate) struct Window {
     fixed: usize,
     /// The last position that was dropped. All later events of the topic are in the window.
     evicted: u64,
+    /// The number of events that were appended.
+    appended: u64,
     /// `None` while no event has a chosen ID or a key.
     index: Option<Box<Index>>,
 }
@@ -119,11 +121,16 @@ impl Window {
     /// Creates an empty window from which events up to and including the position `evicted` count
     /// as dropped. The topic takes `fixed` bytes of memory besides its events.
     pub(crate) fn new(evicted: u64, fixed: usize) -> Self {
-        Self { entries: VecDeque::new(), bytes: 0, fixed, evicted, index: None }
+        Self { entries: VecDeque::new(), bytes: 0, fixed, evicted, appended: 0, index: None }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Returns the number of events that were appended, including those that were dropped since.
+    pub(crate) const fn appended(&self) -> u64 {
+        self.appended
     }
 
     /// Returns the memory that the window takes in bytes, or 0 if it holds no events.
@@ -167,6 +174,7 @@ impl Window {
     pub(crate) fn append(&mut self, entry: Entry, has_own_id: bool, history: &History) {
         debug_assert!(self.entries.back().is_none_or(|last| last.position < entry.position));
         self.bytes += entry.cost(has_own_id);
+        self.appended += 1;
         if has_own_id || entry.key.is_some() {
             let index = self.index.get_or_insert_default();
             if has_own_id {
@@ -187,7 +195,7 @@ impl Window {
     /// Drops all events.
     pub(crate) fn clear(&mut self) {
         let last = self.last_position();
-        *self = Self::new(last, self.fixed);
+        *self = Self { appended: self.appended, ..Self::new(last, self.fixed) };
     }
 
     /// Drops all events, and makes every later read an error.

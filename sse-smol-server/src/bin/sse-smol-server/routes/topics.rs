@@ -56,6 +56,7 @@ async fn list(topics: Topics, request: Request) -> Result<(), Error> {
             "name": topic.name,
             "subscribers": topic.subscribers,
             "events": topic.events,
+            "published": topic.published,
             "bytes": topic.bytes,
             "last_id": topic.last_id,
         })
