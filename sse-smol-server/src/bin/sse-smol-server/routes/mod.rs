@@ -77,6 +77,7 @@ impl App {
             "/metrics.json" => Box::pin(async move { self.system.serve(request).await }),
             "/topics" => topics::serve_all(&self.topics, request),
             "/healthz" => Box::pin(health::healthz(request)),
+            path if path.starts_with(page::BELOW) => Box::pin(page::serve_file(request)),
             "/__hotreload" => Box::pin(async move { self.hot_reload.serve(request).await }),
             "/__hotreload.js" => Box::pin(async move { self.hot_reload.script(request).await }),
             "/metrics" => Box::pin(health::metrics(Arc::clone(&self.metrics), request)),
