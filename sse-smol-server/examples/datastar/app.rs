@@ -14,7 +14,7 @@ use sse_smol_server::{
 };
 
 const PAGE: &str = include_str!("page.html");
-const CDN: &str = "https://cdn.jsdelivr.net/gh/starfederation/datastar@v1.0.0/bundles/datastar.js";
+const CDN: &str = "https://cdn.jsdelivr.net/gh/starfederation/datastar@1.0.1/bundles/datastar.js";
 const TOPIC: &str = "page";
 
 /// The maximum number of items in the list, and of bytes in one.
