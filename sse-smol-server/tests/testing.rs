@@ -14,7 +14,7 @@ use sse_smol_server::{
 async fn room(topics: Topics, mut request: Request) -> Result<(), Error> {
     if *request.method() == Method::POST {
         let data = String::from_utf8(request.body().await?)?;
-        topics.publish("room", Publication { data: &data, ..Publication::default() }).await?;
+        topics.publish("room", Publication::new(&data)).await?;
         return request.no_content().await;
     }
     let subscription = topics.subscribe(&["room"], Start::Latest).await?;
@@ -60,7 +60,7 @@ fn a_stream_that_fails_is_not_complete_and_its_reason_is_seen() {
 
 #[test]
 fn the_limits_of_the_configuration_apply() {
-    let config = Config { max_body: 10, max_connections: 2, ..Config::default() };
+    let config = Config::default().with_max_body(10, max_connections: 2);
     let server = TestServer::with_config(config, |mut request| async move {
         let body = String::from_utf8(request.body().await?)?;
         if body.is_empty() {

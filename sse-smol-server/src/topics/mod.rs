@@ -120,7 +120,7 @@ impl Topics {
     ///
     /// [`TopicError::Config`] if [`gap_type`](TopicsConfig::gap_type) is empty, longer than 4096
     /// bytes or not an event type, or if [`max_topics`](TopicsConfig::max_topics) or
-    /// [`History::age`] is 0.
+    /// [`History::age`](crate::History::age) is 0.
     pub fn new(config: TopicsConfig) -> Result<Self, TopicError> {
         check_config(&config)?;
         let epoch = new_epoch();

@@ -15,7 +15,6 @@ use crate::source::{Import, Source};
 /// The layers of the library: the name, the files or directories, and the layers that these may
 /// import from beside their own. A layer is listed after those that it imports from.
 const LAYERS: &[(&str, &[&str], &[&str])] = &[
-    ("storage", &["storage/"], &[]),
     (
         "base",
         &[
@@ -27,8 +26,9 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
             "notifier.rs",
             "setters.rs",
         ],
-        &["storage"],
+        &[],
     ),
+    ("storage", &["storage/"], &["base"]),
     ("http1", &["http1/"], &["base"]),
     ("net", &["net/"], &["base"]),
     ("topics", &["topics/"], &["base", "storage"]),
@@ -49,7 +49,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     (
         "testing",
         &["testing.rs"],
-        &["base", "http", "net", "outcomes", "metrics", "connection", "handlers"],
+        &["base", "http1", "net", "outcomes", "metrics", "connection", "handlers"],
     ),
     (
         "crate root",

@@ -44,71 +44,29 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod config;
 mod file;
 mod index;
 mod record;
+mod shared;
 mod writer;
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use smol::channel::{self, Receiver, Sender};
 use smol::lock::Semaphore;
 use smol::stream;
 
 use self::file::File;
-use self::index::Index;
+use self::shared::{Followed, Shared};
 use self::writer::{Command, Writer};
 use super::{
-    Appended, Bounds, History, NewEvent, Page, PageLimit, Storage, StorageError, StorageErrorKind,
-    StorageFuture, StorageStream, StoredEvent, TopicSummary,
+    Appended, Bounds, NewEvent, Page, PageLimit, Storage, StorageError, StorageErrorKind,
+    StorageFuture, StorageStream, TopicSummary,
 };
 
-/// The configuration of a [`DiskStorage`].
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct DiskConfig {
-    /// The directory of the file. It is created if it does not exist.
-    pub directory: PathBuf,
-    /// When events are written durably. Default: always.
-    pub sync: Sync,
-    /// The bounds of the events of each topic in the file. Default: 1000 events, 1 MiB, one hour.
-    pub history: History,
-    /// The maximum size of the events of all topics together in bytes. Beyond it, the oldest events
-    /// are dropped. The file may be about twice as large. Default: 256 MiB.
-    pub max_bytes: usize,
-    /// The maximum number of topics that hold events. Default: 1000.
-    pub max_topics: usize,
-    /// Whether a damaged file is opened. What cannot be read is dropped, and logged; if that is the
-    /// whole file, it is renamed. Default: false.
-    pub recover: bool,
-}
-
-/// When events are written durably.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Sync {
-    /// Before a publication is answered.
-    Always,
-    /// At this interval. An unclean end loses the events since the last time.
-    Interval(Duration),
-}
-
-impl DiskConfig {
-    /// Creates the default configuration for a directory.
-    pub fn new(directory: impl AsRef<Path>) -> Self {
-        Self {
-            directory: directory.as_ref().to_owned(),
-            sync: Sync::Always,
-            history: History::default(),
-            max_bytes: 256 << 20,
-            max_topics: 1000,
-            recover: false,
-        }
-    }
-}
+pub use self::config::{DiskConfig, Sync};
 
 /// A storage in a file: see the [module](self).
 ///
@@ -121,40 +79,6 @@ pub struct DiskStorage {
     writer: Option<JoinHandle<()>>,
     /// A permit for each page that may be read at a time: reading blocks a thread.
     readers: Semaphore,
-}
-
-/// What readers and the writer share.
-#[derive(Debug)]
-struct Shared {
-    /// Locked for reading by each operation on the file, and for writing to open it again.
-    file: RwLock<File>,
-    /// Events in the file, and not yet removed ones apart. Locked for a moment only, and never
-    /// together with the file.
-    index: Mutex<Index>,
-}
-
-impl Shared {
-    fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reads a page, on a thread that may block.
-    fn read(&self, topic: &str, after: u64, limit: PageLimit) -> Result<Page, StorageError> {
-        loop {
-            let (positions, is_last, dropped) = self.index().page(topic, after, limit);
-            let mut events = Vec::with_capacity(positions.len());
-            let file = self.file.read().unwrap_or_else(PoisonError::into_inner);
-            file.read(&positions, |position, record| {
-                let id = record.id.map(Into::into);
-                events.push(StoredEvent { position, fields: record.fields(), id });
-            })?;
-            drop(file);
-            // Events that were dropped meanwhile may be missing: the index says which.
-            if events.len() == positions.len() {
-                return Ok(Page { events, is_last, dropped });
-            }
-        }
-    }
 }
 
 /// The maximum number of commands that wait for the writer. Further publications wait before they
@@ -283,8 +207,6 @@ impl Storage for DiskStorage {
         Box::pin(stream::unfold(Following::New(Box::pin(begun)), next))
     }
 }
-
-type Followed = Result<(Arc<str>, StoredEvent), StorageError>;
 
 /// The state of a stream of events: before and after the writer knows of it.
 enum Following {

@@ -10,10 +10,11 @@ use smol::Timer;
 use smol::channel::{Receiver, Sender};
 use smol::future::{block_on, or};
 
+use super::config::{DiskConfig, Sync};
 use super::file::File;
 use super::index::Removals;
 use super::record::Record;
-use super::{DiskConfig, Followed, Shared, Sync};
+use super::shared::{Followed, Shared};
 use crate::storage::{Appended, EventRef, NewEvent, StorageError, StorageErrorKind, StoredEvent};
 
 /// What the writer is asked to do.

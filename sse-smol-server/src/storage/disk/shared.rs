@@ -1,0 +1,49 @@
+//! What readers of a file and its writer share.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use super::file::File;
+use super::index::Index;
+use crate::storage::{Page, PageLimit, StorageError, StoredEvent};
+
+/// An item of the stream of a follower.
+pub(super) type Followed = Result<(Arc<str>, StoredEvent), StorageError>;
+
+/// What readers and the writer share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Locked for reading by each operation on the file, and for writing to open it again.
+    pub(super) file: RwLock<File>,
+    /// Events in the file, and not yet removed ones apart. Locked for a moment only, and never
+    /// together with the file.
+    pub(super) index: Mutex<Index>,
+}
+
+impl Shared {
+    pub(super) fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads a page, on a thread that may block.
+    pub(super) fn read(
+        &self,
+        topic: &str,
+        after: u64,
+        limit: PageLimit,
+    ) -> Result<Page, StorageError> {
+        loop {
+            let (positions, is_last, dropped) = self.index().page(topic, after, limit);
+            let mut events = Vec::with_capacity(positions.len());
+            let file = self.file.read().unwrap_or_else(PoisonError::into_inner);
+            file.read(&positions, |position, record| {
+                let id = record.id.map(Into::into);
+                events.push(StoredEvent { position, fields: record.fields(), id });
+            })?;
+            drop(file);
+            // Events that were dropped meanwhile may be missing: the index says which.
+            if events.len() == positions.len() {
+                return Ok(Page { events, is_last, dropped });
+            }
+        }
+    }
+}
