@@ -76,8 +76,8 @@ impl EventStream {
         Self { connection, workers }
     }
 
-    /// Sends an [`Event`](sse_proto::Event), a [`Comment`](sse_proto::Comment) or a [`Frame`], and
-    /// returns when the kernel has accepted all of it, which is the backpressure.
+    /// Sends an [`Event`](sse_proto::Event), an [`OwnedEvent`](sse_proto::OwnedEvent), a
+    /// [`Comment`](sse_proto::Comment) or a [`Frame`], and returns when the kernel has accepted all of it, which is the backpressure.
     ///
     /// If the future is dropped, the frame is either not sent, or queued and sent whole before the
     /// next one. So dropped sends leave at most one frame in the queue.

@@ -5,7 +5,7 @@ mod support;
 use std::time::Instant;
 
 use allocation_counter::measure;
-use sse_proto::Text;
+use sse_proto::{Event, Text, event_id, event_type};
 use sse_smol_server::{History, Publication, Topics, TopicsConfig};
 use support::now;
 
@@ -130,4 +130,23 @@ fn the_number_of_topics_does_not_slow_down_publishing() {
     let (few, many) = (time(100), time(50_000));
     println!("{few:?} with 100 topics, {many:?} with 50,000");
     assert!(many < 10 * few, "{few:?} with 100 topics, {many:?} with 50,000");
+}
+
+#[test]
+fn an_event_is_published_without_an_allocation_of_its_own() {
+    let topics = Topics::new(TopicsConfig::default()).unwrap();
+    let event = Event::new("data").with_type(event_type!("tick")).with_id(event_id!("1"));
+    let owned = event.into_owned();
+    // The second event of a topic, since the first creates it.
+    let allocations = |name: &str, publish: &dyn Fn(&str)| {
+        now(topics.publish(name, Publication::new("first"))).unwrap();
+        measure(|| publish(name)).count_total
+    };
+    let by_hand = allocations("a", &|name| {
+        let new = Publication::new("data").with_type("tick").with_id("1");
+        now(topics.publish(name, new)).unwrap();
+    });
+    let borrowed = allocations("b", &|name| drop(now(topics.publish(name, event)).unwrap()));
+    let shared = allocations("c", &|name| drop(now(topics.publish(name, &owned)).unwrap()));
+    assert_eq!((borrowed, shared), (by_hand, by_hand));
 }
