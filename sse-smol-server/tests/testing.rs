@@ -60,7 +60,7 @@ fn a_stream_that_fails_is_not_complete_and_its_reason_is_seen() {
 
 #[test]
 fn the_limits_of_the_configuration_apply() {
-    let config = Config::default().with_max_body(10, max_connections: 2);
+    let config = Config::default().with_max_body(10).with_max_connections(2);
     let server = TestServer::with_config(config, |mut request| async move {
         let body = String::from_utf8(request.body().await?)?;
         if body.is_empty() {
@@ -89,7 +89,7 @@ fn the_limits_of_the_configuration_apply() {
 #[test]
 fn a_drain_and_keep_alives_reach_the_handler() {
     let keep_alive = Some(Duration::from_millis(50));
-    let config = Config { keep_alive, ..Config::default() };
+    let config = Config::default().with_keep_alive(keep_alive);
     let server = TestServer::with_config(config, |request| async move {
         let _stream = request.open().await?;
         future::pending().await
