@@ -12,6 +12,7 @@ mod ignore;
 mod links;
 mod open;
 mod stream;
+mod tabs;
 
 use std::io::{ErrorKind, Read as _};
 use std::net::{SocketAddr, TcpStream};
