@@ -12,6 +12,24 @@ use super::support::{Binary, TIMEOUT, get, read_response};
 /// The maximum number of HTTP/1.1 connections that Chromium opens to one host, over all tabs.
 const CONNECTIONS: usize = 6;
 
+/// Writes a page that publishes the query of its URL and `version` when it is loaded, and runs the
+/// script `prelude` before.
+fn write_page(dir: &Dir, prelude: &str, version: &str) {
+    let page = format!(
+        r#"<!doctype html>
+        <script>{prelude}</script>
+        <script src="/__hotreload.js"></script>
+        <link rel="stylesheet" href="/style.css">
+        <script>
+          addEventListener("load", () => {{
+            const body = `${{location.search}} {version}`;
+            fetch("/topics/loads", {{ method: "POST", body }});
+          }});
+        </script>"#
+    );
+    dir.write("index.html", &page);
+}
+
 /// Returns the number of open streams.
 fn streams(server: &Binary) -> usize {
     let (_, _, metrics) = read_response(&mut get(server.address, "/metrics"));
@@ -38,11 +56,12 @@ impl Tabs {
         let dir = Dir::new();
         dir.write("style.css", "body { color: green }");
         dir.write("archive.zip", "no page");
+        // Before the server starts, so that it is no change.
+        write_page(&dir, prelude, "one");
         let server = Binary::start(&["--serve", dir.path(), "--watch", dir.path()]);
         let loads = Subscriber::open(server.address, "/topics/loads");
         let browser = Browser::open("about:blank");
         let mut all = Self { dir, server, browser, tabs: Vec::new(), prelude, loads };
-        all.write("one");
         for tab in 0..count {
             all.open_tab(tab);
         }
@@ -55,22 +74,9 @@ impl Tabs {
         self.tabs.push((query, self.browser.open_tab(&url)));
     }
 
-    /// Writes a page that publishes the query of its URL and `version` when it is loaded.
+    /// Writes another version of the page.
     fn write(&self, version: &str) {
-        let page = format!(
-            r#"<!doctype html>
-            <script>{}</script>
-            <script src="/__hotreload.js"></script>
-            <link rel="stylesheet" href="/style.css">
-            <script>
-              addEventListener("load", () => {{
-                const body = `${{location.search}} {version}`;
-                fetch("/topics/loads", {{ method: "POST", body }});
-              }});
-            </script>"#,
-            self.prelude
-        );
-        self.dir.write("index.html", &page);
+        write_page(&self.dir, self.prelude, version);
     }
 
     /// Returns the URL of the page with this query.
