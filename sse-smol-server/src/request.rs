@@ -135,10 +135,10 @@ impl Request {
             return Ok(());
         }
         let mut names: Vec<&str> = methods.iter().map(Method::as_str).collect();
-        if let Some(get) = names.iter().position(|name| *name == "GET") {
-            if !names.contains(&"HEAD") {
-                names.insert(get + 1, "HEAD");
-            }
+        if let Some(get) = names.iter().position(|name| *name == "GET")
+            && !names.contains(&"HEAD")
+        {
+            names.insert(get + 1, "HEAD");
         }
         Err(self.refuse(not_allowed(&names.join(", "))))
     }

@@ -37,7 +37,7 @@ struct Args {
 fn main() -> io::Result<()> {
     let Args { port, script } = Args::parse();
     let script = script.map(fs::read).transpose()?;
-    let server = Server::bind((Ipv4Addr::LOCALHOST, port).into(), Config::default())?;
+    let server = Server::bind((Ipv4Addr::LOCALHOST, port), Config::default())?;
     println!("Listening on http://{}/", server.local_addr()?);
     let app = Arc::new(App::new(script).map_err(io::Error::other)?);
     let executor = Executor::new();

@@ -145,11 +145,11 @@ impl SubscriberGroup {
 
     /// Queues a job for the worker, unless one is queued already.
     fn call(self: &Arc<Self>) {
-        if !self.called.swap(true, Ordering::AcqRel) {
-            if let Some(jobs) = self.jobs.upgrade() {
-                // This fails if the worker has ended, and its connections with it.
-                let _ = jobs.try_send(Job(Arc::clone(self)));
-            }
+        if !self.called.swap(true, Ordering::AcqRel)
+            && let Some(jobs) = self.jobs.upgrade()
+        {
+            // This fails if the worker has ended, and its connections with it.
+            let _ = jobs.try_send(Job(Arc::clone(self)));
         }
     }
 

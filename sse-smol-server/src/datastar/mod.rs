@@ -23,7 +23,7 @@
 //!     stream.send(PatchSignals::new(r#"{"name":""}"#)).await?;
 //!     stream.send(ExecuteScript::new("document.title = 'Greeted'")).await
 //! }
-//! # let server = sse_smol_server::Server::bind(([127, 0, 0, 1], 0).into(), Default::default())?;
+//! # let server = sse_smol_server::Server::bind("127.0.0.1:0", Default::default())?;
 //! # let address = server.local_addr()?;
 //! # let client = smol::unblock(move || {
 //! #     use std::io::{Read, Write};

@@ -29,7 +29,7 @@ const PARAMETER: &str = "datastar";
 ///     let patch = PatchSignals::from_value(&Signals { count: count + 1 })?;
 ///     request.open().await?.send(patch).await
 /// }
-/// # let server = sse_smol_server::Server::bind(([127, 0, 0, 1], 0).into(), Default::default())?;
+/// # let server = sse_smol_server::Server::bind("127.0.0.1:0", Default::default())?;
 /// # let address = server.local_addr()?;
 /// # let client = smol::unblock(move || {
 /// #     use std::io::{Read, Write};

@@ -75,10 +75,10 @@ impl SocketFile {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         let file = fs::symlink_metadata(&self.path);
-        if file.is_ok_and(|file| (file.dev(), file.ino()) == self.device_and_inode) {
-            if let Err(error) = fs::remove_file(&self.path) {
-                log::warn!("cannot remove the socket {}: {error}", self.path.display());
-            }
+        if file.is_ok_and(|file| (file.dev(), file.ino()) == self.device_and_inode)
+            && let Err(error) = fs::remove_file(&self.path)
+        {
+            log::warn!("cannot remove the socket {}: {error}", self.path.display());
         }
     }
 }

@@ -100,11 +100,11 @@ impl Removed {
     fn insert(&mut self, name: &Arc<str>, position: u64) {
         self.positions.insert(Arc::clone(name), position);
         self.order.insert((position, Arc::clone(name)));
-        if self.order.len() > self.max {
-            if let Some((position, name)) = self.order.pop_first() {
-                self.positions.remove(&name);
-                self.forgotten = position.max(self.forgotten);
-            }
+        if self.order.len() > self.max
+            && let Some((position, name)) = self.order.pop_first()
+        {
+            self.positions.remove(&name);
+            self.forgotten = position.max(self.forgotten);
         }
     }
 

@@ -11,6 +11,7 @@ use sse_smol_server::{Config, History, TopicsConfig};
 
 use crate::host::{AllowedOrigin, Host, allowed_host, allowed_origin};
 use crate::listen::{Listen, listen, mode};
+use crate::storing::Storing;
 
 /// The length in bytes of the shortest request, `GET / HTTP/1.0` with its line ends.
 const SHORTEST_HEAD: usize = 18;
@@ -86,7 +87,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "EVENTS", default_value = "1000", value_parser = at_least(1, "the newest event of a topic is always held"))]
     history: usize,
 
-    /// Maximum memory for the events held of each topic
+    /// Maximum memory, or size in the file, of the events held of each topic
     #[arg(long, value_name = "BYTES", default_value = "1048576", value_parser = at_least(1, "the newest event of a topic is always held"))]
     history_bytes: usize,
 
@@ -94,7 +95,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value = "3600", value_parser = timeout)]
     history_age: Duration,
 
-    /// Maximum memory for the events of all topics together; beyond it, the oldest are dropped
+    /// Maximum memory, or size in the file, of the events of all topics together; beyond it, the
+    /// oldest are dropped
     #[arg(long, value_name = "BYTES", default_value = "268435456", value_parser = at_least(1, "with 0 no event could be held"))]
     max_bytes: usize,
 
@@ -102,6 +104,9 @@ pub(crate) struct Args {
     /// Topics that only have subscribers do not count
     #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = at_least(1, "with 0 there could be no topic"))]
     max_topics: usize,
+
+    #[command(flatten)]
+    pub(crate) storing: Storing,
 
     /// Type of the event that is sent to a subscriber that has missed events; not open or error,
     /// which an `EventSource` fires itself

@@ -10,6 +10,7 @@ mod open;
 mod publishing;
 mod routes;
 mod steps;
+mod storing;
 mod watch;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -107,13 +108,15 @@ fn run(args: &Args) -> Result<(), String> {
         // The path is in the unit.
         (None, _) => "Listening on the Unix socket from systemd\n".to_owned(),
     };
-    let app = Arc::new(App::new(args, publishing, &server)?);
+    let (topics, feed) = storing::open(args)?;
+    let app = Arc::new(App::new(args, publishing, topics, &server)?);
     print(start_up_text);
     if let Some(address) = address.filter(|_| args.open) {
         let path = if args.serve.is_some() { "/" } else { routes::page_path(args) };
         open::open(format!("http://{}{path}", connectable(address)));
     }
 
+    let (failed, failure) = channel::bounded::<String>(1);
     let executor = Executor::new();
     let (running, stopped) = channel::bounded::<()>(1);
     thread::scope(|scope| {
@@ -122,6 +125,17 @@ fn run(args: &Args) -> Result<(), String> {
             scope.spawn(|| block_on(executor.run(stopped.recv())));
         }
         let drain = server.drain();
+        if let Some(feed) = feed {
+            let drain = drain.clone();
+            let run = async move {
+                if let Err(error) = feed.await {
+                    let _ = failed.try_send(error.to_string());
+                    // Nothing can be published or followed any more.
+                    drain.begin();
+                }
+            };
+            executor.spawn(run).detach();
+        }
         // Runs on a separate task, so that it is not polled each time this thread is woken.
         let until_second_signal = executor.spawn(async move {
             signals.next().await;
@@ -137,7 +151,8 @@ fn run(args: &Args) -> Result<(), String> {
         drop(running);
     });
     // Connections that are still open are dropped with the executor.
-    Ok(())
+    drop(executor);
+    failure.try_recv().map_or(Ok(()), Err)
 }
 
 /// Writes to standard output on another thread, so that a full or closed pipe neither blocks nor

@@ -170,13 +170,13 @@ impl Index {
             Some(next) => drop(self.oldest.insert(next.position, Arc::clone(name))),
             None => drop(self.empty.insert((slot.position, Arc::clone(name)))),
         }
-        if self.empty.len() > REMEMBERED {
-            if let Some((position, name)) = self.empty.pop_first() {
-                self.topics.remove(&name);
-                self.forgotten = self.forgotten.max(position);
-                out.topics.push(name);
-                out.forgotten = self.forgotten;
-            }
+        if self.empty.len() > REMEMBERED
+            && let Some((position, name)) = self.empty.pop_first()
+        {
+            self.topics.remove(&name);
+            self.forgotten = self.forgotten.max(position);
+            out.topics.push(name);
+            out.forgotten = self.forgotten;
         }
     }
 

@@ -143,10 +143,10 @@ impl Drop for DiskStorage {
     fn drop(&mut self) {
         // The writer ends when it has worked off what is queued.
         self.commands = None;
-        if let Some(writer) = self.writer.take() {
-            if writer.join().is_err() {
-                log::error!("the thread that writes events has panicked");
-            }
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            log::error!("the thread that writes events has panicked");
         }
     }
 }

@@ -96,10 +96,10 @@ impl Writer {
             }
         }
         self.flush();
-        if !self.is_broken {
-            if let Err(error) = self.with_file(File::mark_clean) {
-                log::error!("{error}");
-            }
+        if !self.is_broken
+            && let Err(error) = self.with_file(File::mark_clean)
+        {
+            log::error!("{error}");
         }
     }
 

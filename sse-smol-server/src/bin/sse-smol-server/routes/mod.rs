@@ -43,9 +43,9 @@ impl App {
     pub(crate) fn new(
         args: &Args,
         publishing: Publishing,
+        topics: Topics,
         server: &Server,
     ) -> Result<Self, String> {
-        let topics = Topics::new(args.topics_config()).map_err(|error| error.to_string())?;
         let metrics = server.metrics();
         metrics.watch(&topics);
         Ok(Self {

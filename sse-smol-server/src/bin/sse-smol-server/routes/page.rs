@@ -53,12 +53,11 @@ pub(super) async fn serve(request: Request, demos: &str) -> Result<(), Error> {
 /// Serves a file of the page.
 pub(super) async fn serve_file(request: Request) -> Result<(), Error> {
     let name = request.path().strip_prefix(BELOW).unwrap_or_default();
-    match FILES.iter().find(|(file, ..)| *file == name) {
-        Some((_, content_type, content)) => show(request, content_type, (*content).into()).await,
-        None => {
-            let line = "The page has no file of this name.";
-            request.respond(text(StatusCode::NOT_FOUND, line)).await
-        }
+    if let Some((_, content_type, content)) = FILES.iter().find(|(file, ..)| *file == name) {
+        show(request, content_type, (*content).into()).await
+    } else {
+        let line = "The page has no file of this name.";
+        request.respond(text(StatusCode::NOT_FOUND, line)).await
     }
 }
 

@@ -276,13 +276,13 @@ fn envelope(request: &Request, body: Vec<u8>) -> Result<Envelope, String> {
     envelope.id = envelope.id.or(field("event-id", "id")?);
     // An empty key is ignored: it would make all publications duplicates of one event.
     envelope.key = envelope.key.or(field("idempotency-key", "key")?).filter(|key| !key.is_empty());
-    if envelope.retry.is_none() {
-        if let Some(retry) = field("event-retry", "retry")? {
-            let number = retry.parse().map_err(|_| {
-                format!("The reconnection time {retry:?} is not a whole number of milliseconds.")
-            });
-            envelope.retry = Some(number?);
-        }
+    if envelope.retry.is_none()
+        && let Some(retry) = field("event-retry", "retry")?
+    {
+        let number = retry.parse().map_err(|_| {
+            format!("The reconnection time {retry:?} is not a whole number of milliseconds.")
+        });
+        envelope.retry = Some(number?);
     }
     Ok(envelope)
 }

@@ -1,0 +1,69 @@
+//! Where the events of topics are kept: in memory, or in a file.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol::block_on;
+use sse_smol_server::storage::disk::{DiskConfig, DiskStorage, Sync};
+use sse_smol_server::{Feed, Topics};
+
+use crate::args::Args;
+
+/// The flags for events in a file.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Storing {
+    /// Keep the events of topics in a file in this directory, which is created if necessary, so
+    /// that they survive a restart. The limits on events apply to the file
+    #[arg(long, value_name = "DIRECTORY")]
+    data: Option<PathBuf>,
+
+    /// When events are written durably: `always`, before a publication is answered, or
+    /// `interval=MILLISECONDS`, which is faster; an unclean end then loses the events since the
+    /// last time, and subscribers that resume get a gap event
+    #[arg(long, value_name = "WHEN", requires = "data", default_value = "always", value_parser = sync)]
+    sync: Sync,
+
+    /// Maximum number of events of each topic that are in memory, too, if there is a file
+    #[arg(long, value_name = "EVENTS", requires = "data", default_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
+    window: u32,
+
+    /// Open a damaged file, and drop what cannot be read
+    #[arg(long, requires = "data")]
+    recover: bool,
+}
+
+fn sync(text: &str) -> Result<Sync, String> {
+    if text == "always" {
+        return Ok(Sync::Always);
+    }
+    let milliseconds = text.strip_prefix("interval=").and_then(|number| number.parse().ok());
+    milliseconds
+        .filter(|milliseconds| (1..=3_600_000).contains(milliseconds))
+        .map(|milliseconds| Sync::Interval(Duration::from_millis(milliseconds)))
+        .ok_or_else(|| "must be always, or interval= and 1 to 3600000 milliseconds".to_owned())
+}
+
+/// Opens the topics, and their feed if they are in a file.
+pub(crate) fn open(args: &Args) -> Result<(Topics, Option<Feed>), String> {
+    let config = args.topics_config();
+    let Some(directory) = &args.storing.data else {
+        return Topics::new(config).map(|topics| (topics, None)).map_err(|error| error.to_string());
+    };
+    let mut of_file = DiskConfig::new(directory);
+    of_file.sync = args.storing.sync;
+    of_file.history = config.history;
+    of_file.max_bytes = config.max_bytes;
+    of_file.max_topics = config.max_topics;
+    of_file.recover = args.storing.recover;
+    let storage = DiskStorage::open(of_file).map_err(|error| {
+        let is_damaged = error.kind() == sse_smol_server::storage::StorageErrorKind::Damaged;
+        let hint = if is_damaged { "; --recover opens it without what is damaged" } else { "" };
+        format!("{error}{hint}")
+    })?;
+    log::info!("{}: {} events", directory.display(), storage.events());
+    let window = usize::try_from(args.storing.window).unwrap_or(usize::MAX);
+    let history = config.history.with_events(window.min(config.history.events));
+    let opened = block_on(Topics::open(config.with_history(history), Arc::new(storage)));
+    opened.map(|(topics, feed)| (topics, Some(feed))).map_err(|error| error.to_string())
+}
