@@ -53,11 +53,13 @@ impl Default for PolledConfig {
 type Source =
     dyn Fn() -> Pin<Box<dyn Future<Output = Result<Response, Error>> + Send>> + Send + Sync;
 
+type Matcher = dyn Fn(&Request) -> bool + Send + Sync;
+
 /// A plain handler whose responses can also be followed as a stream.
 ///
-/// Requests with `stream=true` in their query, in exactly this form, get an event stream with the
-/// body of each successful response as an event. Other requests call the handler and get its
-/// response.
+/// Some requests get an event stream with the body of each successful response as an event: those
+/// with `stream=true` in their query, in exactly this form, or those that the caller
+/// [selects](Self::stream_if). Other requests call the handler and get its response.
 ///
 /// For all streams together the handler is called once per interval, and not at all while there are
 /// none. A new stream starts with the newest body; a slow one skips to it.
@@ -75,6 +77,8 @@ type Source =
 pub struct Polled {
     config: PolledConfig,
     source: Box<Source>,
+    /// Selects the requests that get a stream. `None` stands for `stream=true`.
+    streams: Option<Box<Matcher>>,
     state: Mutex<State>,
     wake: Notifier,
     /// Held by the task that polls the source for all streams.
@@ -106,10 +110,60 @@ impl Polled {
         Self {
             config,
             source: Box::new(move || Box::pin(source())),
+            streams: None,
             state: Mutex::default(),
             wake: Notifier::default(),
             poller: AsyncMutex::new(()),
         }
+    }
+
+    /// Selects the requests that get a stream by anything that a request contains, instead of by
+    /// `stream=true`.
+    ///
+    /// A selected request gets a stream whatever its method is. Of the others, only `GET` and `HEAD`
+    /// are allowed. If the selection depends on `Accept`, responses should name that in `Vary`.
+    ///
+    /// ```
+    /// use http::{Request as HttpRequest, StatusCode};
+    /// use sse_smol_server::testing::TestServer;
+    /// use sse_smol_server::{Polled, PolledConfig, text};
+    /// use std::sync::Arc;
+    ///
+    /// let load = Polled::new(PolledConfig::default(), || async {
+    ///     Ok(text(StatusCode::OK, "0.7"))
+    /// });
+    /// let load = Arc::new(load.stream_if(|request| {
+    ///     let types = ["text/plain", "text/event-stream"];
+    ///     request.preferred(&types) == Some("text/event-stream")
+    /// }));
+    ///
+    /// let server = TestServer::new(move |request| {
+    ///     let load = Arc::clone(&load);
+    ///     async move { load.serve(request).await }
+    /// });
+    /// smol::block_on(async {
+    ///     let request = HttpRequest::get("/").header("accept", "text/event-stream");
+    ///     let mut answer = server.send(request.body("")?).await;
+    ///     assert_eq!(answer.event().await.unwrap().data(), "200 OK\n\n0.7\n");
+    ///     let answer = server.get("/?stream=true").await;
+    ///     assert_eq!(answer.headers()["content-type"], "text/plain; charset=utf-8");
+    ///     Ok::<(), http::Error>(())
+    /// })?;
+    /// # Ok::<(), http::Error>(())
+    /// ```
+    #[must_use]
+    pub fn stream_if(self, select: impl Fn(&Request) -> bool + Send + Sync + 'static) -> Self {
+        Self { streams: Some(Box::new(select)), ..self }
+    }
+
+    /// Returns whether a request gets a stream.
+    fn streams(&self, request: &Request) -> bool {
+        if let Some(select) = &self.streams {
+            return select(request);
+        }
+        let mut pairs = request.query().unwrap_or_default().split('&');
+        let is_read = *request.method() == Method::GET || *request.method() == Method::HEAD;
+        is_read && pairs.any(|pair| pair == "stream=true")
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -123,9 +177,8 @@ impl Polled {
     /// Returns an [`Error`] if the peer is gone, or if the source fails for a request without a
     /// stream.
     pub async fn serve(&self, request: Request) -> Result<(), Error> {
-        request.allow(&[Method::GET])?;
-        let mut pairs = request.query().unwrap_or_default().split('&');
-        if !pairs.any(|pair| pair == "stream=true") {
+        if !self.streams(&request) {
+            request.allow(&[Method::GET])?;
             let response = (self.source)().await?;
             return request.respond(response).await;
         }

@@ -9,10 +9,11 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use smol::stream::StreamExt as _;
 use smol::{Timer, channel, future};
 use sse_proto::{Event, EventId, OwnedEvent};
+use sse_smol_server::testing::TestServer;
 use sse_smol_server::{
     Config, Error, Frame, Polled, PolledConfig, Publication, Request, Start, Topics, TopicsConfig,
     text,
@@ -348,4 +349,31 @@ fn a_polled_source_obeys_its_configuration() {
         assert!(start.elapsed() < TIMEOUT, "a closed stream frees its place");
         thread::sleep(Duration::from_millis(10));
     }
+}
+
+#[test]
+fn the_streams_of_a_polled_source_are_selected_by_the_caller() {
+    let source = Polled::new(PolledConfig::default(), || async {
+        Ok(http::Response::new(b"body".to_vec()))
+    });
+    let select = |request: &Request| {
+        *request.method() == Method::POST || request.path().ends_with("/stream")
+    };
+    let source = Arc::new(source.stream_if(select));
+    let server = TestServer::new(move |request| {
+        let source = Arc::clone(&source);
+        async move { source.serve(request).await }
+    });
+    let ask = |method: &str, target: &str| {
+        server.send(http::Request::builder().method(method).uri(target).body("").unwrap())
+    };
+    future::block_on(async {
+        for (method, target) in [("GET", "/a/stream"), ("POST", "/a")] {
+            let event = ask(method, target).await.event().await.unwrap();
+            assert_eq!(event.data(), "body", "{method} {target}");
+        }
+        assert_eq!(ask("GET", "/a?stream=true").await.text().await, "body");
+        assert_eq!(ask("HEAD", "/a").await.status(), StatusCode::OK);
+        assert_eq!(ask("PUT", "/a").await.status(), StatusCode::METHOD_NOT_ALLOWED);
+    });
 }
