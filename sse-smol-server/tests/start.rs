@@ -141,6 +141,9 @@ fn invalid_values_are_refused_with_the_reason() {
         ("--gap-type", "a\rb", "carriage return"),
         ("--gap-type", "open", "EventSource"),
         ("--gap-type", "error", "EventSource"),
+        ("--hello", "open", "EventSource"),
+        ("--hello", "", "empty"),
+        ("--socket-mode", "800", "octal"),
     ] {
         assert_refused(&[], &[flag, value], reason);
     }

@@ -508,6 +508,11 @@ fn invalid_configurations_are_rejected() {
         assert!(matches!(error, TopicError::Config { field: "gap_type", .. }), "{error:?}");
         assert!(error.to_string().starts_with("gap_type: "), "{error}");
     }
+    for hello_type in ["", "a\nb", &long] {
+        let hello_type = Some(hello_type.to_owned());
+        let error = Topics::new(TopicsConfig::default().with_hello_type(hello_type));
+        assert!(error.unwrap_err().to_string().starts_with("hello_type: "));
+    }
     let gap_type = "t".repeat(4096);
     Topics::new(TopicsConfig::default().with_gap_type(gap_type)).unwrap();
     let config = TopicsConfig::default().with_max_topics(0);
@@ -515,4 +520,24 @@ fn invalid_configurations_are_rejected() {
     let history = History::default().with_age(Duration::ZERO);
     let config = TopicsConfig::default().with_history(history);
     assert!(Topics::new(config).unwrap_err().to_string().starts_with("history.age: "));
+}
+
+#[test]
+fn a_named_first_event_has_the_id_to_resume_from_as_data() {
+    let hello_type = Some("hello".to_owned());
+    let topics = Topics::new(TopicsConfig::default().with_hello_type(hello_type)).unwrap();
+    let first = |start| {
+        let mut subscription = now(topics.subscribe(&["a"], start)).unwrap();
+        let frames = read_now(&mut subscription).unwrap().unwrap();
+        String::from_utf8(frames[0].encoded().to_vec()).unwrap()
+    };
+    let publish = |data: &str| now(topics.publish("a", Publication::new(data))).unwrap().id;
+    publish("before");
+    let latest = first(Start::Latest);
+    let id = latest.strip_prefix("event: hello\nid: ").unwrap().split('\n').next().unwrap();
+    assert_eq!(latest, format!("event: hello\nid: {id}\ndata: {{\"id\":\"{id}\"}}\n\n"));
+    assert!(first(Start::Earliest).starts_with("event: hello\nid: "));
+    // A subscription that resumes begins with what was missed.
+    let missed = publish("missed");
+    assert_eq!(first(Start::After(id)), format!("id: {missed}\ndata: missed\n\n"));
 }

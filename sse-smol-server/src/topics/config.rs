@@ -30,6 +30,14 @@ pub struct TopicsConfig {
     /// The type of the event that reports a gap to a subscriber: 1 to 4096 bytes without line ends.
     /// Default: `gap`.
     pub gap_type: String,
+    /// The type of an event with data with which a subscription begins that does not resume after an
+    /// event: 1 to 4096 bytes without line ends. Its ID is where a client resumes that loses its
+    /// connection before another event, and its data are `{"id":"..."}` with the same ID.
+    ///
+    /// By default (`None`) such a subscription begins with an ID without data. That is invisible to
+    /// pages, and by the HTML Standard a client keeps the ID. Some clients do not, and miss the
+    /// events that are published before they have reconnected.
+    pub hello_type: Option<String>,
     /// Whether a subscriber that falls behind the log while it is connected gets a gap event and
     /// continues. By default, its stream ends, so that it reconnects and resumes.
     pub gap_on_lag: bool,
@@ -39,6 +47,7 @@ setters!(TopicsConfig {
     with_history => history: History,
     with_max_topics => max_topics: usize,
     with_max_bytes => max_bytes: usize,
+    with_hello_type => hello_type: Option<String>,
     with_gap_on_lag => gap_on_lag: bool,
 });
 
@@ -58,6 +67,7 @@ impl Default for TopicsConfig {
             max_topics: 1000,
             max_bytes: 256 << 20,
             gap_type: "gap".to_owned(),
+            hello_type: None,
             gap_on_lag: false,
         }
     }
@@ -65,13 +75,16 @@ impl Default for TopicsConfig {
 
 pub(crate) fn check_config(config: &TopicsConfig) -> Result<(), TopicError> {
     let error = |field, problem: String| Err(TopicError::Config { field, problem });
-    let gap_type = &config.gap_type;
-    if let Err(problem) = EventType::new(gap_type) {
-        return error("gap_type", problem.to_string());
-    }
-    if !(1..=MAX_TYPE).contains(&gap_type.len()) {
-        let len = gap_type.len();
-        return error("gap_type", format!("must have 1 to {MAX_TYPE} bytes, not {len}"));
+    let types = [("gap_type", Some(&config.gap_type)), ("hello_type", config.hello_type.as_ref())];
+    for (field, event_type) in types {
+        let Some(event_type) = event_type else { continue };
+        if let Err(problem) = EventType::new(event_type) {
+            return error(field, problem.to_string());
+        }
+        if !(1..=MAX_TYPE).contains(&event_type.len()) {
+            let len = event_type.len();
+            return error(field, format!("must have 1 to {MAX_TYPE} bytes, not {len}"));
+        }
     }
     if config.max_topics == 0 {
         return error(

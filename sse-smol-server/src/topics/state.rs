@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Mutex, MutexGuard};
 
 use prometheus_client::metrics::counter::Counter;
-use sse_proto::{Event, EventId};
+use sse_proto::{Event, EventId, EventType};
 
 use crate::Frame;
 use crate::topics::backing::Backing;
@@ -86,15 +86,22 @@ impl State {
         id.strip_prefix(&self.epoch).is_some_and(|rest| rest.starts_with('-'))
     }
 
-    /// Returns a start marker: an ID without data, from which a subscriber resumes at a position.
+    /// Returns a start marker: an ID, from which a subscriber resumes at a position. It has data if
+    /// [`TopicsConfig::hello_type`] is set.
     pub(crate) fn start_marker(&self, position: u64) -> Frame {
         let mut start = self.start.lock().expect("no panic while this lock is held");
         match &*start {
             Some((known, frame)) if *known == position => frame.clone(),
             _ => {
                 let id = self.id_at(position, None);
+                let data = serde_json::json!({ "id": id }).to_string();
+                let hello = self.config.hello_type.as_deref();
+                let event = match hello.and_then(|hello| EventType::new(hello).ok()) {
+                    Some(hello) => Event::new(&data).with_type(hello),
+                    None => Event::without_data(),
+                };
                 let id = EventId::new(&id).expect("assigned ids have no line end or NUL");
-                let frame = Frame::from(Event::without_data().with_id(id));
+                let frame = Frame::from(event.with_id(id));
                 *start = Some((position, frame.clone()));
                 frame
             }

@@ -110,8 +110,13 @@ pub(crate) struct Args {
 
     /// Type of the event that is sent to a subscriber that has missed events; not open or error,
     /// which an `EventSource` fires itself
-    #[arg(long, value_name = "TYPE", default_value = "gap", value_parser = gap_type)]
+    #[arg(long, value_name = "TYPE", default_value = "gap", value_parser = event_type)]
     gap_type: String,
+
+    /// Begin subscriptions that do not resume with an event of this type, for clients that keep no id
+    /// of a block without data; not open or error
+    #[arg(long, value_name = "TYPE", value_parser = event_type)]
+    hello: Option<String>,
 
     /// Action when a subscriber falls behind the history while connected
     #[arg(long, value_enum, default_value_t = OnLag::End)]
@@ -210,6 +215,7 @@ impl Args {
             .with_max_topics(self.max_topics)
             .with_max_bytes(self.max_bytes)
             .with_gap_type(self.gap_type.as_str())
+            .with_hello_type(self.hello.clone())
             .with_gap_on_lag(self.on_lag == OnLag::Gap)
     }
 }
@@ -277,9 +283,10 @@ fn file_below(text: &str) -> Result<PathBuf, String> {
     Ok(path)
 }
 
-/// Parses the type of gap events. `open` and `error` are rejected: an `EventSource` fires events of
-/// these types itself, so a page would mistake a gap for a change of the connection.
-fn gap_type(text: &str) -> Result<String, String> {
+/// Parses the type of events that the server itself sends. `open` and `error` are rejected: an
+/// `EventSource` fires events of these types itself, so a page would mistake them for a change of
+/// the connection.
+fn event_type(text: &str) -> Result<String, String> {
     match text {
         "" => {
             Err("must not be empty: an event without a type is dispatched as `message`".to_owned())
