@@ -17,24 +17,30 @@ use sse_proto::{
 type Chunks = Boxed<Result<&'static str, &'static str>>;
 type Item = Result<OwnedEvent, EventSourceError<&'static str>>;
 
-/// What the other side saw: the last event ID of each request, and the waits between them.
+/// The last event ID of each request, and the waits between requests.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<(Vec<Option<String>>, Vec<Duration>)>>);
+struct Seen(Arc<Mutex<Log>>);
+
+#[derive(Default)]
+struct Log {
+    ids: Vec<Option<String>>,
+    waits: Vec<Duration>,
+}
 
 impl Seen {
     fn ids(&self) -> Vec<Option<String>> {
-        self.0.lock().unwrap().0.clone()
+        self.0.lock().unwrap().ids.clone()
     }
 
     fn waits(&self) -> Vec<Duration> {
-        self.0.lock().unwrap().1.clone()
+        self.0.lock().unwrap().waits.clone()
     }
 }
 
 /// Returns a source whose requests are answered by these connections in order, and then by errors.
 fn source(
     config: ClientConfig,
-    connections: impl IntoIterator<Item = Result<Connection<Chunks>, &'static str>>,
+    connections: impl IntoIterator<Item = Connection<Chunks>>,
 ) -> (impl Stream<Item = Item> + Unpin, Seen) {
     let mut connections: VecDeque<_> = connections.into_iter().collect();
     let seen = Seen::default();
@@ -42,23 +48,23 @@ fn source(
     let connect = move |request: ConnectRequest<'_>| -> Ready<_> {
         let id = request.headers().find(|(name, _)| *name == "Last-Event-ID");
         let id = id.map(|(_, value)| String::from_utf8(value.to_vec()).unwrap());
-        requests.0.lock().unwrap().0.push(id);
-        ready(connections.pop_front().unwrap_or(Err("refused")))
+        requests.0.lock().unwrap().ids.push(id);
+        ready(connections.pop_front().ok_or("refused"))
     };
     let sleep = move |wait| {
-        waits.0.lock().unwrap().1.push(wait);
+        waits.0.lock().unwrap().waits.push(wait);
         ready(())
     };
     (EventSource::new(config, connect, sleep), seen)
 }
 
-fn body(pieces: &[&'static str]) -> Result<Connection<Chunks>, &'static str> {
+fn body(pieces: &[&'static str]) -> Connection<Chunks> {
     let pieces: Vec<_> = pieces.iter().map(|piece| Ok(*piece)).collect();
-    Ok(Connection::new(200, "text/event-stream; charset=utf-8", stream::iter(pieces).boxed()))
+    Connection::new(200, "text/event-stream; charset=utf-8", stream::iter(pieces).boxed())
 }
 
-fn status(status: u16) -> Result<Connection<Chunks>, &'static str> {
-    Ok(Connection::new(status, "text/html", stream::empty().boxed()))
+fn status(status: u16) -> Connection<Chunks> {
+    Connection::new(status, "text/html", stream::empty().boxed())
 }
 
 fn next(source: &mut (impl Stream<Item = Item> + Unpin)) -> Option<Item> {
@@ -142,7 +148,7 @@ fn responses_that_are_no_event_streams_end_the_stream_with_the_reason() {
         (status(503), Rejected::Status(503)),
         (status(200), Rejected::ContentType),
         (
-            Ok(Connection::with_content_types(200, [""; 0], stream::empty().boxed())),
+            Connection::with_content_types(200, [""; 0], stream::empty().boxed()),
             Rejected::ContentType,
         ),
     ] {
@@ -162,7 +168,7 @@ fn responses_that_are_no_event_streams_end_the_stream_with_the_reason() {
 fn a_missing_content_type_is_accepted_on_request_and_a_wrong_one_is_not() {
     let config = ClientConfig::default().with_allow_missing_content_type(true);
     let chunks = stream::iter([Ok("data: a\n\n")]).boxed();
-    let (mut first, _) = source(config, [Ok(Connection::with_content_types(200, [""; 0], chunks))]);
+    let (mut first, _) = source(config, [Connection::with_content_types(200, [""; 0], chunks)]);
     assert_eq!(data(&mut first), "a");
     let (mut second, _) = source(config, [status(200)]);
     let rejected = EventSourceError::Rejected(Rejected::ContentType);
@@ -172,7 +178,7 @@ fn a_missing_content_type_is_accepted_on_request_and_a_wrong_one_is_not() {
 #[test]
 fn retry_after_is_honoured_on_request() {
     let config = ClientConfig::default().with_honour_retry_after(true);
-    let busy = status(503).map(|busy| busy.with_retry_after(Some(seconds(20))));
+    let busy = status(503).with_retry_after(Some(seconds(20)));
     let (mut source, seen) = source(config, [busy, body(&["data: a\n\n"])]);
     let rejected = EventSourceError::Rejected(Rejected::Status(503));
     assert_eq!(next(&mut source), Some(Err(rejected)));
@@ -189,8 +195,8 @@ fn a_silent_connection_is_dropped_and_a_failed_one_reported() {
     let (mut source, seen) = source(
         config,
         [
-            Ok(Connection::new(200, "text/event-stream", silent)),
-            Ok(Connection::new(200, "text/event-stream", failing)),
+            Connection::new(200, "text/event-stream", silent),
+            Connection::new(200, "text/event-stream", failing),
             body(&["data: c\n\n"]),
         ],
     );
@@ -214,7 +220,7 @@ fn a_request_that_must_not_be_repeated_is_made_once() {
 #[test]
 fn an_event_that_is_too_large_is_reported_and_the_connection_continues() {
     let decoder = Decoder::with_limits(Limits::DEFAULT.with_data(4));
-    let connect = |_: ConnectRequest<'_>| ready(body(&["data: too large\n\ndata: fits\n\n"]));
+    let connect = |_: ConnectRequest<'_>| ready(Ok(body(&["data: too large\n\ndata: fits\n\n"])));
     let mut source =
         EventSource::with_decoder(ClientConfig::default(), decoder, connect, |_: Duration| {
             ready(())
@@ -225,11 +231,9 @@ fn an_event_that_is_too_large_is_reported_and_the_connection_continues() {
 
 #[test]
 fn a_source_reports_its_state_and_can_be_closed() {
-    let waiting = |_: ConnectRequest<'_>| {
-        ready(body(&["id: 3\ndata: a\n\n"]).map(|_| {
-            let chunks = stream::iter([Ok("id: 3\ndata: a\n\n")]).chain(stream::pending()).boxed();
-            Connection::new(200, "text/event-stream", chunks)
-        }))
+    let waiting = |_: ConnectRequest<'_>| -> Ready<Result<Connection<Chunks>, &'static str>> {
+        let chunks = stream::iter([Ok("id: 3\ndata: a\n\n")]).chain(stream::pending()).boxed();
+        ready(Ok(Connection::new(200, "text/event-stream", chunks)))
     };
     let mut source = EventSource::new(ClientConfig::default(), waiting, |_: Duration| ready(()));
     assert_eq!(source.ready_state(), ReadyState::Connecting);

@@ -339,9 +339,8 @@ where
                 },
                 Link::Connecting(connecting) => match connecting.as_mut().poll(cx) {
                     Poll::Ready(Ok(connection)) => match this.open(connection) {
-                        Ok(()) => continue,
-                        // The end that the server asked for (9.2.3).
-                        Err(Rejected::Status(204)) => continue,
+                        // With status 204, the server ends the stream for good (9.2.3).
+                        Ok(()) | Err(Rejected::Status(204)) => continue,
                         Err(rejected) => Some(EventSourceError::Rejected(rejected)),
                     },
                     Poll::Ready(Err(error)) => {
