@@ -53,12 +53,12 @@ pub(super) async fn serve(request: Request, demos: &str) -> Result<(), Error> {
 /// Serves a file of the page.
 pub(super) async fn serve_file(request: Request) -> Result<(), Error> {
     let name = request.path().strip_prefix(BELOW).unwrap_or_default();
-    if let Some((_, content_type, content)) = FILES.iter().find(|(file, ..)| *file == name) {
-        show(request, content_type, (*content).into()).await
-    } else {
+    let file = FILES.iter().find(|(file, ..)| *file == name);
+    let Some((_, content_type, content)) = file else {
         let line = "The page has no file of this name.";
-        request.respond(text(StatusCode::NOT_FOUND, line)).await
-    }
+        return request.respond(text(StatusCode::NOT_FOUND, line)).await;
+    };
+    show(request, content_type, (*content).into()).await
 }
 
 async fn show(request: Request, content_type: &'static str, body: Vec<u8>) -> Result<(), Error> {
