@@ -33,3 +33,25 @@ fn streams_do_not_start_by_themselves_on_the_last_connection() {
     browser.click("[data-action=toggle]");
     browser.wait_for(&format!("{STATES}.join() === 'closed,idle'"), TIMEOUT);
 }
+
+#[test]
+fn the_stream_of_live_reload_counts_once() {
+    let server = Binary::start(&[]);
+    let streams = "#stream=/topics/a&stream=/topics/b&stream=/topics/c&stream=/topics/d";
+    let mut page = open(&server, streams);
+    page.wait_for(&format!("{STATES}.join() === 'open,open,open,open'"), TIMEOUT);
+    // As in `/__hotreload.js`: one page holds the lock, and the others wait for it.
+    page.evaluate(
+        "new Promise((held) => {
+            const name = `${location.origin}/__hotreload`;
+            const hold = () => { held(); return new Promise(() => {}); };
+            for (let page = 0; page < 3; page += 1) navigator.locks.request(name, hold);
+        })",
+    );
+    page.click("[data-path='/clock']");
+    let note = "[...document.querySelectorAll('.note')].at(-1).textContent";
+    page.wait_for(&format!("{note}.includes('Not started: 5 streams are open')"), TIMEOUT);
+    page.click("[data-action=close]");
+    page.click("[data-path='/clock']");
+    page.wait_for(&format!("{STATES}.join() === 'open,open,open,open'"), TIMEOUT);
+}

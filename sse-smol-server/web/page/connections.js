@@ -5,6 +5,8 @@
 /** The maximum number of streams: one connection is left for requests. */
 const MAX_STREAMS = 5;
 const LOCK = "sse stream of the page ";
+/** The lock under which one page holds the stream of live reload for all tabs. */
+const RELOAD_LOCK = `${location.origin}/__hotreload`;
 
 /** The number of streams of this tab. */
 let own = 0;
@@ -17,7 +19,8 @@ async function count() {
   // Locks exist in secure contexts only, such as https and loopback addresses.
   if (!navigator.locks) return own;
   const { held, pending } = await navigator.locks.query();
-  return [...held, ...pending].filter(({ name }) => name.startsWith(LOCK)).length;
+  const streams = [...held, ...pending].filter(({ name }) => name.startsWith(LOCK));
+  return streams.length + held.filter(({ name }) => name === RELOAD_LOCK).length;
 }
 
 /** Returns why one more stream should not be opened, or `null` if it can. */
