@@ -54,6 +54,18 @@ fn each_numeric_field_is_a_line_that_can_be_hidden() {
     }
     assert_eq!(page.evaluate(LEGEND), json!(["cpu 13", "memory 39"]));
     assert_eq!(page.evaluate(POINTS), json!([count, count]));
+    // The legend has the values at the pointer, or else the newest.
+    let move_pointer = |name: &str| {
+        format!(
+            "{{ const plot = document.querySelector('.card svg');
+                const clientX = plot.getBoundingClientRect().left;
+                plot.dispatchEvent(new PointerEvent('{name}', {{ clientX }})); }}"
+        )
+    };
+    page.evaluate(&move_pointer("pointermove"));
+    assert_eq!(page.evaluate(LEGEND), json!(["cpu 12.5", "memory 40"]));
+    page.evaluate(&move_pointer("pointerleave"));
+    assert_eq!(page.evaluate(LEGEND), json!(["cpu 13", "memory 39"]));
     page.click(".series");
     assert_eq!(page.evaluate(POINTS), json!([count]));
     page.click(".series");

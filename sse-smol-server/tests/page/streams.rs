@@ -72,7 +72,9 @@ fn comments_reconnection_times_and_ids_without_data_are_shown() {
     page.wait_for_state("open");
     publish(server.address, "news?retry=700", "hello");
     page.wait_for_events(1);
-    let shown = "Object.fromEntries([...document.querySelectorAll('.events li')].map(row =>
+    // The newest row of each kind.
+    let shown =
+        "Object.fromEntries([...document.querySelectorAll('.events li')].reverse().map(row =>
         [row.className, row.querySelector('.type').textContent + ': '
             + row.querySelector('.data').textContent]))";
     // Comments that repeat share one row.
@@ -83,6 +85,21 @@ fn comments_reconnection_times_and_ids_without_data_are_shown() {
     assert_eq!(shown["event"], "message: hello");
     let rows = page.evaluate("document.querySelectorAll('.events .comment').length");
     assert!(rows.as_u64().unwrap() <= 2, "{rows} rows of comments, around one event");
+}
+
+#[test]
+fn attempts_to_reach_a_stopped_server_share_a_row() {
+    let server = Binary::start(&[]);
+    let mut page = open(&server, "#stream=/topics/news");
+    page.wait_for_state("open");
+    publish(server.address, "news?retry=500", "hello");
+    page.wait_for_events(1);
+    server.stop("-KILL");
+    let rows = "[...document.querySelectorAll('.events .connection')]
+        .map(row => row.querySelector('.type').textContent)";
+    page.wait_for(&format!("/^connection ×[3-9]$/.test({rows}[0])"), TIMEOUT);
+    let count = page.evaluate(&format!("{rows}.length"));
+    assert_eq!(count, 2, "one row for the end of the stream, one for the attempts");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 import { Chart } from "./chart.js";
 import { hold, obstacle } from "./connections.js";
 import { copy, curl } from "./curl.js";
-import { element, gapNotice, row, setPretty } from "./rows.js";
+import { element, gapNotice, row, setPretty, timeOfDay } from "./rows.js";
 import { Source } from "./source.js";
 
 /** The maximum number of rows, and of items that wait while the card is paused. */
@@ -23,6 +23,12 @@ const OTHERS = {
   id: "id only",
   connection: "connection",
 };
+
+/**
+ * The kinds of items that share a row if they repeat. Otherwise keep-alive comments, or attempts to
+ * reach a server that has stopped, would displace the events.
+ */
+const REPEATED = ["comment", "connection"];
 
 const count = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
 
@@ -221,15 +227,16 @@ export class Card {
     const list = this.#find(".events");
     for (const item of this.#waiting) {
       const newest = list.firstElementChild;
-      if (item.kind === "comment" && newest?.comment === item.data) {
-        // A row for each keep-alive comment would displace the events.
+      const label = OTHERS[item.kind] ?? item.type;
+      const text = REPEATED.includes(item.kind) ? `${item.kind} ${item.data}` : null;
+      if (text !== null && newest?.text === text) {
         newest.count += 1;
-        newest.querySelector("time").textContent = row(item, "").querySelector("time").textContent;
-        newest.querySelector(".type").textContent = `${OTHERS.comment} ×${newest.count}`;
+        newest.querySelector("time").textContent = timeOfDay(item.at);
+        newest.querySelector(".type").textContent = `${label} ×${newest.count}`;
         continue;
       }
-      const node = row(item, OTHERS[item.kind] ?? item.type);
-      if (item.kind === "comment") [node.comment, node.count] = [item.data, 1];
+      const node = row(item, label);
+      [node.text, node.count] = [text, 1];
       node.hidden = !this.#isShown(item.key);
       setPretty(node, this.#isPretty);
       list.prepend(node);

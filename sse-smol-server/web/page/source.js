@@ -13,6 +13,19 @@ const TEMPORARY = [429, 502, 503, 504];
 /** Encodes text as UTF-8 in the form in which `fetch` takes header values: one character a byte. */
 const headerValue = (text) => String.fromCharCode(...new TextEncoder().encode(text));
 
+/** Waits until the time in milliseconds has passed, or the signal aborts. */
+function sleep(time, signal) {
+  return new Promise((resolve) => {
+    const end = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", end);
+      resolve();
+    };
+    const timer = setTimeout(end, time);
+    signal.addEventListener("abort", end);
+  });
+}
+
 export class Source {
   /**
    * One of `idle`, `connecting`, `open`, `reconnecting`, `closed` (by the user), `finished` (the
@@ -67,10 +80,7 @@ export class Source {
         MAX_RECONNECTION_TIME,
       );
       this.#set("reconnecting", `${outcome}; next attempt after ${wait / 1000} s`);
-      await new Promise((resolve) => {
-        setTimeout(resolve, wait);
-        signal.addEventListener("abort", resolve, { once: true });
-      });
+      await sleep(wait, signal);
       if (signal.aborted) return;
     }
   }
