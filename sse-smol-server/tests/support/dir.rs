@@ -1,5 +1,7 @@
 //! Temporary directories.
 
+#![allow(dead_code)] // each test file uses a part of it
+
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
