@@ -14,6 +14,7 @@ use std::{env, fs, io, process};
 use smol::{Executor, future};
 use sse_proto::Event;
 use sse_smol_server::{Config, Error, Request, Server};
+use support::subscriber::wait_until;
 use support::{Binary, TIMEOUT, read_to_end, send};
 
 /// Streams the address of the peer.
@@ -104,6 +105,8 @@ fn the_file_of_a_dead_socket_is_replaced_and_no_other_file_is() {
     // The standard library leaves the file.
     drop(UnixListener::bind(&path).unwrap());
     assert!(path.exists());
+    // A process that another test has just forked holds the socket until it executes its program.
+    wait_until("the socket is dead", || UnixStream::connect(&path).is_err());
     let server = bind().unwrap();
     assert_eq!(bind().unwrap_err().kind(), io::ErrorKind::AddrInUse);
     assert!(path.exists(), "the file of the live server is left");

@@ -108,7 +108,7 @@ fn run(args: &Args) -> Result<(), String> {
         // The path is in the unit.
         (None, _) => "Listening on the Unix socket from systemd\n".to_owned(),
     };
-    let (topics, feed) = storing::open(args)?;
+    let (topics, feed) = args.storing.open(args.topics_config())?;
     let app = Arc::new(App::new(args, publishing, topics, &server)?);
     print(start_up_text);
     if let Some(address) = address.filter(|_| args.open) {

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smol::block_on;
+use sse_smol_server::storage::StorageErrorKind;
 use sse_smol_server::storage::disk::{DiskConfig, DiskStorage, Sync};
-use sse_smol_server::{Feed, Topics};
-
-use crate::args::Args;
+use sse_smol_server::{Feed, Topics, TopicsConfig};
 
 /// The flags for events in a file.
 #[derive(Debug, clap::Args)]
@@ -44,26 +43,29 @@ fn sync(text: &str) -> Result<Sync, String> {
         .ok_or_else(|| "must be always, or interval= and 1 to 3600000 milliseconds".to_owned())
 }
 
-/// Opens the topics, and their feed if they are in a file.
-pub(crate) fn open(args: &Args) -> Result<(Topics, Option<Feed>), String> {
-    let config = args.topics_config();
-    let Some(directory) = &args.storing.data else {
-        return Topics::new(config).map(|topics| (topics, None)).map_err(|error| error.to_string());
-    };
-    let mut of_file = DiskConfig::new(directory);
-    of_file.sync = args.storing.sync;
-    of_file.history = config.history;
-    of_file.max_bytes = config.max_bytes;
-    of_file.max_topics = config.max_topics;
-    of_file.recover = args.storing.recover;
-    let storage = DiskStorage::open(of_file).map_err(|error| {
-        let is_damaged = error.kind() == sse_smol_server::storage::StorageErrorKind::Damaged;
-        let hint = if is_damaged { "; --recover opens it without what is damaged" } else { "" };
-        format!("{error}{hint}")
-    })?;
-    log::info!("{}: {} events", directory.display(), storage.events());
-    let window = usize::try_from(args.storing.window).unwrap_or(usize::MAX);
-    let history = config.history.with_events(window.min(config.history.events));
-    let opened = block_on(Topics::open(config.with_history(history), Arc::new(storage)));
-    opened.map(|(topics, feed)| (topics, Some(feed))).map_err(|error| error.to_string())
+impl Storing {
+    /// Opens the topics, and their feed if they are in a file.
+    pub(crate) fn open(&self, config: TopicsConfig) -> Result<(Topics, Option<Feed>), String> {
+        let Some(directory) = &self.data else {
+            let topics = Topics::new(config).map_err(|error| error.to_string())?;
+            return Ok((topics, None));
+        };
+        let mut of_file = DiskConfig::new(directory);
+        of_file.sync = self.sync;
+        of_file.history = config.history;
+        of_file.max_bytes = config.max_bytes;
+        of_file.max_topics = config.max_topics;
+        of_file.recover = self.recover;
+        let storage = DiskStorage::open(of_file).map_err(|error| {
+            let is_damaged = error.kind() == StorageErrorKind::Damaged;
+            let hint = if is_damaged { "; --recover opens it without what is damaged" } else { "" };
+            format!("{error}{hint}")
+        })?;
+        log::info!("{}: {} events", directory.display(), storage.events());
+        let window = usize::try_from(self.window).unwrap_or(usize::MAX);
+        let history = config.history.with_events(window.min(config.history.events));
+        let opened = block_on(Topics::open(config.with_history(history), Arc::new(storage)));
+        let (topics, feed) = opened.map_err(|error| error.to_string())?;
+        Ok((topics, Some(feed)))
+    }
 }
