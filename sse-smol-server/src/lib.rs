@@ -107,6 +107,7 @@ pub use polled::{Polled, PolledConfig};
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../../README.md")]
+#[doc = include_str!("../../docs/library.md")]
 struct Readme;
 
 pub use http1::{

@@ -204,16 +204,16 @@ fn an_address_in_use_is_reported_with_the_flag() {
     assert!(errors.contains(&address) && errors.contains("--listen"), "{errors}");
 }
 
-/// Runs each curl command of the README that publishes or subscribes.
+/// Runs each curl command of the documents that publishes or subscribes.
 #[test]
-fn the_commands_of_the_readme_work() {
-    let readme = include_str!("../../README.md");
-    let start = readme.lines().find_map(|line| {
+fn the_commands_of_the_documents_work() {
+    let documents = concat!(include_str!("../../README.md"), include_str!("../../docs/server.md"));
+    let start = documents.lines().find_map(|line| {
         line.strip_prefix("SSE_TOKEN=")?.split_once(" cargo run --release").map(|(token, _)| token)
     });
     let server = Binary::start_with_variable("SSE_TOKEN", start.unwrap(), &[]);
     let address = server.address.to_string();
-    let commands = readme.lines().filter_map(|line| {
+    let commands = documents.lines().filter_map(|line| {
         let command =
             line.strip_prefix("curl ").or(line.split_once("`curl ").map(|(_, rest)| rest))?;
         let command = command.split(['#', '`']).next().unwrap();
@@ -224,16 +224,16 @@ fn the_commands_of_the_readme_work() {
         let runs: Vec<_> = commands
             .map(|command| {
                 let address = &address;
-                scope.spawn(move || usize::from(run_command_of_readme(&command, address)))
+                scope.spawn(move || usize::from(run_documented_command(&command, address)))
             })
             .collect();
         runs.into_iter().map(|run| run.join().unwrap()).sum()
     });
-    assert!(published >= 2, "the README has commands that publish");
+    assert!(published >= 3, "the documents have commands that publish");
 }
 
-/// Runs a curl command on a server other than the one of the README. Returns whether it publishes.
-fn run_command_of_readme(command: &str, address: &str) -> bool {
+/// Runs a curl command on a server other than the one in the documents. Returns whether it publishes.
+fn run_documented_command(command: &str, address: &str) -> bool {
     let is_publication = command.contains(" -d ");
     let limits = "curl -sS --max-time 2 -o /dev/null -w '%{http_code}'";
     let command = command
