@@ -1,5 +1,5 @@
-//! Measures the conformance of decoders: the table of peers in the README. `--quick` uses fewer
-//! random streams.
+//! Measures the conformance of decoders: the table of peers in `docs/performance.md`. `--quick` uses
+//! fewer random streams.
 
 #[path = "../../../../../sse-proto/tests/oracle/mod.rs"]
 mod oracle;
