@@ -21,7 +21,7 @@
 //! use sse_smol_server::{Publication, Start, Topics, TopicsConfig};
 //!
 //! # let directory = std::env::temp_dir().join(format!("sse-disk-doc-{}", std::process::id()));
-//! let mut ids = Vec::new();
+//! let mut ids: Vec<String> = Vec::new();
 //! for run in ["first", "second"] {
 //!     let storage = DiskStorage::open(DiskConfig::new(&directory))?;
 //!     let executor = Executor::new();
