@@ -10,6 +10,7 @@
 //! - in `connection`: the state of each connection (`mod.rs`), and the streams of each subscriber
 //!   group (`delivery.rs`);
 //! - in `net`: the timers, and the counts of the admission;
+//! - in `storage/disk`: the file and its index (`shared.rs`);
 //! - the tasks that wait for a notification (`notifier.rs`), and the state of each polled source
 //!   (`polled.rs`).
 //!
@@ -25,7 +26,8 @@
 //!
 //! No system call is made under a lock that more than one connection uses. A connection's own lock
 //! is held during its writes, which do not block. A delivery worker may wait for it, and holds no
-//! other lock while it does.
+//! other lock while it does. The file of `storage/disk` is read and written under its lock, on
+//! threads that may block.
 //!
 //! While a lock is held, no waker is woken or dropped, no hook is called, and no other value that
 //! belongs to the library's user is dropped. Each of these may run code that takes any of the
