@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
@@ -202,6 +203,24 @@ fn an_address_in_use_is_reported_with_the_flag() {
     assert_eq!(output.status.code(), Some(1));
     let errors = utf8(output.stderr);
     assert!(errors.contains(&address) && errors.contains("--listen"), "{errors}");
+}
+
+#[test]
+fn the_documents_list_all_flags_in_one_table() {
+    let help = utf8(server(&["--help"]).stdout);
+    let in_help: BTreeSet<_> = help
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("--"))
+        .map(|line| line.split_whitespace().next().unwrap())
+        .collect();
+    let documented: Vec<_> = include_str!("../../docs/server.md")
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `--"))
+        .map(|line| line.split([' ', '`']).next().unwrap())
+        .collect();
+    assert!(!in_help.is_empty());
+    assert_eq!(documented.len(), in_help.len(), "{documented:?}");
+    assert_eq!(BTreeSet::from_iter(documented), in_help);
 }
 
 /// Runs each curl command of the documents that publishes or subscribes.
