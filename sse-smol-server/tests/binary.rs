@@ -134,7 +134,7 @@ fn draining_ends_streams_gradually_and_completely() {
     let ends: Vec<_> = ends.into_iter().map(|end| end.join().unwrap()).collect();
     assert!(ends.iter().all(|(_, _, whole)| *whole), "{ends:?}");
     assert!(ends.iter().all(|(_, retry, _)| retry.is_some_and(|retry| retry < 10_000)), "{ends:?}");
-    let retries: std::collections::BTreeSet<_> = ends.iter().map(|(_, retry, _)| retry).collect();
+    let retries: BTreeSet<_> = ends.iter().map(|(_, retry, _)| retry).collect();
     assert!(retries.len() > 5, "reconnection times are spread: {retries:?}");
     let (first, last) = ends.iter().fold((Duration::MAX, Duration::ZERO), |(first, last), end| {
         (first.min(end.0), last.max(end.0))
