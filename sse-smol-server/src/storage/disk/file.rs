@@ -1,4 +1,4 @@
-//! The file: its tables, opening it, and what can be wrong with it.
+//! The file: its tables, how it is opened, and its errors.
 
 use std::fs;
 use std::io;
@@ -247,7 +247,7 @@ impl File {
         transaction.commit().map_err(error)
     }
 
-    /// Marks the file as complete: nothing of what was appended is lost.
+    /// Marks the file as complete: every appended event has been written durably.
     pub(super) fn mark_clean(&self) -> Result<(), StorageError> {
         let transaction = self.database()?.begin_write().map_err(error)?;
         transaction.open_table(META).map_err(error)?.insert("clean", "yes").map_err(error)?;

@@ -1,4 +1,4 @@
-//! The index of the file, in memory: which events each topic has, and what is dropped next.
+//! The index of the file, in memory: the events of each topic, and the bounds that drop the oldest.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Bound;

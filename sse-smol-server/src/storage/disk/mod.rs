@@ -3,15 +3,17 @@
 //! A [`DiskStorage`] keeps the events of topics in one file of the engine redb, in a directory of
 //! its own, which one process uses at a time. It needs the feature `disk`.
 //!
-//! With [`Sync::Always`], an event is answered and seen only after it has been written durably, so
-//! nothing that anybody has seen is lost, whatever ends the process or the machine. Publications
-//! that are made at the same time share one write. With [`Sync::Interval`], events are written
-//! durably at an interval, and an unclean end may lose those since the last time; then the storage
-//! has a new [epoch](crate::storage::Storage::epoch) at the next start, so that the ID of a lost
-//! event is unknown instead of being that of another event.
+//! With [`Sync::Always`], an event is written durably before its publication is answered and before
+//! subscribers get it. So neither a crash of the process nor a power cut loses an event that a
+//! publisher or a subscriber knows of. Publications that wait at the same time share one write.
+//!
+//! With [`Sync::Interval`], events are written durably at an interval. An unclean end, such as a
+//! crash, loses the events since the last write. The storage then has a new
+//! [epoch](crate::storage::Storage::epoch) at the next start, so that the ID of a lost event is
+//! unknown and not assigned to another event.
 //!
 //! Events beyond the bounds are dropped from the file, which reuses their space. A file that is
-//! damaged is refused; [`DiskConfig::recover`] opens it, and drops what cannot be read.
+//! damaged is refused; [`DiskConfig::recover`] opens it without the events that cannot be read.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -70,7 +72,7 @@ pub use self::config::{DiskConfig, Sync};
 
 /// A storage in a file: see the [module](self).
 ///
-/// Dropping it writes what is left, and closes the file.
+/// Dropping it writes the remaining events, and closes the file.
 #[derive(Debug)]
 pub struct DiskStorage {
     shared: Arc<Shared>,
@@ -106,7 +108,7 @@ impl DiskStorage {
         let loaded = file.load(config.recover, is_lossy)?;
         if loaded.damaged > 0 {
             log::warn!(
-                "{}: {} damaged events were dropped; subscribers that resume are told of a gap",
+                "{}: {} damaged events were dropped; subscribers that resume get a gap event",
                 config.directory.display(),
                 loaded.damaged
             );
@@ -141,7 +143,7 @@ impl DiskStorage {
 
 impl Drop for DiskStorage {
     fn drop(&mut self) {
-        // The writer ends when it has worked off what is queued.
+        // The writer ends after the commands in the queue.
         self.commands = None;
         if let Some(writer) = self.writer.take()
             && writer.join().is_err()

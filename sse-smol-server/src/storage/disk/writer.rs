@@ -1,4 +1,5 @@
-//! The thread that writes: takes what is queued, writes it in one transaction, and answers.
+//! The thread that writes: takes queued events, writes them in one transaction, and answers their
+//! publishers.
 
 use std::collections::HashSet;
 use std::mem;
@@ -17,7 +18,7 @@ use super::record::Record;
 use super::shared::{Followed, Shared};
 use crate::storage::{Appended, EventRef, NewEvent, StorageError, StorageErrorKind, StoredEvent};
 
-/// What the writer is asked to do.
+/// A request to the writer.
 #[derive(Debug)]
 pub(super) enum Command {
     /// Appends an event.
@@ -130,7 +131,7 @@ impl Writer {
                     bytes += event.fields.len();
                     events.push((event, reply));
                 }
-                // Only what comes after the events before it is new to the follower.
+                // Events before this command are stored, and later ones are new to the follower.
                 Command::Follow { after, events: follower } => {
                     let before = mem::take(&mut events);
                     self.append(before);
@@ -309,7 +310,7 @@ impl Writer {
         Err(StorageError::new(StorageErrorKind::Unavailable, why))
     }
 
-    /// Adds events that have been written to the index, and sends them to followers and publishers.
+    /// Adds written events to the index, sends them to the followers, and answers the publishers.
     fn make_visible(&mut self, pending: Vec<Pending>, time: u64) {
         let mut index = self.shared.index();
         let mut names = Vec::with_capacity(pending.len());
