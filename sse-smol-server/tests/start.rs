@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::Binary;
+use support::{Binary, get, read_until};
 
 /// Runs the server and returns its output. A server that is still running after 5 s is killed.
 fn run(variables: &[(&str, &str)], arguments: &[&str]) -> Output {
@@ -175,4 +175,31 @@ fn the_smallest_valid_values_are_accepted() {
     ]);
     let answer = support::read_to_end(&mut support::send(server.address, "GET / HTTP/1.0\r\n\r\n"));
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
+/// Each flag has an environment variable, over which the command line takes precedence.
+#[test]
+fn flags_are_read_from_the_environment() {
+    let run = |variables: &[(&str, &str)], arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sse-smol-server"));
+        command.args(["--listen", "127.0.0.1:0"]).args(arguments).envs(variables.iter().copied());
+        let run = command.output().unwrap();
+        assert!(!run.status.success());
+        String::from_utf8(run.stderr).unwrap()
+    };
+    let errors = run(&[("SSE_MAX_TOPICS", "0")], &[]);
+    assert!(errors.contains("--max-topics") && errors.contains("at least 1"), "{errors}");
+    // With a valid value on the command line, the next invalid variable counts.
+    let errors = run(&[("SSE_MAX_TOPICS", "0"), ("SSE_DRAIN", "x")], &["--max-topics", "5"]);
+    assert!(errors.contains("--drain") && !errors.contains("--max-topics"), "{errors}");
+    let errors = run(&[("SSE_RECOVER", "true")], &[]);
+    assert!(errors.contains("--data"), "{errors}");
+
+    let variables = [("SSE_HELLO", "hello"), ("SSE_OPEN_PUBLISHING", "true")];
+    let mut env = Command::new("env");
+    env.args(variables.map(|(name, value)| format!("{name}={value}")));
+    env.arg(env!("CARGO_BIN_EXE_sse-smol-server"));
+    let server = Binary::start_by(env, "127.0.0.1:0", &[]);
+    let mut socket = get(server.address, "/topics/news");
+    read_until(&mut socket, "event: hello\n");
 }

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::{self, Component, PathBuf};
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
 use sse_proto::EventType;
 use sse_smol_server::{Config, History, TopicsConfig};
 
@@ -183,6 +183,25 @@ enum OnLag {
 }
 
 impl Args {
+    /// Parses the command line and, for flags that it does not contain, the environment. Exits with
+    /// a message if a value is invalid, or after `--help` and `--version`.
+    pub(crate) fn from_command_line() -> Self {
+        let command = Self::command().mut_args(|flag| {
+            let Some(name) = flag.get_long().map(|long| long.replace('-', "_").to_uppercase())
+            else {
+                return flag;
+            };
+            // Shown once below the flags instead of with each of them.
+            flag.env(format!("SSE_{name}")).hide_env(true)
+        });
+        let command = command.after_help(
+            "Each flag can also be set by an environment variable, such as SSE_MAX_TOPICS=5 for \
+             --max-topics 5 or SSE_PUBLIC=true for --public; the command line takes precedence. \
+             RUST_LOG sets the level of the log.",
+        );
+        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    }
+
     /// Returns whether the server listens on a loopback address or a Unix socket, which other
     /// machines cannot reach.
     pub(crate) fn listens_on_loopback(&self) -> bool {

@@ -24,7 +24,6 @@ use std::time::Duration;
 use std::{fs, thread};
 
 use async_signal::{Signal, Signals};
-use clap::Parser as _;
 use smol::future::FutureExt as _;
 use smol::stream::StreamExt as _;
 use smol::{Executor, block_on, channel};
@@ -39,7 +38,7 @@ use crate::routes::App;
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::from_command_line();
     let log = match LogWriter::start() {
         Ok(log) => log,
         Err(error) => {
