@@ -1,5 +1,7 @@
 //! `/topics` and `/topics/{name}`: publish and subscribe.
 
+use std::future::Future as _;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
@@ -118,9 +120,13 @@ fn bad(request: Request, why: &str) -> Answer {
 }
 
 fn subscribe(topics: Topics, names: Vec<String>, request: Request) -> Answer {
-    // A separate future, to be dropped when the stream is open: a stream may be open for days.
-    let subscribed = Box::pin(begin(topics, names, request));
-    Box::pin(async move { subscribed.await.await })
+    // A future of its own, which is dropped when the stream is open: a stream may be open for days.
+    let mut subscribed = Box::pin(begin(topics, names, request));
+    // Without a storage, it is ready now, and needs no future around both.
+    match subscribed.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(answer) => answer,
+        Poll::Pending => Box::pin(async move { subscribed.await.await }),
+    }
 }
 
 /// Subscribes, and returns the rest of the answer.
