@@ -1,32 +1,29 @@
 //! Topics with a storage: stalls, failures, restarts, and streams of a server on it.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::thread;
-use std::time::Duration;
 
 use smol::future::{block_on, or, poll_once};
-use smol::stream::{self, StreamExt};
+use smol::stream::StreamExt;
 use smol::{Executor, Timer};
-use sse_smol_server::storage::{
-    Appended, Bounds, NewEvent, Page, PageLimit, Storage, StorageError, StorageErrorKind,
-    StorageFuture, StorageStream, StoredEvent, TopicSummary,
-};
+use sse_smol_server::storage::{Storage, StorageErrorKind};
 use sse_smol_server::{
-    Config, History, Publication, Published, Start, SubscriptionError, TopicError, Topics,
-    TopicsConfig,
+    History, Publication, Published, Start, SubscriptionError, TopicError, Topics, TopicsConfig,
 };
 
+#[path = "../support/mod.rs"]
 mod support;
 
+mod contract;
+mod streams;
+
+use support::TIMEOUT;
 use support::storage::{POLLS, Unreliable};
-use support::subscriber::{StreamEnd, Subscriber};
 use support::topics::{is_start, parse};
-use support::{TIMEOUT, serve};
 
 /// A configuration with a window of two events.
 fn small_window() -> TopicsConfig {
@@ -320,140 +317,6 @@ fn the_number_of_topics_is_not_limited_by_those_in_memory() {
     assert!(page.topics.iter().all(|row| row.bytes > 0 && row.last_id.is_some()));
 }
 
-/// Streams get what they missed from the storage, and new events from memory, also across a restart.
-#[test]
-fn streams_resume_from_the_storage_and_continue_live() {
-    let storage = Arc::new(Unreliable::new(1000, 7));
-    let mut last = None::<String>;
-    for run in 0..2 {
-        let executor = Arc::new(Executor::new());
-        let topics = open(&executor, &storage, small_window());
-        let (stop, stopped) = smol::channel::bounded::<()>(1);
-        let feeding = Arc::clone(&executor);
-        let feeder = thread::spawn(move || block_on(feeding.run(stopped.recv())));
-        let publish =
-            |n: usize| block_on(topics.publish("news", event(&n.to_string()))).unwrap().id;
-        let source = topics.clone();
-        let server = serve(Config::default(), move |request| {
-            let source = source.clone();
-            async move {
-                let id = request
-                    .headers()
-                    .get("last-event-id")
-                    .map(|id| id.to_str().unwrap().to_owned());
-                let start = id.as_deref().map_or(Start::Earliest, Start::After);
-                let subscription = source.subscribe(&["news"], start).await.unwrap();
-                request.open().await?.follow(subscription).await
-            }
-        });
-        let first = run * 60;
-        (first..first + 50).for_each(|n| drop(publish(n)));
-        let mut subscriber = match &last {
-            None => Subscriber::open(server.address, "/"),
-            Some(id) => Subscriber::resume(server.address, "/", id),
-        };
-        let start = last.as_ref().map_or(0, |_| 30);
-        subscriber.read_events(first + 50 - start);
-        (first + 50..first + 60).for_each(|n| drop(publish(n)));
-        subscriber.read_events(first + 60 - start);
-        let expected: Vec<String> = (start..first + 60).map(|n| n.to_string()).collect();
-        assert_eq!(subscriber.data(), expected);
-        last = Some(subscriber.events[29].id.clone());
-        drop(stop);
-        drop(feeder.join());
-    }
-}
-
-#[test]
-fn a_stream_ends_with_a_reason_when_the_storage_fails() {
-    let storage = Arc::new(Unreliable::new(1000, 8));
-    let executor = Arc::new(Executor::new());
-    let topics = open(&executor, &storage, small_window());
-    let (_stop, stopped) = smol::channel::bounded::<()>(1);
-    let feeding = Arc::clone(&executor);
-    thread::spawn(move || block_on(feeding.run(stopped.recv())));
-    for n in 0..10 {
-        block_on(topics.publish("news", event(&n.to_string()))).unwrap();
-    }
-    let subscriptions = [Start::Latest, Start::Earliest]
-        .map(|start| block_on(topics.subscribe(&["news"], start)).unwrap());
-    let subscriptions = Mutex::new(VecDeque::from(subscriptions));
-    let (ended, reasons) = mpsc::channel();
-    let server = serve(Config::default(), move |request| {
-        let subscription = subscriptions.lock().unwrap().pop_front().unwrap();
-        let ended = ended.clone();
-        async move {
-            let mut stream = request.open().await?;
-            stream.on_close(move |closed| {
-                ended.send((closed.reason.label(), closed.reason.to_string())).unwrap();
-            });
-            stream.follow(subscription).await
-        }
-    });
-    let reason = ("storage", "the storage is unavailable: a failure of the test".to_owned());
-    let mut live = Subscriber::open(server.address, "/");
-    block_on(topics.publish("news", event("10"))).unwrap();
-    live.read_events(1);
-
-    // A stream that has to read from the storage.
-    storage.fail(100);
-    let mut behind = Subscriber::open(server.address, "/");
-    behind.read_until("the end", |behind| behind.end.is_some());
-    assert_eq!((behind.end, behind.data()), (Some(StreamEnd::Whole), vec![]));
-    assert_eq!(reasons.recv_timeout(TIMEOUT).unwrap(), reason);
-
-    // A parked stream, when the feed fails.
-    storage.fail(0);
-    storage.fail_feed();
-    block_on(topics.publish("news", event("lost"))).unwrap_err();
-    live.read_until("the end", |live| live.end.is_some());
-    assert_eq!((live.end, live.data()), (Some(StreamEnd::Whole), vec!["10"]));
-    assert_eq!(reasons.recv_timeout(TIMEOUT).unwrap(), reason);
-}
-
-/// Another server on the same storage may have sent events that are not in memory here yet.
-#[test]
-fn a_stream_with_a_position_ahead_of_the_feed_hides_no_event_from_others() {
-    let storage = Arc::new(Unreliable::new(1000, 11));
-    let executor = Arc::new(Executor::new());
-    let topics = open(&executor, &storage, small_window());
-    run(&executor, topics.publish("news", event("0"))).unwrap();
-    let permit = storage.stall_feed();
-    for data in ["1", "2"] {
-        let mut publish = Box::pin(topics.publish("news", event(data)));
-        assert!(poll(&executor, publish.as_mut()).is_none());
-    }
-    let ahead = block_on(async { storage.last_position().await.unwrap() });
-    assert_eq!(ahead, 3);
-    let source = topics.clone();
-    let server = serve(Config::default(), move |request| {
-        let source = source.clone();
-        async move {
-            let id =
-                request.headers().get("last-event-id").map(|id| id.to_str().unwrap().to_owned());
-            let start = id.as_deref().map_or(Start::Latest, Start::After);
-            let subscription = source.subscribe(&["news"], start).await.unwrap();
-            request.open().await?.follow(subscription).await
-        }
-    });
-    // One of each kind with each delivery worker.
-    let workers = thread::available_parallelism().map_or(1, usize::from);
-    let mut streams: Vec<Subscriber> = (0..workers)
-        .map(|_| Subscriber::resume(server.address, "/", "memory-000000000003"))
-        .collect();
-    streams.extend((0..workers).map(|_| Subscriber::open(server.address, "/")));
-    drop(permit);
-    let (_stop, stopped) = smol::channel::bounded::<()>(1);
-    let feeding = Arc::clone(&executor);
-    thread::spawn(move || block_on(feeding.run(stopped.recv())));
-    block_on(topics.publish("news", event("3"))).unwrap();
-    for (n, stream) in streams.iter_mut().enumerate() {
-        let expected: &[&str] = if n < workers { &["3"] } else { &["1", "2", "3"] };
-        stream.read_until("the last event", |stream| stream.data().contains(&"3"));
-        assert_eq!(stream.data(), expected);
-    }
-}
-
 /// Publishers and readers on threads, with a small window in front of a slow storage.
 #[test]
 fn concurrent_subscribers_get_every_event_once_and_in_order_from_a_storage() {
@@ -512,130 +375,4 @@ fn concurrent_subscribers_get_every_event_once_and_in_order_from_a_storage() {
         }
     });
     assert!(resumed.into_inner() > 20);
-}
-
-/// A storage that breaks its contract.
-#[derive(Debug)]
-struct Broken(&'static str);
-
-impl Storage for Broken {
-    fn epoch(&self) -> String {
-        if self.0 == "epoch" { "a-b".to_owned() } else { "e".to_owned() }
-    }
-
-    fn last_position(&self) -> StorageFuture<'_, u64> {
-        Box::pin(async { Ok(5) })
-    }
-
-    fn append(&self, _: NewEvent) -> StorageFuture<'_, Appended> {
-        Box::pin(async { Ok(Appended::New(6)) })
-    }
-
-    fn read<'a>(&'a self, _: &'a str, after: u64, _: PageLimit) -> StorageFuture<'a, Page> {
-        let event = |position| StoredEvent { position, fields: "data: x\n\n".into(), id: None };
-        let events = match self.0 {
-            "again" => vec![event(after)],
-            "unsorted" => vec![event(after + 2), event(after + 1)],
-            _ => vec![],
-        };
-        Box::pin(async { Ok(Page { events, ..Page::default() }) })
-    }
-
-    fn bounds<'a>(&'a self, _: &'a str) -> StorageFuture<'a, Bounds> {
-        Box::pin(async { Ok(Bounds::default()) })
-    }
-
-    fn find<'a>(&'a self, _: &'a str, _: &'a str) -> StorageFuture<'a, Option<u64>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn topics<'a>(&'a self, _: Option<&'a str>, _: usize) -> StorageFuture<'a, Vec<TopicSummary>> {
-        Box::pin(async { Err(StorageError::new(StorageErrorKind::Full, "of the test")) })
-    }
-
-    fn follow(&self, after: u64) -> StorageStream {
-        let position = if self.0 == "order" { after } else { after + 1 };
-        let event = move |position| {
-            let event = StoredEvent { position, fields: "data: x\n\n".into(), id: None };
-            Ok(("a".into(), event))
-        };
-        if self.0 == "many" {
-            return Box::pin(stream::iter(position..100_000).map(event));
-        }
-        let events = stream::once(event(position));
-        if self.0 == "end" { Box::pin(events) } else { Box::pin(events.chain(stream::pending())) }
-    }
-}
-
-#[test]
-fn a_storage_that_breaks_its_contract_causes_errors() {
-    let executor = Executor::new();
-    let open = |what| block_on(Topics::open(TopicsConfig::default(), Arc::new(Broken(what))));
-    let error = open("epoch").unwrap_err().to_string();
-    assert!(error.contains("epoch \"a-b\": an epoch is 1 to 64 characters"), "{error}");
-    for (what, why) in [("order", "out of order"), ("end", "the stream of its events has ended")] {
-        let (topics, feed) = open(what).unwrap();
-        let error = run(&executor, feed).unwrap_err().to_string();
-        assert!(error.contains(why), "{error}");
-        let subscribed = run(&executor, topics.subscribe(&["a"], Start::Earliest));
-        assert_eq!(subscribed.unwrap_err().to_string(), error);
-    }
-    let mut topics = None;
-    for (what, why) in [
-        ("page", "a page without events that is not the last"),
-        ("again", "a page whose positions do not increase"),
-        ("unsorted", "a page whose positions do not increase"),
-    ] {
-        let (broken, feed) = open(what).unwrap();
-        executor.spawn(feed).detach();
-        let mut subscription = run(&executor, broken.subscribe(&["a"], Start::Earliest)).unwrap();
-        assert!(is_start(&run(&executor, subscription.next_batch()).unwrap()[0]));
-        let error = run(&executor, subscription.next_batch()).unwrap_err().to_string();
-        assert!(error.contains(why), "{error}");
-        topics = Some(broken);
-    }
-    let topics = topics.unwrap();
-    let error = run(&executor, topics.list(None, 10)).unwrap_err().to_string();
-    assert_eq!(error, "the storage is full: of the test");
-}
-
-/// A storage may have committed many events at once.
-#[test]
-fn a_feed_with_many_events_leaves_time_to_other_tasks() {
-    let executor = Executor::new();
-    let config = TopicsConfig::default();
-    let (topics, feed) = block_on(Topics::open(config, Arc::new(Broken("many")))).unwrap();
-    executor.spawn(feed).detach();
-    assert!(executor.try_tick());
-    let mut subscription = block_on(topics.subscribe(&["a"], Start::Latest)).unwrap();
-    let start = block_on(subscription.next_batch()).unwrap();
-    let id = std::str::from_utf8(start[0].id().unwrap()).unwrap().to_owned();
-    assert!(("e-000000000006".."e-000000001000").contains(&id.as_str()), "{id}");
-    assert!(executor.try_tick(), "the feed continues");
-}
-
-/// Keep-alives are sent while a stream waits for a stalled storage.
-#[test]
-fn a_stream_that_waits_for_the_storage_gets_keep_alives() {
-    let storage = Arc::new(Unreliable::new(1000, 10));
-    let executor = Arc::new(Executor::new());
-    let topics = open(&executor, &storage, small_window());
-    let (_stop, stopped) = smol::channel::bounded::<()>(1);
-    thread::spawn(move || block_on(executor.run(stopped.recv())));
-    for n in 0..10 {
-        block_on(topics.publish("news", event(&n.to_string()))).unwrap();
-    }
-    let subscription = block_on(topics.subscribe(&["news"], Start::Earliest)).unwrap();
-    let permit = storage.stall();
-    let config = Config::default().with_keep_alive(Some(Duration::from_millis(50)));
-    let subscription = Mutex::new(Some(subscription));
-    let server = serve(config, move |request| {
-        let subscription = subscription.lock().unwrap().take().unwrap();
-        async move { request.open().await?.follow(subscription).await }
-    });
-    let mut subscriber = Subscriber::open(server.address, "/");
-    subscriber.read_until("keep-alives", |subscriber| subscriber.text.ends_with(b":\n\n:\n\n"));
-    assert_eq!(subscriber.events, []);
-    drop(permit);
-    subscriber.read_events(10);
 }
