@@ -345,3 +345,29 @@ fn the_log_has_the_bytes_of_bodies_and_the_events_of_streams() {
     assert_eq!(metric("sse_events_sent_total "), 2, "{metrics}");
     assert!(metric("sse_event_bytes_sent_total ") < 1000, "only bytes of events count: {metrics}");
 }
+
+/// Also the last error, whatever the level of the log.
+#[test]
+fn a_log_in_json_has_an_object_on_each_line() {
+    let server = Binary::start(&["--log-format", "json"]);
+    read_response(&mut get(server.address, "/no\"quotes\\"));
+    let (_, clean, log) = server.stop("-TERM");
+    assert!(clean);
+    let records: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let message = |record: &serde_json::Value| record["message"].as_str().unwrap().to_owned();
+    assert!(records.iter().any(|record| {
+        record["level"] == "INFO"
+            && message(record).contains("GET /no")
+            && record["time"].is_string()
+    }));
+
+    let refused = Command::new(env!("CARGO_BIN_EXE_sse-smol-server"))
+        .args(["--listen", "127.0.0.1:0", "--log-format", "json", "--token-env", "NOT_SET"])
+        .env("RUST_LOG", "off")
+        .output()
+        .unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&refused.stderr).unwrap();
+    assert_eq!(record["level"], "ERROR");
+    assert!(message(&record).contains("NOT_SET"), "{record}");
+}

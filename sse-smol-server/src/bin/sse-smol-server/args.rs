@@ -11,6 +11,7 @@ use sse_smol_server::{Config, History, TopicsConfig};
 
 use crate::host::{AllowedOrigin, Host, allowed_host, allowed_origin};
 use crate::listen::{Listen, listen, mode};
+use crate::log_writer::LogFormat;
 use crate::storing::Storing;
 
 /// The length in bytes of the shortest request, `GET / HTTP/1.0` with its line ends.
@@ -167,6 +168,10 @@ pub(crate) struct Args {
     /// repeatable. With !PATTERN, files count although a .gitignore file or a default ignores them
     #[arg(long, value_name = "GLOB", requires = "watch")]
     pub(crate) ignore: Vec<String>,
+
+    /// Form of the lines of the log on standard error
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) log_format: LogFormat,
 
     /// Open the served files, or else the page of streams, in the browser. The page does not get
     /// the token, which other users could see: the link that is printed passes it

@@ -1,11 +1,25 @@
 //! The log on standard error. A separate thread writes it, so that blocked standard error delays
 //! neither connections nor signals.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
+
+use clap::ValueEnum;
+use serde_json::json;
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// Time, level and message in square brackets and after them
+    #[default]
+    Text,
+    /// A JSON object with time, level and message
+    Json,
+}
 
 /// The maximum size of the queued lines in bytes: about ten thousand lines.
 const MAX_QUEUED: usize = 1 << 20;
@@ -22,6 +36,7 @@ pub(crate) struct LogWriter(Arc<Inner>);
 struct Inner {
     queue: Mutex<Queue>,
     changed: Condvar,
+    format: LogFormat,
 }
 
 #[derive(Default)]
@@ -37,16 +52,20 @@ struct Queue {
 
 impl LogWriter {
     /// Starts the thread that writes the log.
-    pub(crate) fn start() -> io::Result<Self> {
-        let inner = Arc::<Inner>::default();
+    pub(crate) fn start(format: LogFormat) -> io::Result<Self> {
+        let inner = Arc::new(Inner { format, ..Inner::default() });
         let shared = Arc::clone(&inner);
         thread::Builder::new().name("log".to_owned()).spawn(move || shared.run())?;
         Ok(Self(inner))
     }
 
-    /// Queues a line.
-    pub(crate) fn line(&self, line: &str) {
-        self.0.push(format!("{line}\n").as_bytes());
+    /// Queues a message that is not subject to the level of the log.
+    pub(crate) fn message(&self, level: log::Level, message: impl Display) {
+        let line = match self.0.format {
+            LogFormat::Text => format!("{message}\n"),
+            LogFormat::Json => json_line(level, &message, None),
+        };
+        self.0.push(line.as_bytes());
     }
 
     /// Waits until all queued lines have been written, but no longer than `timeout`.
@@ -67,6 +86,15 @@ impl Write for LogWriter {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Returns a log record as a line of JSON.
+pub(crate) fn json_line(level: log::Level, message: impl Display, time: Option<String>) -> String {
+    let mut record = json!({ "level": level.as_str(), "message": message.to_string() });
+    if let Some(time) = time {
+        record["time"] = time.into();
+    }
+    format!("{record}\n")
 }
 
 impl Inner {
@@ -103,8 +131,11 @@ impl Inner {
             drop(queue);
             if dropped > 0 {
                 // Bypasses the logger, whose level may exclude warnings.
-                let line =
-                    format!("[WARN ] {dropped} log lines dropped: standard error was blocked\n");
+                let line = format!("{dropped} log lines dropped: standard error was blocked");
+                let line = match self.format {
+                    LogFormat::Text => format!("[WARN ] {line}\n"),
+                    LogFormat::Json => json_line(log::Level::Warn, line, None),
+                };
                 lines.extend_from_slice(line.as_bytes());
             }
             let written = write_all(&lines);

@@ -30,16 +30,16 @@ use smol::{Executor, block_on, channel};
 
 use crate::args::Args;
 use crate::listen::Listen;
-use crate::log_writer::LogWriter;
 use crate::publishing::Publishing;
 use crate::routes::App;
+use log_writer::{LogFormat, LogWriter, json_line};
 
 /// The maximum time to write the last log lines before the process exits.
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
     let args = Args::from_command_line();
-    let log = match LogWriter::start() {
+    let log = match LogWriter::start(args.log_format) {
         Ok(log) => log,
         Err(error) => {
             let _ = writeln!(io::stderr(), "error: cannot start the log thread: {error}");
@@ -48,22 +48,28 @@ fn main() -> ExitCode {
     };
     // The watcher warns of each directory that is removed while it is watched, which is harmless.
     let level = env_logger::Env::default().default_filter_or("info,notify=error");
-    env_logger::Builder::from_env(level)
-        .format_target(false)
-        .target(env_logger::Target::Pipe(Box::new(log.clone())))
-        .init();
+    let mut logger = env_logger::Builder::from_env(level);
+    logger.format_target(false).target(env_logger::Target::Pipe(Box::new(log.clone())));
+    if args.log_format == LogFormat::Json {
+        logger.format(|out, record| {
+            let time = out.timestamp_millis().to_string();
+            out.write_all(json_line(record.level(), record.args(), Some(time)).as_bytes())
+        });
+    }
+    logger.init();
     let of_panics = log.clone();
     panic::set_hook(Box::new(move |panic| {
         let backtrace = Backtrace::capture();
-        of_panics.line(&match backtrace.status() {
+        let message = match backtrace.status() {
             BacktraceStatus::Captured => format!("{panic}\n{backtrace}"),
             _ => panic.to_string(),
-        });
+        };
+        of_panics.message(log::Level::Error, message);
     }));
     let code = match panic::catch_unwind(AssertUnwindSafe(|| run(&args))) {
         Ok(Ok(())) => ExitCode::SUCCESS,
         Ok(Err(error)) => {
-            log.line(&format!("error: {error}"));
+            log.message(log::Level::Error, format_args!("error: {error}"));
             ExitCode::FAILURE
         }
         Err(_) => ExitCode::FAILURE,
