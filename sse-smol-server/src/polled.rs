@@ -120,7 +120,7 @@ impl Polled {
     /// Selects the requests that get a stream by anything that a request contains, instead of by
     /// `stream=true`.
     ///
-    /// A selected request gets a stream whatever its method is. Of the others, only `GET` and `HEAD`
+    /// A selected request gets a stream for any method. Of the others, only `GET` and `HEAD`
     /// are allowed. If the selection depends on `Accept`, responses should name that in `Vary`.
     ///
     /// ```

@@ -346,7 +346,7 @@ fn the_log_has_the_bytes_of_bodies_and_the_events_of_streams() {
     assert!(metric("sse_event_bytes_sent_total ") < 1000, "only bytes of events count: {metrics}");
 }
 
-/// Also the last error, whatever the level of the log.
+/// This includes the last error, at every level of the log.
 #[test]
 fn a_log_in_json_has_an_object_on_each_line() {
     let server = Binary::start(&["--log-format", "json"]);

@@ -132,10 +132,11 @@ impl File {
         self.database.as_ref().ok_or_else(closed)
     }
 
-    /// Reads all events into an index. A file without an epoch gets one; `renew` is set if it must
-    /// not keep the one that it has, since events were lost.
+    /// Reads all events into an index. The file gets a new epoch if it has none, or if events may
+    /// have been lost: after an unclean end of a lossy run, or if damaged events are dropped.
     ///
-    /// With `recover`, damaged events are dropped. Otherwise they are an error.
+    /// With `recover`, damaged events are dropped. Otherwise they are an error. `is_lossy` marks the
+    /// file as one whose next end may be unclean.
     pub(super) fn load(&self, recover: bool, is_lossy: bool) -> Result<Loaded, StorageError> {
         let transaction = self.database()?.begin_write().map_err(error)?;
         let loaded = {
@@ -200,10 +201,7 @@ impl File {
             match Record::decode(value.value()) {
                 Some(record) => drop(index.push(position.value(), &record)),
                 None if recover => bad.push(position.value()),
-                None => {
-                    let why = format!("the event at position {} is not readable", position.value());
-                    return Err(damaged(&self.path.display(), &why));
-                }
+                None => return Err(self.unreadable(position.value())),
             }
             if reported.elapsed() >= REPORT {
                 reported = Instant::now();
@@ -211,6 +209,11 @@ impl File {
             }
         }
         Ok(bad)
+    }
+
+    fn unreadable(&self, position: u64) -> StorageError {
+        let why = format!("the event at position {position} is not readable");
+        damaged(&self.path.display(), &why)
     }
 
     /// Writes new events and drops old ones, in one transaction.
@@ -265,11 +268,8 @@ impl File {
         let events = transaction.open_table(EVENTS).map_err(error)?;
         for position in positions {
             if let Some(value) = events.get(position).map_err(error)? {
-                let record = Record::decode(value.value()).ok_or_else(|| {
-                    let why = format!("the event at position {position} is not readable");
-                    damaged(&self.path.display(), &why)
-                })?;
-                each(*position, record);
+                let record = Record::decode(value.value());
+                each(*position, record.ok_or_else(|| self.unreadable(*position))?);
             }
         }
         Ok(())

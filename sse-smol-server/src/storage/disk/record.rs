@@ -12,6 +12,8 @@
 
 use bytes::Bytes;
 
+use crate::storage::StoredEvent;
+
 /// An event with everything that is stored of it, apart from its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Record<'a> {
@@ -56,9 +58,10 @@ impl<'a> Record<'a> {
         })
     }
 
-    /// Returns the fields in memory of their own.
-    pub(super) fn fields(&self) -> Bytes {
-        Bytes::copy_from_slice(self.fields)
+    /// Returns the event at a position in memory of its own.
+    pub(super) fn to_stored(self, position: u64) -> StoredEvent {
+        let fields = Bytes::copy_from_slice(self.fields);
+        StoredEvent { position, fields, id: self.id.map(Into::into) }
     }
 }
 

@@ -35,12 +35,9 @@ impl Shared {
             let (positions, is_last, dropped) = self.index().page(topic, after, limit);
             let mut events = Vec::with_capacity(positions.len());
             let file = self.file.read().unwrap_or_else(PoisonError::into_inner);
-            file.read(&positions, |position, record| {
-                let id = record.id.map(Into::into);
-                events.push(StoredEvent { position, fields: record.fields(), id });
-            })?;
+            file.read(&positions, |position, record| events.push(record.to_stored(position)))?;
             drop(file);
-            // Events that were dropped meanwhile may be missing: the index says which.
+            // Events that were dropped meanwhile are missing. The index then has another page.
             if events.len() == positions.len() {
                 return Ok(Page { events, is_last, dropped });
             }

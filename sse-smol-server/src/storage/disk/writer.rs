@@ -67,6 +67,13 @@ struct Pending {
     reply: Reply,
 }
 
+impl Pending {
+    fn record(&self, time: u64) -> Record<'_> {
+        let NewEvent { topic, fields, id, key } = &self.event;
+        Record { topic, id: id.as_deref(), key: key.as_deref(), time, fields }
+    }
+}
+
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, queue: Receiver<Command>, config: DiskConfig) -> Self {
         Self {
@@ -88,10 +95,7 @@ impl Writer {
             let is_tick = matches!(command, Command::Tick);
             let batch = self.batch(command);
             self.append(batch);
-            let is_late = match (self.config.sync, self.since) {
-                (Sync::Interval(interval), Some(since)) => since.elapsed() >= interval,
-                _ => false,
-            };
+            let is_late = self.until_sync().is_some_and(|left| left.is_zero());
             if is_late || is_tick && !self.dropped.is_empty() {
                 self.flush();
             }
@@ -104,14 +108,17 @@ impl Writer {
         }
     }
 
+    /// Returns the time until events have to be written durably, if there are any.
+    fn until_sync(&self) -> Option<Duration> {
+        match self.config.sync {
+            Sync::Interval(interval) => Some(interval.saturating_sub(self.since?.elapsed())),
+            Sync::Always => None,
+        }
+    }
+
     /// Waits for a command, or for the next tick. Returns `None` when there are no more.
     fn next(&self) -> Option<Command> {
-        let tick = match (self.config.sync, self.since) {
-            (Sync::Interval(interval), Some(since)) => {
-                TICK.min(interval.saturating_sub(since.elapsed()))
-            }
-            _ => TICK,
-        };
+        let tick = self.until_sync().map_or(TICK, |left| left.min(TICK));
         let command = async { self.queue.recv().await.ok() };
         let tick = async {
             Timer::after(tick).await;
@@ -166,8 +173,7 @@ impl Writer {
         let mut events = Vec::new();
         self.with_file(|file| {
             file.read(positions, |position, record| {
-                let (fields, id) = (record.fields(), record.id.map(Into::into));
-                events.push((record.topic.into(), StoredEvent { position, fields, id }));
+                events.push((record.topic.into(), record.to_stored(position)));
             })
         })?;
         Ok(events)
@@ -194,35 +200,23 @@ impl Writer {
         let (mut pending, repeated) = self.place(batch);
         let time = now();
         let mut records = Vec::with_capacity(pending.len());
-        pending.retain(|Pending { event, position, reply }| {
-            let NewEvent { topic, fields, id, key } = event;
-            let (id, key) = (id.as_deref(), key.as_deref());
-            let record = Record { topic, id, key, time, fields }.encode();
-            if record.is_none() {
+        pending.retain(|one| {
+            let record = one.record(time).encode();
+            let is_encoded = record.is_some();
+            if !is_encoded {
                 let why = "the idempotency key is longer than 65534 bytes";
                 let error = StorageError::new(StorageErrorKind::Unavailable, why);
-                let _ = reply.try_send(Err(error));
+                let _ = one.reply.try_send(Err(error));
             }
-            records.extend(record.map(|record| (*position, record)));
-            records.last().is_some_and(|(last, _)| last == position)
+            records.extend(record.map(|record| (one.position, record)));
+            is_encoded
         });
         let durability = match self.config.sync {
             Sync::Always => Durability::Immediate,
             Sync::Interval(_) => Durability::None,
         };
-        let written = if records.is_empty() {
-            Ok(())
-        } else {
-            let dropped = mem::take(&mut self.dropped);
-            let written = self.with_file(|file| file.write(&records, &dropped, durability));
-            if written.is_err() {
-                self.dropped = dropped;
-            }
-            written
-        };
+        let written = if records.is_empty() { Ok(()) } else { self.write(&records, durability) };
         if let Err(error) = written {
-            log::error!("{error}");
-            self.is_broken = true;
             for Pending { reply, .. } in pending {
                 let _ = reply.try_send(Err(error.clone()));
             }
@@ -314,10 +308,8 @@ impl Writer {
     fn make_visible(&mut self, pending: Vec<Pending>, time: u64) {
         let mut index = self.shared.index();
         let mut names = Vec::with_capacity(pending.len());
-        for Pending { event, position, .. } in &pending {
-            let NewEvent { topic, fields, id, key } = event;
-            let (id, key) = (id.as_deref(), key.as_deref());
-            names.push(index.push(*position, &Record { topic, id, key, time, fields }));
+        for one in &pending {
+            names.push(index.push(one.position, &one.record(time)));
         }
         drop(index);
         self.apply_bounds(&names);
@@ -353,15 +345,27 @@ impl Writer {
         if self.is_broken || self.since.is_none() && self.dropped.is_empty() {
             return;
         }
-        let dropped = mem::take(&mut self.dropped);
-        match self.with_file(|file| file.write(&[], &dropped, Durability::Immediate)) {
-            Ok(()) => self.since = None,
+        if self.write(&[], Durability::Immediate).is_ok() {
+            self.since = None;
+        }
+    }
+
+    /// Writes records, and removes dropped events, in one transaction. After an error, the file has
+    /// to be opened again.
+    fn write(
+        &mut self,
+        records: &[(u64, Vec<u8>)],
+        durability: Durability,
+    ) -> Result<(), StorageError> {
+        let written = self.with_file(|file| file.write(records, &self.dropped, durability));
+        match &written {
+            Ok(()) => self.dropped = Removals::default(),
             Err(error) => {
                 log::error!("{error}");
-                self.dropped = dropped;
                 self.is_broken = true;
             }
         }
+        written
     }
 
     /// Opens the file again after a failure, at most once in [`REOPEN`].
