@@ -292,37 +292,42 @@ impl Subscription {
         if let Some(result) = poll_fn(|cx| self.poll_reading(cx)).await {
             return result;
         }
-        let Inner { topics, position, state, .. } = &mut *self.0;
-        let mut lags = true;
-        if let Some(backing) = &state.backing {
-            backing.check()?;
-            // Events up to here are in the storage. Later ones are in memory, or will be.
-            let mut batch = Batch::new(state.registry().last_position);
-            lags = false;
-            for cursor in topics.iter() {
-                let after = (*position).max(cursor.gap_end);
-                let page = read_page(&*backing.storage, &cursor.topic.name, after).await?;
-                lags |= page.dropped > after;
-                if let Some(last) = page.events.last().filter(|_| !page.is_last) {
-                    batch.end = batch.end.min(last.position);
-                }
-                batch.events.extend(page.events.iter().map(|event| {
-                    let id = state.id_at(event.position, event.id.as_deref());
-                    (event.position, Frame::with_id(&event.fields, &id))
-                }));
-            }
-            if !lags {
-                *position = (*position).max(batch.end);
-                return Ok(batch.into_frames().0);
-            }
+        if let Some(frames) = self.read_pages().await? {
+            return Ok(frames);
         }
-        debug_assert!(lags, "without a storage, missing events were dropped");
-        if !state.config.gap_on_lag {
+        if !self.0.state.config.gap_on_lag {
             return Err(SubscriptionError::Lagged);
         }
-        let position = *position;
-        self.queue_gap("lagged", None, position).await?;
+        self.queue_gap("lagged", None, self.0.position).await?;
         Ok(self.0.first.take().into_iter().collect())
+    }
+
+    /// Returns the next batch of events from the storage, or `None` if events are missing: the
+    /// storage has dropped them, or there is no storage.
+    async fn read_pages(&mut self) -> Result<Option<Vec<Frame>>, StorageError> {
+        let Inner { topics, position, state, .. } = &mut *self.0;
+        let Some(backing) = &state.backing else {
+            return Ok(None);
+        };
+        backing.check()?;
+        // Events up to here are in the storage. Later ones are in memory, or will be.
+        let mut batch = Batch::new(state.registry().last_position);
+        for cursor in topics.iter() {
+            let after = (*position).max(cursor.gap_end);
+            let page = read_page(&*backing.storage, &cursor.topic.name, after).await?;
+            if page.dropped > after {
+                return Ok(None);
+            }
+            if let Some(last) = page.events.last().filter(|_| !page.is_last) {
+                batch.end = batch.end.min(last.position);
+            }
+            batch.events.extend(page.events.iter().map(|event| {
+                let id = state.id_at(event.position, event.id.as_deref());
+                (event.position, Frame::with_id(&event.fields, &id))
+            }));
+        }
+        *position = (*position).max(batch.end);
+        Ok(Some(batch.into_frames().0))
     }
 }
 
