@@ -4,10 +4,10 @@
 mod support;
 
 use std::io::Write as _;
-use std::net::TcpListener;
 
 use serde_json::{Value, json};
 use support::contract::{Exchange, Followed, Origin, Service};
+use support::unused_address;
 
 /// Parameters for reconnecting without delay.
 fn at_once() -> Value {
@@ -333,7 +333,7 @@ fn failed_and_malformed_responses_are_retried() {
     assert_eq!(stream.stop(), 204);
 
     // A refused connection, and then a server that listens on the address.
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = unused_address();
     let parameters = json!({ "initialDelayMs": 20 });
     let stream = service.follow(&format!("http://{address}/"), parameters);
     stream.expect_error();

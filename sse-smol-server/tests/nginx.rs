@@ -3,7 +3,7 @@
 mod support;
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use support::subscriber::{Publisher, StreamEnd, Subscriber, subscribers, wait_until};
-use support::{Binary, TIMEOUT, get, read_response, send};
+use support::{Binary, TIMEOUT, get, read_response, send, unused_address};
 
 /// The default of nginx: HTTP/1.0 to the server, and a connection for each request.
 const DEFAULT: &str = "";
@@ -32,39 +32,30 @@ impl Nginx {
         let name = format!("sse-nginx-{}-{number}", std::process::id());
         let directory = std::env::temp_dir().join(name);
         fs::create_dir_all(&directory).unwrap();
+        // nginx does not report a port that the kernel chose.
+        let address = unused_address();
+        fs::write(directory.join("nginx.conf"), configuration(address, upstream, settings))
+            .unwrap();
+        // Debian installs it in a directory that is only in the PATH of root.
+        let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
+        let child = Command::new("nginx")
+            .env("PATH", path)
+            .arg("-p")
+            .arg(&directory)
+            .args(["-c", "nginx.conf", "-e", "error.log"])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("nginx is installed: see scripts/test");
+        let mut nginx = Self { address, child, directory };
         let start = Instant::now();
-        loop {
-            // nginx does not report a port chosen by the kernel, so it gets one that was just free.
-            let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-            fs::write(directory.join("nginx.conf"), configuration(address, upstream, settings))
-                .unwrap();
-            // Debian installs it in a directory that is only in the PATH of root.
-            let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
-            let child = Command::new("nginx")
-                .env("PATH", path)
-                .arg("-p")
-                .arg(&directory)
-                .args(["-c", "nginx.conf", "-e", "error.log"])
-                .stdin(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("nginx is installed: see scripts/test");
-            let mut nginx = Self { address, child, directory: directory.clone() };
-            loop {
-                if nginx.child.try_wait().unwrap().is_some() {
-                    break;
-                }
-                if TcpStream::connect(address).is_ok() {
-                    return nginx;
-                }
-                thread::sleep(Duration::from_millis(10));
-            }
-            let log = fs::read_to_string(directory.join("error.log")).unwrap_or_default();
-            assert!(
-                log.contains("Address already in use") && start.elapsed() < TIMEOUT,
-                "nginx did not start: {log}"
-            );
+        while TcpStream::connect(address).is_err() {
+            let has_exited = nginx.child.try_wait().unwrap().is_some();
+            let log = fs::read_to_string(nginx.directory.join("error.log")).unwrap_or_default();
+            assert!(!has_exited && start.elapsed() < TIMEOUT, "nginx did not start: {log}");
+            thread::sleep(Duration::from_millis(10));
         }
+        nginx
     }
 }
 

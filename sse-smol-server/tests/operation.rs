@@ -15,11 +15,13 @@ use std::time::{Duration, Instant};
 
 use support::{
     Binary, TIMEOUT, dechunk, get, read_head, read_response, read_to_end, read_until, send,
+    unused_address,
 };
 
 const BINARY: &str = env!("CARGO_BIN_EXE_sse-smol-server");
 
-/// A process of the binary with standard streams chosen by the test, on a port that was just free.
+/// A process of the binary with standard streams chosen by the test, on an address that no other
+/// process of the tests uses.
 struct Bare {
     address: SocketAddr,
     child: Child,
@@ -27,7 +29,8 @@ struct Bare {
 
 impl Bare {
     fn start(mut command: Command, stdout: Stdio, stderr: Stdio) -> Self {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // Standard output may be blocked, so the server cannot report a port that the kernel chose.
+        let address = unused_address();
         command.args(["--listen", &address.to_string()]).env_remove("RUST_LOG");
         let child = command.stdout(stdout).stderr(stderr).spawn().unwrap();
         Self { address, child }
