@@ -445,8 +445,7 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: DecodeBuffer> Client<I, B> {
 
     /// Returns the wait after a connection or attempt, apart from the minimum.
     fn wait(&self, random: u32) -> Duration {
-        let retry = self.decoder.retry().map(Duration::from_millis);
-        let mut wait = retry.unwrap_or(self.config.reconnection_time);
+        let mut wait = self.decoder.retry().unwrap_or(self.config.reconnection_time);
         if let Some(cap) = self.config.backoff_cap {
             let doublings = self.failures.saturating_sub(1).min(31);
             // The cap does not shorten a longer reconnection time, which the server or the caller

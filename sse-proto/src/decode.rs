@@ -6,6 +6,8 @@
 mod builder;
 mod field_buffer;
 
+use core::time::Duration;
+
 use self::builder::{BorrowedBlock, EventBuilder};
 #[cfg(feature = "alloc")]
 use crate::Limits;
@@ -26,6 +28,8 @@ use crate::{
 /// [`with_buffers`](Decoder::with_buffers), is borrowed from the caller.
 ///
 /// ```
+/// use std::time::Duration;
+///
 /// use sse_proto::Decoder;
 ///
 /// let mut decoder = Decoder::new();
@@ -36,7 +40,7 @@ use crate::{
 ///     }
 /// }
 /// assert_eq!(seen, [r#"message "a" 1"#, r#"b "" 1"#]);
-/// assert_eq!(decoder.retry(), Some(500));
+/// assert_eq!(decoder.retry(), Some(Duration::from_millis(500)));
 /// # Ok::<(), sse_proto::EventTooLarge>(())
 /// ```
 ///
@@ -401,10 +405,10 @@ impl<B: DecodeBuffer> Decoder<B> {
             .map_err(|limit| InvalidLastEventId::TooLong { limit })
     }
 
-    /// Returns the reconnection time in milliseconds, if the stream has set one. It takes effect at
-    /// the end of its line. `u64::MAX` also stands for any larger value.
-    pub fn retry(&self) -> Option<u64> {
-        self.builder.retry()
+    /// Returns the reconnection time, if the stream has set one. It takes effect at the end of its
+    /// line. `u64::MAX` milliseconds also stand for any longer time.
+    pub fn retry(&self) -> Option<Duration> {
+        self.builder.retry().map(Duration::from_millis)
     }
 
     /// Prepares the decoder for the next connection.

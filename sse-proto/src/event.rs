@@ -424,7 +424,7 @@ impl<'a> Event<'a> {
 
     /// Returns the same as [`retry`](Self::retry), in milliseconds, as the stream carries it.
     #[inline]
-    pub const fn retry_millis(&self) -> Option<u64> {
+    pub(crate) const fn retry_millis(&self) -> Option<u64> {
         self.retry
     }
 

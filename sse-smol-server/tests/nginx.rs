@@ -251,7 +251,11 @@ fn a_client_behind_nginx_sees_the_end_when_the_server_stops() {
         subscriber.read_until("the end", |one| one.end.is_some());
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
         assert_eq!(subscriber.end, Some(StreamEnd::Whole));
-        assert!(subscriber.retry().is_some_and(|retry| retry < 10_000), "{:?}", subscriber.retry());
+        assert!(
+            subscriber.retry().is_some_and(|retry| retry < Duration::from_secs(10)),
+            "{:?}",
+            subscriber.retry()
+        );
         let (_, clean, log) = server.wait();
         assert!(clean && log.contains("GET /topics/news 200: drained, 1 event, "), "{log}");
     }

@@ -5,6 +5,7 @@
 
 use sse_proto::{Decoder, Event, Events, Limits, Utf8Checker};
 
+use crate::codecs::milliseconds;
 use crate::decode::{Decode, Item, Start};
 use crate::streams::{chunk_stream, drain};
 
@@ -37,8 +38,8 @@ fn decoder(start: Start<'_>) -> Decoder {
 }
 
 fn emit_event(event: &Event<'_>, emit: &mut impl FnMut(Item<'_>)) {
-    if let Some(retry) = event.retry_millis() {
-        emit(Item::Retry(retry));
+    if let Some(retry) = event.retry() {
+        emit(Item::Retry(milliseconds(retry)));
     }
     emit(Item::Event {
         event_type: event.event_type().as_bytes(),
@@ -50,7 +51,7 @@ fn emit_event(event: &Event<'_>, emit: &mut impl FnMut(Item<'_>)) {
 /// Emits the reconnection time at the end, as a block after the last event may have set it.
 fn emit_end(decoder: &Decoder, emit: &mut impl FnMut(Item<'_>)) {
     if let Some(retry) = decoder.retry() {
-        emit(Item::Retry(retry));
+        emit(Item::Retry(milliseconds(retry)));
     }
 }
 

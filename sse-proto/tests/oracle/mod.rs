@@ -5,6 +5,8 @@
 
 #![allow(dead_code)] // each user of this module uses a part of it
 
+use std::time::Duration;
+
 use sse_proto::{DecodeBuffer, Decoder, EventTooLarge, Field, Limits};
 
 /// The result of decoding a stream.
@@ -12,7 +14,7 @@ use sse_proto::{DecodeBuffer, Decoder, EventTooLarge, Field, Limits};
 pub(crate) struct Outcome {
     pub(crate) items: Vec<Item>,
     pub(crate) last_event_id: Vec<u8>,
-    pub(crate) retry: Option<u64>,
+    pub(crate) retry: Option<Duration>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub(crate) enum Item {
         /// The last event ID, if it was set since the previous event.
         id: Option<Vec<u8>>,
         /// The reconnection time, if it was set since the previous event.
-        retry: Option<u64>,
+        retry: Option<Duration>,
     },
     TooLarge {
         field: Field,
@@ -99,7 +101,8 @@ impl Interpreter {
                 let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
                 if complete && is_number {
                     let number = std::str::from_utf8(value).unwrap();
-                    self.outcome.retry = Some(number.parse().unwrap_or(u64::MAX));
+                    let milliseconds = number.parse().unwrap_or(u64::MAX);
+                    self.outcome.retry = Some(Duration::from_millis(milliseconds));
                     self.newly_set.1 = true;
                 }
             }
@@ -197,7 +200,7 @@ pub(crate) fn feed<B: DecodeBuffer>(
                 data: event.data().to_vec(),
                 last_event_id: event.last_event_id().to_vec(),
                 id: event.id().map(|id| id.as_ref().to_vec()),
-                retry: event.retry_millis(),
+                retry: event.retry(),
             },
             Err(error) => too_large(error),
         });

@@ -6,8 +6,8 @@ use sse_proto::{Event, EventId, EventType, OwnedEvent, event_type};
 
 use crate::Frame;
 
-/// The reconnection time that a client of Datastar starts with, in milliseconds. It is not written.
-const DEFAULT_RETRY: u64 = 1000;
+/// The reconnection time that a client of Datastar starts with. It is not written.
+const DEFAULT_RETRY: Duration = Duration::from_secs(1);
 
 pub(super) const PATCH_ELEMENTS: EventType<'static> = event_type!("datastar-patch-elements");
 pub(super) const PATCH_SIGNALS: EventType<'static> = event_type!("datastar-patch-signals");
@@ -135,7 +135,7 @@ fn without_data<P: Patch>(patch: &P) -> Event<'_> {
     }
     if let Some(retry) = retry {
         let with_retry = event.with_retry(retry);
-        if with_retry.retry_millis() != Some(DEFAULT_RETRY) {
+        if with_retry.retry() != Some(DEFAULT_RETRY) {
             event = with_retry;
         }
     }

@@ -70,8 +70,8 @@ impl Subscriber {
         self.events.iter().map(|event| event.data.as_str()).collect()
     }
 
-    /// Returns the reconnection time in milliseconds, if the stream has set one.
-    pub(crate) fn retry(&self) -> Option<u64> {
+    /// Returns the reconnection time, if the stream has set one.
+    pub(crate) fn retry(&self) -> Option<Duration> {
         self.decoder.retry()
     }
 

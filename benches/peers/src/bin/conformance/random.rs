@@ -1,5 +1,7 @@
 //! Compares decoders with the algorithm of the standard (`sse-proto/tests/oracle`) on random streams.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use peers::decode::{Decoder, Start};
 use shapes::Numbers;
@@ -105,5 +107,7 @@ fn expected(stream: &[u8]) -> Outcome {
         }
         Item::TooLarge { .. } => panic!("no event exceeds the limits"),
     });
-    Outcome { events: events.collect(), retry: outcome.retry, ..Outcome::default() }
+    let milliseconds = |time: Duration| u64::try_from(time.as_millis()).expect("of a `u64`");
+    let retry = outcome.retry.map(milliseconds);
+    Outcome { events: events.collect(), retry, ..Outcome::default() }
 }
