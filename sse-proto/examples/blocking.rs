@@ -91,7 +91,7 @@ fn attempt(host: &str, head: &[u8], client: &mut Client<Instant>) -> Result<(), 
         }
     }
     let content_type: Vec<&[u8]> = content_type.iter().map(Vec::as_slice).collect();
-    let response = ResponseHead { status, content_type: &content_type, retry_after: None };
+    let response = ResponseHead::new(status, &content_type);
     client.handle_response(response, Instant::now(), 0)?;
     loop {
         let mut chunk = socket.fill_buf()?;

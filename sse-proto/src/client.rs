@@ -134,7 +134,16 @@ impl core::error::Error for Rejected {}
 
 /// The parts of a response's head that a [`Client`] needs. Redirects are not among them: the caller
 /// follows them and passes the head of the last response.
+///
+/// ```
+/// use core::time::Duration;
+/// use sse_proto::ResponseHead;
+///
+/// let busy = ResponseHead::new(503, &[]).with_retry_after(Some(Duration::from_secs(10)));
+/// assert_eq!((busy.status, busy.retry_after), (503, Some(Duration::from_secs(10))));
+/// ```
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct ResponseHead<'r> {
     /// The status code.
     pub status: u16,
@@ -142,6 +151,19 @@ pub struct ResponseHead<'r> {
     pub content_type: &'r [&'r [u8]],
     /// The wait that `Retry-After` requires, if the header is present and understood.
     pub retry_after: Option<Duration>,
+}
+
+impl<'r> ResponseHead<'r> {
+    /// Creates a head with this status code and the values of all `Content-Type` headers, in order.
+    pub const fn new(status: u16, content_type: &'r [&'r [u8]]) -> Self {
+        Self { status, content_type, retry_after: None }
+    }
+
+    /// Returns the head with the wait that `Retry-After` requires.
+    #[must_use]
+    pub const fn with_retry_after(self, retry_after: Option<Duration>) -> Self {
+        Self { retry_after, ..self }
+    }
 }
 
 /// A request to make, with these headers. The method is `GET` unless the caller chooses another
@@ -194,7 +216,7 @@ impl<'c> ConnectRequest<'c> {
 /// use sse_proto::{Client, ClientConfig, ReadyState, ResponseHead};
 ///
 /// let now = Duration::from_secs(0); // from any clock
-/// let ok = ResponseHead { status: 200, content_type: &[b"text/event-stream"], retry_after: None };
+/// let ok = ResponseHead::new(200, &[b"text/event-stream"]);
 ///
 /// let mut client = Client::new(ClientConfig::default());
 /// assert_eq!(client.poll_request(now).unwrap().headers().count(), 3);

@@ -7,6 +7,7 @@
 /// because they are also lines with a value. Lines with other names have no meaning and are not
 /// reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Field {
     /// `data`: a line of the event's data.
     Data,

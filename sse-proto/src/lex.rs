@@ -7,6 +7,7 @@ use crate::{Field, line_end};
 
 /// A token from [`Lexer::next_token`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LineToken<'i> {
     /// A value, or the part of it that lies in this chunk.
     Value {

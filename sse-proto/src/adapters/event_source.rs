@@ -378,7 +378,7 @@ impl<C, S, Connecting, Chunks, Sleeping> EventSource<C, S, Connecting, Chunks, S
     fn open(&mut self, connection: Connection<Chunks>) -> Result<(), Rejected> {
         let Connection { status, content_types, retry_after, chunks } = connection;
         let content_type: Vec<&[u8]> = content_types.iter().map(Vec::as_slice).collect();
-        let head = ResponseHead { status, content_type: &content_type, retry_after };
+        let head = ResponseHead::new(status, &content_type).with_retry_after(retry_after);
         self.link = Link::None;
         self.client.handle_response(head, Instant::now(), random())?;
         self.link = Link::Open(Box::pin(chunks));

@@ -13,8 +13,13 @@ use sse_proto::{Client, ClientConfig, Decoder, ReadyState, Rejected, RequestRepl
 
 type At = Duration;
 
-const OK: ResponseHead<'static> =
-    ResponseHead { status: 200, content_type: &[b"text/event-stream"], retry_after: None };
+const EVENT_STREAM: &[&[u8]] = &[b"text/event-stream"];
+
+const OK: ResponseHead<'static> = head(200);
+
+const fn head(status: u16) -> ResponseHead<'static> {
+    ResponseHead::new(status, EVENT_STREAM)
+}
 
 const fn ms(milliseconds: u64) -> At {
     Duration::from_millis(milliseconds)
@@ -157,7 +162,7 @@ fn any_status_but_200_closes_for_good() {
     for status in (100..200).chain(201..=599) {
         let mut client = Client::new(ClientConfig::default());
         client.poll_request(ms(0));
-        let response = ResponseHead { status, retry_after: Some(ms(1)), ..OK };
+        let response = head(status).with_retry_after(Some(ms(1)));
         assert_eq!(client.handle_response(response, ms(0), 0), Err(Rejected::Status(status)));
         assert_eq!((client.ready_state(), client.poll_timeout()), (ReadyState::Closed, None));
         client.handle_end(ms(1), 0);
@@ -170,7 +175,7 @@ fn content_types_are_checked_as_in_fetch() {
     let check = |values: &[&[u8]]| {
         let mut client = Client::new(ClientConfig::default());
         client.poll_request(ms(0));
-        client.handle_response(ResponseHead { content_type: values, ..OK }, ms(0), 0)
+        client.handle_response(ResponseHead::new(200, values), ms(0), 0)
     };
     for good in [
         &[&b"text/event-stream"[..]][..],
@@ -383,7 +388,7 @@ proptest! {
                     }
                 }
                 Step::Head(status) => {
-                    let result = client.handle_response(ResponseHead { status, ..OK }, ms(now), 0);
+                    let result = client.handle_response(head(status), ms(now), 0);
                     prop_assert_eq!(result.is_err(), model.requested && status != 200);
                     if model.requested {
                         model.requested = false;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use sse_proto::{Client, ClientConfig, ReadyState, RequestReplay, ResponseHead};
+use sse_proto::{Client, ClientConfig, ReadyState, RequestReplay};
 
-use super::{At, OK, connect, ms, open};
+use super::{At, OK, connect, head, ms, open};
 
 /// Returns a configuration without a minimum wait, to test the other rules alone.
 fn no_minimum() -> ClientConfig {
@@ -42,7 +42,7 @@ fn retry_after_is_honoured_if_configured() {
         let mut client = Client::new(config);
         client.poll_request(ms(0));
         assert!(
-            client.handle_response(ResponseHead { status, retry_after, ..OK }, ms(10), 0).is_err()
+            client.handle_response(head(status).with_retry_after(retry_after), ms(10), 0).is_err()
         );
         client.poll_timeout()
     };
@@ -58,7 +58,7 @@ fn retry_after_is_honoured_if_configured() {
     let mut client: Client<At> = Client::new(config.with_max_attempts(Some(3)));
     for n in 1..=3 {
         assert!(client.poll_request(ms(n * 1000)).is_some());
-        let response = ResponseHead { status: 503, retry_after: Some(ms(10)), ..OK };
+        let response = head(503).with_retry_after(Some(ms(10)));
         assert!(client.handle_response(response, ms(n * 1000), 0).is_err());
         assert_eq!(client.ready_state() == ReadyState::Closed, n == 3);
     }
@@ -131,7 +131,7 @@ fn no_wait_is_beyond_the_range_of_clocks() {
     let mut client = Client::new(config);
     client.poll_request(now);
     let silence = client.poll_timeout().unwrap();
-    let response = ResponseHead { status: 503, retry_after: Some(Duration::MAX), ..OK };
+    let response = head(503).with_retry_after(Some(Duration::MAX));
     client.handle_response(response, now, u32::MAX).unwrap_err();
     let year = Duration::from_secs(365 * 24 * 3600);
     assert!(silence >= now + year && client.poll_timeout().unwrap() >= now + year);
@@ -152,7 +152,7 @@ fn jitter_is_up_to_half_of_the_wait() {
         let config = ClientConfig::default().with_honour_retry_after(true).with_jitter(true);
         let mut client = Client::new(config);
         client.poll_request(ms(0));
-        let response = ResponseHead { status: 429, retry_after: Some(wait), ..OK };
+        let response = head(429).with_retry_after(Some(wait));
         client.handle_response(response, ms(0), random).unwrap_err();
         client.poll_timeout().unwrap()
     };
@@ -211,7 +211,7 @@ fn requests(server: Server, config: ClientConfig, random: u32) -> Vec<At> {
         made.push(now);
         let head = match server {
             Server::Dead => None,
-            Server::Busy(status) => Some(ResponseHead { status, retry_after: Some(ms(0)), ..OK }),
+            Server::Busy(status) => Some(head(status).with_retry_after(Some(ms(0)))),
             _ => Some(OK),
         };
         if let Some(head) = head {

@@ -169,7 +169,7 @@ impl EventSource {
         let content_type: Vec<&[u8]> = content_type.iter().map(HeaderValue::as_bytes).collect();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(retry_after);
         let status = response.status().as_u16();
-        let head = ResponseHead { status, content_type: &content_type, retry_after };
+        let head = ResponseHead::new(status, &content_type).with_retry_after(retry_after);
         self.client.handle_response(head, Instant::now(), fastrand::u32(..))?;
         let (head, incoming) = response.into_parts();
         self.connection = Some(body::Body::new(incoming, &head.headers)?);
