@@ -184,7 +184,9 @@ fn circle<'a>(arrows: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Option<Vec<&'a s
                         files.reverse();
                         return Some(files);
                     }
-                    if from.insert(*to, file).is_none() {
+                    // The first way is kept: with another one, the way back could be endless.
+                    if !from.contains_key(to) {
+                        from.insert(*to, file);
                         next.push(*to);
                     }
                 }
