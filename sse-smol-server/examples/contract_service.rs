@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "../src/bin/sse-smol-server/client/mod.rs"]
 mod client;
 
 use std::collections::HashMap;
@@ -27,9 +28,8 @@ use smol::future::FutureExt as _;
 use smol::{Executor, Task, block_on};
 use sse_proto::ClientConfig;
 use sse_smol_server::{Config, Drain, Error, Request, Response, Server, not_allowed, text};
-use url::Url;
 
-use crate::client::{EventSource, Item, Result, fetch};
+use crate::client::{EventSource, Item, Result, Url, fetch};
 
 /// Follows event streams for the SSE contract tests.
 #[derive(Parser)]
@@ -187,7 +187,7 @@ impl Parameters {
         if let Some(delay) = self.initial_delay_ms {
             config.reconnection_time = Duration::from_millis(delay);
         }
-        let request = client::Request::new(url, method, headers, body)?;
+        let request = client::Request::new(url, method, headers, body);
         Ok(EventSource::new(request, config, &self.last_event_id.unwrap_or_default())?)
     }
 }
@@ -222,7 +222,7 @@ async fn report(url: String, message: &Value) -> Result<()> {
     let json = (CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let body = message.to_string().into_bytes();
     let mut request =
-        client::Request::new(url.parse()?, Method::POST, HeaderMap::from_iter([json]), body)?;
+        client::Request::new(Url::parse(&url)?, Method::POST, HeaderMap::from_iter([json]), body);
     let status = fetch(&mut request).await?.status();
     if status.is_success() { Ok(()) } else { Err(status.to_string().into()) }
 }

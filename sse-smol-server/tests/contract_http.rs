@@ -1,5 +1,5 @@
-//! Tests the example client through the contract service: redirects, accepted responses, responses
-//! that end the stream permanently, and failures that are retried.
+//! Tests the client of the binary through the contract service: redirects, accepted responses,
+//! responses that end the stream permanently, and failures that are retried.
 
 mod support;
 

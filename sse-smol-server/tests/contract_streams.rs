@@ -1,5 +1,5 @@
-//! Tests the example client through the contract service: every way in which a body can end, event
-//! IDs across connections, large values in small pieces, and a thousand cut connections.
+//! Tests the client of the binary through the contract service: every way in which a body can end,
+//! event IDs across connections, large values in small pieces, and a thousand cut connections.
 
 mod support;
 

@@ -1,9 +1,10 @@
-//! Tests the client example `tail`: reconnecting, resuming, and ending.
+//! The command `tail`: output, reconnecting, resuming, and exit codes.
 
 mod support;
 
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
-use std::path::PathBuf;
+use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,15 +20,13 @@ struct Tail {
 
 impl Tail {
     fn start(arguments: &[&str]) -> Self {
-        // Examples are built beside the tests.
-        let mut path = PathBuf::from(env!("CARGO_BIN_EXE_sse-smol-server"));
-        path.pop();
-        let mut child = Command::new(path.join("examples/tail"))
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sse-smol-server"))
+            .arg("tail")
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the example is built");
+            .unwrap();
         let lines: Box<dyn Read> = Box::new(child.stdout.take().unwrap());
         let lines = BufReader::new(lines);
         Self { child, lines }
@@ -103,7 +102,7 @@ fn it_ends_when_the_server_responds_with_204() {
         Tail::start(&["--last-event-id", "8", &format!("http://{}/counter", server.address)]);
     let mut printed = String::new();
     tail.lines.read_to_string(&mut printed).unwrap();
-    assert!(printed.ends_with(" counter [9] 9\n") && printed.lines().count() == 1, "{printed}");
+    assert_eq!(printed, "counter [9] 9\n");
     let (code, errors) = tail.end();
     assert_eq!(code, 0, "{errors}");
     assert!(errors.contains("the stream has ended: the status is 204"), "{errors}");
@@ -157,7 +156,10 @@ fn it_fails_when_a_later_response_is_rejected() {
     origin.accept().write("HTTP/1.1 404 Not Found\r\n\r\n");
     let (code, errors) = tail.end();
     assert_eq!(code, 1, "{errors}");
-    assert!(errors.starts_with("open\nthe stream has ended\nerror: "), "{errors}");
+    assert!(
+        errors.starts_with("connected\nthe stream has ended; reconnecting\nerror: "),
+        "{errors}"
+    );
 }
 
 #[test]
@@ -203,22 +205,153 @@ fn it_ends_when_its_output_is_closed() {
         }
         thread::sleep(Duration::from_millis(10));
     }
-    assert_eq!(tail.end(), (0, "open\n".to_owned()));
+    assert_eq!(tail.end(), (0, "connected\n".to_owned()));
+}
+
+/// Serves one stream with this body, and returns what is printed of it.
+fn printed(arguments: &[&str], body: &str) -> String {
+    let origin = Origin::start();
+    let mut tail = Tail::start(&[arguments, &[&origin.url("/")]].concat());
+    let mut exchange = origin.accept();
+    exchange.open();
+    exchange.write(body);
+    drop(exchange);
+    origin.accept().write("HTTP/1.1 204 No Content\r\n\r\n");
+    let mut printed = String::new();
+    tail.lines.read_to_string(&mut printed).unwrap();
+    assert_eq!(tail.end().0, 0);
+    printed
+}
+
+#[test]
+fn events_are_printed_in_the_chosen_form() {
+    let body = "retry: 1\ndata: a\n\nevent: t\nid: 7\ndata: two\ndata: \"lines\"\n\ndata: \x1b[31m\tred\n\n";
+    assert_eq!(
+        printed(&[], body),
+        "message a\nt [7] two\n  \"lines\"\nmessage [7] \\u{1b}[31m\tred\n"
+    );
+    assert_eq!(printed(&["--raw"], body), "a\ntwo\n\"lines\"\n\x1b[31m\tred\n");
+    let lines = [
+        r#"{"type":"message","id":"","data":"a"}"#,
+        r#"{"type":"t","id":"7","data":"two\n\"lines\""}"#,
+        r#"{"type":"message","id":"7","data":"\u001b[31m\tred"}"#,
+    ];
+    assert_eq!(printed(&["--json"], body), lines.join("\n") + "\n");
+}
+
+#[test]
+fn an_event_that_is_too_large_is_reported_and_left_out() {
+    let origin = Origin::start();
+    let mut tail = Tail::start(&["--raw", "--count", "1", &origin.url("/")]);
+    let mut exchange = origin.accept();
+    exchange.open();
+    exchange.write(format!("data: {}\n\ndata: a\n\n", "x".repeat(17 << 20)));
+    let (code, errors) = tail.end();
+    assert_eq!((code, errors.lines().count()), (0, 2), "{errors}");
+    assert!(!errors.contains("reconnecting"), "{errors}");
+    let mut printed = String::new();
+    tail.lines.read_to_string(&mut printed).unwrap();
+    assert_eq!(printed, "a\n");
+}
+
+#[test]
+fn it_ends_after_a_number_of_events() {
+    let origin = Origin::start();
+    let mut tail = Tail::start(&["--raw", "--count", "2", &origin.url("/")]);
+    let mut exchange = origin.accept();
+    exchange.open();
+    exchange.write("data: a\n\ndata: b\n\ndata: c\n\n");
+    assert_eq!(tail.end(), (0, "connected\n".to_owned()));
+    let mut printed = String::new();
+    tail.lines.read_to_string(&mut printed).unwrap();
+    assert_eq!(printed, "a\nb\n");
+}
+
+#[test]
+fn it_ends_by_sigint_as_other_programs_do() {
+    let origin = Origin::start();
+    let mut tail = Tail::start(&[&origin.url("/")]);
+    origin.accept().open();
+    let pid = tail.child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+    assert_eq!(tail.child.wait().unwrap().signal(), Some(2));
+}
+
+#[test]
+fn it_fails_when_the_first_connection_fails() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("http://{free}/");
+    let (code, errors) = Tail::start(&[&url]).end();
+    let reason = format!("error: {url}: cannot connect to {free}: Connection refused");
+    assert!(code == 3 && errors.starts_with(&reason), "{code} {errors}");
+
+    let (code, errors) = Tail::start(&["unix:/no/such/socket:/"]).end();
+    let reason = "error: unix:/no/such/socket:/: cannot connect to /no/such/socket: No such file";
+    assert!(code == 3 && errors.starts_with(reason), "{code} {errors}");
+
+    // A response that is not one of HTTP.
+    let origin = Origin::start();
+    let mut tail = Tail::start(&[&origin.url("/")]);
+    origin.accept().write("SSH-2.0-x\r\n\r\n");
+    let (code, errors) = tail.end();
+    assert_eq!(code, 3, "{errors}");
+
+    // No response.
+    let origin = Origin::start();
+    let mut tail = Tail::start(&["--read-timeout", "1", &origin.url("/")]);
+    let _open = origin.accept();
+    let (code, errors) = tail.end();
+    assert!(code == 3 && errors.ends_with("no data has come for too long\n"), "{code} {errors}");
+}
+
+#[test]
+fn it_sends_headers() {
+    let origin = Origin::start();
+    let url = origin.url("/a?b#c");
+    let _tail = Tail::start(&["-H", "A:b", "--header", "Authorization: Bearer c", "-H=A: d", &url]);
+    let exchange = origin.accept();
+    assert_eq!(exchange.line(), "GET /a?b HTTP/1.1");
+    assert_eq!(exchange.header("authorization"), Some("Bearer c"));
+    let values: Vec<_> = exchange.head.lines().filter(|line| line.starts_with("a: ")).collect();
+    assert_eq!(values, ["a: b", "a: d"]);
+}
+
+#[test]
+fn redirects_do_not_lead_to_unix_sockets() {
+    let origin = Origin::start();
+    let mut tail = Tail::start(&[&origin.url("/")]);
+    origin.accept().redirect(307, "unix:/run/x:/");
+    let (code, errors) = tail.end();
+    assert!(code == 3 && errors.contains("unix:/run/x:/ is not http"), "{code} {errors}");
 }
 
 #[test]
 fn it_rejects_invalid_arguments() {
     for (arguments, reason) in [
-        (&["https://127.0.0.1/"][..], "https://127.0.0.1/ is not http"),
+        (&["https://127.0.0.1/"][..], "there is no TLS here: use `curl -N`"),
         (&["file:///a"], "file:///a is not http"),
-        (&["a"], "relative URL without a base"),
+        (&["http:///a"], "empty host"),
+        (&["http://a:99999/"], "the host or the port is invalid"),
+        (&["http://user:password@a/"], "send a header Authorization"),
+        (&["http://b\u{fc}cher.example/"], "Punycode"),
+        (&["unix:/a"], "unix:SOCKET:/PATH"),
+        (&["a b"], "must be a topic"),
+        (&[""], "must be a topic"),
         (&[], "<URL>"),
         (&["http://a/", "b"], "unexpected argument 'b'"),
         (&["--no-such", "http://a/"], "--no-such"),
         (&["--last-event-id=\n", "http://a/"], "event id holds a line feed at byte 0"),
+        (&["--last-event-id=\u{1}", "http://a/"], "control character"),
         (&["--last-event-id", &"x".repeat(9000), "http://a/"], "8192 bytes"),
         (&["--read-timeout=0", "http://a/"], "--read-timeout"),
         (&["--read-timeout=-1", "http://a/"], "--read-timeout"),
+        (&["--count=0", "http://a/"], "--count"),
+        (&["--json", "--raw", "http://a/"], "cannot be used with"),
+        (&["--header", "a", "http://a/"], "there is no colon"),
+        (&["--header", "a b: c", "http://a/"], "no name of a header"),
+        (&["--header", "a: b\nc", "http://a/"], "the value of a is invalid"),
+        (&["--header", "Last-Event-ID: 7", "http://a/"], "use --last-event-id"),
+        (&["--header", "Host: a", "http://a/"], "host is set by this command"),
     ] {
         let (code, errors) = Tail::start(arguments).end();
         assert_eq!(code, 2, "{arguments:?}: {errors}");

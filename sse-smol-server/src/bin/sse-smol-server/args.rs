@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::{self, Component, PathBuf};
 use std::time::Duration;
 
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, ValueEnum};
+use clap::{Command, ValueEnum};
 use sse_proto::EventType;
 use sse_smol_server::{Config, History, TopicsConfig};
 
@@ -17,9 +17,13 @@ use crate::storing::Storing;
 /// The length in bytes of the shortest request, `GET / HTTP/1.0` with its line ends.
 const SHORTEST_HEAD: usize = 18;
 
-/// A small server for server-sent events: topics with publish, subscribe and replay.
-#[derive(Debug, Parser)]
-#[command(version)]
+/// The last paragraph of `--help`.
+pub(crate) const ABOUT_ENVIRONMENT: &str = "Each flag can also be set by an environment variable, such as SSE_MAX_TOPICS=5 for \
+     --max-topics 5 or SSE_PUBLIC=true for --public; the command line takes precedence. RUST_LOG \
+     sets the level of the log.";
+
+/// The flags of the server.
+#[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Where to listen: HOST:PORT, with port 0 for a free one; :PORT for all addresses; unix:PATH
     /// for a Unix socket; systemd for the socket that it passes
@@ -188,23 +192,16 @@ enum OnLag {
 }
 
 impl Args {
-    /// Parses the command line and, for flags that it does not contain, the environment. Exits with
-    /// a message if a value is invalid, or after `--help` and `--version`.
-    pub(crate) fn from_command_line() -> Self {
-        let command = Self::command().mut_args(|flag| {
+    /// Lets the environment set the flags that the command line does not contain.
+    pub(crate) fn with_environment(command: Command) -> Command {
+        command.mut_args(|flag| {
             let Some(name) = flag.get_long().map(|long| long.replace('-', "_").to_uppercase())
             else {
                 return flag;
             };
             // Shown once below the flags instead of with each of them.
             flag.env(format!("SSE_{name}")).hide_env(true)
-        });
-        let command = command.after_help(
-            "Each flag can also be set by an environment variable, such as SSE_MAX_TOPICS=5 for \
-             --max-topics 5 or SSE_PUBLIC=true for --public; the command line takes precedence. \
-             RUST_LOG sets the level of the log.",
-        );
-        Self::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+        })
     }
 
     /// Returns whether the server listens on a loopback address or a Unix socket, which other

@@ -2,6 +2,8 @@
 
 mod args;
 mod beneath;
+mod client;
+mod commands;
 mod guard;
 mod host;
 mod listen;
@@ -29,6 +31,7 @@ use smol::stream::StreamExt as _;
 use smol::{Executor, block_on, channel};
 
 use crate::args::Args;
+use crate::commands::CommandLine;
 use crate::listen::Listen;
 use crate::publishing::Publishing;
 use crate::routes::App;
@@ -38,7 +41,10 @@ use log_writer::{LogFormat, LogWriter, json_line};
 const LAST_LINES: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
-    let args = Args::from_command_line();
+    let CommandLine { args, command } = CommandLine::from_environment();
+    if let Some(command) = command {
+        return command.run();
+    }
     let log = match LogWriter::start(args.log_format) {
         Ok(log) => log,
         Err(error) => {

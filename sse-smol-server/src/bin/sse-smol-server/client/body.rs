@@ -4,14 +4,14 @@ use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
 use httparse::{Status, parse_chunk_size};
 use smol::io::AsyncReadExt as _;
-use smol::net::TcpStream;
 
-use super::Result;
+use super::error::Result;
 use super::fetch::Incoming;
+use super::socket::Socket;
 
 /// A body that is being received.
 pub(crate) struct Body {
-    socket: TcpStream,
+    socket: Socket,
     buffer: Vec<u8>,
     /// The bytes that have arrived and are not decoded yet.
     wire: Vec<u8>,

@@ -1,10 +1,13 @@
 //! An `EventSource` on smol: [`sse_proto::Client`] is the state machine, and this module adds
 //! sockets and HTTP.
 
-#![allow(dead_code)] // each example uses a part of it
+#![allow(dead_code)] // the binary and the example `contract_service` each use a part of it
 
 mod body;
+mod error;
 mod fetch;
+pub(crate) mod socket;
+mod url;
 
 use std::collections::VecDeque;
 use std::error::Error;
@@ -16,9 +19,10 @@ use smol::Timer;
 use smol::future::{FutureExt as _, yield_now};
 use sse_proto::{Client, ClientConfig, Decoder, InvalidLastEventId, ReadyState, ResponseHead};
 
+pub(crate) use body::Body;
+pub(crate) use error::Result;
 pub(crate) use fetch::{Request, fetch};
-
-pub(crate) type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
+pub(crate) use url::Url;
 
 /// An event stream that is followed across connections. Dropping it closes the stream.
 pub(crate) struct EventSource {
@@ -27,7 +31,7 @@ pub(crate) struct EventSource {
     request: Request,
     /// Whether the request has to be sent, or is in progress.
     requesting: bool,
-    connection: Option<body::Body>,
+    connection: Option<Body>,
     /// The current piece of the body.
     piece: Vec<u8>,
     /// The number of bytes of `piece` that have been decoded.
@@ -172,7 +176,7 @@ impl EventSource {
         let head = ResponseHead::new(status, &content_type).with_retry_after(retry_after);
         self.client.handle_response(head, Instant::now(), fastrand::u32(..))?;
         let (head, incoming) = response.into_parts();
-        self.connection = Some(body::Body::new(incoming, &head.headers)?);
+        self.connection = Some(Body::new(incoming, &head.headers)?);
         self.requesting = false;
         self.piece.clear();
         self.read = 0;

@@ -8,11 +8,10 @@ use http::header::{
 use http::{Method, Response, StatusCode};
 use httparse::{ParserConfig, Status};
 use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use smol::net::TcpStream;
-use smol::unblock;
-use url::{Position, Url};
 
-use super::Result;
+use super::error::Result;
+use super::socket::Socket;
+use super::url::Url;
 
 /// A request. Redirects change it.
 pub(crate) struct Request {
@@ -23,7 +22,7 @@ pub(crate) struct Request {
 }
 
 /// The connection, and the bytes that have arrived on it after the head.
-pub(crate) type Incoming = (TcpStream, Vec<u8>);
+pub(crate) type Incoming = (Socket, Vec<u8>);
 
 /// The maximum number of redirects, the same as in Fetch.
 const MAX_REDIRECTS: usize = 20;
@@ -65,15 +64,23 @@ fn location(response: &Response<Incoming>) -> Result<Option<String>> {
 }
 
 impl Request {
-    pub(crate) fn new(url: Url, method: Method, headers: HeaderMap, body: Vec<u8>) -> Result<Self> {
-        is_http(&url)?;
-        Ok(Self { url, method, headers, body })
+    pub(crate) const fn new(url: Url, method: Method, headers: HeaderMap, body: Vec<u8>) -> Self {
+        Self { url, method, headers, body }
+    }
+
+    /// Sends the request on a connection, and returns the response.
+    pub(crate) async fn send(&self, mut socket: Socket) -> Result<Response<Incoming>> {
+        let sent = socket.write_all(&self.encode()).await;
+        // A server may respond and close the connection before it has read the whole request. Its
+        // response counts.
+        let (head, wire) =
+            read_head(&mut socket).await.map_err(|error| sent.err().map_or(error, Into::into))?;
+        Ok(head.map(|()| (socket, wire)))
     }
 
     /// Changes the request as a redirect with this status and target requires.
     fn redirect(&mut self, status: StatusCode, location: &str) -> Result<()> {
         let target = self.url.join(location)?;
-        is_http(&target)?;
         let becomes_get = match status {
             StatusCode::SEE_OTHER => self.method != Method::HEAD,
             StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => self.method == Method::POST,
@@ -86,7 +93,7 @@ impl Request {
                 self.headers.remove(name);
             }
         }
-        if target.origin() != self.url.origin() {
+        if target.server != self.url.server {
             // Credentials must not be sent to another origin.
             self.headers.remove(AUTHORIZATION);
             self.headers.remove(COOKIE);
@@ -97,8 +104,7 @@ impl Request {
 
     /// Returns the request in its wire form.
     fn encode(&self) -> Vec<u8> {
-        let host = &self.url[Position::BeforeHost..Position::AfterPort];
-        let target = &self.url[Position::BeforePath..Position::AfterQuery];
+        let (target, host) = (self.url.target(), &self.url.server);
         let line = format!("{} {target} HTTP/1.1\r\nHost: {host}\r\n", self.method);
         let mut wire = line.into_bytes();
         // Callers do not control the headers that describe the connection and the body.
@@ -119,29 +125,13 @@ impl Request {
     }
 }
 
-fn is_http(url: &Url) -> Result<()> {
-    if url.scheme() == "http" {
-        Ok(())
-    } else {
-        Err(format!("{url} is not http, the only scheme that is supported").into())
-    }
-}
-
-/// Sends one request and returns its response.
+/// Connects, sends the request and returns its response.
 async fn exchange(request: &Request) -> Result<Response<Incoming>> {
-    let url = request.url.clone();
-    let addresses = unblock(move || url.socket_addrs(|| None)).await?;
-    let mut socket = TcpStream::connect(&addresses[..]).await?;
-    let sent = socket.write_all(&request.encode()).await;
-    // A server may respond and close the connection before it has read the whole request. Its
-    // response counts.
-    let (head, wire) =
-        read_head(&mut socket).await.map_err(|error| sent.err().map_or(error, Into::into))?;
-    Ok(head.map(|()| (socket, wire)))
+    request.send(Socket::connect(&request.url.server).await?).await
 }
 
 /// Reads the head of a response. Returns it with the bytes that have arrived after it.
-async fn read_head(socket: &mut TcpStream) -> Result<(Response<()>, Vec<u8>)> {
+async fn read_head(socket: &mut Socket) -> Result<(Response<()>, Vec<u8>)> {
     let mut wire = Vec::new();
     let mut buffer = [0; 4096];
     let mut room = MAX_HEAD;
