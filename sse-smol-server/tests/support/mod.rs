@@ -30,6 +30,9 @@ use sse_smol_server::{Config, Error, Request, Server};
 /// The time after which a test gives up waiting. Used up only by a failure.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
+/// The runtime directory of servers under test, where they offer their tokens.
+pub(crate) const RUNTIME_DIR: &str = env!("CARGO_TARGET_TMPDIR");
+
 /// Returns the output of a future that does not wait, as that of an operation on topics without a
 /// storage.
 pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
@@ -141,6 +144,7 @@ impl Binary {
             .args(arguments)
             .env_remove("RUST_LOG")
             .env_remove("SSE_TOKEN")
+            .env("XDG_RUNTIME_DIR", RUNTIME_DIR)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

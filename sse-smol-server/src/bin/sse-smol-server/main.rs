@@ -7,6 +7,7 @@ mod commands;
 mod guard;
 mod host;
 mod listen;
+mod local_token;
 mod log_writer;
 mod open;
 mod publishing;
@@ -33,6 +34,7 @@ use smol::{Executor, block_on, channel};
 use crate::args::Args;
 use crate::commands::CommandLine;
 use crate::listen::Listen;
+use crate::local_token::Offer;
 use crate::publishing::Publishing;
 use crate::routes::App;
 use log_writer::{LogFormat, LogWriter, json_line};
@@ -119,6 +121,7 @@ fn run(args: &Args) -> Result<(), String> {
         // The path is in the unit.
         (None, _) => "Listening on the Unix socket from systemd\n".to_owned(),
     };
+    let offer = Arc::new(offer_token(address, &args.listen, &publishing));
     let (topics, feed) = args.storing.open(args.topics_config())?;
     let app = Arc::new(App::new(args, publishing, topics, &server)?);
     print(start_up_text);
@@ -136,13 +139,18 @@ fn run(args: &Args) -> Result<(), String> {
             scope.spawn(|| block_on(executor.run(stopped.recv())));
         }
         let drain = server.drain();
+        let begin_drain = move || {
+            // Before the address is free for the server of another user.
+            offer.iter().for_each(Offer::withdraw);
+            drain.begin();
+        };
         if let Some(feed) = feed {
-            let drain = drain.clone();
+            let begin_drain = begin_drain.clone();
             let run = async move {
                 if let Err(error) = feed.await {
                     let _ = failed.try_send(error.to_string());
                     // Nothing can be published or followed any more.
-                    drain.begin();
+                    begin_drain();
                 }
             };
             executor.spawn(run).detach();
@@ -153,7 +161,7 @@ fn run(args: &Args) -> Result<(), String> {
             log::info!(
                 "shutting down: closing open streams; a second signal stops the server at once"
             );
-            drain.begin();
+            begin_drain();
             signals.next().await;
         });
         let serve = server.serve(&executor, move |request| Arc::clone(&app).handle(request));
@@ -164,6 +172,27 @@ fn run(args: &Args) -> Result<(), String> {
     // Connections that are still open are dropped with the executor.
     drop(executor);
     failure.try_recv().map_or(Ok(()), Err)
+}
+
+/// Offers the token to the command `pub` of the same user. Without that, `pub` needs the token from
+/// the environment or a file.
+fn offer_token(
+    address: Option<SocketAddr>,
+    listen: &Listen,
+    publishing: &Publishing,
+) -> Option<Offer> {
+    let token = publishing.token()?;
+    let name = match (address, listen) {
+        (Some(address), _) => Ok(local_token::name_of_address(address)),
+        (None, Listen::Unix(path)) => local_token::name_of_socket(path),
+        // Its path is not known.
+        (None, _) => return None,
+    };
+    name.and_then(|name| Offer::new(&name, token))
+        .inspect_err(|error| {
+            log::info!("`sse-smol-server pub` will not find the token: {error}");
+        })
+        .ok()
 }
 
 /// Writes to standard output on another thread, so that a full or closed pipe neither blocks nor

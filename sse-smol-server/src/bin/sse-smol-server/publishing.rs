@@ -35,21 +35,7 @@ impl Publishing {
     /// A description of the problem if a configured token cannot be read or used, or if no token
     /// can be generated. The server must not start with other rules than the configured ones.
     pub(crate) fn new(args: &Args) -> Result<Self, String> {
-        let configured = if let Some(path) = &args.token_file {
-            let error =
-                |why| format!("cannot use the token in {} (--token-file): {why}", path.display());
-            Some(read(path).and_then(|bytes| Token::new(&bytes)).map_err(error)?)
-        } else {
-            let name = args.token_env.as_deref();
-            let variable = name.unwrap_or(DEFAULT_VARIABLE);
-            let error =
-                |why| format!("cannot use the token in the environment variable {variable}: {why}");
-            match env::var_os(variable) {
-                Some(value) => Some(Token::new(value.as_encoded_bytes()).map_err(error)?),
-                None if name.is_some() => return Err(error("it is not set (--token-env)".into())),
-                None => None,
-            }
-        };
+        let configured = configured(args.token_file.as_deref(), args.token_env.as_deref())?;
         match configured {
             // The flags exclude each other, so the token is from the default variable.
             Some(_) if args.open_publishing => Err(format!(
@@ -60,13 +46,50 @@ impl Publishing {
             None => Token::generate().map(Self::Generated),
         }
     }
+
+    /// Returns the token that publishers need, if any.
+    pub(crate) const fn token(&self) -> Option<&Token> {
+        match self {
+            Self::Open => None,
+            Self::Configured(token) | Self::Generated(token) => Some(token),
+        }
+    }
+}
+
+/// Returns the token from a file, or else from the environment variable with this name. Without
+/// either, returns that of the variable [`DEFAULT_VARIABLE`], if it is set.
+///
+/// # Errors
+///
+/// A description of the problem if the token cannot be read or used.
+pub(crate) fn configured(
+    token_file: Option<&Path>,
+    token_env: Option<&str>,
+) -> Result<Option<Token>, String> {
+    if let Some(path) = token_file {
+        let error =
+            |why| format!("cannot use the token in {} (--token-file): {why}", path.display());
+        return read(path).and_then(|bytes| Token::new(&bytes)).map(Some).map_err(error);
+    }
+    let variable = token_env.unwrap_or(DEFAULT_VARIABLE);
+    let error = |why| format!("cannot use the token in the environment variable {variable}: {why}");
+    match env::var_os(variable) {
+        Some(value) => Token::new(value.as_encoded_bytes()).map(Some).map_err(error),
+        None if token_env.is_some() => Err(error("it is not set (--token-env)".into())),
+        None => Ok(None),
+    }
 }
 
 /// A bearer token: visible ASCII.
 pub(crate) struct Token(String);
 
 impl Token {
-    fn new(bytes: &[u8]) -> Result<Self, String> {
+    /// Checks a token. White space around it is ignored.
+    ///
+    /// # Errors
+    ///
+    /// A description of what is wrong.
+    pub(crate) fn new(bytes: &[u8]) -> Result<Self, String> {
         let bytes = bytes.trim_ascii();
         if bytes.is_empty() {
             return Err("it is empty".into());

@@ -1,6 +1,7 @@
 //! The command line: the flags of the server, or a command.
 
 mod output;
+mod publish;
 mod tail;
 mod target;
 
@@ -29,6 +30,7 @@ pub(crate) struct CommandLine {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Tail(tail::Tail),
+    Pub(publish::Publish),
 }
 
 impl CommandLine {
@@ -50,6 +52,7 @@ impl Command {
     pub(crate) fn run(self) -> ExitCode {
         let result = match self {
             Self::Tail(tail) => tail.run(),
+            Self::Pub(publish) => publish.run(),
         };
         let (code, error) = match result {
             Ok(()) => return ExitCode::SUCCESS,
