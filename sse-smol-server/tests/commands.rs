@@ -1,4 +1,4 @@
-//! The command `pub` of the binary, and what commands have in common.
+//! The commands of the binary other than `tail`: `pub`, `completions` and `man`.
 
 #[path = "support/dir.rs"]
 mod dir;
@@ -229,6 +229,49 @@ fn the_variables_of_the_server_do_not_apply_to_commands() {
 }
 
 #[test]
+fn bash_completes_commands_and_their_flags() {
+    let dir = Dir::new();
+    dir.write("script", &run("", &["completions", "bash"]));
+    let complete = |words: &[&str]| {
+        // The name of the function is in the last line of the script.
+        let probe = r#"
+            source "$1"; shift
+            COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+            function=$(complete -p sse-smol-server | sed 's/.*-F \([^ ]*\).*/\1/')
+            "$function" "$1" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+            echo "${COMPREPLY[@]}"
+        "#;
+        let script = format!("{}/script", dir.path());
+        let output = Command::new("bash")
+            .args(["-c", probe, "bash", &script, "sse-smol-server"])
+            .args(words)
+            .output()
+            .unwrap();
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(complete(&["ta"]), "tail\n");
+    assert_eq!(complete(&["--lis"]), "--listen\n");
+    assert_eq!(complete(&["--log-format", ""]), "text json\n");
+    assert_eq!(complete(&["tail", "--r"]), "--raw --read-timeout\n");
+    assert_eq!(complete(&["pub", "--ke"]), "--key\n");
+    for shell in ["zsh", "fish", "elvish", "powershell"] {
+        assert!(run("", &["completions", shell]).contains("last-event-id"), "{shell}");
+    }
+    assert_eq!(fail(&[], &["completions", "cmd"]).0, 2);
+}
+
+#[test]
+fn manual_pages_are_printed() {
+    let page = run("", &["man"]);
+    assert!(page.contains(".TH sse-smol-server 1") && page.contains("\\-\\-listen"), "{page}");
+    let page = run("", &["man", "tail"]);
+    assert!(page.contains(".TH sse-smol-server-tail 1"), "{page}");
+    assert!(page.contains("\\-\\-last\\-event\\-id") && page.contains("Exit codes"), "{page}");
+    assert_eq!(fail(&[], &["man", "ls"]).0, 2);
+}
+
+#[test]
 fn the_documents_list_all_flags_of_the_commands() {
     for command in ["tail", "pub"] {
         let help = run("", &[command, "--help"]);
@@ -256,7 +299,7 @@ fn a_closed_output_is_no_error() {
     let mut socket = get(server.address, "/topics/a");
     let binary = env!("CARGO_BIN_EXE_sse-smol-server");
     let url = format!("{}/topics/a", server.address);
-    for arguments in ["--help", &format!("pub {url} x")] {
+    for arguments in ["man", "completions bash", &format!("pub {url} x")] {
         let script = format!("set -o pipefail; {binary} {arguments} | true");
         let output = Command::new("bash").args(["-c", &script]).output().unwrap();
         let errors = String::from_utf8(output.stderr).unwrap();

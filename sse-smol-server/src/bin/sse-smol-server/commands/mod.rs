@@ -1,5 +1,6 @@
 //! The command line: the flags of the server, or a command.
 
+mod generate;
 mod output;
 mod publish;
 mod tail;
@@ -31,6 +32,8 @@ pub(crate) struct CommandLine {
 pub(crate) enum Command {
     Tail(tail::Tail),
     Pub(publish::Publish),
+    Completions(generate::Completions),
+    Man(generate::Man),
 }
 
 impl CommandLine {
@@ -53,6 +56,8 @@ impl Command {
         let result = match self {
             Self::Tail(tail) => tail.run(),
             Self::Pub(publish) => publish.run(),
+            Self::Completions(completions) => completions.run(CommandLine::command()),
+            Self::Man(man) => man.run(CommandLine::command()),
         };
         let (code, error) = match result {
             Ok(()) => return ExitCode::SUCCESS,
