@@ -111,9 +111,8 @@ impl Error {
     /// such as JSON in a file. A handler that parses what the client sent converts the error to a
     /// [`RequestError`], as [`Request::json`](crate::Request::json) does.
     ///
-    /// Headers that the handler has set with
-    /// [`response_headers_mut`](crate::Request::response_headers_mut) are only in responses that it
-    /// sends itself: it can pass this one to [`respond`](crate::Request::respond).
+    /// When the connection sends it, the headers that the handler has set with
+    /// [`response_headers_mut`](crate::Request::response_headers_mut) are added.
     pub fn response(&self) -> Response {
         let (status, why): (_, &dyn fmt::Display) = match self {
             Self::Storage(error) => (status_of_storage(error), error),

@@ -3,6 +3,7 @@
 mod contents;
 
 use std::future::Future;
+use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::http1::{
     Body, Head, Response, accepts_event_stream, expects_continue, head_of_length, may_have_body,
     replace, stream_head, text, whole,
 };
-use crate::{Authority, BodyWriter, Error, EventStream, Frame};
+use crate::{Authority, BodyWriter, Error, EventStream, Frame, IntoFrame};
 
 /// A request, to be answered by an event stream or by a response.
 // Boxed: an async fn holds its arguments twice, and a request passes through several of them.
@@ -31,6 +32,15 @@ struct Inner {
     response_headers: HeaderMap,
     connection: Arc<Connection>,
     workers: Arc<DeliveryWorkers>,
+}
+
+impl Drop for Inner {
+    /// Keeps the headers for the response to an error of the handler.
+    fn drop(&mut self) {
+        if !self.response_headers.is_empty() {
+            self.connection.keep_headers(mem::take(&mut self.response_headers));
+        }
+    }
 }
 
 impl Request {
@@ -83,7 +93,8 @@ impl Request {
     }
 
     /// Returns the headers to add to the answer. Code that wraps a handler can set them before the
-    /// handler answers. They replace headers of the same name in the event stream or the response.
+    /// handler answers. They replace headers of the same name in the event stream or the response,
+    /// also in the response to an error that the handler returns without an answer.
     ///
     /// ```
     /// # use http::HeaderValue;
@@ -204,56 +215,75 @@ impl Request {
     /// answer has already been answered: `HEAD` with the head, an `Accept` that excludes event
     /// streams with 406.
     pub async fn open(self) -> Result<EventStream, Error> {
-        self.open_with(None).await
+        self.open_with(None::<Frame>).await
     }
 
     /// Answers with an event stream like [`open`](Self::open), and sends first events in the same
-    /// write, such as those that a client has missed.
+    /// write, such as those that a client has missed. They are what
+    /// [`send_all`](EventStream::send_all) takes: events, or results of them.
+    ///
+    /// ```
+    /// use sse_proto::OwnedEvent;
+    /// use sse_smol_server::{Error, Request};
+    ///
+    /// async fn numbers(request: Request) -> Result<(), Error> {
+    ///     let mut stream = request.open_with([1, 2].iter().map(OwnedEvent::from_json)).await?;
+    ///     stream.send(OwnedEvent::from_json(&3)?).await
+    /// }
+    ///
+    /// let server = sse_smol_server::testing::TestServer::new(numbers);
+    /// let mut answer = smol::block_on(server.send(http::Request::get("/").body("")?));
+    /// assert_eq!(smol::block_on(answer.text()), "data: 1\n\ndata: 2\n\ndata: 3\n\n");
+    /// # Ok::<(), http::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// Returns the same errors as [`open`](Self::open).
+    /// Returns the same errors as [`open`](Self::open). If an item is an error, it is returned, and
+    /// no stream is opened, so the request is answered as [`Error::response`] describes.
     #[expect(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
-    pub fn open_with(
-        self,
-        first: impl IntoIterator<Item = Frame> + Send,
-    ) -> impl Future<Output = Result<EventStream, Error>> + Send {
+    pub fn open_with<I>(self, first: I) -> impl Future<Output = Result<EventStream, Error>> + Send
+    where
+        I: IntoIterator<Item: IntoFrame> + Send,
+    {
         async move {
-            let (connection, opened) = self.begin_stream(first);
+            let connection = Arc::clone(&self.0.connection);
+            let opened = self.begin_stream(first)?;
             connection.flush().await?;
             opened.map_err(Error::Answered)
         }
     }
 
     /// Queues the head of an event stream and its first events, or the answer to a request that no
-    /// event stream can answer.
-    fn begin_stream(
-        self,
-        first: impl IntoIterator<Item = Frame>,
-    ) -> (Arc<Connection>, Result<EventStream, StatusCode>) {
-        if let Some(status) = self.0.connection.status() {
-            return (self.0.connection, Err(status));
+    /// event stream can answer, whose status is returned. Returns the first error among the events
+    /// before it queues anything.
+    fn begin_stream<I>(self, first: I) -> Result<Result<EventStream, StatusCode>, Error>
+    where
+        I: IntoIterator<Item: IntoFrame>,
+    {
+        let Inner { head, response_headers, connection, workers } = &*self.0;
+        if let Some(status) = connection.status() {
+            return Ok(Err(status));
         }
         if !accepts_event_stream(self.headers()) {
             let why = "This is an event stream: the Accept header must allow text/event-stream.";
             self.answer(text(StatusCode::NOT_ACCEPTABLE, why));
-            return (self.0.connection, Err(StatusCode::NOT_ACCEPTABLE));
+            return Ok(Err(StatusCode::NOT_ACCEPTABLE));
         }
-        let Inner { head, response_headers, connection, workers } = *self.0;
         let old = head.parts.version == Version::HTTP_10;
         let framing = if old { Framing::Close } else { Framing::Chunked };
-        let bytes = stream_head(framing, &response_headers);
+        let bytes = stream_head(framing, response_headers);
         if head.parts.method == Method::HEAD {
             connection.answer(StatusCode::OK, Frame::head(bytes));
             connection.make_last();
-            return (connection, Err(StatusCode::OK));
+            return Ok(Err(StatusCode::OK));
         }
         // The caller's iterator must not run under the lock of the connection.
-        let first: Vec<Frame> = first.into_iter().collect();
+        let first: Vec<Frame> =
+            first.into_iter().map(IntoFrame::into_frame).collect::<Result<_, _>>()?;
         connection.begin_stream(bytes, framing);
         connection.push(first);
-        let stream = EventStream::new(Arc::clone(&connection), workers);
-        (connection, Ok(stream))
+        Ok(Ok(EventStream::new(Arc::clone(connection), Arc::clone(workers))))
     }
 
     /// Answers with a response that is not an event stream, or with its head alone if the method is
@@ -311,13 +341,14 @@ impl Request {
     /// peer can detect that the body is incomplete, and the request counts as
     /// [failed](Error::Failed).
     pub fn start_response(self, mut head: http::Response<()>, length: u64) -> BodyWriter {
-        let Inner { head: request, response_headers, connection, .. } = *self.0;
+        let Inner { head: request, response_headers, connection, .. } = &*self.0;
+        let connection = Arc::clone(connection);
         if connection.status().is_some() {
             // The request was refused while its body was read.
             return BodyWriter::new(connection, false, 0);
         }
-        replace(head.headers_mut(), &response_headers);
-        let close = prepare_close(&request, &connection);
+        replace(head.headers_mut(), response_headers);
+        let close = prepare_close(request, &connection);
         let status = head.status();
         let has_body = !connection.head_only() && may_have_body(status);
         let bytes = head_of_length(head, length, close);

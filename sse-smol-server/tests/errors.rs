@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
-use http::StatusCode;
+use http::{HeaderValue, Method, StatusCode};
 use smol::{Executor, channel, future};
 use sse_proto::Event;
 use sse_smol_server::{
@@ -70,6 +70,25 @@ fn a_request_that_a_task_keeps_after_an_error_cannot_answer_the_next_one() {
 }
 
 #[test]
+fn a_request_that_a_task_keeps_after_an_answer_cannot_answer_the_next_one() {
+    let kept = Mutex::new(None::<Request>);
+    let server = serve(Config::default(), move |request| {
+        let result = request.allow(&[Method::POST]);
+        let earlier = kept.lock().unwrap().replace(request);
+        async move {
+            if let Some(earlier) = earlier {
+                return earlier.respond(text(StatusCode::OK, "Of the first request.")).await;
+            }
+            result
+        }
+    });
+    let both = "GET /first HTTP/1.1\r\nHost: a\r\n\r\nGET /second HTTP/1.1\r\nHost: a\r\n\r\n";
+    let answer = read_to_end(&mut send(server.address, both));
+    assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
+}
+
+#[test]
 fn other_errors_are_answered_with_500_without_their_text() {
     let topics = Arc::new(Topics::new(TopicsConfig::default()).unwrap());
     let server = serve(Config::default(), move |request| {
@@ -83,6 +102,74 @@ fn other_errors_are_answered_with_500_without_their_text() {
         let expected = "500 Internal Server Error\n\nThe server failed to answer this request.\n";
         assert_eq!(body, expected, "{path}");
     }
+}
+
+fn test_error() -> Error {
+    Box::<dyn std::error::Error + Send + Sync>::from("test error").into()
+}
+
+/// Middleware that sets headers, around a handler that ends in the way of the path.
+async fn with_headers(mut request: Request) -> Result<(), Error> {
+    let headers = request.response_headers_mut();
+    headers.insert("access-control-allow-origin", HeaderValue::from_static("*"));
+    headers.append("vary", HeaderValue::from_static("Origin"));
+    headers.append("vary", HeaderValue::from_static("Accept"));
+    headers.insert("content-type", HeaderValue::from_static("text/x-error"));
+    headers.insert("content-length", HeaderValue::from_static("3"));
+    match request.path() {
+        "/error" => Err(TopicError::Name("a b".to_owned()))?,
+        "/failed" => Err(test_error()),
+        "/panic" => panic!("test panic"),
+        "/without" => Ok(()),
+        "/first" => {
+            let first = [Ok(Event::new("1")), Err(test_error())];
+            request.open_with(first).await.map(drop)
+        }
+        "/pieces" => request.start_response(http::Response::new(()), 2).send("ab").await,
+        path => panic!("{path}"),
+    }
+}
+
+#[test]
+fn headers_of_middleware_are_in_answers_to_errors() {
+    let server = serve(Config::default(), with_headers);
+    for (path, status) in
+        [("/error", 400), ("/failed", 500), ("/panic", 500), ("/without", 500), ("/first", 500)]
+    {
+        let (actual, head, body) = read_response(&mut get(server.address, path));
+        assert_eq!(actual, status, "{head}");
+        for line in [
+            "Access-Control-Allow-Origin: *",
+            "Vary: Origin",
+            "Vary: Accept",
+            "Content-Type: text/x-error",
+        ] {
+            assert!(head.contains(&format!("\r\n{line}\r\n")), "{path}: {head}");
+        }
+        assert_eq!(head.matches("Content-").count(), 2, "{head}");
+        assert!(body.starts_with(&status.to_string()), "{body}");
+    }
+    // An answer that is sent in pieces takes them, too, and the connection goes on.
+    let mut socket = get(server.address, "/pieces");
+    assert_eq!(read_response(&mut socket).2, "ab");
+    socket.write_all(b"GET /error HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert_eq!(read_response(&mut socket).0, 400);
+}
+
+#[test]
+fn headers_of_one_request_are_not_in_the_answer_to_the_next() {
+    let server = serve(Config::default(), |mut request| async move {
+        if request.path() == "/set" {
+            let value = HeaderValue::from_static("set");
+            request.response_headers_mut().insert("x-handler", value);
+        }
+        Err(TopicError::Name("a b".to_owned()))?
+    });
+    let mut socket = get(server.address, "/set");
+    assert!(read_response(&mut socket).1.contains("\r\nX-Handler: set\r\n"));
+    socket.write_all(b"GET /other HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let (status, head, _) = read_response(&mut socket);
+    assert_eq!((status, head.contains("X-Handler")), (400, false), "{head}");
 }
 
 #[test]

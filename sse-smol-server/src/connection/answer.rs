@@ -5,7 +5,7 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use super::Connection;
 use super::budget::Reservation;
@@ -102,6 +102,24 @@ impl Connection {
             let _ = catch_unwind(AssertUnwindSafe(|| hook(&closed)));
         }
         closed
+    }
+
+    /// Keeps the headers of a request that was dropped, for the answer to the error of its handler.
+    /// Drops them if the request has been answered.
+    pub(crate) fn keep_headers(&self, headers: HeaderMap) {
+        let headers = Box::new(headers);
+        let exchange = &mut self.state().exchange;
+        if exchange.status.is_none() && exchange.over.is_none() {
+            exchange.cold().headers = Some(headers);
+        }
+    }
+
+    /// Takes the headers that were kept.
+    pub(crate) fn take_headers(&self) -> Option<Box<HeaderMap>> {
+        let exchange = &mut self.state().exchange;
+        let headers = exchange.cold_mut()?.headers.take();
+        exchange.tidy();
+        headers
     }
 
     pub(crate) fn sent(&self) -> Sent {

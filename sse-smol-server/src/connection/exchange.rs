@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use super::budget::Reservation;
 use super::stream_state::StreamState;
@@ -46,6 +46,8 @@ pub(super) struct ColdExchange {
     pub(super) token: Option<CancelToken>,
     /// The number of bytes of the announced body that have not been queued yet.
     pub(super) unsent: u64,
+    /// The headers that the handler has set for an answer that it did not give.
+    pub(super) headers: Option<Box<HeaderMap>>,
 }
 
 /// A hook that is called when a request has ended.
@@ -79,9 +81,9 @@ impl Exchange {
     /// Frees the cold state if it is empty.
     pub(super) fn tidy(&mut self) {
         let needless = self.cold.take_if(|cold| {
-            let ColdExchange { body, waiting, hooks, token, unsent } = &**cold;
+            let ColdExchange { body, waiting, hooks, token, unsent, headers } = &**cold;
             let at_all = waiting.is_empty() && hooks.is_empty() && *unsent == 0;
-            at_all && body.is_none() && token.is_none()
+            at_all && body.is_none() && token.is_none() && headers.is_none()
         });
         drop(needless);
     }

@@ -14,7 +14,7 @@ use crate::connection::Connection;
 use crate::connection::driver::{Driver, flush};
 use crate::connection::input::{NoInput, ReadHead};
 use crate::connection::shared::Shared;
-use crate::http1::{Head, Refusal, busy, whole};
+use crate::http1::{Head, Refusal, busy, replace, whole};
 use crate::net::transport::Transport;
 use crate::{CloseReason, Closed, Error, Frame};
 
@@ -147,6 +147,10 @@ fn conclude(connection: &Arc<Connection>, mut end: CloseReason) -> CloseReason {
         let why = format!("the response body is {unsent} bytes too short");
         end = Error::Failed(why.into()).into();
     }
+    if connection.status().is_some() && Arc::strong_count(connection) > MINE {
+        // Another task holds the request, with which it could answer the next one.
+        connection.make_last();
+    }
     match connection.status() {
         Some(_) if end.is_orderly() => connection.finish(),
         None if end.is_answerable() => {
@@ -154,7 +158,10 @@ fn conclude(connection: &Arc<Connection>, mut end: CloseReason) -> CloseReason {
                 CloseReason::Error(error @ (Error::Failed(_) | Error::Storage(_))) => error,
                 _ => Error::Failed("the handler returned without an answer".into()),
             };
-            let response = error.response();
+            let mut response = error.response();
+            if let Some(headers) = connection.take_headers() {
+                replace(response.headers_mut(), &headers);
+            }
             let status = response.status();
             // After an error of the client, the connection can serve further requests, unless
             // another task holds the request, with which it could answer the next one.
