@@ -13,6 +13,7 @@ mod links;
 mod open;
 mod stream;
 mod tabs;
+mod watches;
 
 use std::io::{ErrorKind, Read as _};
 use std::net::{SocketAddr, TcpStream};

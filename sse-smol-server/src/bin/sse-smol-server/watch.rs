@@ -3,23 +3,26 @@
 mod burst;
 mod ignore;
 mod links;
+mod visible;
+mod walk;
+mod watcher;
 mod way;
 
 use std::collections::BTreeSet;
-use std::mem;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode, ModifyKind, RemoveKind, RenameMode};
-use notify::{Config, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
-
 pub(crate) use self::burst::Changes;
 
 use self::burst::Burst;
 use self::ignore::Ignore;
-use self::links::{Links, visible_from};
+use self::links::Links;
+use self::visible::visible_from;
+use self::walk::{Seen, Walk};
+use self::watcher::{Event, Kind, Notice, Watcher};
 use self::way::Way;
 
 /// The pause that ends a burst. Editors and build tools make changes in bursts.
@@ -42,7 +45,8 @@ const LOOK: Duration = Duration::from_millis(100);
 /// their own files there. So are those that match one of the patterns `ignored`, in the syntax of
 /// `.gitignore`, or a pattern of a `.gitignore` file, and dependencies and temporary files that have
 /// well-known names. Symbolic links to directories are followed, wherever they lead, and those
-/// directories are visible by the paths of the links.
+/// directories are visible by the paths of the links. Directories that are hidden or ignored are not
+/// watched.
 ///
 /// # Errors
 ///
@@ -60,22 +64,18 @@ pub(crate) fn watch(
     let (sender, events) = mpsc::channel();
     // Two watchers, since a directory may be watched both recursively, as a root, and by itself, on
     // the path to another root.
-    let watcher = |make: fn(notify::Result<notify::Event>) -> Observed| {
+    let watcher = |is_tree, make: fn(Notice) -> Observed| {
         let sender = sender.clone();
-        let send = move |event| drop(sender.send(make(event)));
-        // `Links` follows links.
-        let config = Config::default().with_follow_symlinks(false);
-        RecommendedWatcher::new(send, config)
+        Watcher::new(is_tree, move |notice| drop(sender.send(make(notice))))
             .map_err(|error| format!("cannot watch directories: {error}"))
     };
     let mut watch = Watch {
-        watcher: watcher(Observed::Below)?,
-        way: Way::new(watcher(Observed::OnTheWay)?),
+        watcher: watcher(true, Observed::Below)?,
+        way: Way::new(watcher(false, Observed::OnTheWay)?),
         ignore,
         roots: roots.into_iter().map(Root::new).collect(),
         links: Links::default(),
-        linked: BTreeSet::new(),
-        links_changed: false,
+        must_scan: false,
         burst: None,
     };
     drop(sender);
@@ -84,7 +84,9 @@ pub(crate) fn watch(
             format!("cannot watch {}: {error}", watch.roots[index].path.display())
         })?;
     }
-    watch.follow_links();
+    if let Some((path, error)) = watch.scan().error {
+        return Err(format!("cannot watch {}: {error}", path.display()));
+    }
     thread::Builder::new()
         .name("watch".to_owned())
         .spawn(move || watch.run(&events, changed))
@@ -95,23 +97,22 @@ pub(crate) fn watch(
 /// An event, by the watcher that it comes from.
 enum Observed {
     /// In a root or below it.
-    Below(notify::Result<notify::Event>),
+    Below(Notice),
     /// In a directory on the path to a root.
-    OnTheWay(notify::Result<notify::Event>),
+    OnTheWay(Notice),
 }
 
 struct Watch {
-    /// The watcher of the roots and of everything below them.
-    watcher: RecommendedWatcher,
+    /// The watcher of the roots, of the targets of links, and of everything visible below them.
+    watcher: Watcher,
     way: Way,
     ignore: Ignore,
     roots: Vec<Root>,
     links: Links,
-    /// The directories outside the roots that are watched because links lead to them.
-    linked: BTreeSet<PathBuf>,
-    /// Whether links may have been added, removed or switched. The search for them waits for the
-    /// end of the burst, since it reads all visible directories.
-    links_changed: bool,
+    /// Whether links may have been added, removed or switched, or the rules have changed by which
+    /// directories are ignored. The search for them waits for the end of the burst, since it reads
+    /// all visible directories.
+    must_scan: bool,
     /// The changes that have not been reported.
     burst: Option<Burst>,
 }
@@ -143,9 +144,15 @@ impl Watch {
                 None => events.recv().map_err(RecvTimeoutError::from),
             };
             match &event {
-                Ok(Observed::Below(Ok(event))) => self.handle(event),
-                Ok(Observed::OnTheWay(Ok(event))) => self.handle_way(event),
-                Ok(Observed::Below(Err(error)) | Observed::OnTheWay(Err(error))) => {
+                Ok(Observed::Below(Notice::Event(event))) => self.handle(event),
+                Ok(Observed::OnTheWay(Notice::Event(event))) => self.handle_way(event),
+                Ok(Observed::Below(Notice::Lost) | Observed::OnTheWay(Notice::Lost)) => {
+                    self.all_replaced();
+                }
+                Ok(
+                    Observed::Below(Notice::Failed(error))
+                    | Observed::OnTheWay(Notice::Failed(error)),
+                ) => {
                     log::warn!("cannot watch directories, so changes may go unnoticed: {error}");
                 }
                 Err(RecvTimeoutError::Timeout) => {}
@@ -156,14 +163,19 @@ impl Watch {
             let quiet = event.is_err();
             let now = Instant::now();
             let is_due = quiet && self.due().is_some_and(|due| due <= now);
-            if let Some(burst) = self.burst.take_if(|burst| is_due || burst.first + LONGEST <= now)
+            if let Some(mut burst) =
+                self.burst.take_if(|burst| is_due || burst.first + LONGEST <= now)
             {
-                if self.links_changed {
+                if self.must_scan {
                     // This precedes the report, so that no change falls between it and the new
-                    // watches.
-                    self.follow_links();
+                    // watches. What changed in these directories before is not known.
+                    let seen = self.scan();
+                    warn_of(&seen);
+                    seen.added.iter().for_each(|path| burst.changes.add(self.name(path)));
                 }
-                changed(&burst.changes);
+                if !burst.changes.is_empty() {
+                    changed(&burst.changes);
+                }
                 // Those above the watched directories may have changed without an event.
                 self.ignore.forget();
             }
@@ -183,53 +195,76 @@ impl Watch {
     }
 
     /// Handles an event in a root or below it.
-    fn handle(&mut self, event: &notify::Event) {
-        const MOVED: EventKind = EventKind::Modify(ModifyKind::Name(RenameMode::From));
-        if event.need_rescan() {
-            self.all_replaced();
+    fn handle(&mut self, event: &Event) {
+        let path = &event.path;
+        if changes_rules(event) {
+            self.rules_changed();
         }
-        if event.paths.iter().any(|path| path.ends_with(".gitignore")) {
-            self.ignore.forget();
-        }
-        let mut is_change = false;
-        for path in &event.paths {
-            if self.is_change(event, path) {
-                let name = self.name(path);
-                Burst::add(&mut self.burst, name);
-                is_change = true;
-            }
-        }
-        self.links_changed |= is_change && may_add_links(event);
-        if event.kind.is_remove() || event.kind == MOVED {
+        if event.kind == Kind::Disappeared {
             for root in &mut self.roots {
-                root.lost |= root.real.as_ref().is_some_and(|real| event.paths.contains(real));
+                root.lost |= root.real.as_ref() == Some(path);
             }
+        }
+        // The directory that contains it reports it, too, and by its current path.
+        if event.is_itself && !self.is_base(path) {
+            return;
+        }
+        let is_change = self.is_change(event);
+        if is_change {
+            let name = self.name(path);
+            Burst::add(&mut self.burst, name);
+        }
+        match event.kind {
+            Kind::Appeared if event.is_dir => {
+                if let Some(base) = visible_from(path, |path| self.is_base(path))
+                    && (is_change || self.ignore.may_include())
+                {
+                    let base = base.to_owned();
+                    self.watch_below([(base, path.clone())]);
+                }
+            }
+            // It may be a link.
+            Kind::Appeared => {
+                let is_file = path.symlink_metadata().is_ok_and(|metadata| metadata.is_file());
+                self.must_scan |= is_change && !is_file;
+            }
+            Kind::Disappeared if event.is_dir && !event.is_itself => {
+                self.watcher.unwatch_below(path);
+            }
+            Kind::Disappeared | Kind::Modified => {}
         }
     }
 
     /// Handles an event in a directory that leads to a root or to the target of a link.
-    fn handle_way(&mut self, event: &notify::Event) {
-        if event.need_rescan() {
-            self.all_replaced();
+    fn handle_way(&mut self, event: &Event) {
+        if changes_rules(event) {
+            self.rules_changed();
         }
-        if !Way::is_replacement(event) {
+        if event.kind == Kind::Modified {
             return;
         }
-        for path in &event.paths {
-            let mut leads_to_root = false;
-            for root in self.roots.iter_mut().filter(|root| root.names.contains(path)) {
-                root.lost = true;
-                leads_to_root = true;
-            }
-            let leads_to_target = self.links.names.contains(path);
-            if leads_to_target {
-                let name = self.name(path);
-                Burst::add(&mut self.burst, name);
-            }
-            if leads_to_root || leads_to_target {
-                self.replaced(path);
-            }
+        let path = &event.path;
+        let mut leads_to_root = false;
+        for root in self.roots.iter_mut().filter(|root| root.names.contains(path)) {
+            root.lost = true;
+            leads_to_root = true;
         }
+        let leads_to_target = self.links.names.contains(path);
+        if leads_to_target {
+            let name = self.name(path);
+            Burst::add(&mut self.burst, name);
+        }
+        if leads_to_root || leads_to_target {
+            self.replaced(path);
+        }
+    }
+
+    /// Handles a change of a file with rules by which files are ignored. Other directories may have
+    /// to be watched by them.
+    fn rules_changed(&mut self) {
+        self.ignore.forget();
+        self.must_scan = true;
+        Burst::extend(&mut self.burst);
     }
 
     /// Handles a loss of events, after which any directory may have changed.
@@ -238,20 +273,18 @@ impl Watch {
         self.replaced(Path::new("/"));
     }
 
-    /// Handles the replacement of a path. Ends the watches of linked directories at and below it,
-    /// until the links are followed again.
+    /// Handles the replacement of a path. Ends the watches of directories at and below it, until
+    /// those that are lost are found, and the links are followed again.
     fn replaced(&mut self, path: &Path) {
-        self.links_changed = true;
+        self.must_scan = true;
         self.way.replaced(path);
-        let watcher = &mut self.watcher;
-        self.linked.retain(|directory| {
-            let needless = directory.starts_with(path);
-            if needless {
-                // An error means that it is not there any more.
-                let _ = watcher.unwatch(directory);
-            }
-            !needless
-        });
+        self.watcher.unwatch_below(path);
+    }
+
+    /// Returns whether a path is that of a root or of the target of a link.
+    fn is_base(&self, path: &Path) -> bool {
+        self.roots.iter().any(|root| root.real.as_deref() == Some(path))
+            || self.links.targets.contains(path)
     }
 
     /// Returns the path of a changed file by the root that it is in, instead of its real path.
@@ -263,20 +296,12 @@ impl Watch {
         by_root.unwrap_or_else(|| path.to_owned())
     }
 
-    /// Returns whether an event is a change of this path, which is one of its paths.
-    fn is_change(&self, event: &notify::Event, path: &Path) -> bool {
-        const WRITTEN: EventKind = EventKind::Access(AccessKind::Close(AccessMode::Write));
-        // Files are also opened to serve them.
-        if event.kind.is_access() && event.kind != WRITTEN {
-            return false;
-        }
-        let is_watched = |path: &Path| {
-            self.roots.iter().any(|root| root.real.as_deref() == Some(path))
-                || self.links.targets.contains(path)
-        };
-        let Some(base) = visible_from(path, is_watched) else { return false };
+    /// Returns whether an event is a change of something visible that is not ignored.
+    fn is_change(&self, event: &Event) -> bool {
+        let path = &event.path;
+        let Some(base) = visible_from(path, |path| self.is_base(path)) else { return false };
+        let is_dir = event.is_dir || path.is_dir();
         // A name that has been removed may have been that of a directory.
-        let is_dir = event.kind == EventKind::Remove(RemoveKind::Folder) || path.is_dir();
         let is_gone = || path.symlink_metadata().is_err();
         let is_ignored = self.ignore.ignores(base, path, is_dir)
             || (is_gone() && self.ignore.ignores(base, path, true));
@@ -290,12 +315,9 @@ impl Watch {
             return;
         }
         let lost: Vec<_> = (0..self.roots.len()).filter(|index| self.roots[*index].lost).collect();
-        let mut unwatched = false;
         for index in &lost {
             if let Some(real) = self.roots[*index].real.take() {
-                // An error means that the directory does not exist any more.
-                let _ = self.watcher.unwatch(&real);
-                unwatched = true;
+                self.watcher.unwatch_below(&real);
             }
         }
         for index in lost {
@@ -306,20 +328,37 @@ impl Watch {
                 }
             }
         }
-        if unwatched {
-            self.watch_again();
-        }
-        self.links_changed = true;
+        // Other roots and targets of links may be below those whose watches were ended.
+        let roots = self.roots.iter().filter_map(|root| root.real.as_ref());
+        let bases: Vec<_> = roots.chain(&self.links.targets).cloned().collect();
+        self.watch_below(bases.into_iter().map(|base| (base.clone(), base)));
+        self.must_scan = true;
         self.end_needless();
     }
 
-    /// Watches the directories that links lead to now, and ends the watches of those that links led
-    /// to before.
-    fn follow_links(&mut self) {
-        self.links_changed = false;
+    /// Watches directories and all that is visible below them. Each has the root or the target of a
+    /// link that it is in.
+    fn watch_below(&mut self, directories: impl IntoIterator<Item = (PathBuf, PathBuf)>) {
+        let mut walk = Walk::new(&self.ignore, &mut self.watcher);
+        for (base, directory) in directories {
+            walk.add(&base, directory);
+        }
+        while walk.next_link().is_some() {
+            self.must_scan = true;
+        }
+        warn_of(&walk.seen);
+    }
+
+    /// Watches all visible directories, also those that links lead to now, and ends the watches of
+    /// all others.
+    fn scan(&mut self) -> Seen {
+        self.must_scan = false;
         let roots: BTreeSet<_> = self.roots.iter().filter_map(|root| root.real.clone()).collect();
         let was_cut_off = self.links.is_cut_off;
-        self.links = Links::find(&roots, &mut self.way, &self.ignore);
+        let mut walk = Walk::new(&self.ignore, &mut self.watcher);
+        self.links = Links::find(&roots, &mut self.way, &mut walk);
+        let seen = walk.seen;
+        self.watcher.retain(|directory| seen.directories.contains(directory));
         self.end_needless();
         if self.links.is_cut_off && !was_cut_off {
             log::warn!(
@@ -328,31 +367,7 @@ impl Watch {
                 links::MAX_FOLLOWED
             );
         }
-        // What is below a root is watched with it.
-        let is_outside = |target: &&PathBuf| !roots.iter().any(|root| target.starts_with(root));
-        let linked = self.links.targets.iter().filter(is_outside).cloned().collect();
-        let before = mem::replace(&mut self.linked, linked);
-        for target in self.linked.difference(&before) {
-            watch_all_below(&mut self.watcher, target);
-        }
-        let mut unwatched = false;
-        for target in before.difference(&self.linked) {
-            // An error means that it is not there any more.
-            let _ = self.watcher.unwatch(target);
-            unwatched = true;
-        }
-        if unwatched {
-            self.watch_again();
-        }
-    }
-
-    /// Watches all directories again after some watches were ended. Ending the watch of a directory
-    /// also ends those of all directories below it, which may be roots or targets of links.
-    fn watch_again(&mut self) {
-        let roots = self.roots.iter().filter_map(|root| root.real.as_ref());
-        for directory in roots.chain(&self.linked) {
-            watch_all_below(&mut self.watcher, directory);
-        }
+        seen
     }
 
     /// Ends the watches of directories that no longer lead to a root or to the target of a link.
@@ -362,31 +377,28 @@ impl Watch {
     }
 
     /// Resolves the path of a root, and watches the directory there.
-    fn find(&mut self, index: usize) -> notify::Result<()> {
+    fn find(&mut self, index: usize) -> io::Result<()> {
         let root = &mut self.roots[index];
         root.names.clear();
         root.lost = true;
         let real = self.way.resolve(&root.path, &mut root.names)?;
-        self.watcher.watch(&real, RecursiveMode::Recursive)?;
+        self.watcher.watch(&real)?;
         root.real = Some(real);
         root.lost = false;
         Ok(())
     }
 }
 
-/// Watches a directory and all below it.
-fn watch_all_below(watcher: &mut RecommendedWatcher, directory: &Path) {
-    match watcher.watch(directory, RecursiveMode::Recursive) {
-        // The directory was removed after it was found, and an event reports that.
-        Ok(()) | Err(notify::Error { kind: notify::ErrorKind::PathNotFound, .. }) => {}
-        Err(error) => log::warn!("cannot watch {}: {error}", directory.display()),
-    }
+/// Returns whether an event changes the rules by which files are ignored: in a `.gitignore` file, or
+/// by the top of a repository.
+fn changes_rules(event: &Event) -> bool {
+    let is_top = event.kind != Kind::Modified && event.path.ends_with(".git");
+    is_top || event.path.ends_with(".gitignore")
 }
 
-/// Returns whether new names are links, or directories, which may contain links.
-fn may_add_links(event: &notify::Event) -> bool {
-    let is_new =
-        event.kind.is_create() || event.kind == EventKind::Modify(ModifyKind::Name(RenameMode::To));
-    let is_file = |path: &PathBuf| path.symlink_metadata().is_ok_and(|metadata| metadata.is_file());
-    is_new && !event.paths.iter().all(is_file)
+/// Logs that a directory cannot be watched.
+fn warn_of(seen: &Seen) {
+    if let Some((path, error)) = &seen.error {
+        log::warn!("cannot watch {}, so changes may go unnoticed: {error}", path.display());
+    }
 }

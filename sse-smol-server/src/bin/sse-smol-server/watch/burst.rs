@@ -31,6 +31,11 @@ pub(crate) struct Changes {
 impl Burst {
     /// Adds a change to the burst, or begins one.
     pub(super) fn add(burst: &mut Option<Self>, path: PathBuf) {
+        Self::extend(burst).changes.add(path);
+    }
+
+    /// Moves the end of the burst to now, or begins one.
+    pub(super) fn extend(burst: &mut Option<Self>) -> &mut Self {
         let now = Instant::now();
         let burst = burst.get_or_insert_with(|| Self {
             first: now,
@@ -38,16 +43,24 @@ impl Burst {
             changes: Changes::default(),
         });
         burst.last = now;
-        let Changes { paths, is_cut_off } = &mut burst.changes;
+        burst
+    }
+}
+
+impl Changes {
+    pub(super) fn add(&mut self, path: PathBuf) {
+        let Self { paths, is_cut_off } = self;
         if paths.len() < MAX_PATHS {
             paths.insert(path);
         } else {
             *is_cut_off |= !paths.contains(&path);
         }
     }
-}
 
-impl Changes {
+    pub(super) fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
     /// Returns whether only style sheets have changed, which exist. Blocks.
     pub(crate) fn are_styles(&self) -> bool {
         // Compilers write a source map beside a style sheet.

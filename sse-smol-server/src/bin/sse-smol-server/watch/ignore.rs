@@ -48,6 +48,12 @@ impl Ignore {
         self.read.borrow_mut().clear();
     }
 
+    /// Returns whether there may be something in an ignored directory that is not ignored. A pattern
+    /// of the caller that begins with `!` may match there.
+    pub(super) fn may_include(&self) -> bool {
+        self.own.num_whitelists() > 0
+    }
+
     /// Returns whether a path below the watched directory `base` is ignored, by itself or with a
     /// directory that it is in. The rules apply only to names below `base`: an ignored directory,
     /// such as the output of a build, can be watched by itself.

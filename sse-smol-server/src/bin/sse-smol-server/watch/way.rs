@@ -6,20 +6,19 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use notify::event::ModifyKind;
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
-
 use crate::steps::Steps;
+
+use super::watcher::Watcher;
 
 /// A watcher of the names on the paths to watched directories.
 pub(super) struct Way {
-    watcher: RecommendedWatcher,
+    watcher: Watcher,
     /// The real paths of the directories that contain these names.
     watched: BTreeSet<PathBuf>,
 }
 
 impl Way {
-    pub(super) const fn new(watcher: RecommendedWatcher) -> Self {
+    pub(super) const fn new(watcher: Watcher) -> Self {
         Self { watcher, watched: BTreeSet::new() }
     }
 
@@ -61,46 +60,28 @@ impl Way {
         if real.is_dir() { Ok(real) } else { Err(ErrorKind::NotADirectory.into()) }
     }
 
-    /// Returns whether an event is of a kind that replaces names.
-    pub(super) fn is_replacement(event: &notify::Event) -> bool {
-        use ModifyKind::{Data, Metadata};
-        let other = matches!(event.kind, EventKind::Modify(Data(_) | Metadata(_)));
-        !other && !event.kind.is_access()
-    }
-
     /// Ends the watches at and below a path at which there may be another directory now.
     pub(super) fn replaced(&mut self, name: &Path) {
-        self.forget(|directory| directory.starts_with(name));
+        self.watched.retain(|directory| !directory.starts_with(name));
+        self.watcher.unwatch_below(name);
     }
 
     /// Ends the watches of directories that contain none of these names.
     pub(super) fn retain<'n>(&mut self, names: impl Iterator<Item = &'n PathBuf>) {
         let needed: BTreeSet<&Path> = names.filter_map(|name| name.parent()).collect();
-        self.forget(|directory| !needed.contains(directory));
+        self.watched.retain(|directory| needed.contains(&**directory));
+        self.watcher.retain(|directory| needed.contains(directory));
     }
 
     fn watch(&mut self, directory: &Path) {
         if !self.watched.insert(directory.to_owned()) {
             return;
         }
-        if let Err(error) = self.watcher.watch(directory, RecursiveMode::NonRecursive) {
+        if let Err(error) = self.watcher.watch(directory) {
             log::warn!(
                 "cannot watch {}, so directories replaced in it are noticed late: {error}",
                 directory.display()
             );
         }
-    }
-
-    /// Ends the watches of directories that match.
-    fn forget(&mut self, is_needless: impl Fn(&Path) -> bool) {
-        let watcher = &mut self.watcher;
-        self.watched.retain(|directory| {
-            let needless = is_needless(directory);
-            if needless {
-                // An error means that the directory does not exist any more.
-                let _ = watcher.unwatch(directory);
-            }
-            !needless
-        });
     }
 }
