@@ -1,68 +1,36 @@
 //! Tests the example `llm_server` with curl: a `POST` with JSON, tokens as events, and cancelling.
 
-mod support;
+#[path = "support/example.rs"]
+mod example;
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::io::Read as _;
+use std::process::{Command, Stdio};
 
-struct LlmServer {
-    child: Child,
-    lines: BufReader<ChildStdout>,
-    url: String,
+use example::Example;
+
+fn start() -> Example {
+    Example::start("llm_server", &["127.0.0.1:0"])
 }
 
-impl LlmServer {
-    fn start() -> Self {
-        // Examples are built beside the tests.
-        let mut path = PathBuf::from(env!("CARGO_BIN_EXE_sse-smol-server"));
-        path.pop();
-        let mut child = Command::new(path.join("examples/llm_server"))
-            .arg("127.0.0.1:0")
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the example is built");
-        let lines = BufReader::new(child.stdout.take().unwrap());
-        let mut server = Self { child, lines, url: String::new() };
-        let line = server.line();
-        line.strip_prefix("listening on ").unwrap().clone_into(&mut server.url);
-        server
-    }
-
-    /// Returns the next line that the server prints.
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.lines.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
-    }
-
-    fn curl(&self, arguments: &[&str]) -> Command {
-        let mut curl = Command::new("curl");
-        curl.args(["-sN", "--max-time", "20"]).args(arguments).arg(&self.url);
-        curl.stdout(Stdio::piped());
-        curl
-    }
-
-    /// Posts JSON, and returns the body and the status of the answer.
-    fn post(&self, arguments: &[&str], json: &str) -> String {
-        let all = [arguments, &["-w", "%{http_code}", "-d", json]].concat();
-        String::from_utf8(self.curl(&all).output().unwrap().stdout).unwrap()
-    }
+fn curl(server: &Example, arguments: &[&str]) -> Command {
+    let mut curl = Command::new("curl");
+    curl.args(["-sN", "--max-time", "20"]).args(arguments).arg(&server.url);
+    curl.stdout(Stdio::piped());
+    curl
 }
 
-impl Drop for LlmServer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Posts JSON, and returns the body and the status of the answer.
+fn post(server: &Example, arguments: &[&str], json: &str) -> String {
+    let all = [arguments, &["-w", "%{http_code}", "-d", json]].concat();
+    String::from_utf8(curl(server, &all).output().unwrap().stdout).unwrap()
 }
 
 const JSON: [&str; 2] = ["-H", "Content-Type: application/json"];
 
 #[test]
 fn a_prompt_is_answered_with_its_tokens_and_an_end() {
-    let mut server = LlmServer::start();
-    let answer = server.post(&JSON, r#"{"prompt":"one two","max_tokens":3}"#);
+    let mut server = start();
+    let answer = post(&server, &JSON, r#"{"prompt":"one two","max_tokens":3}"#);
     let expected = "data: {\"token\":\"one\"}\n\ndata: {\"token\":\"two\"}\n\n\
                     data: {\"token\":\"one\"}\n\ndata: [DONE]\n\n200";
     assert_eq!(answer, expected);
@@ -71,9 +39,9 @@ fn a_prompt_is_answered_with_its_tokens_and_an_end() {
 
 #[test]
 fn a_client_that_leaves_cancels_the_generation() {
-    let mut server = LlmServer::start();
+    let mut server = start();
     let prompt = r#"{"prompt":"one two","max_tokens":1000000}"#;
-    let mut curl = server.curl(&[&JSON[..], &["-d", prompt]].concat()).spawn().unwrap();
+    let mut curl = curl(&server, &[&JSON[..], &["-d", prompt]].concat()).spawn().unwrap();
     let mut first = [0; 6];
     curl.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
     assert_eq!(&first, b"data: ");
@@ -85,7 +53,7 @@ fn a_client_that_leaves_cancels_the_generation() {
 
 #[test]
 fn a_request_that_is_not_a_prompt_is_refused_with_the_reason() {
-    let server = LlmServer::start();
+    let server = start();
     for (arguments, body, reason, status) in [
         (&JSON[..], r#"{"prompt":1}"#, "line 1 column 11", "400"),
         (&JSON, "{", "EOF", "400"),
@@ -93,7 +61,7 @@ fn a_request_that_is_not_a_prompt_is_refused_with_the_reason() {
         (&[], r#"{"prompt":"a"}"#, "Content-Type: application/json", "415"),
         (&["-X", "DELETE"], "", "Allowed methods: POST.", "405"),
     ] {
-        let answer = server.post(arguments, body);
+        let answer = post(&server, arguments, body);
         assert!(answer.contains(reason) && answer.ends_with(status), "{body}: {answer}");
     }
 }
