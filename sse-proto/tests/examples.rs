@@ -1,6 +1,6 @@
 //! End-to-end tests of the examples, with real processes and real sockets.
 //!
-//! `scripts/test` builds and runs `no_std`, and builds `wasm`.
+//! `scripts/test` builds and runs `no_std`. The tests of the server run `wasm` in Chromium.
 
 #![cfg(all(feature = "http-body", feature = "serde_json"))]
 
