@@ -18,10 +18,10 @@ const WINDOW: u64 = 200;
 
 /// The clients of a run.
 #[derive(Clone, Copy, Debug)]
-struct Clients {
-    topics: u32,
-    subscribers: u32,
-    publishers: u32,
+pub(super) struct Clients {
+    pub(super) topics: u32,
+    pub(super) subscribers: u32,
+    pub(super) publishers: u32,
 }
 
 pub(super) fn tests(scale: Scale) -> Vec<Test> {
@@ -114,7 +114,7 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
 }
 
 /// Runs a load on a new server. Returns its result and the CPU time of the server.
-fn run(
+pub(super) fn run(
     peer: &Peer,
     scale: Scale,
     clients: Clients,

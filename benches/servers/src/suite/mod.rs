@@ -4,6 +4,7 @@ mod connecting;
 mod cores;
 mod delivering;
 mod holding;
+mod latency;
 mod streaming;
 
 use crate::peers::Peer;
@@ -35,6 +36,7 @@ pub(crate) struct Test {
 pub(crate) fn tests(scale: Scale) -> Vec<Test> {
     [
         delivering::tests(scale),
+        latency::tests(scale),
         connecting::tests(scale),
         streaming::tests(scale),
         holding::tests(scale),
