@@ -35,7 +35,10 @@ pub(crate) struct LogWriter(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     queue: Mutex<Queue>,
-    changed: Condvar,
+    /// Notified when the queue is no longer empty.
+    filled: Condvar,
+    /// Notified when lines have been written and [`LogWriter::finish`] waits.
+    written: Condvar,
     format: LogFormat,
 }
 
@@ -48,6 +51,7 @@ struct Queue {
     dropped: usize,
     /// Whether the thread is writing lines that it has taken from the queue.
     writing: bool,
+    is_finishing: bool,
 }
 
 impl LogWriter {
@@ -72,7 +76,9 @@ impl LogWriter {
     pub(crate) fn finish(&self, timeout: Duration) {
         let busy = |queue: &mut Queue| queue.writing || !queue.lines.is_empty();
         // A timeout is ignored: nothing reads standard error, and the remaining lines are lost.
-        drop(self.0.changed.wait_timeout_while(self.0.queue(), timeout, busy));
+        let mut queue = self.0.queue();
+        queue.is_finishing = true;
+        drop(self.0.written.wait_timeout_while(queue, timeout, busy));
     }
 }
 
@@ -114,7 +120,7 @@ impl Inner {
         drop(queue);
         // Otherwise an earlier call has notified the thread.
         if was_empty {
-            self.changed.notify_all();
+            self.filled.notify_one();
         }
     }
 
@@ -123,7 +129,7 @@ impl Inner {
         let mut queue = self.queue();
         loop {
             let idle = |queue: &mut Queue| queue.lines.is_empty();
-            queue = self.changed.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
+            queue = self.filled.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
             let mut lines = mem::take(&mut queue.lines);
             let records = mem::take(&mut queue.records);
             let dropped = mem::take(&mut queue.dropped);
@@ -145,7 +151,10 @@ impl Inner {
                 // Standard error may accept lines again later, for example a file on a full disk.
                 queue.dropped += dropped + records;
             }
-            self.changed.notify_all();
+            // Each notification is a system call.
+            if queue.is_finishing {
+                self.written.notify_all();
+            }
         }
     }
 }
