@@ -62,6 +62,5 @@ fn main() -> std::io::Result<()> {
         let jobs = Arc::clone(&jobs);
         async move { run_job(request, &jobs).await }
     };
-    smol::block_on(executor.run(server.serve(&executor, handler)));
-    Ok(())
+    server.run(&executor, handler)
 }

@@ -25,7 +25,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use smol::channel::{Receiver, Sender, bounded};
 use smol::future::FutureExt as _;
-use smol::{Executor, Task, block_on};
+use smol::{Executor, Task};
 use sse_proto::ClientConfig;
 use sse_smol_server::{Config, Drain, Error, Request, Response, Server, not_allowed, text};
 
@@ -97,12 +97,10 @@ fn main() -> io::Result<()> {
     let server = Server::bind((Ipv4Addr::LOCALHOST, Args::parse().port), config)?;
     println!("Listening on http://{}/", server.local_addr()?);
     let service = Arc::new(Service { streams: Mutex::default(), drain: server.drain() });
-    let executor = Executor::new();
-    block_on(executor.run(server.serve(&executor, move |request| {
+    server.run(&Executor::new(), move |request| {
         let service = Arc::clone(&service);
         async move { service.handle(request).await }
-    })));
-    Ok(())
+    })
 }
 
 impl Service {

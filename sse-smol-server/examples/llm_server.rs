@@ -64,7 +64,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = env::args().nth(1).unwrap_or("127.0.0.1:8080".to_owned());
     let server = Server::bind(address, Config::default())?;
     println!("listening on http://{}/v1/completions", server.local_addr()?);
-    let executor = smol::Executor::new();
-    smol::block_on(executor.run(server.serve(&executor, completions)));
+    server.run(&smol::Executor::new(), completions)?;
     Ok(())
 }

@@ -64,7 +64,5 @@ fn main() -> std::io::Result<()> {
             shared_and_logged(request, |request| authorized(request, inner)).await
         }
     };
-    let executor = smol::Executor::new();
-    smol::block_on(executor.run(server.serve(&executor, handler)));
-    Ok(())
+    server.run(&smol::Executor::new(), handler)
 }

@@ -33,7 +33,5 @@ fn main() -> std::io::Result<()> {
         let source = Arc::clone(&source);
         async move { source.serve(request).await }
     };
-    let executor = smol::Executor::new();
-    smol::block_on(executor.run(server.serve(&executor, handler)));
-    Ok(())
+    server.run(&smol::Executor::new(), handler)
 }

@@ -60,12 +60,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let drain = server.drain();
     let shutdown = async move {
         smol::unblock(|| io::stdin().read_line(&mut String::new())).await?;
-        drain.begin(); // ends open streams, which lets `serve` return
+        drain.begin(); // ends open streams, which lets `run` return
         Ok::<(), io::Error>(())
     };
     executor.spawn(shutdown).detach();
 
-    let serve = server.serve(&executor, move |request| guarded(request, topics.clone()));
-    smol::block_on(executor.run(serve));
+    server.run(&executor, move |request| guarded(request, topics.clone()))?;
     Ok(())
 }

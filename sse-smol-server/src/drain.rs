@@ -6,14 +6,13 @@ use crate::notifier::{Flag, Notified};
 /// A handle that starts a server's graceful shutdown: see [`Server::drain`](crate::Server::drain).
 ///
 /// ```
-/// use sse_smol_server::{Config, Server};
+/// use sse_smol_server::{Config, Request, Server};
 ///
 /// let server = Server::bind("127.0.0.1:0", Config::default())?;
 /// let drain = server.drain();
 /// drain.begin(); // for instance on a signal
-/// let executor = smol::Executor::new();
-/// let serve = server.serve(&executor, |request| async { request.open().await.map(drop) });
-/// smol::block_on(executor.run(serve)); // returns at once: there is no connection
+/// let handler = |request: Request| async { request.open().await.map(drop) };
+/// server.run(&smol::Executor::new(), handler)?; // returns at once: there is no connection
 /// # Ok::<(), std::io::Error>(())
 /// ```
 #[derive(Clone, Debug, Default)]

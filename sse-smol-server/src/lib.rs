@@ -21,20 +21,18 @@
 //!
 //! let server = Server::bind("127.0.0.1:0", Config::default())?;
 //! let address = server.local_addr()?;
-//! let executor = smol::Executor::new();
+//! # let drain = server.drain();
 //! # let client = std::thread::spawn(move || {
 //! #     use std::io::{Read, Write};
 //! #     let mut socket = std::net::TcpStream::connect(address).unwrap();
 //! #     socket.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
 //! #     let mut answer = String::new();
 //! #     socket.read_to_string(&mut answer).unwrap();
+//! #     drain.begin();
 //! #     answer
 //! # });
-//! # let mut answer = String::new();
-//! # let client_is_done = async { answer = smol::unblock(|| client.join().unwrap()).await };
-//! let serve = server.serve(&executor, countdown);
-//! # let serve = smol::future::or(client_is_done, serve);
-//! smol::block_on(executor.run(serve));
+//! server.run(&smol::Executor::new(), countdown)?;
+//! # let answer = client.join().unwrap();
 //! # let body = answer.split_once("\r\n\r\n").unwrap().1;
 //! # assert_eq!(body, "event: left\ndata: 2\n\nevent: left\ndata: 1\n\nevent: left\ndata: 0\n\n");
 //! # Ok::<(), std::io::Error>(())
@@ -86,6 +84,7 @@ mod setters;
 pub mod storage;
 mod stream;
 pub mod testing;
+mod threads;
 mod topics;
 
 /// The crate whose types are in the signatures of this library, such as

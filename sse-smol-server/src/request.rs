@@ -318,19 +318,18 @@ impl Request {
     ///
     /// let server = Server::bind("127.0.0.1:0", Config::default())?;
     /// let address = server.local_addr()?;
+    /// # let drain = server.drain();
     /// # let client = smol::unblock(move || {
     /// #     use std::io::{Read, Write};
     /// #     let mut socket = std::net::TcpStream::connect(address).unwrap();
     /// #     socket.write_all(b"GET / HTTP/1.0\r\n\r\n").unwrap();
     /// #     let mut answer = String::new();
     /// #     socket.read_to_string(&mut answer).unwrap();
+    /// #     drain.begin();
     /// #     answer
     /// # });
-    /// let executor = smol::Executor::new();
-    /// let serve = server.serve(&executor, a_million);
-    /// # let mut answer = String::new();
-    /// # let serve = smol::future::or(async { answer = client.await }, serve);
-    /// smol::block_on(executor.run(serve));
+    /// server.run(&smol::Executor::new(), a_million)?;
+    /// # let answer = smol::block_on(client);
     /// # let (head, body) = answer.split_once("\r\n\r\n").unwrap();
     /// # assert!(head.contains("\r\nContent-Length: 1000000\r\n"));
     /// # assert_eq!(body, "a".repeat(1_000_000));

@@ -1,6 +1,6 @@
 //! The accept loop and graceful shutdown.
 
-use std::future::Future;
+use std::future::{self, Future};
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
@@ -17,8 +17,9 @@ use crate::connection::shared::Shared;
 use crate::http1::Head;
 use crate::net::descriptors;
 use crate::net::listener::{Accepting, Listener};
+use crate::net::reactor::Reactor;
 use crate::net::timers::Timers;
-use crate::{Config, Drain, Error, Metrics, Request};
+use crate::{Config, Drain, Error, Metrics, Request, threads};
 
 /// A server that listens and does not accept connections yet.
 #[derive(Debug)]
@@ -87,8 +88,8 @@ impl Server {
     pub fn from_listener(listener: impl Into<Listener>, config: Config) -> io::Result<Self> {
         descriptors::check(config.max_connections)?;
         let (workers, queues) = DeliveryWorkers::new();
-        let shared = Shared::new(config);
-        let listener = Accepting::new(listener.into(), &shared.config)?;
+        let shared = Shared::new(config)?;
+        let listener = Accepting::new(listener.into(), &shared.config, &shared.reactor)?;
         descriptors::make_room(&listener, shared.config.max_connections);
         Ok(Self { listener, shared, workers: Arc::new(workers), queues })
     }
@@ -113,14 +114,84 @@ impl Server {
         Arc::clone(&self.shared.metrics)
     }
 
+    /// Serves connections until the server has drained: runs the executor on this thread and, while
+    /// there is a backlog, on one more for each other core.
+    ///
+    /// A handler should not block its thread. If one does, the other threads serve the connections
+    /// that are open, but new ones may have to wait.
+    ///
+    /// The connections are tasks of `executor`, to which other tasks can be added. See
+    /// [`serve`](Self::serve) for what a handler does and when the server has drained.
+    ///
+    /// ```
+    /// use sse_proto::Event;
+    /// use sse_smol_server::{Config, Error, Request, Server};
+    ///
+    /// async fn hello(request: Request) -> Result<(), Error> {
+    ///     request.open().await?.send(Event::new("hello")).await
+    /// }
+    ///
+    /// let server = Server::bind("127.0.0.1:0", Config::default())?;
+    /// # server.drain().begin();
+    /// server.run(&smol::Executor::new(), hello)?;
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Returns the system's error if it cannot start a thread or wait for sockets.
+    pub fn run<H, F>(self, executor: &Executor<'_>, handler: H) -> io::Result<()>
+    where
+        H: Fn(Request) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        self.run_until(executor, handler, future::pending())
+    }
+
+    /// Serves connections as [`run`](Self::run) does, but also returns when `stop` is ready.
+    /// Connections that are open then are closed when the executor is dropped.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`run`](Self::run).
+    pub fn run_until<H, F>(
+        self,
+        executor: &Executor<'_>,
+        handler: H,
+        stop: impl Future<Output = ()>,
+    ) -> io::Result<()>
+    where
+        H: Fn(Request) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        let reactor = Arc::clone(&self.shared.reactor);
+        threads::run(&reactor, executor, self.accept(executor, handler).or(stop))
+    }
+
     /// Accepts connections while this future is polled, and serves each on a task of `executor`.
-    /// The tasks live as long as the executor does.
+    /// The tasks live as long as the executor does. [`run`](Self::run) does the same with fewer
+    /// system calls, since its thread waits for the sockets itself.
     ///
     /// A handler takes a request, answers it, and returns.
     ///
     /// After [`Drain::begin`], this accepts no more connections, and returns when all are closed or
     /// [`Config::drain`] has passed.
     pub async fn serve<H, F>(self, executor: &Executor<'_>, handler: H)
+    where
+        H: Fn(Request) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        let driving = Reactor::drive(Arc::downgrade(&self.shared.reactor));
+        let drive = async {
+            if let Err(error) = driving.await {
+                log::error!("cannot wait for sockets: {error}");
+            }
+        };
+        executor.spawn(drive).detach();
+        self.accept(executor, handler).await;
+    }
+
+    async fn accept<H, F>(self, executor: &Executor<'_>, handler: H)
     where
         H: Fn(Request) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), Error>> + Send + 'static,
@@ -161,7 +232,7 @@ async fn accept<H, F>(
 {
     let mut failing = false;
     loop {
-        let transport = match listener.accept().await {
+        let transport = match listener.accept(&shared.reactor).await {
             Ok(accepted) => accepted,
             Err(error) => {
                 // Only the first of successive failures is logged.
@@ -205,7 +276,11 @@ mod tests {
     fn accepted_sockets_send_small_events_without_delay() {
         let server = Server::bind("127.0.0.1:0", Config::default()).unwrap();
         let _client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-        let Ok(Transport::Tcp(socket, _)) = block_on(server.listener.accept()) else { panic!() };
+        let Ok(Transport::Tcp(socket, _)) =
+            block_on(server.listener.accept(&server.shared.reactor))
+        else {
+            panic!()
+        };
         assert!(socket.get_ref().nodelay().unwrap());
     }
 }

@@ -61,6 +61,8 @@ use crate::connection::delivery::{self, DeliveryWorkers};
 use crate::connection::serve;
 use crate::connection::shared::Shared;
 use crate::http1::Head;
+use crate::net::reactor::Reactor;
+use crate::net::source::Source;
 use crate::net::timers::Timers;
 use crate::net::transport::Transport;
 use crate::{Closed, Config, Drain, Error, Metrics, Request};
@@ -82,6 +84,10 @@ struct Inner {
 
 impl TestServer {
     /// Creates a server with the default configuration.
+    ///
+    /// # Panics
+    ///
+    /// Panics where [`with_config`](Self::with_config) does.
     pub fn new<H, F>(handler: H) -> Self
     where
         H: Fn(Request) -> F + Send + Sync + 'static,
@@ -91,13 +97,19 @@ impl TestServer {
     }
 
     /// Creates a server.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the system has no file descriptor left.
     pub fn with_config<H, F>(config: Config, handler: H) -> Self
     where
         H: Fn(Request) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), Error>> + Send + 'static,
     {
         let executor = Executor::new();
-        let shared = Shared::new(config);
+        let shared = Shared::new(config).expect("the system has a descriptor left");
+        let driving = Reactor::drive(Arc::downgrade(&shared.reactor));
+        executor.spawn(driving).detach();
         let timers = Timers::run(Arc::downgrade(&shared.timers), shared.drain.clone());
         executor.spawn(timers).detach();
         let (workers, queues) = DeliveryWorkers::new();
@@ -144,7 +156,9 @@ impl TestServer {
     pub async fn send(&self, request: http::Request<impl Into<Vec<u8>>>) -> TestAnswer {
         let (mine, theirs) = UnixStream::pair().expect("a pair of sockets");
         let socket = Arc::new(Async::new(mine).expect("a socket"));
-        let theirs = Transport::Unix(Async::new(theirs).expect("a socket"));
+        theirs.set_nonblocking(true).expect("a socket");
+        let theirs = Source::new(theirs, &self.0.shared.reactor).expect("a socket");
+        let theirs = Transport::Unix(theirs);
         let closed = self.accept(theirs);
         let (request, body) = request.into_parts();
         let is_head = request.method == Method::HEAD;

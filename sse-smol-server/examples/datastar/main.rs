@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::{fs, io};
 
 use clap::Parser;
-use smol::{Executor, block_on};
+use smol::Executor;
 use sse_smol_server::{Config, Server};
 
 use crate::app::App;
@@ -40,8 +40,7 @@ fn main() -> io::Result<()> {
     let server = Server::bind((Ipv4Addr::LOCALHOST, port), Config::default())?;
     println!("Listening on http://{}/", server.local_addr()?);
     let app = Arc::new(App::new(script).map_err(io::Error::other)?);
-    let executor = Executor::new();
-    block_on(executor.run(server.serve(&executor, move |request| {
+    server.run(&Executor::new(), move |request| {
         let app = Arc::clone(&app);
         async move {
             match request.path() {
@@ -49,6 +48,5 @@ fn main() -> io::Result<()> {
                 _ => app.serve(request).await,
             }
         }
-    })));
-    Ok(())
+    })
 }

@@ -124,7 +124,7 @@ impl Connection {
             // The lock is released first: `poll_writable` wakes the task that waited before, if it
             // is another one.
             drop(state);
-            ready!(self.transport.poll_writable(cx)).map_err(Error::from_socket)?;
+            ready!(self.transport.poll_writable(cx));
         }
     }
 

@@ -98,12 +98,9 @@ impl Connection {
             // is another one.
             drop(state);
             // A check of readiness costs no system call; a read on every wake-up would.
-            let readable = ready!(self.transport.poll_readable(cx));
+            ready!(self.transport.poll_readable(cx));
             let mut piece = [0; READ_AHEAD];
-            let read = match readable {
-                Ok(()) => ready!(self.poll_piece(cx, &mut piece)),
-                Err(error) => Err(Error::from_socket(error)),
-            };
+            let read = ready!(self.poll_piece(cx, &mut piece));
             let mut state = self.state();
             match read {
                 Ok(count) => match &mut state.exchange.stream {

@@ -25,19 +25,18 @@
 //! }
 //! # let server = sse_smol_server::Server::bind("127.0.0.1:0", Default::default())?;
 //! # let address = server.local_addr()?;
+//! # let drain = server.drain();
 //! # let client = smol::unblock(move || {
 //! #     use std::io::{Read, Write};
 //! #     let mut socket = std::net::TcpStream::connect(address).unwrap();
 //! #     socket.write_all(b"GET /?datastar={%22name%22:%22A%26B%22} HTTP/1.0\r\n\r\n").unwrap();
 //! #     let mut answer = String::new();
 //! #     socket.read_to_string(&mut answer).unwrap();
+//! #     drain.begin();
 //! #     answer
 //! # });
-//! # let executor = smol::Executor::new();
-//! # let serve = server.serve(&executor, greet);
-//! # let mut answer = String::new();
-//! # let serve = smol::future::or(async { answer = client.await }, serve);
-//! # smol::block_on(executor.run(serve));
+//! # server.run(&smol::Executor::new(), greet)?;
+//! # let answer = smol::block_on(client);
 //! # assert!(answer.ends_with(
 //! #     "event: datastar-patch-elements\n\
 //! #      data: elements <p id='greeting'>Hello A&amp;B</p>\n\n\

@@ -31,6 +31,7 @@ const PARAMETER: &str = "datastar";
 /// }
 /// # let server = sse_smol_server::Server::bind("127.0.0.1:0", Default::default())?;
 /// # let address = server.local_addr()?;
+/// # let drain = server.drain();
 /// # let client = smol::unblock(move || {
 /// #     use std::io::{Read, Write};
 /// #     let mut socket = std::net::TcpStream::connect(address).unwrap();
@@ -38,13 +39,11 @@ const PARAMETER: &str = "datastar";
 /// #     socket.write_all(request.as_bytes()).unwrap();
 /// #     let mut answer = String::new();
 /// #     socket.read_to_string(&mut answer).unwrap();
+/// #     drain.begin();
 /// #     answer
 /// # });
-/// # let executor = smol::Executor::new();
-/// # let serve = server.serve(&executor, increment);
-/// # let mut answer = String::new();
-/// # let serve = smol::future::or(async { answer = client.await }, serve);
-/// # smol::block_on(executor.run(serve));
+/// # server.run(&smol::Executor::new(), increment)?;
+/// # let answer = smol::block_on(client);
 /// # assert!(answer.ends_with("\ndata: signals {\"count\":2}\n\n"), "{answer}");
 /// # Ok::<(), std::io::Error>(())
 /// ```

@@ -1,19 +1,22 @@
 //! Sockets that connections are accepted from.
 
 use std::fs::{self, Permissions};
+use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::io::{Errno, FdFlags, fcntl_setfd, ioctl_fionbio};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
-use smol::Async;
 
 use crate::Config;
+use crate::net::reactor::{Direction, Reactor};
 use crate::net::socket;
+use crate::net::source::Source;
 use crate::net::transport::Transport;
 
 /// A listening socket of the standard library, TCP or Unix, for
@@ -118,19 +121,27 @@ fn unix_socket() -> io::Result<OwnedFd> {
 /// A listening socket, as the accept loop uses it.
 #[derive(Debug)]
 pub(crate) enum Accepting {
-    Tcp(Async<TcpListener>),
-    Unix(Async<UnixListener>, #[expect(dead_code, reason = "for its drop")] Option<SocketFile>),
+    Tcp(Source<TcpListener>),
+    Unix(Source<UnixListener>, #[expect(dead_code, reason = "for its drop")] Option<SocketFile>),
 }
 
 impl Accepting {
     /// Prepares a listener: sets the options that its connections inherit.
-    pub(crate) fn new(listener: Listener, config: &Config) -> io::Result<Self> {
+    pub(crate) fn new(
+        listener: Listener,
+        config: &Config,
+        reactor: &Arc<Reactor>,
+    ) -> io::Result<Self> {
         let accepting = match listener.0 {
             Socket::Tcp(listener) => {
                 socket::prepare(&listener, config)?;
-                Self::Tcp(Async::new(listener)?)
+                listener.set_nonblocking(true)?;
+                Self::Tcp(Source::new(listener, reactor)?)
             }
-            Socket::Unix(listener, file) => Self::Unix(Async::new(listener)?, file),
+            Socket::Unix(listener, file) => {
+                listener.set_nonblocking(true)?;
+                Self::Unix(Source::new(listener, reactor)?, file)
+            }
         };
         // When a server restarts, all of its clients reconnect at once.
         rustix::net::listen(&accepting, BACKLOG)?;
@@ -147,18 +158,29 @@ impl Accepting {
         }
     }
 
-    pub(crate) async fn accept(&self) -> io::Result<Transport> {
+    /// Accepts a connection, whose socket is registered in `reactor`.
+    pub(crate) async fn accept(&self, reactor: &Arc<Reactor>) -> io::Result<Transport> {
         match self {
             Self::Tcp(listener) => {
-                let (socket, peer) = listener.accept().await?;
-                Ok(Transport::Tcp(socket, peer))
+                let (socket, peer) = next(listener, TcpListener::accept).await?;
+                socket.set_nonblocking(true)?;
+                Ok(Transport::Tcp(Source::new(socket, reactor)?, peer))
             }
             Self::Unix(listener, _) => {
-                let (socket, _) = listener.accept().await?;
-                Ok(Transport::Unix(socket))
+                let (socket, _) = next(listener, UnixListener::accept).await?;
+                socket.set_nonblocking(true)?;
+                Ok(Transport::Unix(Source::new(socket, reactor)?))
             }
         }
     }
+}
+
+/// Waits for a connection to a listener.
+async fn next<L: AsFd, T>(
+    listener: &Source<L>,
+    accept: impl Fn(&L) -> io::Result<T>,
+) -> io::Result<T> {
+    poll_fn(|cx| listener.poll_with(Direction::Read, cx, &accept, |_| false)).await
 }
 
 impl AsFd for Accepting {

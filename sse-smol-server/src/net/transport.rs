@@ -4,25 +4,23 @@
 //! `listener.rs`.
 
 use std::fmt;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use smol::Async;
-use smol::io::AsyncRead as _;
-
+use crate::net::reactor::Direction;
 use crate::net::socket;
+use crate::net::source::Source;
 
 /// The socket of a connection.
 #[derive(Debug)]
 pub(crate) enum Transport {
     /// A TCP socket, and the address of its peer.
-    Tcp(Async<TcpStream>, SocketAddr),
+    Tcp(Source<TcpStream>, SocketAddr),
     /// A Unix socket, whose peer has no address.
-    Unix(Async<UnixStream>),
+    Unix(Source<UnixStream>),
 }
 
 /// The address of a peer, if it has one.
@@ -64,35 +62,24 @@ impl Transport {
     }
 
     /// Waits until bytes can be read. Costs no system call, unlike a read.
-    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, socket => socket.poll_readable(cx))
+    pub(crate) fn poll_readable(&self, cx: &Context<'_>) -> Poll<()> {
+        each!(self, socket => socket.poll_ready(Direction::Read, cx))
     }
 
     /// Waits until bytes can be written.
-    pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, socket => socket.poll_writable(cx))
+    pub(crate) fn poll_writable(&self, cx: &Context<'_>) -> Poll<()> {
+        each!(self, socket => socket.poll_ready(Direction::Write, cx))
     }
 
     /// Reads some bytes. Returns zero once the peer has shut down its sending side.
-    pub(crate) fn poll_read(
-        &self,
-        cx: &mut Context<'_>,
-        piece: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        each!(self, socket => Pin::new(&mut &*socket).poll_read(cx, piece))
+    pub(crate) fn poll_read(&self, cx: &Context<'_>, piece: &mut [u8]) -> Poll<io::Result<usize>> {
+        each!(self, socket => socket.poll_read(cx, piece))
     }
 
     /// Writes as much of `bytes`, which are not empty, as the kernel accepts now, and returns the
     /// number of those bytes. A full send buffer is not an error.
     pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            return match each!(self, socket => socket.get_ref().write(bytes)) {
-                Ok(0) => Err(io::ErrorKind::ConnectionReset.into()),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                written => written,
-            };
-        }
+        each!(self, socket => socket.write(bytes))
     }
 
     /// Shuts down the sending side.

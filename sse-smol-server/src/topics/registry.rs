@@ -9,7 +9,9 @@
 //!   the start marker (`state.rs`);
 //! - in `connection`: the state of each connection (`mod.rs`), and the streams of each subscriber
 //!   group (`delivery.rs`);
-//! - in `net`: the timers, and the counts of the admission;
+//! - in `net`: the timers, the counts of the admission, and the sockets of the reactor, the readiness
+//!   of each of them, and its connection to the kernel (`reactor.rs`);
+//! - the calls of helping threads (`threads.rs`);
 //! - in `storage/disk`: the file and its index (`shared.rs`);
 //! - the tasks that wait for a notification (`notifier.rs`), and the state of each polled source
 //!   (`polled.rs`).
@@ -18,6 +20,9 @@
 //!
 //! - The registry is locked before a window. Positions are assigned and events appended under both.
 //! - A group's streams (`connection/delivery.rs`) are locked before the topic's window.
+//! - In the reactor, the connection to the kernel is locked before the sockets, and these before the
+//!   readiness of one of them.
+//! - The state of a connection is locked before the readiness of its socket.
 //! - No other two locks of the library are held at once, and none across an await.
 //!
 //! The async lock in `polled.rs` is an exception to these rules and to those below. Its holder

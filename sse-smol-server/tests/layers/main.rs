@@ -46,7 +46,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ("datastar", &["datastar/"], &["base", "http1", "handlers", "outcomes"]),
     (
         "server",
-        &["server.rs"],
+        &["server.rs", "threads.rs"],
         &["base", "http1", "net", "outcomes", "metrics", "connection", "handlers"],
     ),
     (

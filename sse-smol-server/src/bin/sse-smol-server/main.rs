@@ -27,9 +27,8 @@ use std::time::Duration;
 use std::{fs, thread};
 
 use async_signal::{Signal, Signals};
-use smol::future::FutureExt as _;
 use smol::stream::StreamExt as _;
-use smol::{Executor, block_on, channel};
+use smol::{Executor, channel};
 
 use crate::args::Args;
 use crate::commands::CommandLine;
@@ -132,43 +131,35 @@ fn run(args: &Args) -> Result<(), String> {
 
     let (failed, failure) = channel::bounded::<String>(1);
     let executor = Executor::new();
-    let (running, stopped) = channel::bounded::<()>(1);
-    thread::scope(|scope| {
-        // The main thread is one of the executor's threads, so one less is started.
-        for _ in 1..thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| block_on(executor.run(stopped.recv())));
-        }
-        let drain = server.drain();
-        let begin_drain = move || {
-            // Before the address is free for the server of another user.
-            offer.iter().for_each(Offer::withdraw);
-            drain.begin();
+    let drain = server.drain();
+    let begin_drain = move || {
+        // Before the address is free for the server of another user.
+        offer.iter().for_each(Offer::withdraw);
+        drain.begin();
+    };
+    if let Some(feed) = feed {
+        let begin_drain = begin_drain.clone();
+        let run = async move {
+            if let Err(error) = feed.await {
+                let _ = failed.try_send(error.to_string());
+                // Nothing can be published or followed any more.
+                begin_drain();
+            }
         };
-        if let Some(feed) = feed {
-            let begin_drain = begin_drain.clone();
-            let run = async move {
-                if let Err(error) = feed.await {
-                    let _ = failed.try_send(error.to_string());
-                    // Nothing can be published or followed any more.
-                    begin_drain();
-                }
-            };
-            executor.spawn(run).detach();
-        }
-        // Runs on a separate task, so that it is not polled each time this thread is woken.
-        let until_second_signal = executor.spawn(async move {
-            signals.next().await;
-            log::info!(
-                "shutting down: closing open streams; a second signal stops the server at once"
-            );
-            begin_drain();
-            signals.next().await;
-        });
-        let serve = server.serve(&executor, move |request| Arc::clone(&app).handle(request));
-        block_on(executor.run(serve.or(until_second_signal)));
-        log::info!("stopping");
-        drop(running);
+        executor.spawn(run).detach();
+    }
+    // Runs on a separate task, so that it is not polled each time this thread is woken.
+    let until_second_signal = executor.spawn(async move {
+        signals.next().await;
+        log::info!("shutting down: closing open streams; a second signal stops the server at once");
+        begin_drain();
+        signals.next().await;
     });
+    let handle = move |request| Arc::clone(&app).handle(request);
+    server
+        .run_until(&executor, handle, until_second_signal)
+        .map_err(|error| format!("cannot serve: {error}"))?;
+    log::info!("stopping");
     // Connections that are still open are dropped with the executor.
     drop(executor);
     failure.try_recv().map_or(Ok(()), Err)

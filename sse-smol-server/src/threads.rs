@@ -1,0 +1,278 @@
+//! Running an executor on as many threads as its load requires.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use smol::Executor;
+use smol::future::{FutureExt as _, yield_now};
+
+use crate::net::reactor::Reactor;
+
+/// The time for which tasks have to be ready without a pause before another thread joins. Waking a
+/// thread costs about as much as a few system calls.
+const BACKLOG: Duration = Duration::from_micros(200);
+
+/// The interval at which a helper checks whether a single task occupies the leading thread.
+const CHECK: Duration = Duration::from_millis(10);
+
+/// The number of tasks after which I/O and the future are polled, even if more are ready.
+const TASKS_AT_ONCE: usize = 200;
+
+/// Runs a future and the tasks of an executor until the future is ready: on this thread, which also
+/// drives the reactor, and on one more for each other core while there is a backlog.
+///
+/// With little load, all tasks run on this thread. If all threads ran the executor all the time,
+/// each event would wake another one of them, which costs more than small events themselves.
+///
+/// The other threads also run tasks while a single task occupies this thread, with a delay of some
+/// 10 milliseconds. Only this thread polls the future.
+///
+/// # Errors
+///
+/// Returns the errors of [`Reactor::react`].
+pub(crate) fn run<T>(
+    reactor: &Arc<Reactor>,
+    executor: &Executor<'_>,
+    future: impl Future<Output = T>,
+) -> io::Result<T> {
+    let crew = Crew::new(reactor, executor);
+    thread::scope(|scope| {
+        let _stop = StopOnDrop(&crew);
+        for _ in 1..thread::available_parallelism().map_or(1, usize::from) {
+            thread::Builder::new().spawn_scoped(scope, || crew.help())?;
+        }
+        block_on(reactor, future.or(crew.lead()))
+    })
+}
+
+/// Polls a future until it is ready. In between, waits in the reactor.
+fn block_on<T>(reactor: &Arc<Reactor>, future: impl Future<Output = T>) -> io::Result<T> {
+    let state = Arc::new(Blocked {
+        is_woken: AtomicBool::new(false),
+        is_waiting: AtomicBool::new(false),
+        reactor: Arc::clone(reactor),
+    });
+    let waker = Waker::from(Arc::clone(&state));
+    let mut future = pin!(future);
+    loop {
+        state.is_woken.store(false, Ordering::SeqCst);
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return Ok(output);
+        }
+        state.is_waiting.store(true, Ordering::SeqCst);
+        // If the future was woken meanwhile, other sockets get their turn before it.
+        let timeout = state.is_woken.load(Ordering::SeqCst).then_some(Duration::ZERO);
+        reactor.react(timeout, || state.is_waiting.store(false, Ordering::SeqCst))?;
+    }
+}
+
+/// The state of a thread in [`block_on`].
+struct Blocked {
+    is_woken: AtomicBool,
+    is_waiting: AtomicBool,
+    reactor: Arc<Reactor>,
+}
+
+impl Wake for Blocked {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.is_woken.swap(true, Ordering::SeqCst) && self.is_waiting.load(Ordering::SeqCst) {
+            self.reactor.notify();
+        }
+    }
+}
+
+/// The threads that run an executor: a leading one, and helpers, which wait for a backlog.
+struct Crew<'e, 'a> {
+    reactor: &'e Reactor,
+    executor: &'e Executor<'a>,
+    calls: Mutex<Calls>,
+    /// Notified when a helper is called, and when the leading thread becomes active.
+    called: Condvar,
+    /// The number of helpers that wait.
+    waiting: AtomicUsize,
+    /// Changes whenever the leading thread begins or ends to run a task. Odd while it runs one.
+    progress: AtomicU64,
+    /// Whether the leading thread has run tasks since the last check.
+    is_active: AtomicBool,
+}
+
+#[derive(Default)]
+struct Calls {
+    /// The number of helpers that were called and have not started.
+    pending: usize,
+    /// Whether a helper checks the progress of the leading thread.
+    has_watcher: bool,
+    has_stopped: bool,
+}
+
+impl<'e, 'a> Crew<'e, 'a> {
+    fn new(reactor: &'e Reactor, executor: &'e Executor<'a>) -> Self {
+        Self {
+            reactor,
+            executor,
+            calls: Mutex::default(),
+            called: Condvar::new(),
+            waiting: AtomicUsize::new(0),
+            progress: AtomicU64::new(0),
+            is_active: AtomicBool::new(false),
+        }
+    }
+
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs tasks, and calls a helper each time that they have been ready for a while. Never
+    /// returns.
+    async fn lead<T>(&self) -> T {
+        let mut busy_since = None;
+        loop {
+            for _ in 0..TASKS_AT_ONCE {
+                let mut tick = pin!(self.executor.tick());
+                poll_fn(|cx| {
+                    busy_since.get_or_insert_with(Instant::now);
+                    self.begin_task();
+                    let ticked = tick.as_mut().poll(cx);
+                    if ticked.is_pending() {
+                        self.end_task();
+                        busy_since = None;
+                    }
+                    ticked
+                })
+                .await;
+                self.call_if_due(&mut busy_since);
+            }
+            yield_now().await;
+        }
+    }
+
+    fn begin_task(&self) {
+        // Only the leading thread changes it.
+        let progress = self.progress.load(Ordering::Relaxed);
+        self.progress.store((progress | 1) + 2, Ordering::SeqCst);
+        if !self.is_active.load(Ordering::SeqCst) && self.waiting.load(Ordering::Relaxed) > 0 {
+            self.is_active.store(true, Ordering::SeqCst);
+            // A helper that has seen the old value waits once this lock is free.
+            drop(self.calls());
+            self.called.notify_one();
+        }
+    }
+
+    fn end_task(&self) {
+        let progress = self.progress.load(Ordering::Relaxed);
+        self.progress.store(progress + 1, Ordering::SeqCst);
+    }
+
+    /// Calls a helper if this thread has been busy since a while ago.
+    fn call_if_due(&self, busy_since: &mut Option<Instant>) {
+        if self.waiting.load(Ordering::Relaxed) == 0
+            || busy_since.is_none_or(|since| since.elapsed() < BACKLOG)
+        {
+            return;
+        }
+        *busy_since = Some(Instant::now());
+        let mut calls = self.calls();
+        // Those that were called and have not started count as waiting.
+        if calls.pending < self.waiting.load(Ordering::Relaxed) {
+            calls.pending += 1;
+            drop(calls);
+            self.called.notify_one();
+        }
+    }
+
+    /// Runs tasks whenever this helper is called, until the threads stop.
+    fn help(&self) {
+        let mut calls = self.calls();
+        while !calls.has_stopped {
+            if calls.pending > 0 {
+                calls.pending -= 1;
+                drop(calls);
+                self.work_off();
+                calls = self.calls();
+            } else if calls.has_watcher || !self.is_active.load(Ordering::SeqCst) {
+                calls = self.wait(calls, None);
+            } else {
+                calls = self.watch(calls);
+            }
+        }
+    }
+
+    /// Waits for a call. Returns early if the leading thread becomes active, or without a reason.
+    fn wait<'c>(
+        &self,
+        calls: MutexGuard<'c, Calls>,
+        timeout: Option<Duration>,
+    ) -> MutexGuard<'c, Calls> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let calls = match timeout {
+            Some(timeout) => match self.called.wait_timeout(calls, timeout) {
+                Ok((calls, _)) => calls,
+                Err(poisoned) => poisoned.into_inner().0,
+            },
+            None => self.called.wait(calls).unwrap_or_else(PoisonError::into_inner),
+        };
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        calls
+    }
+
+    /// Waits for a call, for at most [`CHECK`], and then runs tasks if the leading thread is held
+    /// up by one.
+    fn watch<'c>(&'c self, mut calls: MutexGuard<'c, Calls>) -> MutexGuard<'c, Calls> {
+        calls.has_watcher = true;
+        let before = self.progress.load(Ordering::SeqCst);
+        calls = self.wait(calls, Some(CHECK));
+        calls.has_watcher = false;
+        if calls.has_stopped || calls.pending > 0 {
+            // Another helper watches in place of this one.
+            self.called.notify_one();
+            return calls;
+        }
+        if self.progress.load(Ordering::SeqCst) != before {
+            return calls;
+        }
+        if before % 2 == 1 {
+            drop(calls);
+            // An error is returned to the leading thread, too.
+            let _ = self.reactor.try_react();
+            self.work_off();
+            return self.calls();
+        }
+        self.is_active.store(false, Ordering::SeqCst);
+        if self.progress.load(Ordering::SeqCst) != before {
+            // The leading thread may have seen the old value.
+            self.is_active.store(true, Ordering::SeqCst);
+        }
+        calls
+    }
+
+    /// Runs the tasks that are ready.
+    fn work_off(&self) {
+        let mut busy_since = Some(Instant::now());
+        while self.executor.try_tick() {
+            self.call_if_due(&mut busy_since);
+            if self.calls().has_stopped {
+                return;
+            }
+        }
+    }
+}
+
+/// Ends the helpers.
+struct StopOnDrop<'c, 'e, 'a>(&'c Crew<'e, 'a>);
+
+impl Drop for StopOnDrop<'_, '_, '_> {
+    fn drop(&mut self) {
+        self.0.calls().has_stopped = true;
+        self.0.called.notify_all();
+    }
+}
