@@ -56,12 +56,7 @@ fn build(directory: &Path) {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status();
     assert!(status.unwrap().success(), "the example has to be built: see scripts/test");
-    // Where scripts/test installs it.
-    let tools = target.join("tools/bin");
-    let path =
-        env::join_paths([tools].into_iter().chain(env::split_paths(&env::var("PATH").unwrap())));
     let status = Command::new("wasm-bindgen")
-        .env("PATH", path.unwrap())
         .args(["--target", "web", "--no-typescript", "--out-dir"])
         .arg(directory)
         .arg(target.join("wasm32-unknown-unknown/debug/examples/wasm.wasm"))
