@@ -65,10 +65,12 @@ fn block_on<T>(reactor: &Arc<Reactor>, future: impl Future<Output = T>) -> io::R
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return Ok(output);
         }
-        state.is_waiting.store(true, Ordering::SeqCst);
-        // If the future was woken meanwhile, other sockets get their turn before it.
-        let timeout = state.is_woken.load(Ordering::SeqCst).then_some(Duration::ZERO);
-        reactor.react(timeout, || state.is_waiting.store(false, Ordering::SeqCst))?;
+        let begin = || {
+            state.is_waiting.store(true, Ordering::SeqCst);
+            // If the future was woken meanwhile, other sockets get their turn before it.
+            state.is_woken.load(Ordering::SeqCst).then_some(Duration::ZERO)
+        };
+        reactor.react(begin, || state.is_waiting.store(false, Ordering::SeqCst))?;
     }
 }
 
@@ -274,5 +276,39 @@ impl Drop for StopOnDrop<'_, '_, '_> {
     fn drop(&mut self) {
         self.0.calls().has_stopped = true;
         self.0.called.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use smol::channel;
+
+    use super::*;
+
+    #[test]
+    fn a_helper_that_reacts_does_not_take_a_notification_from_the_leading_thread() {
+        let reactor = Reactor::new().unwrap();
+        let (ask, asked) = mpsc::channel();
+        let (answer, answers) = channel::unbounded();
+        let is_over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::SeqCst) {
+                    reactor.try_react().unwrap();
+                }
+            });
+            scope.spawn(move || asked.iter().for_each(|n: u32| answer.try_send(n).unwrap()));
+            let all = async {
+                for n in 0..20_000 {
+                    ask.send(n).unwrap();
+                    assert_eq!(answers.recv().await, Ok(n));
+                }
+            };
+            block_on(&reactor, all).unwrap();
+            is_over.store(true, Ordering::SeqCst);
+            drop(ask);
+        });
     }
 }

@@ -38,15 +38,22 @@ pub(crate) struct Reactor {
 
 /// The readiness of a socket.
 #[derive(Debug)]
-pub(crate) struct Readiness(Mutex<[Side; 2]>);
+pub(crate) struct Readiness(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    /// By [`Direction`].
+    sides: [Side; 2],
+    /// Whether the kernel has reported that the peer sends no more. It reports that once, perhaps
+    /// together with the last bytes.
+    is_read_closed: bool,
+}
 
 /// One side of a socket.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Side {
     /// Whether an operation may succeed. If it is false, the kernel reports the change to true.
     is_ready: bool,
-    /// Whether the side is closed or broken: no operation has to wait any more.
-    is_closed: bool,
     waiting: Option<Waker>,
 }
 
@@ -75,8 +82,9 @@ impl Reactor {
     /// Adds a socket, and returns its key.
     pub(crate) fn add(&self, socket: BorrowedFd<'_>) -> io::Result<(usize, Arc<Readiness>)> {
         // The first operation is tried at once.
-        let side = || Side { is_ready: true, ..Side::default() };
-        let readiness = Arc::new(Readiness(Mutex::new([side(), side()])));
+        let side = || Side { is_ready: true, waiting: None };
+        let state = State { sides: [side(), side()], is_read_closed: false };
+        let readiness = Arc::new(Readiness(Mutex::new(state)));
         let key = self.sockets().insert(Arc::clone(&readiness));
         let both = Interest::READABLE | Interest::WRITABLE;
         let descriptor = socket.as_raw_fd();
@@ -101,15 +109,21 @@ impl Reactor {
         let _ = self.notifier.wake();
     }
 
-    /// Waits until sockets are ready, for at most `timeout`, and wakes their tasks. Calls `awake`
-    /// between the two.
+    /// Waits until sockets are ready, and wakes their tasks.
+    ///
+    /// Calls `begin` before it waits, for the maximum time to wait, and `end` after that. No other
+    /// thread takes a notification in between.
     ///
     /// # Errors
     ///
     /// Returns the system's error, which is not expected.
-    pub(crate) fn react(&self, timeout: Option<Duration>, awake: impl FnOnce()) -> io::Result<()> {
+    pub(crate) fn react(
+        &self,
+        begin: impl FnOnce() -> Option<Duration>,
+        end: impl FnOnce(),
+    ) -> io::Result<()> {
         let poll = self.poll.lock().unwrap_or_else(PoisonError::into_inner);
-        self.react_with(poll, timeout, awake)
+        self.react_with(poll, begin(), end)
     }
 
     /// Wakes the tasks of sockets that are ready, unless another thread does so or waits for them.
@@ -128,11 +142,11 @@ impl Reactor {
         &self,
         mut poll: MutexGuard<'_, (mio::Poll, Events)>,
         timeout: Option<Duration>,
-        awake: impl FnOnce(),
+        end: impl FnOnce(),
     ) -> io::Result<()> {
         let (of_kernel, events) = &mut *poll;
         let result = of_kernel.poll(events, timeout);
-        awake();
+        end();
         match result {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             result => result?,
@@ -140,7 +154,8 @@ impl Reactor {
         let mut due = Vec::new();
         let sockets = self.sockets();
         for event in &*events {
-            // The key may be that of another socket by now, which then finds that it is not ready.
+            // The key may be that of another socket by now. That costs it an operation that fails,
+            // as an event of its own that is out of date does.
             if let Some(readiness) = sockets.get(event.token().0) {
                 readiness.update(event, &mut due);
             }
@@ -160,7 +175,7 @@ impl Reactor {
         // The descriptor of the kernel's part can be read when a socket is ready.
         let of_kernel = Async::new_nonblocking(of_kernel)?;
         while let Some(reactor) = reactor.upgrade() {
-            reactor.react(Some(Duration::ZERO), || {})?;
+            reactor.try_react()?;
             drop(reactor);
             of_kernel.readable().await?;
         }
@@ -176,19 +191,19 @@ impl Drop for Reactor {
 }
 
 impl Readiness {
-    fn sides(&self) -> MutexGuard<'_, [Side; 2]> {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records an event of the kernel, and adds the tasks that it wakes to `due`.
     fn update(&self, event: &mio::event::Event, due: &mut Vec<Waker>) {
-        let mut sides = self.sides();
-        let [read, write] = &mut *sides;
-        read.is_closed |= event.is_read_closed();
-        write.is_closed |= event.is_write_closed();
-        for (side, is_ready) in [(read, event.is_readable()), (write, event.is_writable())] {
+        let mut state = self.state();
+        state.is_read_closed |= event.is_read_closed();
+        let is_readable = event.is_readable() || event.is_read_closed();
+        let is_writable = event.is_writable() || event.is_write_closed();
+        for (side, is_ready) in state.sides.iter_mut().zip([is_readable, is_writable]) {
             // An operation returns the error.
-            if is_ready || side.is_closed || event.is_error() {
+            if is_ready || event.is_error() {
                 side.is_ready = true;
                 due.extend(side.waiting.take());
             }
@@ -200,24 +215,24 @@ impl Readiness {
     pub(crate) fn poll_ready(&self, direction: Direction, cx: &Context<'_>) -> Poll<()> {
         let mut waker = None;
         loop {
-            let mut sides = self.sides();
-            let side = &mut sides[direction as usize];
-            if side.is_ready || side.is_closed {
+            let mut state = self.state();
+            let side = &mut state.sides[direction as usize];
+            if side.is_ready {
                 // Here and below, the lock is released before a waker is dropped or woken.
-                drop(sides);
+                drop(state);
                 return Poll::Ready(());
             }
             if side.waiting.as_ref().is_some_and(|waiting| waiting.will_wake(cx.waker())) {
-                drop(sides);
+                drop(state);
                 return Poll::Pending;
             }
             let Some(waker) = waker.take() else {
-                drop(sides);
+                drop(state);
                 waker = Some(cx.waker().clone());
                 continue;
             };
             let replaced = side.waiting.replace(waker);
-            drop(sides);
+            drop(state);
             replaced.into_iter().for_each(Waker::wake);
             return Poll::Pending;
         }
@@ -226,7 +241,13 @@ impl Readiness {
     /// Sets whether an operation may succeed. To set it to false, this has to be called before an
     /// operation, so that a change after the operation is not lost.
     pub(crate) fn set_ready(&self, direction: Direction, is_ready: bool) {
-        self.sides()[direction as usize].is_ready = is_ready;
+        self.state().sides[direction as usize].is_ready = is_ready;
+    }
+
+    /// Returns whether the kernel has reported the end of what can be read, perhaps before all of it
+    /// was read.
+    pub(crate) fn is_read_closed(&self) -> bool {
+        self.state().is_read_closed
     }
 }
 
@@ -252,16 +273,36 @@ mod tests {
         let cx = &Context::from_waker(Waker::noop());
         let is_ready = || readiness.poll_ready(Direction::Read, cx).is_ready();
         // The writable side of the new socket.
-        reactor.react(Some(Duration::ZERO), || {}).unwrap();
+        reactor.try_react().unwrap();
         readiness.set_ready(Direction::Read, false);
         assert!(!is_ready());
         there.write_all(b"x").unwrap();
-        reactor.react(None, || {}).unwrap();
-        assert!(is_ready());
+        reactor.react(|| None, || {}).unwrap();
+        assert!(is_ready() && !readiness.is_read_closed());
         readiness.set_ready(Direction::Read, false);
         drop(there);
-        reactor.react(None, || {}).unwrap();
+        reactor.react(|| None, || {}).unwrap();
+        assert!(is_ready() && readiness.is_read_closed());
+    }
+
+    #[test]
+    fn an_event_of_a_removed_socket_does_not_keep_the_next_one_ready() {
+        let reactor = Reactor::new().unwrap();
+        let (there, here) = UnixStream::pair().unwrap();
+        let (key, _) = reactor.add(here.as_fd()).unwrap();
+        drop(there);
+        let (_there, next) = UnixStream::pair().unwrap();
+        let mut added = None;
+        // As another thread may, between the wait and the events.
+        let replace = || {
+            reactor.remove(key, here.as_fd());
+            added = Some(reactor.add(next.as_fd()).unwrap());
+        };
+        reactor.react(|| None, replace).unwrap();
+        let (key_of_next, readiness) = added.unwrap();
+        assert_eq!(key_of_next, key);
         readiness.set_ready(Direction::Read, false);
-        assert!(is_ready(), "a closed side stays ready");
+        let cx = &Context::from_waker(Waker::noop());
+        assert!(readiness.poll_ready(Direction::Read, cx).is_pending());
     }
 }

@@ -65,9 +65,10 @@ impl<S: AsFd> Source<S> {
         for<'s> &'s S: Read,
     {
         let size = bytes.len();
-        // After a partial read, the kernel has no more, and reports the next bytes or the end.
-        let is_partial = |count: &usize| (1..size).contains(count);
-        self.poll_with(Direction::Read, cx, |mut socket| socket.read(bytes), is_partial)
+        // After a partial read, the kernel has no more, and reports the next bytes or the end. If it
+        // has reported the end before, it does not do so again.
+        let is_last = |count: &usize| (1..size).contains(count) && !self.readiness.is_read_closed();
+        self.poll_with(Direction::Read, cx, |mut socket| socket.read(bytes), is_last)
     }
 
     /// Writes as much of `bytes`, which are not empty, as the kernel accepts now, and returns the
@@ -105,5 +106,56 @@ impl<S: AsFd> AsFd for Source<S> {
 impl<S: AsFd> Drop for Source<S> {
     fn drop(&mut self) {
         self.reactor.remove(self.key, self.socket.as_fd());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::Shutdown;
+    use std::os::unix::net::UnixStream;
+    use std::task::Waker;
+
+    use super::*;
+
+    #[test]
+    fn the_end_is_read_after_bytes_with_which_it_was_reported() {
+        let reactor = Reactor::new().unwrap();
+        let (mut there, here) = UnixStream::pair().unwrap();
+        here.set_nonblocking(true).unwrap();
+        let source = Source::new(here, &reactor).unwrap();
+        let cx = &Context::from_waker(Waker::noop());
+        let read = || source.poll_read(cx, &mut [0; 8]).map(Result::unwrap);
+        assert_eq!(read(), Poll::Pending);
+        there.write_all(b"last").unwrap();
+        there.shutdown(Shutdown::Write).unwrap();
+        reactor.try_react().unwrap();
+        assert_eq!(read(), Poll::Ready(4));
+        reactor.try_react().unwrap();
+        assert_eq!(read(), Poll::Ready(0));
+        assert_eq!(read(), Poll::Ready(0));
+    }
+
+    #[test]
+    fn a_full_send_buffer_is_reported_when_it_has_room() {
+        let reactor = Reactor::new().unwrap();
+        let (there, here) = UnixStream::pair().unwrap();
+        here.set_nonblocking(true).unwrap();
+        let source = Source::new(here, &reactor).unwrap();
+        let cx = &Context::from_waker(Waker::noop());
+        // The writable side of the new socket.
+        reactor.try_react().unwrap();
+        let mut written = 0;
+        loop {
+            match source.write(&[0; 4096]).unwrap() {
+                0 => break,
+                count => written += count,
+            }
+        }
+        assert!(source.poll_ready(Direction::Write, cx).is_pending());
+        (&there).read_exact(&mut vec![0; written]).unwrap();
+        reactor.try_react().unwrap();
+        assert!(source.poll_ready(Direction::Write, cx).is_ready());
+        assert_eq!(source.write(b"more").unwrap(), 4);
     }
 }
