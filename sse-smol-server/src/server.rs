@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smol::future::FutureExt as _;
+use smol::future::{FutureExt as _, yield_now};
 use smol::{Executor, Timer};
 
 use crate::connection::Connection;
@@ -33,6 +33,9 @@ pub struct Server {
 
 /// The pause after a failed accept, for instance when no file descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The number of connections that are accepted before other tasks run, even if more wait.
+const ACCEPTED_AT_ONCE: usize = 64;
 
 impl Server {
     /// Binds a server to a TCP address, such as `"127.0.0.1:8080"`, with port 0 to any free port.
@@ -117,8 +120,8 @@ impl Server {
     /// Serves connections until the server has drained: runs the executor on this thread and, while
     /// there is a backlog, on one more for each other core.
     ///
-    /// A handler should not block its thread. If one does, the other threads serve the connections
-    /// that are open, but new ones may have to wait.
+    /// A handler should not block its thread. If one does, the other threads accept and serve
+    /// connections, with a delay of some 10 milliseconds.
     ///
     /// The connections are tasks of `executor`, to which other tasks can be added. See
     /// [`serve`](Self::serve) for what a handler does and when the server has drained.
@@ -165,7 +168,9 @@ impl Server {
         F: Future<Output = Result<(), Error>> + Send + 'static,
     {
         let reactor = Arc::clone(&self.shared.reactor);
-        threads::run(&reactor, executor, self.accept(executor, handler).or(stop))
+        let accepting = Executor::new();
+        let serve = self.accept(executor, &accepting, handler);
+        threads::run(&reactor, executor, &accepting, serve.or(stop))
     }
 
     /// Accepts connections while this future is polled, and serves each on a task of `executor`.
@@ -188,11 +193,17 @@ impl Server {
             }
         };
         executor.spawn(drive).detach();
-        self.accept(executor, handler).await;
+        self.accept(executor, &Executor::new(), handler).await;
     }
 
-    async fn accept<H, F>(self, executor: &Executor<'_>, handler: H)
-    where
+    /// Accepts connections, with a task of `accepting` that this runs. Other threads may run it,
+    /// too.
+    async fn accept<'e, H, F>(
+        self,
+        executor: &'e Executor<'_>,
+        accepting: &Executor<'e>,
+        handler: H,
+    ) where
         H: Fn(Request) -> F + Send + Sync + 'static,
         F: Future<Output = Result<(), Error>> + Send + 'static,
     {
@@ -205,15 +216,20 @@ impl Server {
         for queue in queues {
             executor.spawn(delivery::work(queue)).detach();
         }
-        {
-            // The caller may poll this future on every wake-up of its thread. The inner executor
-            // runs the accept loop only if that was woken, so other wake-ups do not poll the
-            // listener.
-            let accepting = Executor::new();
-            let accept = accepting.spawn(accept(&listener, &shared, executor, &handler));
-            accepting.run(shared.drain.begun().or(accept)).await;
-        }
-        drop(listener);
+        // The caller may poll this future on every wake-up of its thread. A task of its own runs only
+        // if it was woken, so other wake-ups do not poll the listener.
+        let accept = accepting.spawn(accept(listener, Arc::clone(&shared), executor, handler));
+        let until_drain = async {
+            shared.drain.begun().await;
+            accept.cancel().await;
+        };
+        let run = async {
+            loop {
+                accepting.tick().await;
+                yield_now().await;
+            }
+        };
+        until_drain.or(run).await;
         let late = async {
             Timer::after(shared.config.drain).await;
         };
@@ -222,16 +238,22 @@ impl Server {
 }
 
 async fn accept<H, F>(
-    listener: &Accepting,
-    shared: &Arc<Shared>,
+    listener: Accepting,
+    shared: Arc<Shared>,
     executor: &Executor<'_>,
-    handler: &Arc<H>,
+    handler: Arc<H>,
 ) where
     H: Fn(Box<Head>, Arc<Connection>) -> F + Send + Sync + 'static,
     F: Future<Output = Result<(), Error>> + Send + 'static,
 {
     let mut failing = false;
+    let mut accepted_at_once = 0;
     loop {
+        accepted_at_once += 1;
+        if accepted_at_once > ACCEPTED_AT_ONCE {
+            accepted_at_once = 0;
+            yield_now().await;
+        }
         let transport = match listener.accept(&shared.reactor).await {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -249,7 +271,7 @@ async fn accept<H, F>(
             shared.metrics.turned_away.inc();
             log::debug!("{peer}: rejected, a connection limit is reached");
             if let Some(slot) = shared.admission.rejection_slot() {
-                let shared = Arc::clone(shared);
+                let shared = Arc::clone(&shared);
                 let reject = async move {
                     serve::reject(transport, shared).await;
                     drop(slot);
@@ -258,8 +280,8 @@ async fn accept<H, F>(
             }
             continue;
         }
-        let connection = Connection::new(transport, Arc::clone(shared));
-        executor.spawn(serve::serve(connection, Arc::clone(handler))).detach();
+        let connection = Connection::new(transport, Arc::clone(&shared));
+        executor.spawn(serve::serve(connection, Arc::clone(&handler))).detach();
     }
 }
 

@@ -21,17 +21,18 @@ const BACKLOG: Duration = Duration::from_micros(200);
 /// The interval at which a helper checks whether a single task occupies the leading thread.
 const CHECK: Duration = Duration::from_millis(10);
 
-/// The number of tasks after which I/O and the future are polled, even if more are ready.
-const TASKS_AT_ONCE: usize = 200;
+/// The time after which I/O and the future are polled, even if more tasks are ready.
+const TURN: Duration = Duration::from_millis(1);
 
 /// Runs a future and the tasks of an executor until the future is ready: on this thread, which also
-/// drives the reactor, and on one more for each other core while there is a backlog.
+/// drives the reactor, and on one more for each other core while there is a backlog. The future
+/// runs the tasks of `accepting` itself, and the other threads help with these, too.
 ///
 /// With little load, all tasks run on this thread. If all threads ran the executor all the time,
 /// each event would wake another one of them, which costs more than small events themselves.
 ///
 /// The other threads also run tasks while a single task occupies this thread, with a delay of some
-/// 10 milliseconds. Only this thread polls the future.
+/// 10 milliseconds, and those of `accepting`. Only this thread polls the future.
 ///
 /// # Errors
 ///
@@ -39,9 +40,10 @@ const TASKS_AT_ONCE: usize = 200;
 pub(crate) fn run<T>(
     reactor: &Arc<Reactor>,
     executor: &Executor<'_>,
+    accepting: &Executor<'_>,
     future: impl Future<Output = T>,
 ) -> io::Result<T> {
-    let crew = Crew::new(reactor, executor);
+    let crew = Crew::new(reactor, executor, accepting);
     thread::scope(|scope| {
         let _stop = StopOnDrop(&crew);
         for _ in 1..thread::available_parallelism().map_or(1, usize::from) {
@@ -94,9 +96,10 @@ impl Wake for Blocked {
 }
 
 /// The threads that run an executor: a leading one, and helpers, which wait for a backlog.
-struct Crew<'e, 'a> {
+struct Crew<'e, 'a, 'b> {
     reactor: &'e Reactor,
     executor: &'e Executor<'a>,
+    accepting: &'e Executor<'b>,
     calls: Mutex<Calls>,
     /// Notified when a helper is called, and when the leading thread becomes active.
     called: Condvar,
@@ -117,11 +120,12 @@ struct Calls {
     has_stopped: bool,
 }
 
-impl<'e, 'a> Crew<'e, 'a> {
-    fn new(reactor: &'e Reactor, executor: &'e Executor<'a>) -> Self {
+impl<'e, 'a, 'b> Crew<'e, 'a, 'b> {
+    fn new(reactor: &'e Reactor, executor: &'e Executor<'a>, accepting: &'e Executor<'b>) -> Self {
         Self {
             reactor,
             executor,
+            accepting,
             calls: Mutex::default(),
             called: Condvar::new(),
             waiting: AtomicUsize::new(0),
@@ -138,23 +142,29 @@ impl<'e, 'a> Crew<'e, 'a> {
     /// returns.
     async fn lead<T>(&self) -> T {
         let mut busy_since = None;
+        let mut turn_since = Instant::now();
         loop {
-            for _ in 0..TASKS_AT_ONCE {
-                let mut tick = pin!(self.executor.tick());
-                poll_fn(|cx| {
-                    busy_since.get_or_insert_with(Instant::now);
-                    self.begin_task();
-                    let ticked = tick.as_mut().poll(cx);
-                    if ticked.is_pending() {
-                        self.end_task();
-                        busy_since = None;
-                    }
-                    ticked
-                })
-                .await;
-                self.call_if_due(&mut busy_since);
+            let mut tick = pin!(self.executor.tick());
+            poll_fn(|cx| {
+                if busy_since.is_none() {
+                    turn_since = Instant::now();
+                    busy_since = Some(turn_since);
+                }
+                self.begin_task();
+                let ticked = tick.as_mut().poll(cx);
+                if ticked.is_pending() {
+                    self.end_task();
+                    busy_since = None;
+                }
+                ticked
+            })
+            .await;
+            let now = Instant::now();
+            self.call_if_due(&mut busy_since, now);
+            if now - turn_since >= TURN {
+                yield_now().await;
+                turn_since = Instant::now();
             }
-            yield_now().await;
         }
     }
 
@@ -162,7 +172,7 @@ impl<'e, 'a> Crew<'e, 'a> {
         // Only the leading thread changes it.
         let progress = self.progress.load(Ordering::Relaxed);
         self.progress.store((progress | 1) + 2, Ordering::SeqCst);
-        if !self.is_active.load(Ordering::SeqCst) && self.waiting.load(Ordering::Relaxed) > 0 {
+        if !self.is_active.load(Ordering::SeqCst) {
             self.is_active.store(true, Ordering::SeqCst);
             // A helper that has seen the old value waits once this lock is free.
             drop(self.calls());
@@ -176,13 +186,13 @@ impl<'e, 'a> Crew<'e, 'a> {
     }
 
     /// Calls a helper if this thread has been busy since a while ago.
-    fn call_if_due(&self, busy_since: &mut Option<Instant>) {
+    fn call_if_due(&self, busy_since: &mut Option<Instant>, now: Instant) {
         if self.waiting.load(Ordering::Relaxed) == 0
-            || busy_since.is_none_or(|since| since.elapsed() < BACKLOG)
+            || busy_since.is_none_or(|since| now - since < BACKLOG)
         {
             return;
         }
-        *busy_since = Some(Instant::now());
+        *busy_since = Some(now);
         let mut calls = self.calls();
         // Those that were called and have not started count as waiting.
         if calls.pending < self.waiting.load(Ordering::Relaxed) {
@@ -244,6 +254,8 @@ impl<'e, 'a> Crew<'e, 'a> {
         }
         if before % 2 == 1 {
             drop(calls);
+            // Another helper watches in place of this one, which a task may occupy as well.
+            self.called.notify_one();
             // An error is returned to the leading thread, too.
             let _ = self.reactor.try_react();
             self.work_off();
@@ -260,8 +272,8 @@ impl<'e, 'a> Crew<'e, 'a> {
     /// Runs the tasks that are ready.
     fn work_off(&self) {
         let mut busy_since = Some(Instant::now());
-        while self.executor.try_tick() {
-            self.call_if_due(&mut busy_since);
+        while self.accepting.try_tick() || self.executor.try_tick() {
+            self.call_if_due(&mut busy_since, Instant::now());
             if self.calls().has_stopped {
                 return;
             }
@@ -270,9 +282,9 @@ impl<'e, 'a> Crew<'e, 'a> {
 }
 
 /// Ends the helpers.
-struct StopOnDrop<'c, 'e, 'a>(&'c Crew<'e, 'a>);
+struct StopOnDrop<'c, 'e, 'a, 'b>(&'c Crew<'e, 'a, 'b>);
 
-impl Drop for StopOnDrop<'_, '_, '_> {
+impl Drop for StopOnDrop<'_, '_, '_, '_> {
     fn drop(&mut self) {
         self.0.calls().has_stopped = true;
         self.0.called.notify_all();
