@@ -323,4 +323,35 @@ mod tests {
             drop(ask);
         });
     }
+
+    #[test]
+    fn a_task_runs_although_others_occupy_the_leading_thread_and_a_helper() {
+        const TASKS: usize = 3;
+        let reactor = Reactor::new().unwrap();
+        let started = AtomicUsize::new(0);
+        let (executor, accepting) = (Executor::new(), Executor::new());
+        // Each occupies its thread until all have started.
+        let occupy = || async {
+            let since = Instant::now();
+            started.fetch_add(1, Ordering::SeqCst);
+            while started.load(Ordering::SeqCst) < TASKS {
+                assert!(since.elapsed() < Duration::from_secs(10), "a task has not started");
+                thread::sleep(Duration::from_millis(1));
+            }
+        };
+        let tasks: Vec<_> = (0..TASKS).map(|_| executor.spawn(occupy())).collect();
+        let crew = Crew::new(&reactor, &executor, &accepting);
+        let all = async {
+            for task in tasks {
+                task.await;
+            }
+        };
+        thread::scope(|scope| {
+            let _stop = StopOnDrop(&crew);
+            for _ in 1..TASKS {
+                scope.spawn(|| crew.help());
+            }
+            block_on(&reactor, all.or(crew.lead())).unwrap();
+        });
+    }
 }

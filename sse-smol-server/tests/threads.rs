@@ -5,12 +5,13 @@ mod support;
 use std::collections::HashSet;
 use std::fs;
 use std::io::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use smol::Executor;
 use smol::future::yield_now;
+use smol::{Executor, block_on, channel};
 use sse_smol_server::http::StatusCode;
 use sse_smol_server::{Config, Drain, Error, Request, Server, text};
 use support::{Binary, TIMEOUT, get, read_head, read_response, send};
@@ -134,4 +135,40 @@ fn all_cores_share_a_backlog() {
     server.run(&executor, not_called).unwrap();
     let threads: HashSet<_> = reports.iter().collect();
     assert_eq!(threads.len(), cores());
+}
+
+#[test]
+fn other_tasks_run_between_requests_that_arrive_at_once() {
+    let server = Server::bind("127.0.0.1:0", Config::default()).unwrap();
+    let address = server.local_addr().unwrap();
+    let drain = DrainOnDrop(server.drain());
+    let (wake, woken) = channel::unbounded();
+    let answered = Arc::new(AtomicUsize::new(0));
+    let handler = {
+        let answered = Arc::clone(&answered);
+        move |request: Request| {
+            wake.try_send(()).unwrap();
+            let count = answered.load(Ordering::SeqCst).to_string();
+            async move { request.respond(text(StatusCode::OK, &count)).await }
+        }
+    };
+    // On one thread, so that a task runs only if the connection's task lets it.
+    let serving = thread::spawn(move || {
+        let executor = Executor::new();
+        let count = async move {
+            while woken.recv().await.is_ok() {
+                answered.fetch_add(1, Ordering::SeqCst);
+            }
+        };
+        executor.spawn(count).detach();
+        block_on(executor.run(server.serve(&executor, handler)));
+    });
+    let request = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let mut socket = send(address, &request.repeat(3));
+    for count in ["0", "1", "2"] {
+        let body = read_response(&mut socket).2;
+        assert!(body.trim_end().ends_with(count), "{body:?} instead of {count}");
+    }
+    drop(drain);
+    serving.join().unwrap();
 }

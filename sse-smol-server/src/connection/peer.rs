@@ -14,6 +14,10 @@ const READ_AHEAD: usize = 4096;
 /// The maximum time for which input is read and dropped after the last byte was written.
 const LINGER: Duration = Duration::from_secs(1);
 
+/// The number of pieces of input that are dropped before other tasks run. A peer on the same machine
+/// may send as fast as this task reads.
+const READS_AT_ONCE: usize = 16;
+
 /// The maximum number of bytes that a peer may send while a stream is open.
 const MOST_IGNORED: u32 = 64 << 10;
 
@@ -51,13 +55,17 @@ impl Connection {
         let end = CompactInstant::now() + LINGER;
         future::poll_fn(|cx| {
             self.drive(cx);
-            while let Poll::Ready(read) = self.poll_read(cx) {
-                if read.is_err() {
-                    return Poll::Ready(());
-                }
-                self.state().cold().input.clear();
+            if self.poll_deadline(end).is_ready() {
+                return Poll::Ready(());
             }
-            self.poll_deadline(end).map(drop)
+            for _ in 0..READS_AT_ONCE {
+                match ready!(self.poll_read(cx)) {
+                    Ok(()) => self.state().cold().input.clear(),
+                    Err(_) => return Poll::Ready(()),
+                }
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
         })
         .await;
     }
@@ -116,5 +124,45 @@ impl Connection {
                 Err(end) => return Poll::Ready(end),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::unix::net::UnixStream;
+    use std::pin::pin;
+    use std::task::Waker;
+
+    use super::*;
+    use crate::Config;
+    use crate::connection::shared::Shared;
+    use crate::net::source::Source;
+    use crate::net::transport::Transport;
+
+    #[test]
+    fn dropping_the_input_of_a_fast_peer_lets_other_tasks_run() {
+        let shared = Shared::new(Config::default()).unwrap();
+        let (mut there, here) = UnixStream::pair().unwrap();
+        let input = here.try_clone().unwrap();
+        here.set_nonblocking(true).unwrap();
+        there.set_nonblocking(true).unwrap();
+        let source = Source::new(here, &shared.reactor).unwrap();
+        let connection = Connection::new(Transport::Unix(source), shared);
+        let mut linger = pin!(connection.linger());
+        let mut poll = || linger.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        while there.write(&[0; 4096]).is_ok() {}
+        let available = || rustix::io::ioctl_fionread(&input).unwrap();
+        let mut before = available();
+        while before > 0 {
+            assert!(poll().is_pending());
+            let after = available();
+            let most = READS_AT_ONCE * READ_AHEAD;
+            assert!(before - after <= most as u64, "from {before} to {after} bytes at once");
+            before = after;
+        }
+        drop(there);
+        connection.shared.reactor.try_react().unwrap();
+        assert!(poll().is_ready());
     }
 }

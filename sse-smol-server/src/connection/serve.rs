@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use http::Method;
-use smol::future::FutureExt as _;
+use smol::future::{FutureExt as _, yield_now};
 
 use crate::compact_instant::CompactInstant;
 use crate::connection::Connection;
@@ -101,6 +101,10 @@ where
             }
             if !again || !orderly || connection.shared.drain.has_begun() {
                 break;
+            }
+            if connection.has_input() {
+                // A peer may send requests as fast as they are answered: other tasks run first.
+                yield_now().await;
             }
         }
         if connection.shared.drain.has_begun() && connection.had_stream() {
