@@ -143,6 +143,11 @@ impl Server {
     /// # Errors
     ///
     /// Returns the system's error if it cannot start a thread or wait for sockets.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a task panics that was added to `executor`: at once on this thread, otherwise when
+    /// the server stops. A handler that panics fails its request only.
     pub fn run<H, F>(self, executor: &Executor<'_>, handler: H) -> io::Result<()>
     where
         H: Fn(Request) -> F + Send + Sync + 'static,
@@ -152,7 +157,7 @@ impl Server {
     }
 
     /// Serves connections as [`run`](Self::run) does, but also returns when `stop` is ready.
-    /// Connections that are open then are closed when the executor is dropped.
+    /// Connections that are open then wait until they are closed when the executor is dropped.
     ///
     /// # Errors
     ///

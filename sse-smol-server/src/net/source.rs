@@ -66,7 +66,8 @@ impl<S: AsFd> Source<S> {
     {
         let size = bytes.len();
         // After a partial read, the kernel has no more, and reports the next bytes or the end. If it
-        // has reported the end before, it does not do so again.
+        // has reported the end before, it does not do so again. (Urgent data and passed descriptors
+        // cut a read, too. What follows them is read with the next bytes. HTTP uses neither.)
         let is_last = |count: &usize| (1..size).contains(count) && !self.readiness.is_read_closed();
         self.poll_with(Direction::Read, cx, |mut socket| socket.read(bytes), is_last)
     }
