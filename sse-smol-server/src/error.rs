@@ -104,7 +104,7 @@ impl Error {
     /// | `DataTooLarge` | 413 |
     /// | `KeyInUse` | 422 |
     /// | `TooManyTopics` | 429 |
-    /// | `Storage`, also as [`Error::Storage`] | 507 if the storage is full, otherwise 503 |
+    /// | `Storage`, also as [`Error::Storage`] | 507 if the storage is full, 413 if the event is too large for it, otherwise 503 |
     /// | `Config` | 500, without the text |
     ///
     /// For all other errors it is 500, without their text. They may come from values of the server,
@@ -192,6 +192,7 @@ fn status_of_topic(error: &TopicError) -> StatusCode {
 const fn status_of_storage(error: &StorageError) -> StatusCode {
     match error.kind() {
         StorageErrorKind::Full => StatusCode::INSUFFICIENT_STORAGE,
+        StorageErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         StorageErrorKind::Unavailable | StorageErrorKind::Damaged => {
             StatusCode::SERVICE_UNAVAILABLE
         }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use smol::channel::{self, Receiver, Sender};
 use smol::stream;
 use sse_smol_server::storage::{
-    Appended, Bounds, EventRef, NewEvent, Page, PageLimit, Storage, StorageError, StorageErrorKind,
-    StorageFuture, StorageStream, StoredEvent, TopicSummary,
+    Appended, Bounds, Change, EventRef, NewEvent, Page, PageLimit, Storage, StorageError,
+    StorageErrorKind, StorageFuture, StorageStream, StoredEvent, TopicSummary,
 };
 
 /// A storage that holds at most a number of events for each topic.
@@ -22,14 +22,16 @@ pub(crate) struct MemoryStorage {
 struct Log {
     last_position: u64,
     topics: BTreeMap<Arc<str>, Topic>,
-    /// Where new events go. Unbounded, since the feed takes an event in a moment.
-    followers: Vec<Sender<(Arc<str>, StoredEvent)>>,
+    /// Where new changes go. Unbounded, since the feed takes one in a moment.
+    followers: Vec<Sender<Change>>,
 }
 
 #[derive(Debug, Default)]
 struct Topic {
     events: VecDeque<(StoredEvent, Option<Box<str>>)>,
     dropped: u64,
+    /// The position of the last deletion.
+    deleted: u64,
 }
 
 impl MemoryStorage {
@@ -65,9 +67,28 @@ impl MemoryStorage {
             topic.dropped = topic.events.pop_front().map_or(0, |(event, _)| event.position);
         }
         log.last_position = position;
-        log.followers
-            .retain(|follower| follower.try_send((Arc::clone(&name), event.clone())).is_ok());
+        log.send(&Change::Appended { topic: name, event });
         Appended::New(position)
+    }
+
+    fn delete_now(&self, name: &str) -> Option<u64> {
+        let mut log = self.log();
+        let position = log.last_position + 1;
+        let (name, topic) = log.topics.get_key_value(name)?;
+        let last = topic.events.back()?.0.position;
+        let name = Arc::clone(name);
+        // The position of the last event stays: subscribers that have not read it get a gap event.
+        let deleted = Topic { dropped: last, deleted: position, ..Topic::default() };
+        log.topics.insert(Arc::clone(&name), deleted);
+        log.last_position = position;
+        log.send(&Change::Deleted { topic: name, position });
+        Some(position)
+    }
+}
+
+impl Log {
+    fn send(&mut self, change: &Change) {
+        self.followers.retain(|follower| follower.try_send(change.clone()).is_ok());
     }
 }
 
@@ -149,6 +170,7 @@ impl Storage for MemoryStorage {
             let log = self.log();
             let later =
                 log.topics.iter().filter(|(name, _)| after.is_none_or(|after| &***name > after));
+            let later = later.filter(|(_, topic)| !topic.events.is_empty());
             let row = |(name, topic): (&Arc<str>, &Topic)| TopicSummary {
                 name: Arc::clone(name),
                 events: topic.events.len(),
@@ -159,29 +181,34 @@ impl Storage for MemoryStorage {
         })
     }
 
+    fn delete<'a>(&'a self, topic: &'a str) -> StorageFuture<'a, Option<u64>> {
+        Box::pin(async move { Ok(self.delete_now(topic)) })
+    }
+
     fn follow(&self, after: u64) -> StorageStream {
         let (sender, receiver) = channel::unbounded();
         let mut log = self.log();
-        let mut stored: Vec<_> = Vec::new();
+        let mut stored = BTreeMap::new();
         for (name, topic) in &log.topics {
-            let events = topic.events.iter().filter(|(event, _)| event.position > after);
-            stored.extend(events.map(|(event, _)| (Arc::clone(name), event.clone())));
+            let deleted = Change::Deleted { topic: Arc::clone(name), position: topic.deleted };
+            stored.insert(topic.deleted, deleted);
+            for (event, _) in &topic.events {
+                let appended = Change::Appended { topic: Arc::clone(name), event: event.clone() };
+                stored.insert(event.position, appended);
+            }
         }
-        stored.sort_unstable_by_key(|(_, event)| event.position);
-        for event in stored {
-            sender.try_send(event).expect("the receiver is here");
+        for change in stored.split_off(&(after + 1)).into_values() {
+            sender.try_send(change).expect("the receiver is here");
         }
         log.followers.push(sender);
         Box::pin(stream::unfold(receiver, next))
     }
 }
 
-type Item = Result<(Arc<str>, StoredEvent), StorageError>;
+type Item = Result<Change, StorageError>;
 
-async fn next(
-    receiver: Receiver<(Arc<str>, StoredEvent)>,
-) -> Option<(Item, Receiver<(Arc<str>, StoredEvent)>)> {
+async fn next(receiver: Receiver<Change>) -> Option<(Item, Receiver<Change>)> {
     let gone = |error: channel::RecvError| StorageError::new(StorageErrorKind::Unavailable, error);
-    let event = receiver.recv().await.map_err(gone);
-    Some((event, receiver))
+    let change = receiver.recv().await.map_err(gone);
+    Some((change, receiver))
 }

@@ -17,6 +17,8 @@ pub struct StorageError {
 pub enum StorageErrorKind {
     /// The storage has no room for the event, which was not stored.
     Full,
+    /// The event is too large for the storage, and was not stored. The source names the limit.
+    TooLarge,
     /// The storage cannot be read or written at the moment. The event may have been stored.
     Unavailable,
     /// The storage is damaged.
@@ -39,6 +41,7 @@ impl fmt::Display for StorageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.kind {
             StorageErrorKind::Full => "the storage is full",
+            StorageErrorKind::TooLarge => "the event is too large for the storage",
             StorageErrorKind::Unavailable => "the storage is unavailable",
             StorageErrorKind::Damaged => "the storage is damaged",
         };

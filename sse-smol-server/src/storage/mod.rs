@@ -65,18 +65,18 @@ pub use self::history::History;
 pub type StorageFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StorageError>> + Send + 'a>>;
 
 /// The stream that [`Storage::follow`] returns.
-pub type StorageStream =
-    Pin<Box<dyn Stream<Item = Result<(Arc<str>, StoredEvent), StorageError>> + Send>>;
+pub type StorageStream = Pin<Box<dyn Stream<Item = Result<Change, StorageError>> + Send>>;
 
 /// A log of the events of all topics.
 ///
 /// # Contract
 ///
-/// - Positions are in one total order over all topics, and start at 1. Within an
-///   [epoch](Self::epoch), no position is assigned twice, not even after a crash.
+/// - Events and deletions of topics have positions in one total order over all topics, which start
+///   at 1. Within an [epoch](Self::epoch), no position is assigned twice, not even after a crash.
 /// - An event that [`append`](Self::append) has returned a position for is in each later
-///   [`read`](Self::read) that covers its position, until retention drops it.
-/// - [`follow`](Self::follow) yields every event, in the order of positions, and only when it can
+///   [`read`](Self::read) that covers its position, until retention drops it or its topic is
+///   deleted.
+/// - [`follow`](Self::follow) yields every change, in the order of positions, and only when it can
 ///   be read.
 /// - A future that is dropped may or may not have had its effect, and leaves the storage usable.
 /// - Operations wait for a bounded time, and then return an error.
@@ -88,11 +88,13 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Returns the identity of the log, which is the first part of every assigned event ID: 1 to 64
     /// characters from `A-Z a-z 0-9 . _`.
     ///
-    /// It is constant while the storage is open. A storage whose last events were lost opens with a
-    /// new epoch, so that event IDs that clients hold from before are not taken for others.
+    /// A storage whose last events were lost, or whose log was replaced, has a new epoch, so that
+    /// event IDs that clients hold from before are not taken for others. If that happens while the
+    /// storage is open, this returns the new epoch before any other operation reads or writes the
+    /// new log, and [`follow`](Self::follow) yields [`Change::Reset`] soon after.
     fn epoch(&self) -> String;
 
-    /// Returns the last position that was assigned, or 0.
+    /// Returns the last position that was assigned, to an event or to a deletion, or 0.
     fn last_position(&self) -> StorageFuture<'_, u64>;
 
     /// Appends an event, and returns when it is as durable as configured.
@@ -122,9 +124,49 @@ pub trait Storage: fmt::Debug + Send + Sync {
         limit: usize,
     ) -> StorageFuture<'a, Vec<TopicSummary>>;
 
-    /// Returns the events of all topics after a position, with the names of their topics: first
-    /// those that are stored, then each new one. After an error the stream is dropped.
+    /// Deletes all events of a topic. Returns the position of the deletion, or `None` if the topic
+    /// holds no events.
+    ///
+    /// The keys and IDs of the events are forgotten. The position of the last of them is
+    /// remembered as if retention had dropped them: see [`Page::dropped`] and [`Bounds::dropped`].
+    /// It returns when the deletion is as durable as an event would be.
+    fn delete<'a>(&'a self, topic: &'a str) -> StorageFuture<'a, Option<u64>>;
+
+    /// Returns the changes of all topics after a position: first those that are stored, then each
+    /// new one. After an error the stream is dropped.
+    ///
+    /// What is stored may lack events that have been dropped or deleted since, and deletions. But
+    /// if the last position is after `after`, a change with that position is among them: a
+    /// publication may wait for it. If the last event has been dropped, that is a
+    /// [`Change::Deleted`].
     fn follow(&self, after: u64) -> StorageStream;
+}
+
+/// A change of a log: see [`Storage::follow`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Change {
+    /// An event was appended.
+    Appended {
+        /// The name of its topic.
+        topic: Arc<str>,
+        /// The event.
+        event: StoredEvent,
+    },
+    /// All events of a topic up to a position are gone.
+    Deleted {
+        /// The name of the topic.
+        topic: Arc<str>,
+        /// The position of the deletion.
+        position: u64,
+    },
+    /// The log was replaced or has lost its end. All event IDs from before are void.
+    Reset {
+        /// The new [epoch](Storage::epoch).
+        epoch: String,
+        /// The last position of the log as it is now.
+        position: u64,
+    },
 }
 
 /// An event to append.
@@ -186,16 +228,16 @@ pub struct Page {
     pub events: Vec<StoredEvent>,
     /// Whether there were no further events when the page was read.
     pub is_last: bool,
-    /// The position of the last event of the topic that retention has dropped, or 0. If it is
-    /// greater than the `after` of the read, events in between are missing, and the page starts
-    /// after it.
+    /// The position of the last event of the topic that retention or a deletion has dropped, or 0.
+    /// If it is greater than the `after` of the read, events in between are missing, and the page
+    /// starts after it.
     pub dropped: u64,
 }
 
 /// The bounds of a topic's events: see [`Storage::bounds`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Bounds {
-    /// The position of the last event that retention has dropped, or 0.
+    /// The position of the last event that retention or a deletion has dropped, or 0.
     pub dropped: u64,
     /// The first event.
     pub first: Option<EventRef>,

@@ -12,7 +12,7 @@ use smol::stream::StreamExt as _;
 
 use crate::Frame;
 use crate::compact_instant::CompactInstant;
-use crate::storage::{StorageError, StorageErrorKind, StorageStream, StoredEvent};
+use crate::storage::{Change, StorageError, StorageErrorKind, StorageStream, StoredEvent};
 use crate::topics::config::TopicsConfig;
 use crate::topics::state::State;
 use crate::topics::window::Entry;
@@ -61,6 +61,14 @@ fn unavailable(why: &str) -> StorageError {
     StorageError::new(StorageErrorKind::Unavailable, why)
 }
 
+/// Returns an error unless a position follows the last one.
+fn check_order(position: u64, last_position: u64) -> Result<(), StorageError> {
+    if position <= last_position {
+        return Err(unavailable("it returned events out of order"));
+    }
+    Ok(())
+}
+
 /// The number of events after which the feed yields to other tasks.
 const EVENTS_AT_ONCE: usize = 64;
 
@@ -78,7 +86,7 @@ async fn run(state: CloseOnDrop, mut events: StorageStream) -> Result<(), Storag
             return Ok(());
         };
         let failure = match next {
-            Some(Ok((topic, event))) => match state.apply(&topic, event) {
+            Some(Ok(change)) => match state.apply(change) {
                 Ok(()) => continue,
                 Err(failure) => failure,
             },
@@ -91,15 +99,38 @@ async fn run(state: CloseOnDrop, mut events: StorageStream) -> Result<(), Storag
 }
 
 impl State {
+    /// Applies a change of the storage to the windows in memory.
+    fn apply(&self, change: Change) -> Result<(), StorageError> {
+        match change {
+            Change::Appended { topic, event } => self.append_stored(&topic, event),
+            Change::Deleted { topic, position } => self.delete_stored(&topic, position),
+            Change::Reset { .. } => Err(unavailable("its log was replaced")),
+        }
+    }
+
+    /// Drops the events of a topic that the storage has deleted.
+    fn delete_stored(&self, name: &Arc<str>, position: u64) -> Result<(), StorageError> {
+        let mut registry = self.registry();
+        check_order(position, registry.last_position)?;
+        registry.last_position = position;
+        // Subscribers that have read all events need no notification, and others have it already.
+        if let Some(topic) = registry.get(name).map(Arc::clone) {
+            registry.change(&topic, |window, _| window.clear());
+        }
+        drop(registry);
+        if let Some(backing) = &self.backing {
+            backing.set_applied(position);
+        }
+        Ok(())
+    }
+
     /// Appends an event of the storage to the window in memory, and notifies its subscribers.
-    fn apply(&self, name: &Arc<str>, event: StoredEvent) -> Result<(), StorageError> {
+    fn append_stored(&self, name: &Arc<str>, event: StoredEvent) -> Result<(), StorageError> {
         let TopicsConfig { history, max_topics, max_bytes, .. } = &self.config;
         let StoredEvent { position, fields, id } = event;
         let frame = Frame::with_id(&fields, &self.id_at(position, id.as_deref()));
         let mut registry = self.registry();
-        if position <= registry.last_position {
-            return Err(unavailable("it returned events out of order"));
-        }
+        check_order(position, registry.last_position)?;
         let now = CompactInstant::now();
         registry.expire(history.age, now);
         let topic = match registry.get(name) {

@@ -145,6 +145,14 @@ impl Storage for Unreliable {
         })
     }
 
+    fn delete<'a>(&'a self, topic: &'a str) -> StorageFuture<'a, Option<u64>> {
+        Box::pin(async move {
+            self.trouble().await?;
+            let deleted = self.inner.delete(topic).await;
+            if self.loses_answers.load(Ordering::SeqCst) { Err(failure()) } else { deleted }
+        })
+    }
+
     fn follow(&self, after: u64) -> StorageStream {
         let (feed, fails) = (Arc::clone(&self.feed), Arc::clone(&self.feed_fails));
         let delayed = self.inner.follow(after).then(move |event| {

@@ -6,7 +6,7 @@ use smol::Executor;
 use smol::future::block_on;
 use smol::stream::{self, StreamExt as _};
 use sse_smol_server::storage::{
-    Appended, Bounds, NewEvent, Page, PageLimit, Storage, StorageError, StorageErrorKind,
+    Appended, Bounds, Change, NewEvent, Page, PageLimit, Storage, StorageError, StorageErrorKind,
     StorageFuture, StorageStream, StoredEvent, TopicSummary,
 };
 use sse_smol_server::{Start, Topics, TopicsConfig};
@@ -53,11 +53,15 @@ impl Storage for Broken {
         Box::pin(async { Err(StorageError::new(StorageErrorKind::Full, "of the test")) })
     }
 
+    fn delete<'a>(&'a self, _: &'a str) -> StorageFuture<'a, Option<u64>> {
+        Box::pin(async { Ok(None) })
+    }
+
     fn follow(&self, after: u64) -> StorageStream {
         let position = if self.0 == "order" { after } else { after + 1 };
         let event = move |position| {
             let event = StoredEvent { position, fields: "data: x\n\n".into(), id: None };
-            Ok(("a".into(), event))
+            Ok(Change::Appended { topic: "a".into(), event })
         };
         if self.0 == "many" {
             return Box::pin(stream::iter(position..100_000).map(event));

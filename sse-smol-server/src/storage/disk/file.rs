@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::iter;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -216,10 +217,12 @@ impl File {
         damaged(&self.path.display(), &why)
     }
 
-    /// Writes new events and drops old ones, in one transaction.
+    /// Writes new events and drops old ones, in one transaction. `last` is the last position that
+    /// is assigned then.
     pub(super) fn write(
         &self,
         new: &[(u64, Vec<u8>)],
+        last: u64,
         old: &Removals,
         durability: Durability,
     ) -> Result<(), StorageError> {
@@ -241,9 +244,8 @@ impl File {
                 dropped.remove(&**topic).map_err(error)?;
             }
             let mut meta = transaction.open_table(META).map_err(error)?;
-            let last = new.last().map(|(last, _)| ("last", *last));
             let forgotten = (!old.topics.is_empty()).then_some(("forgotten", old.forgotten));
-            for (name, position) in last.into_iter().chain(forgotten) {
+            for (name, position) in iter::once(("last", last)).chain(forgotten) {
                 meta.insert(name, position.to_string().as_str()).map_err(error)?;
             }
         }

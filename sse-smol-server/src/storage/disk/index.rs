@@ -180,6 +180,24 @@ impl Index {
         }
     }
 
+    /// Adds the events of a topic to those that are removed from the file.
+    pub(super) fn list_events(&self, name: &Arc<str>, out: &mut Removals) {
+        let events = self.topics.get(name).into_iter().flat_map(|topic| &topic.events);
+        out.events.extend(events.map(|slot| (slot.position, Arc::clone(name))));
+    }
+
+    /// Drops all events of a topic, which have been removed from the file at a position. `out` gets
+    /// the topics that this makes the index forget.
+    pub(super) fn delete(&mut self, name: &Arc<str>, position: u64, out: &mut Removals) {
+        let mut removed = Removals::default();
+        while self.topics.get(name).is_some_and(|topic| !topic.events.is_empty()) {
+            self.pop(name, &mut removed);
+        }
+        out.topics.append(&mut removed.topics);
+        out.forgotten = out.forgotten.max(removed.forgotten);
+        self.last_position = position;
+    }
+
     /// Drops the events of a topic that exceed its bounds. The newest event stays.
     pub(super) fn trim(&mut self, name: &Arc<str>, history: &History, out: &mut Removals) {
         while self.topics.get(name).is_some_and(|topic| {

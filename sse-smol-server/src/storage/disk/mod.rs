@@ -135,10 +135,14 @@ impl DiskStorage {
     }
 
     async fn command(&self, command: Command) -> Result<(), StorageError> {
-        let gone = || StorageError::new(StorageErrorKind::Unavailable, "the writer has ended");
         let commands = self.commands.as_ref().ok_or_else(gone)?;
         commands.send(command).await.map_err(|_| gone())
     }
+}
+
+/// Returns the error of operations after the thread that writes has ended.
+fn gone() -> StorageError {
+    StorageError::new(StorageErrorKind::Unavailable, "the writer has ended")
 }
 
 impl Drop for DiskStorage {
@@ -166,8 +170,7 @@ impl Storage for DiskStorage {
         Box::pin(async {
             let (reply, replied) = channel::bounded(1);
             self.command(Command::Append { event, reply }).await?;
-            let gone = |_| StorageError::new(StorageErrorKind::Unavailable, "the writer has ended");
-            replied.recv().await.map_err(gone)?
+            replied.recv().await.map_err(|_| gone())?
         })
     }
 
@@ -193,6 +196,14 @@ impl Storage for DiskStorage {
         limit: usize,
     ) -> StorageFuture<'a, Vec<TopicSummary>> {
         Box::pin(async move { Ok(self.shared.index().list(after, limit)) })
+    }
+
+    fn delete<'a>(&'a self, topic: &'a str) -> StorageFuture<'a, Option<u64>> {
+        Box::pin(async {
+            let (reply, replied) = channel::bounded(1);
+            self.command(Command::Delete { topic: topic.into(), reply }).await?;
+            replied.recv().await.map_err(|_| gone())?
+        })
     }
 
     fn follow(&self, after: u64) -> StorageStream {

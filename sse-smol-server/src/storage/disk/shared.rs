@@ -1,13 +1,13 @@
 //! What readers of a file and its writer share.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use super::file::File;
 use super::index::Index;
-use crate::storage::{Page, PageLimit, StorageError, StoredEvent};
+use crate::storage::{Change, Page, PageLimit, StorageError};
 
 /// An item of the stream of a follower.
-pub(super) type Followed = Result<(Arc<str>, StoredEvent), StorageError>;
+pub(super) type Followed = Result<Change, StorageError>;
 
 /// What readers and the writer share.
 #[derive(Debug)]

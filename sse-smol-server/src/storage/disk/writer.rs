@@ -16,14 +16,18 @@ use super::file::File;
 use super::index::Removals;
 use super::record::Record;
 use super::shared::{Followed, Shared};
-use crate::storage::{Appended, EventRef, NewEvent, StorageError, StorageErrorKind, StoredEvent};
+use crate::storage::{
+    Appended, Change, EventRef, NewEvent, StorageError, StorageErrorKind, StoredEvent,
+};
 
 /// A request to the writer.
 #[derive(Debug)]
 pub(super) enum Command {
     /// Appends an event.
     Append { event: NewEvent, reply: Reply },
-    /// Sends the events after a position, and from then on each new one.
+    /// Deletes all events of a topic.
+    Delete { topic: Arc<str>, reply: Sender<Result<Option<u64>, StorageError>> },
+    /// Sends the events after a position, and from then on each new change.
     Follow { after: u64, events: Sender<Followed> },
     /// Drops old events.
     Tick,
@@ -46,6 +50,10 @@ pub(super) struct Writer {
     queue: Receiver<Command>,
     config: DiskConfig,
     followers: Vec<Sender<Followed>>,
+    /// The topic of the last position, once one was assigned in this run.
+    last_topic: Option<Arc<str>>,
+    /// A deletion that failed: its topic and position. It may have reached the file nevertheless.
+    deleting: Option<(Arc<str>, u64)>,
     /// Events that are no longer in the index and still in the file. They are removed from it in
     /// the next transaction. If the process ends before that, the next start drops them again.
     dropped: Removals,
@@ -81,6 +89,8 @@ impl Writer {
             queue,
             config,
             followers: Vec::new(),
+            last_topic: None,
+            deleting: None,
             dropped: Removals::default(),
             since: None,
             is_broken: false,
@@ -138,6 +148,12 @@ impl Writer {
                     bytes += event.fields.len();
                     events.push((event, reply));
                 }
+                Command::Delete { topic, reply } => {
+                    let before = mem::take(&mut events);
+                    self.append(before);
+                    // The publisher may have left.
+                    let _ = reply.try_send(self.delete(&topic));
+                }
                 // Events before this command are stored, and later ones are new to the follower.
                 Command::Follow { after, events: follower } => {
                     let before = mem::take(&mut events);
@@ -156,9 +172,15 @@ impl Writer {
         let positions = self.with_file(|file| file.positions_after(after));
         let stored = positions.and_then(|positions| self.stored(&positions));
         match stored {
-            Ok(events) => {
-                for event in events {
-                    if follower.send_blocking(Ok(event)).is_err() {
+            Ok(mut changes) => {
+                let last_position = self.shared.index().last_position;
+                // The last event has been dropped, or the last change is a deletion.
+                let sent = changes.last().map_or(after, position);
+                if let Some(topic) = self.last_topic.clone().filter(|_| sent < last_position) {
+                    changes.push(Change::Deleted { topic, position: last_position });
+                }
+                for change in changes {
+                    if follower.send_blocking(Ok(change)).is_err() {
                         return;
                     }
                 }
@@ -168,12 +190,13 @@ impl Writer {
         }
     }
 
-    /// Reads events with the names of their topics.
-    fn stored(&self, positions: &[u64]) -> Result<Vec<(Arc<str>, StoredEvent)>, StorageError> {
+    /// Reads events.
+    fn stored(&self, positions: &[u64]) -> Result<Vec<Change>, StorageError> {
         let mut events = Vec::new();
         self.with_file(|file| {
             file.read(positions, |position, record| {
-                events.push((record.topic.into(), record.to_stored(position)));
+                let (topic, event) = (record.topic.into(), record.to_stored(position));
+                events.push(Change::Appended { topic, event });
             })
         })?;
         Ok(events)
@@ -205,31 +228,56 @@ impl Writer {
             let is_encoded = record.is_some();
             if !is_encoded {
                 let why = "the idempotency key is longer than 65534 bytes";
-                let error = StorageError::new(StorageErrorKind::Unavailable, why);
+                let error = StorageError::new(StorageErrorKind::TooLarge, why);
                 let _ = one.reply.try_send(Err(error));
             }
             records.extend(record.map(|record| (one.position, record)));
             is_encoded
         });
-        let durability = match self.config.sync {
-            Sync::Always => Durability::Immediate,
-            Sync::Interval(_) => Durability::None,
+        let written = match records.last() {
+            Some((last, _)) => self.write(&records, *last, self.durability()),
+            None => Ok(()),
         };
-        let written = if records.is_empty() { Ok(()) } else { self.write(&records, durability) };
         if let Err(error) = written {
             for Pending { reply, .. } in pending {
                 let _ = reply.try_send(Err(error.clone()));
             }
         } else {
-            if matches!(durability, Durability::None) && !pending.is_empty() {
-                self.since.get_or_insert_with(Instant::now);
-            }
             self.make_visible(pending, time);
         }
         // After the events before them: a repeated publication may be one of those.
         for (event, reply) in repeated {
             let outcome = self.outcome(&event);
             let _ = reply.try_send(outcome);
+        }
+    }
+
+    /// Deletes all events of a topic in one transaction.
+    fn delete(&mut self, topic: &Arc<str>) -> Result<Option<u64>, StorageError> {
+        self.reopen()?;
+        let index = self.shared.index();
+        if !index.holding(topic).1 {
+            return Ok(None);
+        }
+        let position = index.last_position + 1;
+        index.list_events(topic, &mut self.dropped);
+        drop(index);
+        // The index is changed after the file, so that nothing is missing there if this fails.
+        if let Err(error) = self.write(&[], position, self.durability()) {
+            self.deleting = Some((Arc::clone(topic), position));
+            return Err(error);
+        }
+        self.shared.index().delete(topic, position, &mut self.dropped);
+        self.last_topic = Some(Arc::clone(topic));
+        self.send(&Change::Deleted { topic: Arc::clone(topic), position });
+        Ok(Some(position))
+    }
+
+    /// Returns how durably a change is written before it is answered.
+    fn durability(&self) -> Durability {
+        match self.config.sync {
+            Sync::Always => Durability::Immediate,
+            Sync::Interval(_) => Durability::None,
         }
     }
 
@@ -284,7 +332,7 @@ impl Writer {
         drop(index);
         if let Some(position) = known {
             let stored = self.stored(&[position])?;
-            if let Some((_, stored)) = stored.into_iter().next() {
+            if let Some(Change::Appended { event: stored, .. }) = stored.into_iter().next() {
                 let is_same = stored.fields == *fields && stored.id == *id;
                 return Ok(if is_same {
                     Appended::Duplicate(position)
@@ -313,19 +361,17 @@ impl Writer {
         }
         drop(index);
         self.apply_bounds(&names);
-        for (Pending { event, position, reply }, name) in pending.into_iter().zip(names) {
+        self.last_topic = names.last().map(Arc::clone).or(self.last_topic.take());
+        for (Pending { event, position, reply }, topic) in pending.into_iter().zip(names) {
             let stored = StoredEvent { position, fields: event.fields, id: event.id };
-            self.send(&name, &stored);
+            self.send(&Change::Appended { topic, event: stored });
             // The publisher may have left.
             let _ = reply.try_send(Ok(Appended::New(position)));
         }
     }
 
-    fn send(&mut self, name: &Arc<str>, event: &StoredEvent) {
-        let sent = |follower: &Sender<Followed>| {
-            follower.send_blocking(Ok((Arc::clone(name), event.clone()))).is_ok()
-        };
-        self.followers.retain(sent);
+    fn send(&mut self, change: &Change) {
+        self.followers.retain(|follower| follower.send_blocking(Ok(change.clone())).is_ok());
     }
 
     /// Drops the events of these topics, and the oldest of all, that exceed the bounds.
@@ -345,7 +391,8 @@ impl Writer {
         if self.is_broken || self.since.is_none() && self.dropped.is_empty() {
             return;
         }
-        if self.write(&[], Durability::Immediate).is_ok() {
+        let last = self.shared.index().last_position;
+        if self.write(&[], last, Durability::Immediate).is_ok() {
             self.since = None;
         }
     }
@@ -355,11 +402,17 @@ impl Writer {
     fn write(
         &mut self,
         records: &[(u64, Vec<u8>)],
+        last: u64,
         durability: Durability,
     ) -> Result<(), StorageError> {
-        let written = self.with_file(|file| file.write(records, &self.dropped, durability));
+        let written = self.with_file(|file| file.write(records, last, &self.dropped, durability));
         match &written {
-            Ok(()) => self.dropped = Removals::default(),
+            Ok(()) => {
+                self.dropped = Removals::default();
+                if matches!(durability, Durability::None) {
+                    self.since.get_or_insert_with(Instant::now);
+                }
+            }
             Err(error) => {
                 log::error!("{error}");
                 self.is_broken = true;
@@ -392,17 +445,30 @@ impl Writer {
             }
             return Err(error);
         }
+        let reached = loaded.index.last_position;
         *self.shared.index() = loaded.index;
         self.dropped = Removals::default();
         self.is_broken = false;
         log::info!("the file of events was opened again after a failure");
         // A write whose failure was reported may have reached the file nevertheless.
         let positions = self.with_file(|file| file.positions_after(last))?;
-        for (name, event) in self.stored(&positions)? {
-            self.send(&name, &event);
+        for change in self.stored(&positions)? {
+            self.send(&change);
+        }
+        if let Some((topic, position)) = self.deleting.take().filter(|(_, at)| *at <= reached) {
+            self.last_topic = Some(Arc::clone(&topic));
+            self.send(&Change::Deleted { topic, position });
         }
         self.apply_bounds(&[]);
         Ok(())
+    }
+}
+
+/// Returns the position of a change.
+const fn position(change: &Change) -> u64 {
+    match change {
+        Change::Appended { event, .. } => event.position,
+        Change::Deleted { position, .. } | Change::Reset { position, .. } => *position,
     }
 }
 
