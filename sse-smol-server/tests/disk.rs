@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smol::Executor;
-use smol::future::block_on;
+use smol::future::{block_on, poll_once};
+use smol::stream::StreamExt as _;
 use sse_smol_server::storage::disk::{DiskConfig, DiskStorage, Sync};
-use sse_smol_server::storage::{Storage, StorageError, StorageErrorKind};
+use sse_smol_server::storage::{Change, Storage, StorageError, StorageErrorKind};
 use sse_smol_server::{
     History, Publication, Start, SubscriptionError, TopicError, Topics, TopicsConfig,
 };
@@ -234,6 +235,54 @@ fn a_directory_is_used_by_one_storage_at_a_time() {
     directory.write("file", "");
     let error = DiskStorage::open(DiskConfig::new(directory.0.join("file"))).unwrap_err();
     assert_eq!(error.kind(), StorageErrorKind::Unavailable);
+}
+
+#[test]
+fn a_deletion_survives_a_restart() {
+    for sync in [Sync::Always, Sync::Interval(Duration::from_secs(3600))] {
+        let directory = Dir::new();
+        let mut config = DiskConfig::new(directory.path());
+        config.sync = sync;
+        let run = Run::with(config.clone()).unwrap();
+        let ids: Vec<String> = (0..5).map(|n| run.publish("a", &n.to_string())).collect();
+        run.publish("b", "kept");
+        assert_eq!(run.wait(run.topics.delete("a")), Ok(true));
+        assert_eq!(run.wait(run.topics.delete("a")), Ok(false));
+        drop(run);
+        let run = Run::with(config).unwrap();
+        assert_eq!(run.wait(run.topics.delete("a")), Ok(false));
+        let list = run.wait(run.topics.list(None, 10)).unwrap().topics;
+        assert_eq!(list.iter().map(|row| &*row.name).collect::<Vec<_>>(), ["b"]);
+        assert!(run.publish("a", "new") > ids[4]);
+        assert_eq!(run.data(&["a"], Start::Earliest, 1), ["new"]);
+        assert_eq!(run.data(&["a"], Start::After(&ids[4]), 1), ["new"]);
+        let events = run.read(&["a"], Start::After(&ids[3]), 2);
+        assert_eq!((&*events[0].0, &*events[1].1), ("gap", "new"));
+    }
+}
+
+/// A publication may wait for the last position before the feed has begun.
+#[test]
+fn what_is_stored_reaches_the_last_position_even_if_that_is_a_deletion() {
+    let directory = Dir::new();
+    let storage = Arc::new(DiskStorage::open(DiskConfig::new(directory.path())).unwrap());
+    let shared: Arc<dyn Storage> = Arc::<DiskStorage>::clone(&storage);
+    let (topics, feed) = block_on(Topics::open(TopicsConfig::default(), shared)).unwrap();
+    let mut publish = Box::pin(topics.publish("a", Publication::new("x")));
+    while storage.events() == 0 {
+        assert!(block_on(poll_once(&mut publish)).is_none(), "the feed has not begun");
+    }
+    assert_eq!(block_on(storage.delete("a")), Ok(Some(2)));
+    let executor = Executor::new();
+    executor.spawn(feed).detach();
+    block_on(executor.run(async {
+        publish.await.unwrap();
+        topics.publish("b", Publication::new("y")).await.unwrap();
+        assert_eq!(topics.delete("b").await, Ok(true));
+    }));
+    let mut changes = storage.follow(0);
+    let deleted = Change::Deleted { topic: "b".into(), position: 4 };
+    assert_eq!(block_on(changes.next()), Some(Ok(deleted)));
 }
 
 /// With an interval, a clean end keeps the epoch, and an unclean one renews it.

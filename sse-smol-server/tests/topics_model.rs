@@ -43,6 +43,13 @@ enum Operation {
     Leave {
         subscriber: prop::sample::Index,
     },
+    Delete {
+        topic: usize,
+    },
+    /// Replaces the log of the storage by one that has only the last `keep` plain events.
+    Replace {
+        keep: usize,
+    },
     /// Opens the storage again, with nothing in memory.
     Restart,
 }
@@ -70,6 +77,8 @@ fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(topics, start)| Operation::Subscribe { topics, start }),
         5 => any::<prop::sample::Index>().prop_map(|subscriber| Operation::Read { subscriber }),
         1 => any::<prop::sample::Index>().prop_map(|subscriber| Operation::Leave { subscriber }),
+        1 => (0..3_usize).prop_map(|topic| Operation::Delete { topic }),
+        1 => (0..2_usize).prop_map(|keep| Operation::Replace { keep }),
         1 => Just(Operation::Restart),
     ]
 }
@@ -78,10 +87,13 @@ fn operation() -> impl Strategy<Value = Operation> {
 #[derive(Clone, Debug)]
 struct Event {
     topic: usize,
+    data: usize,
     id: String,
     has_own_id: bool,
     key: Option<u8>,
     held: bool,
+    /// Whether the log was replaced after it, so that an assigned ID is unknown.
+    void: bool,
 }
 
 struct Subscriber {
@@ -93,6 +105,8 @@ struct Subscriber {
     excused: HashSet<usize>,
     /// Whether the next frame must be a gap event.
     gap: bool,
+    /// Whether the log was replaced, so that the subscriber has fallen behind.
+    replaced: bool,
 }
 
 impl Subscriber {
@@ -105,7 +119,7 @@ impl Subscriber {
     }
 
     fn lags(&self, all: &[Event]) -> bool {
-        self.pending(all).iter().any(|index| !all[*index].held)
+        self.replaced || self.pending(all).iter().any(|index| !all[*index].held)
     }
 
     /// Excuses all events that are evicted by now.
@@ -207,6 +221,23 @@ fn run(
             Operation::Leave { subscriber } if !subscribers.is_empty() => {
                 subscribers.swap_remove(subscriber.index(subscribers.len()));
             }
+            Operation::Delete { topic } => {
+                let holds = all.iter().any(|event| event.topic == *topic && event.held);
+                if let Some(deleted) = world.run(world.topics.delete(NAMES[*topic])) {
+                    assert_eq!(deleted, Ok(holds));
+                    for event in all.iter_mut().filter(|event| event.topic == *topic) {
+                        event.held = false;
+                    }
+                }
+            }
+            Operation::Replace { keep } => {
+                if let Some(storage) = &world.storage {
+                    replace(&world, storage, &mut all, *keep);
+                    for subscriber in &mut subscribers {
+                        subscriber.replaced = true;
+                    }
+                }
+            }
             Operation::Restart if world.storage.is_some() => {
                 subscribers.clear();
                 world = World::open(config.clone(), world.storage);
@@ -234,6 +265,24 @@ fn run(
                 break;
             }
         }
+    }
+}
+
+/// Replaces the log of the storage.
+fn replace(world: &World, storage: &Unreliable, all: &mut Vec<Event>, keep: usize) {
+    storage.replace(keep);
+    // The feed applies it.
+    while world.executor.try_tick() {}
+    let epoch = storage.epoch();
+    let plain = all.iter().filter(|event| !event.has_own_id && event.key.is_none());
+    let kept: Vec<Event> = plain.rev().take(keep).cloned().collect();
+    for event in &mut *all {
+        event.held = false;
+        event.void = true;
+    }
+    for (index, event) in kept.into_iter().enumerate() {
+        let id = format!("{epoch}-{:012}", index + 1);
+        all.push(Event { id, held: true, void: false, ..event });
     }
 }
 
@@ -265,7 +314,7 @@ fn publish(
             "the key was used with other data"
         );
         // Publishing the same event again is reported as a duplicate.
-        let data = all.iter().position(|event| std::ptr::eq(event, same)).unwrap().to_string();
+        let data = same.data.to_string();
         let mut again = Publication::new(&data).with_type("n");
         again.id = same.has_own_id.then_some(Text::from(&id));
         again.key = key_text.as_deref();
@@ -286,7 +335,9 @@ fn publish(
             let oldest = all.iter().position(|event| event.topic == topic && event.held);
             all[oldest.unwrap()].held = false;
         }
-        all.push(Event { topic, id: published.id, has_own_id: own_id.is_some(), key, held: true });
+        let has_own_id = own_id.is_some();
+        let (data, id) = (all.len(), published.id);
+        all.push(Event { topic, data, id, has_own_id, key, held: true, void: false });
     }
 }
 
@@ -305,6 +356,7 @@ fn subscribe(
             next: 0,
             excused: HashSet::new(),
             gap: false,
+            replaced: false,
         })
     };
     Some(match start {
@@ -320,6 +372,7 @@ fn subscribe(
             // log. If several topics hold the same ID, the earliest counts, so that no event is lost.
             let known = all.iter().position(|event| {
                 event.id == *id
+                    && !event.void
                     && (!event.has_own_id || event.held && wanted.contains(&event.topic))
             });
             let mut subscriber = subscriber(Start::After(id))?;
@@ -341,7 +394,8 @@ fn subscribe(
 fn read(world: &World, subscriber: &mut Subscriber, all: &[Event], gap_on_lag: bool) -> bool {
     let frames = match world.read(&mut subscriber.real) {
         None => {
-            assert!(!subscriber.gap, "a gap event is available at once");
+            let has_gap = subscriber.gap || subscriber.replaced;
+            assert!(!has_gap, "a gap event is available at once");
             let pending = subscriber.pending(all);
             assert!(pending.is_empty(), "{pending:?} are not delivered");
             return true;
@@ -365,13 +419,13 @@ fn read(world: &World, subscriber: &mut Subscriber, all: &[Event], gap_on_lag: b
             assert!(subscriber.gap || gap_on_lag && subscriber.lags(all), "unexpected gap: {data}");
             if !std::mem::take(&mut subscriber.gap) {
                 subscriber.excuse_evicted(all);
+                subscriber.replaced = false;
             }
             continue;
         }
-        assert!(!subscriber.gap, "the gap event comes first");
-        let index: usize = data.parse().unwrap();
-        let next = subscriber.pending(all).first().copied();
-        assert_eq!(Some(index), next, "every event once and in order");
+        assert!(!subscriber.gap && !subscriber.replaced, "the gap event comes first");
+        let index = subscriber.pending(all).first().copied().expect("an unread event");
+        assert_eq!(data.parse(), Ok(all[index].data), "every event once and in order");
         assert_eq!(id, all[index].id);
         subscriber.next = index + 1;
     }

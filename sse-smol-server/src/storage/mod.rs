@@ -72,7 +72,8 @@ pub type StorageStream = Pin<Box<dyn Stream<Item = Result<Change, StorageError>>
 /// # Contract
 ///
 /// - Events and deletions of topics have positions in one total order over all topics, which start
-///   at 1. Within an [epoch](Self::epoch), no position is assigned twice, not even after a crash.
+///   at 1 and are less than 2⁴⁸. Within an [epoch](Self::epoch), no position is assigned twice, not
+///   even after a crash.
 /// - An event that [`append`](Self::append) has returned a position for is in each later
 ///   [`read`](Self::read) that covers its position, until retention drops it or its topic is
 ///   deleted.
@@ -139,6 +140,8 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// if the last position is after `after`, a change with that position is among them: a
     /// publication may wait for it. If the last event has been dropped, that is a
     /// [`Change::Deleted`].
+    ///
+    /// `after` is a position of the epoch at the time of the call.
     fn follow(&self, after: u64) -> StorageStream;
 }
 

@@ -1,4 +1,8 @@
 //! The storage behind the windows of topics, and how far its feed has come.
+//!
+//! Positions here are those in memory: see [`epoch`](crate::topics::epoch). If the storage replaces
+//! its log, the result of an operation may be of either log until the feed has applied the
+//! replacement. So each operation compares the storage's epoch with the current one afterwards.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -6,13 +10,22 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use crate::storage::{Storage, StorageError};
+use smol::Timer;
+use smol::future::or;
+
+use crate::storage::{
+    Appended, Bounds, EventRef, NewEvent, Page, PageLimit, Storage, StorageError, StorageErrorKind,
+    StorageFuture, TopicSummary,
+};
+use crate::topics::epoch::{Epoch, Epochs};
 
 /// A storage, and how far its feed has come.
 #[derive(Debug)]
 pub(crate) struct Backing {
-    pub(crate) storage: Arc<dyn Storage>,
+    storage: Arc<dyn Storage>,
+    epochs: Arc<Epochs>,
     /// All events up to this position are in the windows in memory, or have been.
     applied: AtomicU64,
     /// The reason why the feed has ended.
@@ -24,9 +37,10 @@ pub(crate) struct Backing {
 
 impl Backing {
     /// Creates a backing for windows that start after a position.
-    pub(crate) fn new(storage: Arc<dyn Storage>, position: u64) -> Self {
+    pub(crate) fn new(storage: Arc<dyn Storage>, epochs: Arc<Epochs>, position: u64) -> Self {
         Self {
             storage,
+            epochs,
             applied: AtomicU64::new(position),
             failure: OnceLock::new(),
             waiting: Mutex::default(),
@@ -38,8 +52,21 @@ impl Backing {
         self.failure.get().map_or(Ok(()), |failure| Err(failure.clone()))
     }
 
-    /// Waits until the event at a position is visible to subscribers.
-    pub(crate) fn applied(&self, position: u64) -> impl Future<Output = Result<(), StorageError>> {
+    /// Waits until the change at a position is visible to subscribers.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the feed has ended, or if the log was replaced since.
+    pub(crate) async fn applied(&self, position: u64) -> Result<(), StorageError> {
+        self.reached(position).await?;
+        if position < self.epochs.current().start() {
+            return Err(replaced());
+        }
+        Ok(())
+    }
+
+    /// Waits until the feed has reached a position, or a later one.
+    fn reached(&self, position: u64) -> impl Future<Output = Result<(), StorageError>> {
         static NUMBERS: AtomicU64 = AtomicU64::new(0);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
         Applied { backing: self, key: (position, number) }
@@ -49,6 +76,136 @@ impl Backing {
     pub(crate) fn set_applied(&self, position: u64) {
         self.applied.store(position, Ordering::Release);
         self.wake(position);
+    }
+
+    /// Waits until the feed has applied that the log of an epoch was replaced.
+    async fn ended(&self, epoch: &Arc<Epoch>) -> Result<(), StorageError> {
+        let ended = async {
+            loop {
+                // Loaded before the epoch is compared, so that no replacement in between is missed.
+                let applied = self.applied.load(Ordering::Acquire);
+                if !Arc::ptr_eq(epoch, &self.epochs.current()) {
+                    return Ok(());
+                }
+                self.reached(applied + 1).await?;
+            }
+        };
+        let timeout = async {
+            Timer::after(REPLACING).await;
+            Err(replaced())
+        };
+        or(ended, timeout).await
+    }
+
+    fn has(&self, epoch: &Epoch) -> bool {
+        self.storage.epoch() == epoch.name()
+    }
+
+    /// Returns the current epoch, when the log of the storage is of that epoch.
+    async fn epoch(&self) -> Result<Arc<Epoch>, StorageError> {
+        loop {
+            let epoch = self.epochs.current();
+            if self.has(&epoch) {
+                return Ok(epoch);
+            }
+            self.ended(&epoch).await?;
+        }
+    }
+
+    /// Runs an operation that reads, again if the log was replaced meanwhile. Returns its result
+    /// and the epoch of that.
+    async fn reading<'a, T>(
+        &'a self,
+        operation: impl Fn(&Epoch) -> StorageFuture<'a, T>,
+    ) -> Result<(Arc<Epoch>, T), StorageError> {
+        loop {
+            let epoch = self.epoch().await?;
+            let result = operation(&epoch).await;
+            if self.has(&epoch) {
+                return Ok((epoch, result?));
+            }
+        }
+    }
+
+    /// Runs an operation that writes. Returns its result and the epoch of that.
+    async fn writing<T>(
+        &self,
+        operation: StorageFuture<'_, T>,
+    ) -> Result<(Arc<Epoch>, T), StorageError> {
+        let epoch = self.epoch().await?;
+        let result = operation.await?;
+        if !self.has(&epoch) {
+            return Err(replaced());
+        }
+        Ok((epoch, result))
+    }
+
+    /// See [`Storage::last_position`].
+    pub(crate) async fn last_position(&self) -> Result<u64, StorageError> {
+        let (epoch, position) = self.reading(|_| self.storage.last_position()).await?;
+        Ok(epoch.in_memory(position))
+    }
+
+    /// See [`Storage::append`].
+    pub(crate) async fn append(&self, event: NewEvent) -> Result<Appended, StorageError> {
+        let (epoch, appended) = self.writing(self.storage.append(event)).await?;
+        Ok(match appended {
+            Appended::New(position) => Appended::New(epoch.in_memory(position)),
+            Appended::Duplicate(position) => Appended::Duplicate(epoch.in_memory(position)),
+            Appended::KeyInUse(event) => Appended::KeyInUse(reference(&epoch, event)),
+            Appended::IdInUse | Appended::TooManyTopics(_) => appended,
+        })
+    }
+
+    /// See [`Storage::delete`].
+    pub(crate) async fn delete(&self, topic: &str) -> Result<Option<u64>, StorageError> {
+        let (epoch, position) = self.writing(self.storage.delete(topic)).await?;
+        Ok(position.map(|position| epoch.in_memory(position)))
+    }
+
+    /// See [`Storage::read`]. After a position of an earlier epoch, events count as dropped.
+    pub(crate) async fn read(
+        &self,
+        topic: &str,
+        after: u64,
+        limit: PageLimit,
+    ) -> Result<Page, StorageError> {
+        let read = |epoch: &Epoch| self.storage.read(topic, epoch.in_log(after), limit);
+        let (epoch, mut page) = self.reading(read).await?;
+        page.dropped = epoch.in_memory(page.dropped);
+        for event in &mut page.events {
+            event.position = epoch.in_memory(event.position);
+        }
+        Ok(page)
+    }
+
+    /// See [`Storage::bounds`]. The positions of earlier epochs count as dropped.
+    pub(crate) async fn bounds(&self, topic: &str) -> Result<Bounds, StorageError> {
+        let (epoch, bounds) = self.reading(|_| self.storage.bounds(topic)).await?;
+        Ok(Bounds {
+            dropped: epoch.in_memory(bounds.dropped),
+            first: bounds.first.map(|first| reference(&epoch, first)),
+            last: bounds.last.map(|last| reference(&epoch, last)),
+        })
+    }
+
+    /// See [`Storage::find`].
+    pub(crate) async fn find(&self, topic: &str, id: &str) -> Result<Option<u64>, StorageError> {
+        let (epoch, position) = self.reading(|_| self.storage.find(topic, id)).await?;
+        Ok(position.map(|position| epoch.in_memory(position)))
+    }
+
+    /// See [`Storage::topics`].
+    pub(crate) async fn topics(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<TopicSummary>, StorageError> {
+        let (epoch, mut topics) = self.reading(|_| self.storage.topics(after, limit)).await?;
+        for topic in &mut topics {
+            topic.last = topic.last.take().map(|last| reference(&epoch, last));
+        }
+        Ok(topics)
     }
 
     /// Records the reason why the feed has ended. Returns false if there is one already.
@@ -72,6 +229,18 @@ impl Backing {
         drop(waiting);
         due.into_iter().for_each(Waker::wake);
     }
+}
+
+/// The maximum time between a new epoch of the storage and the change that reports it.
+const REPLACING: Duration = Duration::from_secs(5);
+
+/// Returns the error of an operation during which the log was replaced.
+fn replaced() -> StorageError {
+    StorageError::new(StorageErrorKind::Unavailable, "its log was replaced meanwhile")
+}
+
+fn reference(epoch: &Epoch, event: EventRef) -> EventRef {
+    EventRef { position: epoch.in_memory(event.position), ..event }
 }
 
 /// A wait for a position.

@@ -104,12 +104,30 @@ impl State {
         match change {
             Change::Appended { topic, event } => self.append_stored(&topic, event),
             Change::Deleted { topic, position } => self.delete_stored(&topic, position),
-            Change::Reset { .. } => Err(unavailable("its log was replaced")),
+            Change::Reset { epoch, position } => self.reset(epoch, position),
         }
+    }
+
+    /// Drops all events after the storage has replaced its log, and begins a new epoch. Subscribers
+    /// are woken, find that events are missing, and get a gap event.
+    fn reset(&self, epoch: String, position: u64) -> Result<(), StorageError> {
+        log::warn!("the log of the storage was replaced: subscribers get a gap event");
+        // This precedes the new positions: a task that finds one also finds its epoch.
+        let epoch = self.epochs.begin(epoch)?;
+        let position = epoch.in_memory(position);
+        let topics = self.registry().reset(position);
+        for topic in &topics {
+            topic.notify();
+        }
+        if let Some(backing) = &self.backing {
+            backing.set_applied(position);
+        }
+        Ok(())
     }
 
     /// Drops the events of a topic that the storage has deleted.
     fn delete_stored(&self, name: &Arc<str>, position: u64) -> Result<(), StorageError> {
+        let position = self.epoch().in_memory(position);
         let mut registry = self.registry();
         check_order(position, registry.last_position)?;
         registry.last_position = position;
@@ -128,7 +146,9 @@ impl State {
     fn append_stored(&self, name: &Arc<str>, event: StoredEvent) -> Result<(), StorageError> {
         let TopicsConfig { history, max_topics, max_bytes, .. } = &self.config;
         let StoredEvent { position, fields, id } = event;
-        let frame = Frame::with_id(&fields, &self.id_at(position, id.as_deref()));
+        let epoch = self.epoch();
+        let position = epoch.in_memory(position);
+        let frame = Frame::with_id(&fields, &epoch.id_at(position, id.as_deref()));
         let mut registry = self.registry();
         check_order(position, registry.last_position)?;
         let now = CompactInstant::now();

@@ -6,6 +6,7 @@
 
 mod backing;
 mod config;
+mod epoch;
 pub(crate) mod error;
 pub(crate) mod feed;
 pub(crate) mod listener;
@@ -24,6 +25,7 @@ use std::sync::atomic::Ordering;
 
 use self::backing::Backing;
 use self::config::check_config;
+use self::epoch::{Epoch, Epochs, check_name};
 use self::registry::{Registry, Topic};
 use self::state::{Counts, State};
 use self::window::Entry;
@@ -123,9 +125,9 @@ impl Topics {
     /// [`History::age`](crate::History::age) is 0.
     pub fn new(config: TopicsConfig) -> Result<Self, TopicError> {
         check_config(&config)?;
-        let epoch = new_epoch();
+        let epochs = Arc::new(Epochs::new(Epoch::first(new_epoch())));
         let registry = Registry::new(config.max_bytes);
-        Ok(Self(Arc::new(State::new(config, epoch, registry, None))))
+        Ok(Self(Arc::new(State::new(config, epochs, registry, None))))
     }
 
     /// Opens the topics of a storage. The newest events are also held in memory, in windows with
@@ -144,18 +146,18 @@ impl Topics {
     ) -> Result<(Self, Feed), TopicError> {
         check_config(&config)?;
         let epoch = storage.epoch();
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._".contains(&byte);
-        if !(1..=64).contains(&epoch.len()) || !epoch.bytes().all(legal) {
-            let why =
-                format!("epoch {epoch:?}: an epoch is 1 to 64 characters from A-Z a-z 0-9 . _");
+        check_name(&epoch)?;
+        let position = storage.last_position().await?;
+        let changes = storage.follow(position);
+        if storage.epoch() != epoch {
+            let why = "its log was replaced while it was opened";
             return Err(StorageError::new(StorageErrorKind::Unavailable, why).into());
         }
-        let position = storage.last_position().await?;
-        let events = storage.follow(position);
-        let backing = Backing::new(storage, position);
-        let state = State::new(config, epoch, Registry::backed(position), Some(backing));
+        let epochs = Arc::new(Epochs::new(Epoch::first(epoch)));
+        let backing = Backing::new(storage, Arc::clone(&epochs), position);
+        let state = State::new(config, epochs, Registry::backed(position), Some(backing));
         let state = Arc::new(state);
-        let feed = Feed::new(&state, events);
+        let feed = Feed::new(&state, changes);
         Ok((Self(state), feed))
     }
 
@@ -176,6 +178,35 @@ impl Topics {
     ) -> impl Future<Output = Result<Published, TopicError>> + Send {
         // Converted here, so that the future does not hold the value twice.
         self.0.publish(name, new.into())
+    }
+
+    /// Deletes all events of a topic, and returns whether it held any. When this returns,
+    /// subscribers can see the deletion.
+    ///
+    /// A subscriber that has read all events misses nothing, and gets new ones as before. Any other
+    /// one, connected or resuming, gets a gap event. IDs that publishers chose, and keys, can be
+    /// used again.
+    ///
+    /// If the future is dropped, the events may have been deleted.
+    ///
+    /// ```
+    /// use sse_smol_server::{Publication, Topics, TopicsConfig};
+    ///
+    /// # smol::block_on(async {
+    /// let topics = Topics::new(TopicsConfig::default())?;
+    /// topics.publish("news", Publication::new("hello").with_id("1")).await?;
+    /// assert!(topics.delete("news").await?);
+    /// assert!(!topics.delete("news").await?);
+    /// assert_eq!(topics.totals().events, 0);
+    /// # Ok::<(), sse_smol_server::TopicError>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`TopicError::Name`] if the name is invalid, or [`TopicError::Storage`].
+    pub async fn delete(&self, name: &str) -> Result<bool, TopicError> {
+        self.0.delete(name).await
     }
 
     /// Subscribes to topics. The subscription yields the events missed since `start` and then new
@@ -210,7 +241,7 @@ impl Topics {
     pub async fn list(&self, after: Option<&str>, limit: usize) -> Result<TopicPage, TopicError> {
         let limit = limit.clamp(1, Self::MAX_PAGE);
         let stored = match &self.0.backing {
-            Some(backing) => backing.storage.topics(after, limit + 1).await?,
+            Some(backing) => backing.topics(after, limit + 1).await?,
             None => Vec::new(),
         };
         let mut registry = self.0.registry();

@@ -1,4 +1,5 @@
-//! Publishing: checks an event, encodes it, and appends it to the log of its topic.
+//! Publishing: checks an event, encodes it, and appends it to the log of its topic. Deleting the
+//! events of a topic.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -143,7 +144,8 @@ impl State {
             let id = EventId::new(id).map_err(TopicError::Id)?;
             Ok::<_, TopicError>(Frame::from(new.event.with_id(id)))
         };
-        let mut id = self.id_at(0, new.id);
+        let epoch = self.epoch();
+        let mut id = epoch.id_at(0, new.id);
         let mut frame = encode(&id)?;
         let key = new.key.map(Arc::from);
         let mut registry = self.registry();
@@ -169,7 +171,7 @@ impl State {
             let position = repeated.map_or(*last_position + 1, |entry| entry.position);
             if new.id.is_none() {
                 id.clear();
-                self.push_assigned_id(&mut id, position);
+                epoch.push_id(&mut id, position);
                 // The length differs beyond the twelve digits that IDs are padded to.
                 if !frame.replace_id(&id) {
                     frame = encode(&id)?;
@@ -210,7 +212,7 @@ impl State {
         backing.check()?;
         let mut fields = Vec::with_capacity(new.event.encoded_len());
         new.event.encode_to_vec(&mut fields);
-        let appended = backing.storage.append(NewEvent {
+        let appended = backing.append(NewEvent {
             topic: name.into(),
             fields: Bytes::from(fields),
             id: new.id.map(Into::into),
@@ -232,6 +234,41 @@ impl State {
             Appended::TooManyTopics(most) => Err(TopicError::TooManyTopics(most)),
             Appended::IdInUse => Err(TopicError::IdInUse(new.id.unwrap_or_default().to_owned())),
         }
+    }
+
+    /// Deletes the events of a topic: see [`Topics::delete`](crate::Topics::delete).
+    pub(crate) async fn delete(&self, name: &str) -> Result<bool, TopicError> {
+        check_name(name)?;
+        let Some(backing) = &self.backing else {
+            return Ok(self.delete_held(name));
+        };
+        backing.check()?;
+        let Some(position) = backing.delete(name).await? else {
+            return Ok(false);
+        };
+        backing.applied(position).await?;
+        Ok(true)
+    }
+
+    /// Deletes the events of a topic in memory.
+    fn delete_held(&self, name: &str) -> bool {
+        let age = self.config.history.age;
+        let mut registry = self.registry();
+        let Some(topic) = registry.get(name).map(Arc::clone) else {
+            return false;
+        };
+        let now = CompactInstant::now();
+        registry.change(&topic, |window, last_position| {
+            window.expire(age, now, usize::MAX);
+            let holds_events = window.len() > 0;
+            if holds_events {
+                // A position of its own, as in a storage.
+                *last_position += 1;
+                window.clear();
+            }
+            holds_events
+        })
+        // Subscribers need no notification: those that have not read all events have one already.
     }
 
     /// Returns a publication whose values are all valid.
@@ -261,7 +298,7 @@ impl State {
         // A header value loses spaces at its ends, and control characters in one may be rejected.
         let visible =
             id.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ' || byte >= 0x80);
-        let reserved = matches!(id, "earliest" | "latest") || self.is_reserved(id);
+        let reserved = matches!(id, "earliest" | "latest") || self.epoch().is_reserved(id);
         if !fits || !visible || reserved || id.trim() != id {
             return Err(TopicError::ReservedId(id.to_owned()));
         }

@@ -5,8 +5,9 @@
 //!
 //! The locks of the library are:
 //!
-//! - in `topics`: the registry, the window and the followers of each topic (all in this file), and
-//!   the start marker (`state.rs`);
+//! - in `topics`: the registry, the window and the followers of each topic (all in this file), the
+//!   start marker (`state.rs`), the epoch (`epoch.rs`), and the publications that wait for the feed
+//!   (`backing.rs`);
 //! - in `connection`: the state of each connection (`mod.rs`), and the streams of each subscriber
 //!   group (`delivery.rs`);
 //! - in `net`: the timers, the counts of the admission, and the sockets of the reactor, the readiness
@@ -316,6 +317,17 @@ impl Registry {
         let topics: Vec<_> = self.topics.values().map(Arc::clone).collect();
         for topic in &topics {
             self.change(topic, |window, _| window.close());
+        }
+        topics
+    }
+
+    /// Drops all events, sets the last position, and lets all windows start after it. Returns their
+    /// topics, to be notified.
+    pub(crate) fn reset(&mut self, last_position: u64) -> Vec<Arc<Topic>> {
+        self.last_position = last_position;
+        let topics: Vec<_> = self.topics.values().map(Arc::clone).collect();
+        for topic in &topics {
+            self.change(topic, |window, _| window.reset(last_position));
         }
         topics
     }

@@ -62,12 +62,10 @@ async fn position_of(
     subscription: &Subscription,
     id: &str,
 ) -> Result<Option<u64>, StorageError> {
-    if let Some(position) = state.assigned_position(id) {
+    if let Some(position) = state.epoch().position_in(id) {
         // Another server with the same storage may have sent events that are not in memory here.
         let last_position = match &state.backing {
-            Some(backing) if position > subscription.0.position => {
-                backing.storage.last_position().await?
-            }
+            Some(backing) if position > subscription.0.position => backing.last_position().await?,
             _ => subscription.0.position,
         };
         if position <= last_position {
@@ -95,7 +93,7 @@ impl Cursor {
     /// Returns the bounds of the topic's events, in the storage if there is one.
     async fn bounds(&self, state: &State) -> Result<Bounds, StorageError> {
         if let Some(backing) = &state.backing {
-            return backing.storage.bounds(&self.topic.name).await;
+            return backing.bounds(&self.topic.name).await;
         }
         let window = self.topic.window();
         let event =
@@ -115,7 +113,7 @@ impl Subscription {
         let mut lowest = None;
         for cursor in self.0.topics.iter() {
             let position = match &self.0.state.backing {
-                Some(backing) => backing.storage.find(&cursor.topic.name, own_id).await?,
+                Some(backing) => backing.find(&cursor.topic.name, own_id).await?,
                 None => cursor.topic.window().position_of(own_id),
             };
             lowest = lowest.into_iter().chain(position).min();

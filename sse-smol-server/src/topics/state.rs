@@ -1,8 +1,7 @@
 //! The state that all handles of a set of topics share.
 
-use std::fmt::Write as _;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use prometheus_client::metrics::counter::Counter;
 use sse_proto::{Event, EventId, EventType};
@@ -10,14 +9,14 @@ use sse_proto::{Event, EventId, EventType};
 use crate::Frame;
 use crate::topics::backing::Backing;
 use crate::topics::config::TopicsConfig;
+use crate::topics::epoch::{Epoch, Epochs};
 use crate::topics::registry::Registry;
 
 /// Topics, their configuration, and the identity of their IDs.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) config: TopicsConfig,
-    /// The prefix of assigned IDs, by which IDs of other runs or logs are recognized.
-    epoch: String,
+    pub(crate) epochs: Arc<Epochs>,
     registry: Mutex<Registry>,
     pub(crate) counts: Counts,
     /// The storage behind the windows, if there is one.
@@ -39,13 +38,13 @@ impl State {
     /// Creates a state without topics.
     pub(crate) fn new(
         config: TopicsConfig,
-        epoch: String,
+        epochs: Arc<Epochs>,
         registry: Registry,
         backing: Option<Backing>,
     ) -> Self {
         Self {
             config,
-            epoch,
+            epochs,
             registry: Mutex::new(registry),
             counts: Counts::default(),
             backing,
@@ -57,33 +56,13 @@ impl State {
         self.registry.lock().expect("no panic while this lock is held")
     }
 
-    /// Appends the ID that is assigned to the event at a position.
-    pub(crate) fn push_assigned_id(&self, out: &mut String, position: u64) {
-        // Zero-padded, so that IDs sort as text in the order of positions.
-        write!(out, "{}-{position:012}", self.epoch).expect("writing to a String does not fail");
+    pub(crate) fn epoch(&self) -> Arc<Epoch> {
+        self.epochs.current()
     }
 
     /// Returns the ID of the event at a position: its own, or else the one that is assigned.
     pub(crate) fn id_at(&self, position: u64, own_id: Option<&str>) -> String {
-        own_id.map_or_else(
-            || {
-                let mut id = String::with_capacity(self.epoch.len() + 13);
-                self.push_assigned_id(&mut id, position);
-                id
-            },
-            str::to_owned,
-        )
-    }
-
-    /// Returns the position in an ID that was assigned in this epoch, or `None` for any other ID.
-    pub(crate) fn assigned_position(&self, id: &str) -> Option<u64> {
-        let digits = id.strip_prefix(&self.epoch)?.strip_prefix('-')?;
-        digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
-    }
-
-    /// Returns whether an ID has the form of assigned IDs.
-    pub(crate) fn is_reserved(&self, id: &str) -> bool {
-        id.strip_prefix(&self.epoch).is_some_and(|rest| rest.starts_with('-'))
+        self.epoch().id_at(position, own_id)
     }
 
     /// Returns a start marker: an ID, from which a subscriber resumes at a position. It has data if

@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use crate::Frame;
-use crate::storage::{Page, PageLimit, Storage, StorageError, StorageErrorKind, StoredEvent};
+use crate::storage::{Page, PageLimit, StorageError, StorageErrorKind, StoredEvent};
+use crate::topics::backing::Backing;
 use crate::topics::registry::{Topic, unsubscribe};
 use crate::topics::state::State;
 use crate::topics::window::{BATCH_BYTES, BATCH_EVENTS};
@@ -314,7 +315,7 @@ impl Subscription {
         let mut batch = Batch::new(state.registry().last_position);
         for cursor in topics.iter() {
             let after = (*position).max(cursor.gap_end);
-            let page = read_page(&*backing.storage, &cursor.topic.name, after).await?;
+            let page = read_page(backing, &cursor.topic.name, after).await?;
             if page.dropped > after {
                 return Ok(None);
             }
@@ -332,9 +333,9 @@ impl Subscription {
 }
 
 /// Reads a page of a topic's events.
-async fn read_page(storage: &dyn Storage, topic: &str, after: u64) -> Result<Page, StorageError> {
+async fn read_page(backing: &Backing, topic: &str, after: u64) -> Result<Page, StorageError> {
     let limit = PageLimit { events: BATCH_EVENTS, bytes: BATCH_BYTES };
-    let page = storage.read(topic, after, limit).await?;
+    let page = backing.read(topic, after, limit).await?;
     // Either would be read again for ever.
     let why = if page.events.is_empty() && !page.is_last {
         "it returned a page without events that is not the last"

@@ -194,8 +194,12 @@ impl Window {
 
     /// Drops all events.
     pub(crate) fn clear(&mut self) {
-        let last = self.last_position();
-        *self = Self { appended: self.appended, ..Self::new(last, self.fixed) };
+        self.reset(self.last_position());
+    }
+
+    /// Drops all events, and starts after a position, as if events up to it had been dropped.
+    pub(crate) fn reset(&mut self, after: u64) {
+        *self = Self { appended: self.appended, ..Self::new(after, self.fixed) };
     }
 
     /// Drops all events, and makes every later read an error.

@@ -1,14 +1,16 @@
 //! A storage for tests: slow, and failing at will.
 
+use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use fastrand::Rng;
-use smol::future::yield_now;
+use smol::channel::{self, Receiver, Sender};
+use smol::future::{block_on, or, yield_now};
 use smol::lock::{Semaphore, SemaphoreGuardArc};
-use smol::stream::StreamExt as _;
+use smol::stream::{self, StreamExt as _};
 use sse_smol_server::storage::{
-    Appended, Bounds, NewEvent, Page, PageLimit, Storage, StorageError, StorageErrorKind,
+    Appended, Bounds, Change, NewEvent, Page, PageLimit, Storage, StorageError, StorageErrorKind,
     StorageFuture, StorageStream, TopicSummary,
 };
 
@@ -18,7 +20,8 @@ use super::memory_storage::MemoryStorage;
 /// the test holds a permit.
 #[derive(Debug)]
 pub(crate) struct Unreliable {
-    inner: MemoryStorage,
+    most: usize,
+    log: Mutex<Log>,
     random: Mutex<Rng>,
     /// The number of operations in a hundred that fail, without any effect.
     failures: AtomicU32,
@@ -32,6 +35,20 @@ pub(crate) struct Unreliable {
     feed_fails: Arc<AtomicBool>,
 }
 
+/// The log, and what is needed to replace it.
+#[derive(Debug)]
+struct Log {
+    inner: Arc<MemoryStorage>,
+    /// How often it was replaced, which is in the epoch.
+    replaced: u32,
+    /// All events that were appended.
+    appended: Vec<NewEvent>,
+    followers: Vec<Sender<Replacement>>,
+}
+
+/// A replacement of the log, and the changes that follow it.
+struct Replacement(Change, StorageStream);
+
 /// The number of polls after which every operation is complete, unless it is stalled.
 pub(crate) const POLLS: usize = 100;
 
@@ -39,7 +56,13 @@ impl Unreliable {
     /// Creates a storage for at most `most` events of each topic.
     pub(crate) fn new(most: usize, seed: u64) -> Self {
         Self {
-            inner: MemoryStorage::new(most),
+            most,
+            log: Mutex::new(Log {
+                inner: Arc::new(MemoryStorage::new(most)),
+                replaced: 0,
+                appended: Vec::new(),
+                followers: Vec::new(),
+            }),
             random: Mutex::new(Rng::with_seed(seed)),
             failures: AtomicU32::new(0),
             loses_answers: AtomicBool::new(false),
@@ -74,6 +97,40 @@ impl Unreliable {
         self.failures.store(failures, Ordering::SeqCst);
     }
 
+    /// Replaces the log by one that has only the last `keep` of the events that were appended
+    /// without an ID and a key, in a new epoch.
+    pub(crate) fn replace(&self, keep: usize) {
+        let mut log = self.log.lock().unwrap();
+        // Kept until the replacement is sent: without it, the streams of its changes fail.
+        let _old = mem::replace(&mut log.inner, Arc::new(MemoryStorage::new(self.most)));
+        log.replaced += 1;
+        let plain = log.appended.iter().filter(|event| event.id.is_none() && event.key.is_none());
+        let kept: Vec<_> = plain.rev().take(keep).cloned().collect();
+        for event in kept.into_iter().rev() {
+            log.appended.push(event.clone());
+            block_on(log.inner.append(event)).unwrap();
+        }
+        let position = block_on(log.inner.last_position()).unwrap();
+        let (epoch, inner) = (log.epoch(), Arc::clone(&log.inner));
+        log.followers.retain(|follower| {
+            let reset = Change::Reset { epoch: epoch.clone(), position };
+            follower.try_send(Replacement(reset, inner.follow(position))).is_ok()
+        });
+    }
+
+    fn inner(&self) -> Arc<MemoryStorage> {
+        Arc::clone(&self.log.lock().unwrap().inner)
+    }
+
+    fn append_now(&self, event: NewEvent) -> Result<Appended, StorageError> {
+        let mut log = self.log.lock().unwrap();
+        let appended = block_on(log.inner.append(event.clone()));
+        if matches!(appended, Ok(Appended::New(_))) {
+            log.appended.push(event);
+        }
+        appended
+    }
+
     fn random(&self, end: u32) -> u32 {
         self.random.lock().unwrap().u32(..end)
     }
@@ -90,23 +147,32 @@ impl Unreliable {
     }
 }
 
+impl Log {
+    fn epoch(&self) -> String {
+        match self.replaced {
+            0 => "memory".to_owned(),
+            times => format!("memory.{times}"),
+        }
+    }
+}
+
 fn failure() -> StorageError {
     StorageError::new(StorageErrorKind::Unavailable, "a failure of the test")
 }
 
 impl Storage for Unreliable {
     fn epoch(&self) -> String {
-        self.inner.epoch()
+        self.log.lock().unwrap().epoch()
     }
 
     fn last_position(&self) -> StorageFuture<'_, u64> {
-        self.inner.last_position()
+        Box::pin(async { self.inner().last_position().await })
     }
 
     fn append(&self, event: NewEvent) -> StorageFuture<'_, Appended> {
         Box::pin(async {
             self.trouble().await?;
-            let appended = self.inner.append(event).await;
+            let appended = self.append_now(event);
             if self.loses_answers.load(Ordering::SeqCst) { Err(failure()) } else { appended }
         })
     }
@@ -116,21 +182,21 @@ impl Storage for Unreliable {
             self.trouble().await?;
             // Small pages, so that they end within what the tests publish.
             let limit = PageLimit { events: limit.events.min(3), ..limit };
-            self.inner.read(topic, after, limit).await
+            self.inner().read(topic, after, limit).await
         })
     }
 
     fn bounds<'a>(&'a self, topic: &'a str) -> StorageFuture<'a, Bounds> {
         Box::pin(async move {
             self.trouble().await?;
-            self.inner.bounds(topic).await
+            self.inner().bounds(topic).await
         })
     }
 
     fn find<'a>(&'a self, topic: &'a str, id: &'a str) -> StorageFuture<'a, Option<u64>> {
         Box::pin(async move {
             self.trouble().await?;
-            self.inner.find(topic, id).await
+            self.inner().find(topic, id).await
         })
     }
 
@@ -141,21 +207,25 @@ impl Storage for Unreliable {
     ) -> StorageFuture<'a, Vec<TopicSummary>> {
         Box::pin(async move {
             self.trouble().await?;
-            self.inner.topics(after, limit).await
+            self.inner().topics(after, limit).await
         })
     }
 
     fn delete<'a>(&'a self, topic: &'a str) -> StorageFuture<'a, Option<u64>> {
         Box::pin(async move {
             self.trouble().await?;
-            let deleted = self.inner.delete(topic).await;
+            let deleted = self.inner().delete(topic).await;
             if self.loses_answers.load(Ordering::SeqCst) { Err(failure()) } else { deleted }
         })
     }
 
     fn follow(&self, after: u64) -> StorageStream {
         let (feed, fails) = (Arc::clone(&self.feed), Arc::clone(&self.feed_fails));
-        let delayed = self.inner.follow(after).then(move |event| {
+        let (sender, replaced) = channel::unbounded();
+        let mut log = self.log.lock().unwrap();
+        log.followers.push(sender);
+        let changes = stream::unfold((log.inner.follow(after), replaced), next);
+        let delayed = changes.then(move |event| {
             let (feed, fails) = (Arc::clone(&feed), Arc::clone(&fails));
             async move {
                 let _permit = feed.acquire_arc().await;
@@ -164,5 +234,21 @@ impl Storage for Unreliable {
             }
         });
         Box::pin(delayed)
+    }
+}
+
+/// What a follower reads: the current log, and its replacements.
+type Following = (StorageStream, Receiver<Replacement>);
+
+async fn next(
+    (mut changes, replaced): Following,
+) -> Option<(Result<Change, StorageError>, Following)> {
+    let replacement = async { Err(replaced.recv().await.ok()) };
+    match or(replacement, async { Ok(changes.next().await) }).await {
+        Ok(change) => Some((change?, (changes, replaced))),
+        Err(replacement) => {
+            let Replacement(reset, changes) = replacement?;
+            Some((Ok(reset), (changes, replaced)))
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Storages that break their contract.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use smol::Executor;
 use smol::future::block_on;
@@ -20,7 +21,12 @@ struct Broken(&'static str);
 
 impl Storage for Broken {
     fn epoch(&self) -> String {
-        if self.0 == "epoch" { "a-b".to_owned() } else { "e".to_owned() }
+        static EPOCHS: AtomicU32 = AtomicU32::new(0);
+        match self.0 {
+            "epoch" => "a-b".to_owned(),
+            "epochs" => EPOCHS.fetch_add(1, Ordering::Relaxed).to_string(),
+            _ => "e".to_owned(),
+        }
     }
 
     fn last_position(&self) -> StorageFuture<'_, u64> {
@@ -77,6 +83,8 @@ fn a_storage_that_breaks_its_contract_causes_errors() {
     let open = |what| block_on(Topics::open(TopicsConfig::default(), Arc::new(Broken(what))));
     let error = open("epoch").unwrap_err().to_string();
     assert!(error.contains("epoch \"a-b\": an epoch is 1 to 64 characters"), "{error}");
+    let error = open("epochs").unwrap_err().to_string();
+    assert!(error.contains("its log was replaced while it was opened"), "{error}");
     for (what, why) in [("order", "out of order"), ("end", "the stream of its events has ended")] {
         let (topics, feed) = open(what).unwrap();
         let error = run(&executor, feed).unwrap_err().to_string();

@@ -106,6 +106,38 @@ fn a_stream_ends_with_a_reason_when_the_storage_fails() {
     assert_eq!(reasons.recv_timeout(TIMEOUT).unwrap(), reason);
 }
 
+/// Parked streams have no task that waits for events of their topic.
+#[test]
+fn parked_streams_get_a_gap_event_when_the_log_is_replaced() {
+    let storage = Arc::new(Unreliable::new(1000, 9));
+    let executor = Arc::new(Executor::new());
+    let topics = open(&executor, &storage, small_window().with_gap_on_lag(true));
+    let (_stop, stopped) = smol::channel::bounded::<()>(1);
+    let feeding = Arc::clone(&executor);
+    thread::spawn(move || block_on(feeding.run(stopped.recv())));
+    let source = topics.clone();
+    let server = serve(Config::default(), move |request| {
+        let source = source.clone();
+        async move {
+            let subscription = source.subscribe(&["news"], Start::Latest).await.unwrap();
+            request.open().await?.follow(subscription).await
+        }
+    });
+    let mut all: Vec<_> = (0..3).map(|_| Subscriber::open(server.address, "/")).collect();
+    block_on(topics.publish("news", event("old"))).unwrap();
+    for subscriber in &mut all {
+        subscriber.read_events(1);
+    }
+    storage.replace(0);
+    for subscriber in &mut all {
+        assert_eq!(subscriber.read_events(2)[1].event_type, "gap");
+    }
+    block_on(topics.publish("news", event("new"))).unwrap();
+    for subscriber in &mut all {
+        assert_eq!(subscriber.read_events(3)[2].data, "new");
+    }
+}
+
 /// Another server on the same storage may have sent events that are not in memory here yet.
 #[test]
 fn a_stream_with_a_position_ahead_of_the_feed_hides_no_event_from_others() {
