@@ -149,7 +149,7 @@ fn pages_of_other_origins_need_to_be_allowed() {
     let (status, head, body) =
         request(address, "OPTIONS /topics/a", &format!("{good}{requested}"), "");
     assert_eq!((status, body.as_str()), (204, ""));
-    assert!(head.contains("Access-Control-Allow-Methods: GET, HEAD, POST\r\n"), "{head}");
+    assert!(head.contains("Access-Control-Allow-Methods: GET, HEAD, POST, DELETE\r\n"), "{head}");
     assert!(head.contains("Event-Type") && head.contains("Last-Event-ID"), "{head}");
     assert_eq!(request(address, "OPTIONS /topics/a", &format!("{bad}{requested}"), "").0, 403);
 

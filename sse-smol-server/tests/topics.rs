@@ -256,8 +256,8 @@ fn invalid_publications_are_rejected_with_the_reason() {
     assert_eq!(request(address, "POST /topics/c", "", "x").0, 429);
     // Subscribers do not count towards `max_topics`.
     subscribe(address, "/topics/c", "");
-    assert_eq!(request(address, "DELETE /topics/a", "", "").0, 405);
-    assert_eq!(request(address, "DELETE /score", "", "").0, 405);
+    assert_eq!(request(address, "PUT /topics/a", "", "").0, 405);
+    assert_eq!(request(address, "PUT /score", "", "").0, 405);
     let many = "topic=a&".repeat(33);
     assert_eq!(request(address, &format!("GET /topics?{many}"), "", "").0, 400);
 }

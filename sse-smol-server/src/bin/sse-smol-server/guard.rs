@@ -19,7 +19,7 @@ pub(crate) struct Guard {
     hosts: Vec<Host>,
 }
 
-const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE");
 const HEADERS: &str = "Authorization, Content-Type, Event-Id, Event-Retry, Event-Type, \
                        Idempotency-Key, Last-Event-ID";
 

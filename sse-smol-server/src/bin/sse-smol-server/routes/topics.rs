@@ -12,8 +12,8 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use sse_proto::Text;
 use sse_smol_server::{
-    Error, Publication, Published, Query, Request, RequestError, Start, Topics, list_members,
-    not_allowed, text,
+    Error, Publication, Published, Query, Request, RequestError, Response, Start, Topics,
+    list_members, not_allowed, text,
 };
 
 use super::reply::{Answer, show, typed};
@@ -86,18 +86,22 @@ fn page_of(query: &Query) -> Result<(Option<&str>, usize), RequestError> {
     Ok((query.only("after")?, limit))
 }
 
-/// Serves `/topics/{name}`: `GET` subscribes, `POST` publishes.
+/// Serves `/topics/{name}`: `GET` subscribes, `POST` publishes, `DELETE` deletes the events.
 pub(super) fn serve(topics: &Topics, guard: &Guard, request: Request) -> Answer {
     match *request.method() {
         Method::POST => match guard.check_publisher(&request) {
             Some(answer) => Box::pin(request.respond(answer)),
             None => Box::pin(publish(topics.clone(), request)),
         },
+        Method::DELETE => match guard.check_publisher(&request) {
+            Some(answer) => Box::pin(request.respond(answer)),
+            None => Box::pin(delete(topics.clone(), request)),
+        },
         Method::GET | Method::HEAD => match name(&request) {
             Ok(name) => subscribe(topics.clone(), vec![name], request),
             Err(why) => bad(request, why),
         },
-        _ => Box::pin(request.respond(not_allowed("GET, HEAD, POST"))),
+        _ => Box::pin(request.respond(not_allowed("GET, HEAD, POST, DELETE"))),
     }
 }
 
@@ -217,6 +221,25 @@ async fn publish(topics: Topics, mut request: Request) -> Result<(), Error> {
                 *response.status_mut() = StatusCode::CREATED;
             }
             request.respond(response).await
+        }
+        Err(error) => request.respond(Error::from(error).response()).await,
+    }
+}
+
+async fn delete(topics: Topics, request: Request) -> Result<(), Error> {
+    let name = match name(&request) {
+        Ok(name) => name,
+        Err(why) => return bad(request, why).await,
+    };
+    match topics.delete(&name).await {
+        Ok(true) => {
+            let mut response = Response::new(Vec::new());
+            *response.status_mut() = StatusCode::NO_CONTENT;
+            request.respond(response).await
+        }
+        Ok(false) => {
+            let line = format!("The topic {name} holds no events.");
+            request.respond(text(StatusCode::NOT_FOUND, &line)).await
         }
         Err(error) => request.respond(Error::from(error).response()).await,
     }
