@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use dir::Dir;
-use support::subscriber::{Publisher, Subscriber};
+use support::subscriber::{Publisher, Subscriber, wait_until};
 use support::{Binary, get, read_response, send};
 
 /// Publishes until the server is gone, and returns the data of the publications that it answered.
@@ -121,6 +121,41 @@ fn the_flags_are_checked() {
         let errors = String::from_utf8(run.stderr).unwrap();
         assert!(errors.contains(part), "{arguments:?}: {errors}");
     }
+}
+
+/// Writes that are not durable yet are lost when the file is opened again after a failure.
+#[test]
+fn a_failed_write_that_loses_events_is_a_gap_and_publishing_continues() {
+    let dir = Dir::new();
+    let mut shell = Command::new("sh");
+    let limited = "ulimit -f 6000; trap '' XFSZ; exec \"$@\"";
+    shell.args(["-c", limited, "sh", env!("CARGO_BIN_EXE_sse-smol-server"), "--open-publishing"]);
+    let arguments =
+        ["--data", dir.path(), "--sync", "interval=3600000", "--history-bytes", "100000000"];
+    let server =
+        Binary::start_by(shell, "127.0.0.1:0", &[&arguments[..], &["--on-lag", "gap"]].concat());
+    let mut subscriber = Subscriber::open(server.address, "/topics/news");
+    let post = |body: &str| {
+        let head = format!("POST /topics/news HTTP/1.1\r\nHost: {}\r\n", server.address);
+        let head = format!("{head}Connection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+        read_response(&mut send(server.address, &format!("{head}{body}"))).0
+    };
+    let large = "x".repeat(100_000);
+    let mut stored = 0;
+    while post(&large) == 201 {
+        stored += 1;
+        assert!(stored < 100);
+    }
+    let old = subscriber.read_events(stored)[0].id.clone();
+    // The log was replaced while the event was appended, or the next attempt is too early.
+    wait_until("publishing continues", || post("after") == 201);
+    subscriber.read_until("the new event", |subscriber| {
+        subscriber.events.last().is_some_and(|event| event.data == "after")
+    });
+    assert_eq!(subscriber.events[stored].event_type, "gap");
+    let mut resumed = Subscriber::resume(server.address, "/topics/news", &old);
+    let first = &resumed.read_events(1)[0];
+    assert!(first.data.contains("\"reason\":\"unknown\""), "{}", first.data);
 }
 
 /// A file that must not grow any more stands for a full disk.

@@ -134,11 +134,18 @@ impl File {
     }
 
     /// Reads all events into an index. The file gets a new epoch if it has none, or if events may
-    /// have been lost: after an unclean end of a lossy run, or if damaged events are dropped.
+    /// have been lost: after an unclean end of a lossy run, or if damaged events are dropped. If
+    /// this run has had the file open before, `known` is the last position, and the file gets a new
+    /// epoch if it has not reached that.
     ///
     /// With `recover`, damaged events are dropped. Otherwise they are an error. `is_lossy` marks the
     /// file as one whose next end may be unclean.
-    pub(super) fn load(&self, recover: bool, is_lossy: bool) -> Result<Loaded, StorageError> {
+    pub(super) fn load(
+        &self,
+        recover: bool,
+        is_lossy: bool,
+        known: Option<u64>,
+    ) -> Result<Loaded, StorageError> {
         let transaction = self.database()?.begin_write().map_err(error)?;
         let loaded = {
             let mut meta = transaction.open_table(META).map_err(error)?;
@@ -165,7 +172,8 @@ impl File {
                 events.remove(position).map_err(error)?;
             }
             index.last_position = index.last_position.max(last);
-            let keeps = was_clean && bad.is_empty();
+            let is_whole = known.map_or(was_clean, |known| index.last_position >= known);
+            let keeps = is_whole && bad.is_empty();
             let epoch = epoch.filter(|_| keeps).unwrap_or_else(new_epoch);
             if !keeps {
                 dropped.retain(|_, _| false).map_err(error)?;

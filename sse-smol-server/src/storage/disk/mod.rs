@@ -10,7 +10,8 @@
 //! With [`Sync::Interval`], events are written durably at an interval. An unclean end, such as a
 //! crash, loses the events since the last write. The storage then has a new
 //! [epoch](crate::storage::Storage::epoch) at the next start, so that the ID of a lost event is
-//! unknown and not assigned to another event.
+//! unknown and not assigned to another event. The same happens at once if a write fails, for
+//! example because the disk is full, and loses events: subscribers get a gap event.
 //!
 //! Events beyond the bounds are dropped from the file, which reuses their space. A file that is
 //! damaged is refused; [`DiskConfig::recover`] opens it without the events that cannot be read.
@@ -53,7 +54,7 @@ mod record;
 mod shared;
 mod writer;
 
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use smol::channel::{self, Receiver, Sender};
@@ -76,7 +77,6 @@ pub use self::config::{DiskConfig, Sync};
 #[derive(Debug)]
 pub struct DiskStorage {
     shared: Arc<Shared>,
-    epoch: String,
     commands: Option<Sender<Command>>,
     writer: Option<JoinHandle<()>>,
     /// A permit for each page that may be read at a time: reading blocks a thread.
@@ -105,7 +105,7 @@ impl DiskStorage {
     pub fn open(config: DiskConfig) -> Result<Self, StorageError> {
         let is_lossy = config.sync != Sync::Always;
         let file = File::open(&config.directory, config.recover)?;
-        let loaded = file.load(config.recover, is_lossy)?;
+        let loaded = file.load(config.recover, is_lossy, None)?;
         if loaded.damaged > 0 {
             log::warn!(
                 "{}: {} damaged events were dropped; subscribers that resume get a gap event",
@@ -113,8 +113,7 @@ impl DiskStorage {
                 loaded.damaged
             );
         }
-        let shared = Shared { file: RwLock::new(file), index: Mutex::new(loaded.index) };
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Shared::new(file, loaded.index, loaded.epoch));
         let (commands, queue) = channel::bounded(QUEUE);
         let writer = Writer::new(Arc::clone(&shared), queue, config);
         let writer = thread::Builder::new().name("sse-disk".to_owned()).spawn(|| writer.run());
@@ -122,7 +121,6 @@ impl DiskStorage {
             writer.map_err(|error| StorageError::new(StorageErrorKind::Unavailable, error))?;
         Ok(Self {
             shared,
-            epoch: loaded.epoch,
             commands: Some(commands),
             writer: Some(writer),
             readers: Semaphore::new(READERS),
@@ -159,7 +157,7 @@ impl Drop for DiskStorage {
 
 impl Storage for DiskStorage {
     fn epoch(&self) -> String {
-        self.epoch.clone()
+        self.shared.epoch().clone()
     }
 
     fn last_position(&self) -> StorageFuture<'_, u64> {

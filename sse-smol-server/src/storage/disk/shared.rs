@@ -17,9 +17,19 @@ pub(super) struct Shared {
     /// Events in the file, and not yet removed ones apart. Locked for a moment only, and never
     /// together with the file.
     pub(super) index: Mutex<Index>,
+    /// The epoch, which changes if events are lost. Locked for a moment only, and alone.
+    epoch: Mutex<String>,
 }
 
 impl Shared {
+    pub(super) const fn new(file: File, index: Index, epoch: String) -> Self {
+        Self { file: RwLock::new(file), index: Mutex::new(index), epoch: Mutex::new(epoch) }
+    }
+
+    pub(super) fn epoch(&self) -> MutexGuard<'_, String> {
+        self.epoch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }

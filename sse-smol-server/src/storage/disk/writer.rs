@@ -431,25 +431,28 @@ impl Writer {
             return Err(StorageError::new(StorageErrorKind::Unavailable, why));
         }
         self.attempt = Some(Instant::now());
+        let last = self.shared.index().last_position;
         let mut file = self.shared.file.write().unwrap_or_else(PoisonError::into_inner);
         file.reopen()?;
-        let loaded = file.load(false, self.config.sync != Sync::Always)?;
+        let loaded = file.load(false, self.config.sync != Sync::Always, Some(last))?;
         drop(file);
-        let last = self.shared.index().last_position;
-        if loaded.index.last_position < last {
-            // Their positions must not be assigned again in this epoch.
-            let why = "events that were not written durably yet are lost; restart to continue";
-            let error = StorageError::new(StorageErrorKind::Unavailable, why);
-            for follower in mem::take(&mut self.followers) {
-                let _ = follower.send_blocking(Err(error.clone()));
-            }
-            return Err(error);
-        }
         let reached = loaded.index.last_position;
+        let is_new = *self.shared.epoch() != loaded.epoch;
+        // Before the index: an operation that finds the new one also finds the new epoch.
+        self.shared.epoch().clone_from(&loaded.epoch);
         *self.shared.index() = loaded.index;
         self.dropped = Removals::default();
         self.is_broken = false;
+        self.since = None;
         log::info!("the file of events was opened again after a failure");
+        if is_new {
+            log::warn!("events that were not written durably yet are lost");
+            self.deleting = None;
+            self.last_topic = None;
+            self.send(&Change::Reset { epoch: loaded.epoch, position: reached });
+            self.apply_bounds(&[]);
+            return Ok(());
+        }
         // A write whose failure was reported may have reached the file nevertheless.
         let positions = self.with_file(|file| file.positions_after(last))?;
         for change in self.stored(&positions)? {
