@@ -8,7 +8,7 @@ use std::string::FromUtf8Error;
 use http::StatusCode;
 use sse_proto::InvalidValue;
 
-use crate::http1::{RequestError, Response, text};
+use crate::http1::{RequestError, Response, busy, text};
 use crate::storage::{StorageError, StorageErrorKind};
 use crate::topics::{SubscriptionError, TopicError};
 
@@ -104,8 +104,10 @@ impl Error {
     /// | `DataTooLarge` | 413 |
     /// | `KeyInUse` | 422 |
     /// | `TooManyTopics` | 429 |
-    /// | `Storage`, also as [`Error::Storage`] | 507 if the storage is full, 413 if the event is too large for it, otherwise 503 |
+    /// | `Storage`, also as [`Error::Storage`] | 507 if it is full, 413 if the event is too large, else 503 |
     /// | `Config` | 500, without the text |
+    ///
+    /// With [`StorageErrorKind::Unavailable`], the response has a `Retry-After`.
     ///
     /// For all other errors it is 500, without their text. They may come from values of the server,
     /// such as JSON in a file. A handler that parses what the client sent converts the error to a
@@ -130,7 +132,23 @@ impl Error {
         if status == StatusCode::INTERNAL_SERVER_ERROR {
             return text(status, "The server failed to answer this request.");
         }
-        text(status, &format!("{why}."))
+        let line = format!("{why}.");
+        if self.storage_error().is_some_and(|error| error.kind() == StorageErrorKind::Unavailable) {
+            return busy(&line);
+        }
+        text(status, &line)
+    }
+
+    /// Returns the error of the storage that this is.
+    fn storage_error(&self) -> Option<&StorageError> {
+        match self {
+            Self::Storage(error) => Some(error),
+            Self::Failed(source) => match source.downcast_ref() {
+                Some(TopicError::Storage(error)) => Some(error),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 
     /// Returns whether the peer is gone or the connection is abandoned, so that no answer can be

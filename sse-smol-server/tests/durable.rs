@@ -108,6 +108,8 @@ fn the_flags_are_checked() {
     for (arguments, part) in [
         (&["--window", "5"][..], "--data"),
         (&["--sync", "always"], "--data"),
+        (&["--publish-timeout", "1"], "--data"),
+        (&["--data", "/tmp/x", "--publish-timeout", "0"], "must be at least 0.001"),
         (&["--data", "/tmp/x", "--sync", "interval=0"], "1 to 3600000 milliseconds"),
         (&["--data", "/tmp/x", "--sync", "sometimes"], "must be always, or interval="),
         (&["--data", "/dev/null/x"], "/dev/null/x"),

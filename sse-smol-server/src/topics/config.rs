@@ -1,5 +1,7 @@
 //! The configuration of topics.
 
+use std::time::Duration;
+
 use sse_proto::EventType;
 
 use crate::setters::setters;
@@ -38,6 +40,11 @@ pub struct TopicsConfig {
     /// pages, and by the HTML Standard a client keeps the ID. Some clients do not, and miss the
     /// events that are published before they have reconnected.
     pub hello_type: Option<String>,
+    /// The maximum time that a publication or a deletion waits for the storage and for the feed,
+    /// more than 0; without a storage, they wait for nothing. Beyond it, they fail with an error of
+    /// the kind [`Unavailable`](crate::storage::StorageErrorKind::Unavailable), and may have had
+    /// their effect. Default: 5 seconds.
+    pub publish_timeout: Duration,
     /// Whether a subscriber that falls behind the log while it is connected gets a gap event and
     /// continues. By default, its stream ends, so that it reconnects and resumes.
     pub gap_on_lag: bool,
@@ -48,6 +55,7 @@ setters!(TopicsConfig {
     with_max_topics => max_topics: usize,
     with_max_bytes => max_bytes: usize,
     with_hello_type => hello_type: Option<String>,
+    with_publish_timeout => publish_timeout: Duration,
     with_gap_on_lag => gap_on_lag: bool,
 });
 
@@ -68,6 +76,7 @@ impl Default for TopicsConfig {
             max_bytes: 256 << 20,
             gap_type: "gap".to_owned(),
             hello_type: None,
+            publish_timeout: Duration::from_secs(5),
             gap_on_lag: false,
         }
     }
@@ -90,6 +99,12 @@ pub(crate) fn check_config(config: &TopicsConfig) -> Result<(), TopicError> {
         return error(
             "max_topics",
             "must be at least 1: with 0, every publication would be rejected".into(),
+        );
+    }
+    if config.publish_timeout.is_zero() {
+        return error(
+            "publish_timeout",
+            "must be more than 0, or no publication could succeed".into(),
         );
     }
     if config.history.age.is_zero() {

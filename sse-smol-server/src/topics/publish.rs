@@ -1,15 +1,18 @@
 //! Publishing: checks an event, encodes it, and appends it to the log of its topic. Deleting the
 //! events of a topic.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use smol::Timer;
+use smol::future::or;
 use sse_proto::{Event, EventId, EventType, Limits, OwnedEvent, Text};
 
 use crate::Frame;
 use crate::compact_instant::CompactInstant;
-use crate::storage::{Appended, EventRef, NewEvent};
+use crate::storage::{Appended, EventRef, NewEvent, StorageError, StorageErrorKind};
 use crate::topics::backing::Backing;
 use crate::topics::config::TopicsConfig;
 use crate::topics::error::{MAX_ID, MAX_TYPE, TopicError, check_name};
@@ -132,7 +135,7 @@ impl State {
         let new = self.check(new)?;
         match &self.backing {
             None => self.append(name, &new),
-            Some(backing) => self.store(backing, name, &new).await,
+            Some(backing) => self.in_time(self.store(backing, name, &new)).await,
         }
     }
 
@@ -242,12 +245,30 @@ impl State {
         let Some(backing) = &self.backing else {
             return Ok(self.delete_held(name));
         };
-        backing.check()?;
-        let Some(position) = backing.delete(name).await? else {
-            return Ok(false);
+        self.in_time(async {
+            backing.check()?;
+            let Some(position) = backing.delete(name).await? else {
+                return Ok(false);
+            };
+            backing.applied(position).await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Runs an operation of the storage for at most the time that publications have.
+    async fn in_time<T>(
+        &self,
+        operation: impl Future<Output = Result<T, TopicError>>,
+    ) -> Result<T, TopicError> {
+        let timeout = self.config.publish_timeout;
+        let late = async {
+            Timer::after(timeout).await;
+            let why =
+                format!("it did not answer within {timeout:?}; the change may have been made");
+            Err(StorageError::new(StorageErrorKind::Unavailable, why).into())
         };
-        backing.applied(position).await?;
-        Ok(true)
+        or(operation, late).await
     }
 
     /// Deletes the events of a topic in memory.

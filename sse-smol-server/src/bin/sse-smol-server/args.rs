@@ -113,6 +113,11 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) storing: Storing,
 
+    /// Answer 503 to a publication that has not been written durably after this time; it may be
+    /// written later
+    #[arg(long, value_name = "SECONDS", requires = "data", default_value = "5", value_parser = timeout)]
+    publish_timeout: Duration,
+
     /// Type of the event that is sent to a subscriber that has missed events; not open or error,
     /// which an `EventSource` fires itself
     #[arg(long, value_name = "TYPE", default_value = "gap", value_parser = event_type)]
@@ -237,6 +242,7 @@ impl Args {
             .with_max_bytes(self.max_bytes)
             .with_gap_type(self.gap_type.as_str())
             .with_hello_type(self.hello.clone())
+            .with_publish_timeout(self.publish_timeout)
             .with_gap_on_lag(self.on_lag == OnLag::Gap)
     }
 }
