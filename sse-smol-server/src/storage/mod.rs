@@ -96,6 +96,9 @@ pub trait Storage: fmt::Debug + Send + Sync {
     fn epoch(&self) -> String;
 
     /// Returns the last position that was assigned, to an event or to a deletion, or 0.
+    ///
+    /// [`Topics::check`](crate::Topics::check) calls this. So it should return an error while events
+    /// cannot be appended, for example after a failed write or without a connection.
     fn last_position(&self) -> StorageFuture<'_, u64>;
 
     /// Appends an event, and returns when it is as durable as configured.

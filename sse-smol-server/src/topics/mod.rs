@@ -209,6 +209,19 @@ impl Topics {
         self.0.delete(name).await
     }
 
+    /// Checks that events can be published and delivered. Without a storage, they always can.
+    ///
+    /// With one, this waits until the feed has reached the storage's last position, for at most
+    /// [`publish_timeout`](TopicsConfig::publish_timeout).
+    ///
+    /// # Errors
+    ///
+    /// [`TopicError::Storage`] if the feed has ended or is behind, or if the storage cannot be
+    /// written.
+    pub async fn check(&self) -> Result<(), TopicError> {
+        self.0.check_storage().await
+    }
+
     /// Subscribes to topics. The subscription yields the events missed since `start` and then new
     /// ones, in order, without gaps or duplicates. A topic without events does not count towards
     /// [`max_topics`](TopicsConfig::max_topics), and is removed with its last subscription.

@@ -256,6 +256,19 @@ impl State {
         .await
     }
 
+    /// Checks the storage: see [`Topics::check`](crate::Topics::check).
+    pub(crate) async fn check_storage(&self) -> Result<(), TopicError> {
+        let Some(backing) = &self.backing else {
+            return Ok(());
+        };
+        self.in_time(async {
+            backing.check()?;
+            let position = backing.last_position().await?;
+            Ok(backing.applied(position).await?)
+        })
+        .await
+    }
+
     /// Runs an operation of the storage for at most the time that publications have.
     async fn in_time<T>(
         &self,
@@ -264,8 +277,7 @@ impl State {
         let timeout = self.config.publish_timeout;
         let late = async {
             Timer::after(timeout).await;
-            let why =
-                format!("it did not answer within {timeout:?}; the change may have been made");
+            let why = format!("it did not answer within {timeout:?}; a change may be made later");
             Err(StorageError::new(StorageErrorKind::Unavailable, why).into())
         };
         or(operation, late).await

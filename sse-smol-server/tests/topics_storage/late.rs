@@ -30,13 +30,16 @@ fn a_publication_fails_in_time_and_subscribers_stay() {
         let error = published.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the storage is unavailable: it did not answer within 50ms; the change may have been \
-             made"
+            "the storage is unavailable: it did not answer within 50ms; a change may be made \
+             later"
         );
         let response = Error::from(error).response();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(response.headers().contains_key(header::RETRY_AFTER));
+        let checked = block_on(executor.run(topics.check()));
+        assert_eq!(checked.is_err(), is_stored, "the feed is behind");
         drop(permit);
+        assert_eq!(run(&executor, topics.check()), Ok(()));
         if is_stored {
             assert_eq!(next_data(&executor, &mut subscription), ["late"]);
         }

@@ -277,6 +277,7 @@ fn the_end_of_the_feed_ends_publications_and_subscriptions_with_its_reason() {
         assert_eq!(run(&executor, first).unwrap_err().to_string(), reason);
         assert_eq!(run(&executor, second).unwrap_err().to_string(), reason);
         // From then on, everything is refused.
+        assert_eq!(run(&executor, topics.check()).unwrap_err().to_string(), reason);
         for name in ["a", "new"] {
             let published = run(&executor, topics.publish(name, event("x")));
             assert_eq!(published.unwrap_err().to_string(), reason);

@@ -88,6 +88,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     drain: Option<Duration>,
 
+    /// Time between the signal to stop and the graceful shutdown: /readyz answers 503, and everything
+    /// else works as before
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
+    pub(crate) drain_delay: Duration,
+
     /// Maximum number of events held of each topic, for subscribers that reconnect
     #[arg(long, value_name = "EVENTS", default_value = "1000", value_parser = at_least(1, "the newest event of a topic is always held"))]
     history: usize,

@@ -70,8 +70,8 @@ impl Guard {
     /// Checks a request before it is routed, and sets the response headers that depend on the page
     /// that sent it. Returns the response if the request is rejected or is a preflight.
     pub(crate) fn check(&self, request: &mut Request) -> Option<Response> {
-        // Load balancers probe by address. The response reveals nothing.
-        let is_probe = !self.on_loopback && request.path() == "/healthz";
+        // Load balancers probe by address. The responses reveal nothing of topics and clients.
+        let is_probe = !self.on_loopback && matches!(request.path(), "/healthz" | "/readyz");
         if !is_probe && !request.authority().is_none_or(|authority| self.answers_for(authority)) {
             let line = "This server does not serve the host of this request (see --allow-host).";
             return Some(text(StatusCode::MISDIRECTED_REQUEST, line));

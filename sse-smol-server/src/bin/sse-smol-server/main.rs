@@ -13,10 +13,12 @@ mod open;
 mod publishing;
 mod routes;
 mod steps;
+mod stopping;
 mod storing;
 mod watch;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::future;
 use std::io::{self, ErrorKind, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::panic::{self, AssertUnwindSafe};
@@ -27,6 +29,7 @@ use std::time::Duration;
 use std::{fs, thread};
 
 use async_signal::{Signal, Signals};
+use smol::future::or;
 use smol::stream::StreamExt as _;
 use smol::{Executor, channel};
 
@@ -36,6 +39,7 @@ use crate::listen::Listen;
 use crate::local_token::Offer;
 use crate::publishing::Publishing;
 use crate::routes::App;
+use crate::stopping::{SECOND_SIGNAL, Stopping};
 use log_writer::{LogFormat, LogWriter, json_line};
 
 /// The maximum time to write the last log lines before the process exits.
@@ -122,7 +126,8 @@ fn run(args: &Args) -> Result<(), String> {
     };
     let offer = Arc::new(offer_token(address, &args.listen, &publishing));
     let (topics, feed) = args.storing.open(args.topics_config())?;
-    let app = Arc::new(App::new(args, publishing, topics, &server)?);
+    let stopping = Stopping::new(server.drain(), args.drain_delay);
+    let app = Arc::new(App::new(args, publishing, topics, stopping.clone(), &server)?);
     print(start_up_text);
     if let Some(address) = address.filter(|_| args.open) {
         let path = if args.serve.is_some() { "/" } else { routes::page_path(args) };
@@ -151,9 +156,14 @@ fn run(args: &Args) -> Result<(), String> {
     // Runs on a separate task, so that it is not polled each time this thread is woken.
     let until_second_signal = executor.spawn(async move {
         signals.next().await;
-        log::info!("shutting down: closing open streams; a second signal stops the server at once");
-        begin_drain();
-        signals.next().await;
+        let second = async { drop(signals.next().await) };
+        let begun = async {
+            stopping.announce().await;
+            log::info!("shutting down: closing open streams; {SECOND_SIGNAL}");
+            begin_drain();
+            future::pending::<()>().await;
+        };
+        or(second, begun).await;
     });
     let handle = move |request| Arc::clone(&app).handle(request);
     server

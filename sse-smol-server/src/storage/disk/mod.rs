@@ -161,7 +161,10 @@ impl Storage for DiskStorage {
     }
 
     fn last_position(&self) -> StorageFuture<'_, u64> {
-        Box::pin(async { Ok(self.shared.index().last_position) })
+        Box::pin(async {
+            self.shared.check()?;
+            Ok(self.shared.index().last_position)
+        })
     }
 
     fn append(&self, event: NewEvent) -> StorageFuture<'_, Appended> {

@@ -19,11 +19,27 @@ pub(super) struct Shared {
     pub(super) index: Mutex<Index>,
     /// The epoch, which changes if events are lost. Locked for a moment only, and alone.
     epoch: Mutex<String>,
+    /// The error after which the file has to be opened again. Locked like the epoch.
+    failure: Mutex<Option<StorageError>>,
 }
 
 impl Shared {
     pub(super) const fn new(file: File, index: Index, epoch: String) -> Self {
-        Self { file: RwLock::new(file), index: Mutex::new(index), epoch: Mutex::new(epoch) }
+        Self {
+            file: RwLock::new(file),
+            index: Mutex::new(index),
+            epoch: Mutex::new(epoch),
+            failure: Mutex::new(None),
+        }
+    }
+
+    /// Returns an error if events cannot be written at the moment.
+    pub(super) fn check(&self) -> Result<(), StorageError> {
+        self.failure().clone().map_or(Ok(()), Err)
+    }
+
+    pub(super) fn failure(&self) -> MutexGuard<'_, Option<StorageError>> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn epoch(&self) -> MutexGuard<'_, String> {

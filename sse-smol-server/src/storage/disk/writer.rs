@@ -59,8 +59,6 @@ pub(super) struct Writer {
     dropped: Removals,
     /// The time since when there are events that have not been written durably.
     since: Option<Instant>,
-    /// Whether the last operation failed, so that the file has to be opened again.
-    is_broken: bool,
     /// The time of the last attempt to open it again.
     attempt: Option<Instant>,
 }
@@ -93,7 +91,6 @@ impl Writer {
             deleting: None,
             dropped: Removals::default(),
             since: None,
-            is_broken: false,
             attempt: None,
         }
     }
@@ -111,7 +108,7 @@ impl Writer {
             }
         }
         self.flush();
-        if !self.is_broken
+        if self.shared.check().is_ok()
             && let Err(error) = self.with_file(File::mark_clean)
         {
             log::error!("{error}");
@@ -160,7 +157,13 @@ impl Writer {
                     self.append(before);
                     self.follow(after, follower);
                 }
-                Command::Tick => self.apply_bounds(&[]),
+                Command::Tick => {
+                    // Also without a publication: a server that is not ready may get none.
+                    if let Err(error) = self.reopen() {
+                        log::debug!("{error}");
+                    }
+                    self.apply_bounds(&[]);
+                }
             }
             let has_room = events.len() < BATCH_EVENTS && bytes < BATCH_BYTES;
             next = if has_room { self.queue.try_recv().ok() } else { None };
@@ -388,7 +391,7 @@ impl Writer {
 
     /// Writes everything durably, and removes dropped events from the file.
     fn flush(&mut self) {
-        if self.is_broken || self.since.is_none() && self.dropped.is_empty() {
+        if self.shared.check().is_err() || self.since.is_none() && self.dropped.is_empty() {
             return;
         }
         let last = self.shared.index().last_position;
@@ -415,7 +418,7 @@ impl Writer {
             }
             Err(error) => {
                 log::error!("{error}");
-                self.is_broken = true;
+                *self.shared.failure() = Some(error.clone());
             }
         }
         written
@@ -423,7 +426,7 @@ impl Writer {
 
     /// Opens the file again after a failure, at most once in [`REOPEN`].
     fn reopen(&mut self) -> Result<(), StorageError> {
-        if !self.is_broken {
+        if self.shared.check().is_ok() {
             return Ok(());
         }
         if self.attempt.is_some_and(|attempt| attempt.elapsed() < REOPEN) {
@@ -442,7 +445,7 @@ impl Writer {
         self.shared.epoch().clone_from(&loaded.epoch);
         *self.shared.index() = loaded.index;
         self.dropped = Removals::default();
-        self.is_broken = false;
+        *self.shared.failure() = None;
         self.since = None;
         log::info!("the file of events was opened again after a failure");
         if is_new {

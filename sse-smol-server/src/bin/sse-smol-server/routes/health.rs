@@ -1,14 +1,32 @@
-//! `/healthz` and `/metrics`, for monitoring.
+//! `/healthz`, `/readyz` and `/metrics`, for monitoring.
 
 use std::sync::Arc;
 
+use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
-use sse_smol_server::{Error, MediaRange, Metrics, Request};
+use sse_smol_server::{Error, MediaRange, Metrics, Request, Topics, text};
 
 use super::reply::show;
 
 pub(super) async fn healthz(request: Request) -> Result<(), Error> {
     show(request, "text/plain; charset=utf-8", b"ok\n".to_vec()).await
+}
+
+/// Answers with 200 if events can be published and delivered, and otherwise with 503 and the reason.
+pub(super) async fn readyz(
+    topics: Topics,
+    is_stopping: bool,
+    request: Request,
+) -> Result<(), Error> {
+    let reason = if is_stopping {
+        "The server is shutting down.".to_owned()
+    } else {
+        match topics.check().await {
+            Ok(()) => return healthz(request).await,
+            Err(error) => format!("{error}."),
+        }
+    };
+    request.respond(text(StatusCode::SERVICE_UNAVAILABLE, &reason)).await
 }
 
 /// Answers in the `OpenMetrics` format if the client prefers it, and otherwise in the classic text

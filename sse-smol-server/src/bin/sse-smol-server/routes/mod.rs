@@ -20,6 +20,7 @@ use sse_smol_server::{Metrics, Polled, Request, Server, Topics, text};
 use crate::args::Args;
 use crate::guard::Guard;
 use crate::publishing::Publishing;
+use crate::stopping::Stopping;
 
 use self::files::Files;
 use self::hotreload::HotReload;
@@ -32,6 +33,7 @@ pub(crate) struct App {
     /// The path below which the page of streams and the demos are.
     demos: &'static str,
     topics: Topics,
+    stopping: Stopping,
     metrics: Arc<Metrics>,
     score: Polled,
     system: Polled,
@@ -44,6 +46,7 @@ impl App {
         args: &Args,
         publishing: Publishing,
         topics: Topics,
+        stopping: Stopping,
         server: &Server,
     ) -> Result<Self, String> {
         let metrics = server.metrics();
@@ -56,6 +59,7 @@ impl App {
             files: args.serve.clone().map(|root| Files::new(root, args.spa.clone())),
             hot_reload: HotReload::new(args, server.drain())?,
             topics,
+            stopping,
             metrics,
         })
     }
@@ -77,6 +81,9 @@ impl App {
             "/metrics.json" => Box::pin(async move { self.system.serve(request).await }),
             "/topics" => topics::serve_all(&self.topics, request),
             "/healthz" => Box::pin(health::healthz(request)),
+            "/readyz" => {
+                Box::pin(health::readyz(self.topics.clone(), self.stopping.has_begun(), request))
+            }
             path if path.starts_with(page::BELOW) => Box::pin(page::serve_file(request)),
             "/__hotreload" => Box::pin(async move { self.hot_reload.serve(request).await }),
             "/__hotreload.js" => Box::pin(async move { self.hot_reload.script(request).await }),
