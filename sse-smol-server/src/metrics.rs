@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 use crate::net::queue::Sent;
 use crate::{CloseReason, Topics};
 
-/// The counters and gauges of a server. `Display` writes them in the text format of Prometheus.
+/// The counters, gauges and times of a server. `Display` writes them in the text format of Prometheus.
 #[derive(Debug, Default)]
 pub struct Metrics {
     pub(crate) connections: Gauge,
@@ -70,6 +70,36 @@ impl Metrics {
             registry.register("subscriptions", "Subscriptions", gauge(totals.subscriptions));
             registry.register("events_held", "Events in all logs", gauge(totals.events));
             registry.register("bytes_held", "Bytes in all logs", gauge(totals.bytes));
+            if let Some((counts, lag)) = topics.storage_counts() {
+                let storage = registry.sub_registry_with_prefix("storage");
+                storage.register(
+                    "append_seconds",
+                    "Time of appending an event to the storage",
+                    counts.appends.clone(),
+                );
+                storage.register(
+                    "errors",
+                    "Errors of the storage, by operation and kind",
+                    counts.errors.clone(),
+                );
+                storage.register(
+                    "pages_read",
+                    "Pages of events read for subscribers that are behind memory",
+                    counts.pages.clone(),
+                );
+                storage.register("bytes_read", "Bytes of these events", counts.bytes.clone());
+                storage.register(
+                    "resets",
+                    "Replacements of the log, after which event IDs from before are unknown",
+                    counts.resets.clone(),
+                );
+                let lag = gauge(usize::try_from(lag).unwrap_or(usize::MAX));
+                storage.register(
+                    "feed_lag",
+                    "Positions in the storage that are not visible to subscribers yet",
+                    lag,
+                );
+            }
         }
         registry
     }

@@ -104,6 +104,27 @@ fn a_second_server_on_the_same_directory_does_not_start() {
 }
 
 #[test]
+fn the_metrics_of_the_file_are_in_both_formats() {
+    let dir = Dir::new();
+    let server = Binary::start(&["--data", dir.path()]);
+    Publisher::open(server.address).publish("a", "x");
+    let host = server.address;
+    for accept in ["text/plain", "application/openmetrics-text"] {
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {host}\r\nAccept: {accept}\r\n\r\n");
+        let (_, head, metrics) = read_response(&mut send(server.address, &request));
+        assert!(head.contains(&format!("Content-Type: {accept}")), "{head}");
+        for line in [
+            "# TYPE sse_storage_append_seconds histogram",
+            "sse_storage_append_seconds_count 1",
+            "sse_storage_pages_read_total 0",
+            "sse_storage_feed_lag 0",
+        ] {
+            assert!(metrics.lines().any(|have| have == line), "{line} in {metrics}");
+        }
+    }
+}
+
+#[test]
 fn the_flags_are_checked() {
     for (arguments, part) in [
         (&["--window", "5"][..], "--data"),

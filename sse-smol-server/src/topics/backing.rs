@@ -19,6 +19,7 @@ use crate::storage::{
     Appended, Bounds, EventRef, NewEvent, Page, PageLimit, Storage, StorageError, StorageErrorKind,
     StorageFuture, TopicSummary,
 };
+use crate::topics::counts::StorageCounts;
 use crate::topics::epoch::{Epoch, Epochs};
 
 /// A storage, and how far its feed has come.
@@ -26,6 +27,7 @@ use crate::topics::epoch::{Epoch, Epochs};
 pub(crate) struct Backing {
     storage: Arc<dyn Storage>,
     epochs: Arc<Epochs>,
+    pub(crate) counts: StorageCounts,
     /// All events up to this position are in the windows in memory, or have been.
     applied: AtomicU64,
     /// The reason why the feed has ended.
@@ -41,6 +43,7 @@ impl Backing {
         Self {
             storage,
             epochs,
+            counts: StorageCounts::new(),
             applied: AtomicU64::new(position),
             failure: OnceLock::new(),
             waiting: Mutex::default(),
@@ -58,6 +61,7 @@ impl Backing {
     ///
     /// Returns an error if the feed has ended, or if the log was replaced since.
     pub(crate) async fn applied(&self, position: u64) -> Result<(), StorageError> {
+        self.counts.assigned(position);
         self.reached(position).await?;
         if position < self.epochs.current().start() {
             return Err(replaced());
@@ -122,7 +126,8 @@ impl Backing {
             let epoch = self.epoch().await?;
             let result = operation(&epoch).await;
             if self.has(&epoch) {
-                return Ok((epoch, result?));
+                let failed = |error: &StorageError| self.counts.failed("read", error);
+                return result.inspect_err(failed).map(|result| (epoch, result));
             }
         }
     }
@@ -148,6 +153,7 @@ impl Backing {
 
     /// See [`Storage::append`].
     pub(crate) async fn append(&self, event: NewEvent) -> Result<Appended, StorageError> {
+        let _time = self.counts.start_append();
         let (epoch, appended) = self.writing(self.storage.append(event)).await?;
         Ok(match appended {
             Appended::New(position) => Appended::New(epoch.in_memory(position)),
@@ -172,6 +178,7 @@ impl Backing {
     ) -> Result<Page, StorageError> {
         let read = |epoch: &Epoch| self.storage.read(topic, epoch.in_log(after), limit);
         let (epoch, mut page) = self.reading(read).await?;
+        self.counts.read(&page);
         page.dropped = epoch.in_memory(page.dropped);
         for event in &mut page.events {
             event.position = epoch.in_memory(event.position);
@@ -206,6 +213,12 @@ impl Backing {
             topic.last = topic.last.take().map(|last| reference(&epoch, last));
         }
         Ok(topics)
+    }
+
+    /// Returns the number of positions that the storage is known to have assigned and that are not
+    /// applied yet.
+    pub(crate) fn lag(&self) -> u64 {
+        self.counts.lag(self.applied.load(Ordering::Relaxed))
     }
 
     /// Records the reason why the feed has ended. Returns false if there is one already.

@@ -120,6 +120,7 @@ impl State {
             topic.notify();
         }
         if let Some(backing) = &self.backing {
+            backing.counts.resets.inc();
             backing.set_applied(position);
         }
         Ok(())

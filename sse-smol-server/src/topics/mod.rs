@@ -6,6 +6,7 @@
 
 mod backing;
 mod config;
+pub(crate) mod counts;
 mod epoch;
 pub(crate) mod error;
 pub(crate) mod feed;
@@ -25,9 +26,10 @@ use std::sync::atomic::Ordering;
 
 use self::backing::Backing;
 use self::config::check_config;
+use self::counts::{Counts, StorageCounts};
 use self::epoch::{Epoch, Epochs, check_name};
 use self::registry::{Registry, Topic};
-use self::state::{Counts, State};
+use self::state::State;
 use self::window::Entry;
 use crate::compact_instant::CompactInstant;
 use crate::storage::{Storage, StorageError, StorageErrorKind, new_epoch};
@@ -307,5 +309,10 @@ impl Topics {
 
     pub(crate) fn counts(&self) -> &Counts {
         &self.0.counts
+    }
+
+    /// Returns the counts of the storage, and the number of positions that its feed is behind.
+    pub(crate) fn storage_counts(&self) -> Option<(&StorageCounts, u64)> {
+        self.0.backing.as_ref().map(|backing| (&backing.counts, backing.lag()))
     }
 }

@@ -124,6 +124,18 @@ pub struct Published {
     pub duplicate: bool,
 }
 
+/// Counts the result of an operation if it is an error of the storage, and returns it.
+fn count<T>(
+    backing: &Backing,
+    operation: &'static str,
+    result: Result<T, TopicError>,
+) -> Result<T, TopicError> {
+    if let Err(TopicError::Storage(error)) = &result {
+        backing.counts.failed(operation, error);
+    }
+    result
+}
+
 impl State {
     /// Publishes an event: see [`Topics::publish`](crate::Topics::publish).
     pub(crate) async fn publish(
@@ -135,7 +147,10 @@ impl State {
         let new = self.check(new)?;
         match &self.backing {
             None => self.append(name, &new),
-            Some(backing) => self.in_time(self.store(backing, name, &new)).await,
+            Some(backing) => {
+                let stored = self.in_time(self.store(backing, name, &new)).await;
+                count(backing, "append", stored)
+            }
         }
     }
 
@@ -245,15 +260,15 @@ impl State {
         let Some(backing) = &self.backing else {
             return Ok(self.delete_held(name));
         };
-        self.in_time(async {
+        let deleted = self.in_time(async {
             backing.check()?;
             let Some(position) = backing.delete(name).await? else {
                 return Ok(false);
             };
             backing.applied(position).await?;
             Ok(true)
-        })
-        .await
+        });
+        count(backing, "delete", deleted.await)
     }
 
     /// Checks the storage: see [`Topics::check`](crate::Topics::check).

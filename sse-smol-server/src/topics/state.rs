@@ -1,14 +1,13 @@
 //! The state that all handles of a set of topics share.
 
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use prometheus_client::metrics::counter::Counter;
 use sse_proto::{Event, EventId, EventType};
 
 use crate::Frame;
 use crate::topics::backing::Backing;
 use crate::topics::config::TopicsConfig;
+use crate::topics::counts::Counts;
 use crate::topics::epoch::{Epoch, Epochs};
 use crate::topics::registry::Registry;
 
@@ -24,14 +23,6 @@ pub(crate) struct State {
     /// The most recent start marker and its position. Cached, since many subscriptions start at the
     /// same position.
     start: Mutex<Option<(u64, Frame)>>,
-}
-
-/// Counts for metrics, updated as they change.
-#[derive(Debug, Default)]
-pub(crate) struct Counts {
-    pub(crate) published: Counter,
-    pub(crate) gaps: Counter,
-    pub(crate) subscriptions: AtomicUsize,
 }
 
 impl State {

@@ -19,6 +19,7 @@ use sse_smol_server::{
 mod support;
 
 mod contract;
+mod counts;
 mod late;
 mod replaced;
 mod streams;

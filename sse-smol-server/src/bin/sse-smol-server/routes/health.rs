@@ -52,8 +52,9 @@ fn prefers_open_metrics(headers: &HeaderMap) -> bool {
     open_metrics > 0.0 && open_metrics >= weight("text/plain")
 }
 
-/// Converts counters and gauges from the `OpenMetrics` format to the classic one, in which the
-/// metadata of a counter have the name of its samples, with `_total`, and which has no end mark.
+/// Converts the `OpenMetrics` format to the classic one, in which the metadata of a counter have the
+/// name of its samples, with `_total`, and which has no end mark. Gauges and histograms are the same
+/// in both.
 fn classic(open_metrics: &str) -> String {
     let is_counter = |name: &str| {
         let line = format!("# TYPE {name} counter");
