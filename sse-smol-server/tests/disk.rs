@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use std::thread;
 use std::time::Duration;
 
 use smol::Executor;
@@ -185,7 +186,7 @@ fn old_events_expire_also_while_nothing_runs() {
     let run = Run::with(config.clone()).unwrap();
     run.publish("a", "old");
     drop(run);
-    std::thread::sleep(Duration::from_millis(400));
+    thread::sleep(Duration::from_millis(400));
     let run = Run::with(config).unwrap();
     let id = run.publish("a", "new");
     let list = run.wait(run.topics.list(None, 10)).unwrap().topics;
@@ -283,6 +284,36 @@ fn what_is_stored_reaches_the_last_position_even_if_that_is_a_deletion() {
     let mut changes = storage.follow(0);
     let deleted = Change::Deleted { topic: "b".into(), position: 4 };
     assert_eq!(block_on(changes.next()), Some(Ok(deleted)));
+}
+
+/// The writer waits for a follower that has not taken its events.
+#[test]
+fn a_storage_is_closed_although_a_follower_is_not_polled() {
+    let directory = Dir::new();
+    let mut config = DiskConfig::new(directory.path());
+    config.history.events = 5000;
+    config.sync = Sync::Interval(Duration::from_secs(1));
+    let storage: Arc<dyn Storage> = Arc::new(DiskStorage::open(config.clone()).unwrap());
+    let (topics, feed) =
+        block_on(Topics::open(TopicsConfig::default(), Arc::clone(&storage))).unwrap();
+    let mut feed = Box::pin(feed);
+    assert!(block_on(poll_once(&mut feed)).is_none());
+    // More events than the queues between the publishers and the feed have room for.
+    let mut all: Vec<_> =
+        (0..4000).map(|_| Box::pin(topics.publish("a", Publication::new("x")))).collect();
+    for publish in &mut all {
+        assert!(block_on(poll_once(publish)).is_none());
+    }
+    drop(all);
+    drop(topics);
+    let (closed, is_closed) = mpsc::channel();
+    thread::spawn(move || {
+        drop(storage);
+        closed.send(()).unwrap();
+    });
+    is_closed.recv_timeout(support::TIMEOUT).expect("the storage is closed");
+    assert_eq!(block_on(feed), Ok(()));
+    assert!(DiskStorage::open(config).unwrap().events() > 1000);
 }
 
 /// With an interval, a clean end keeps the epoch, and an unclean one renews it.

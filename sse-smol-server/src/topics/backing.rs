@@ -5,6 +5,7 @@
 //! replacement. So each operation compares the storage's epoch with the current one afterwards.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +14,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use smol::Timer;
+use smol::channel::Sender;
 use smol::future::or;
 
 use crate::storage::{
@@ -32,6 +34,8 @@ pub(crate) struct Backing {
     applied: AtomicU64,
     /// The reason why the feed has ended.
     failure: OnceLock<StorageError>,
+    /// Ends the feed when it is dropped with the topics.
+    _feed: Sender<Infallible>,
     /// The wakers of publications, by the position that they wait for and the number of the wait.
     /// With one notification for all of them, many publications would be woken for each event.
     waiting: Mutex<BTreeMap<(u64, u64), Waker>>,
@@ -39,13 +43,19 @@ pub(crate) struct Backing {
 
 impl Backing {
     /// Creates a backing for windows that start after a position.
-    pub(crate) fn new(storage: Arc<dyn Storage>, epochs: Arc<Epochs>, position: u64) -> Self {
+    pub(crate) fn new(
+        storage: Arc<dyn Storage>,
+        epochs: Arc<Epochs>,
+        position: u64,
+        feed: Sender<Infallible>,
+    ) -> Self {
         Self {
             storage,
             epochs,
             counts: StorageCounts::new(),
             applied: AtomicU64::new(position),
             failure: OnceLock::new(),
+            _feed: feed,
             waiting: Mutex::default(),
         }
     }

@@ -1,13 +1,15 @@
 //! The feed: puts the events that a storage has appended into the windows in memory, in the order
 //! of their positions, and notifies the subscribers.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
-use smol::future::yield_now;
+use smol::channel::Receiver;
+use smol::future::{or, yield_now};
 use smol::stream::StreamExt as _;
 
 use crate::Frame;
@@ -20,15 +22,26 @@ use crate::topics::window::Entry;
 /// A future that makes the events of a storage visible: see [`Topics::open`](crate::Topics::open).
 ///
 /// It has to be polled as long as the topics are in use, for instance on a task. It ends when all
-/// handles of the topics have been dropped and another event arrives, or with the error of
+/// handles of the topics have been dropped, subscriptions included, or with the error of
 /// [`Storage::follow`](crate::storage::Storage::follow). From then on, publishing and subscribing
 /// return that error, and subscriptions end with it. The same happens if the feed is dropped.
 #[must_use = "nothing is published or delivered unless the feed is polled"]
 pub struct Feed(Pin<Box<dyn Future<Output = Result<(), StorageError>> + Send>>);
 
 impl Feed {
-    pub(crate) fn new(state: &Arc<State>, events: StorageStream) -> Self {
-        Self(Box::pin(run(CloseOnDrop(Arc::downgrade(state)), events)))
+    /// Creates a feed, which ends when the senders of `dropped` are gone.
+    pub(crate) fn new(
+        state: &Arc<State>,
+        changes: StorageStream,
+        dropped: Receiver<Infallible>,
+    ) -> Self {
+        let run = run(CloseOnDrop(Arc::downgrade(state)), changes);
+        let dropped = async move {
+            // Nothing is ever sent.
+            let _ = dropped.recv().await;
+            Ok(())
+        };
+        Self(Box::pin(or(dropped, run)))
     }
 }
 
@@ -72,7 +85,7 @@ fn check_order(position: u64, last_position: u64) -> Result<(), StorageError> {
 /// The number of events after which the feed yields to other tasks.
 const EVENTS_AT_ONCE: usize = 64;
 
-async fn run(state: CloseOnDrop, mut events: StorageStream) -> Result<(), StorageError> {
+async fn run(state: CloseOnDrop, mut changes: StorageStream) -> Result<(), StorageError> {
     let mut left = EVENTS_AT_ONCE;
     loop {
         // A storage may have many events ready, after it has committed them together.
@@ -81,7 +94,7 @@ async fn run(state: CloseOnDrop, mut events: StorageStream) -> Result<(), Storag
             left = EVENTS_AT_ONCE;
         }
         left -= 1;
-        let next = events.next().await;
+        let next = changes.next().await;
         let Some(state) = state.0.upgrade() else {
             return Ok(());
         };

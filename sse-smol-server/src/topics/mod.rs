@@ -24,6 +24,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use smol::channel;
+
 use self::backing::Backing;
 use self::config::check_config;
 use self::counts::{Counts, StorageCounts};
@@ -156,10 +158,11 @@ impl Topics {
             return Err(StorageError::new(StorageErrorKind::Unavailable, why).into());
         }
         let epochs = Arc::new(Epochs::new(Epoch::first(epoch)));
-        let backing = Backing::new(storage, Arc::clone(&epochs), position);
+        let (in_use, dropped) = channel::bounded(1);
+        let backing = Backing::new(storage, Arc::clone(&epochs), position, in_use);
         let state = State::new(config, epochs, Registry::backed(position), Some(backing));
         let state = Arc::new(state);
-        let feed = Feed::new(&state, changes);
+        let feed = Feed::new(&state, changes, dropped);
         Ok((Self(state), feed))
     }
 

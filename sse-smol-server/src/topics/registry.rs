@@ -13,7 +13,8 @@
 //! - in `net`: the timers, the counts of the admission, and the sockets of the reactor, the readiness
 //!   of each of them, and its connection to the kernel (`reactor.rs`);
 //! - the calls of helping threads (`threads.rs`);
-//! - in `storage/disk`: the file, its index, its epoch, and its failure (`shared.rs`);
+//! - in `storage/disk`: the file, its index, its epoch, and its failure (`shared.rs`), and
+//!   its followers (`mod.rs`);
 //! - the tasks that wait for a notification (`notifier.rs`), and the state of each polled source
 //!   (`polled.rs`).
 //!

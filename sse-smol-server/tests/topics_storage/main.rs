@@ -288,6 +288,24 @@ fn the_end_of_the_feed_ends_publications_and_subscriptions_with_its_reason() {
     }
 }
 
+#[test]
+fn the_feed_ends_when_the_topics_and_their_subscriptions_are_dropped() {
+    let (executor, storage) = (Executor::new(), Arc::new(Unreliable::new(100, 15)));
+    let shared: Arc<dyn Storage> = Arc::<Unreliable>::clone(&storage);
+    let (topics, feed) = block_on(Topics::open(small_window(), shared)).unwrap();
+    let feed = executor.spawn(feed);
+    let subscription = run(&executor, topics.subscribe(&["a"], Start::Latest)).unwrap();
+    run(&executor, topics.publish("a", event("x"))).unwrap();
+    drop(topics);
+    while executor.try_tick() {}
+    assert!(!feed.is_finished());
+    drop(subscription);
+    // Without another event.
+    while executor.try_tick() {}
+    assert!(feed.is_finished());
+    assert_eq!(block_on(feed), Ok(()));
+}
+
 /// Memory holds the events of few topics, but every topic gets all of its own.
 #[test]
 fn the_number_of_topics_is_not_limited_by_those_in_memory() {

@@ -54,10 +54,10 @@ mod record;
 mod shared;
 mod writer;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use smol::channel::{self, Receiver, Sender};
+use smol::channel::{self, Receiver, Sender, WeakSender};
 use smol::lock::Semaphore;
 use smol::stream;
 
@@ -79,6 +79,8 @@ pub struct DiskStorage {
     shared: Arc<Shared>,
     commands: Option<Sender<Command>>,
     writer: Option<JoinHandle<()>>,
+    /// The channels to the followers, to be closed.
+    followers: Mutex<Vec<WeakSender<Followed>>>,
     /// A permit for each page that may be read at a time: reading blocks a thread.
     readers: Semaphore,
 }
@@ -123,6 +125,7 @@ impl DiskStorage {
             shared,
             commands: Some(commands),
             writer: Some(writer),
+            followers: Mutex::default(),
             readers: Semaphore::new(READERS),
         })
     }
@@ -145,6 +148,12 @@ fn gone() -> StorageError {
 
 impl Drop for DiskStorage {
     fn drop(&mut self) {
+        // The writer may wait for a follower that is not polled any more, such as one whose task
+        // drops this storage.
+        let followers = self.followers.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for follower in followers.iter().filter_map(WeakSender::upgrade) {
+            follower.close();
+        }
         // The writer ends after the commands in the queue.
         self.commands = None;
         if let Some(writer) = self.writer.take()
@@ -209,6 +218,10 @@ impl Storage for DiskStorage {
 
     fn follow(&self, after: u64) -> StorageStream {
         let (events, receiver) = channel::bounded(FEED);
+        let mut followers = self.followers.lock().unwrap_or_else(PoisonError::into_inner);
+        followers.retain(|follower| follower.upgrade().is_some());
+        followers.push(events.downgrade());
+        drop(followers);
         // Weak, so that a stream that is not polled does not keep the writer from ending.
         let commands = self.commands.as_ref().map(Sender::downgrade);
         let begun = async move {
