@@ -23,6 +23,7 @@ use crate::storage::{
 };
 use crate::topics::counts::StorageCounts;
 use crate::topics::epoch::{Epoch, Epochs};
+use crate::topics::pages::Pages;
 
 /// A storage, and how far its feed has come.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub(crate) struct Backing {
     storage: Arc<dyn Storage>,
     epochs: Arc<Epochs>,
     pub(crate) counts: StorageCounts,
+    pub(crate) pages: Pages,
     /// All events up to this position are in the windows in memory, or have been.
     applied: AtomicU64,
     /// The reason why the feed has ended.
@@ -53,6 +55,7 @@ impl Backing {
             storage,
             epochs,
             counts: StorageCounts::new(),
+            pages: Pages::default(),
             applied: AtomicU64::new(position),
             failure: OnceLock::new(),
             _feed: feed,

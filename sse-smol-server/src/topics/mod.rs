@@ -11,6 +11,7 @@ mod epoch;
 pub(crate) mod error;
 pub(crate) mod feed;
 pub(crate) mod listener;
+mod pages;
 mod publish;
 pub(crate) mod registry;
 mod start;

@@ -25,6 +25,7 @@ impl Subscription {
             position: self.0.position,
             state: Arc::clone(&self.0.state),
             first: None,
+            held: 0,
             streaming,
         };
         let mut subscription = mem::replace(self, Self(Box::new(empty)));

@@ -51,6 +51,8 @@ pub(crate) struct Inner {
     pub(crate) state: Arc<State>,
     /// The block to return before any event: the start marker or a gap event.
     pub(crate) first: Option<Frame>,
+    /// The memory of the page that was read last, in bytes, until the next read.
+    pub(crate) held: usize,
     /// What was begun by polling the subscription as a stream.
     pub(crate) streaming: Option<Box<Streaming>>,
 }
@@ -181,7 +183,7 @@ impl Subscription {
             }
         };
         state.counts.subscriptions.fetch_add(topics.len(), Ordering::Relaxed);
-        Self(Box::new(Inner { topics, position, state, first: None, streaming: None }))
+        Self(Box::new(Inner { topics, position, state, first: None, held: 0, streaming: None }))
     }
 
     /// Waits for the next events and returns a batch of them, oldest first.
@@ -260,6 +262,8 @@ impl Subscription {
         if let Some(first) = self.0.first.take() {
             return Ok(vec![first]);
         }
+        // All frames of the page before have been sent.
+        self.hold_page(0);
         // Several windows are read under the registry's lock. Otherwise an event could be appended
         // to a window that was read already, and a later event of another window would pass it.
         let registry = (self.0.topics.len() > 1).then(|| self.0.state.registry());
@@ -306,16 +310,19 @@ impl Subscription {
     /// Returns the next batch of events from the storage, or `None` if events are missing: the
     /// storage has dropped them, or there is no storage.
     async fn read_pages(&mut self) -> Result<Option<Vec<Frame>>, StorageError> {
-        let Inner { topics, position, state, .. } = &mut *self.0;
+        let Inner { topics, position, state, held, .. } = &mut *self.0;
         let Some(backing) = &state.backing else {
             return Ok(None);
         };
         backing.check()?;
+        let limit = backing.pages.limit();
+        // Reserved for pages that are read at the same time.
+        backing.pages.hold(held, limit.bytes * topics.len());
         // Events up to here are in the storage. Later ones are in memory, or will be.
         let mut batch = Batch::new(state.registry().last_position);
         for cursor in topics.iter() {
             let after = (*position).max(cursor.gap_end);
-            let page = read_page(backing, &cursor.topic.name, after).await?;
+            let page = read_page(backing, &cursor.topic.name, after, limit).await?;
             if page.dropped > after {
                 return Ok(None);
             }
@@ -328,13 +335,29 @@ impl Subscription {
             }));
         }
         *position = (*position).max(batch.end);
-        Ok(Some(batch.into_frames().0))
+        let frames = batch.into_frames().0;
+        backing.pages.hold(held, frames.iter().map(Frame::memory).sum());
+        Ok(Some(frames))
+    }
+
+    /// Records the memory of the page that this holds.
+    fn hold_page(&mut self, bytes: usize) {
+        let Inner { state, held, .. } = &mut *self.0;
+        if *held != bytes
+            && let Some(backing) = &state.backing
+        {
+            backing.pages.hold(held, bytes);
+        }
     }
 }
 
 /// Reads a page of a topic's events.
-async fn read_page(backing: &Backing, topic: &str, after: u64) -> Result<Page, StorageError> {
-    let limit = PageLimit { events: BATCH_EVENTS, bytes: BATCH_BYTES };
+async fn read_page(
+    backing: &Backing,
+    topic: &str,
+    after: u64,
+    limit: PageLimit,
+) -> Result<Page, StorageError> {
     let page = backing.read(topic, after, limit).await?;
     // Either would be read again for ever.
     let why = if page.events.is_empty() && !page.is_last {
@@ -429,6 +452,7 @@ impl DerefMut for Cursors {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.stop_streaming();
+        self.hold_page(0);
         for cursor in self.0.topics.iter() {
             unsubscribe(&cursor.topic, || self.0.state.registry());
         }

@@ -27,6 +27,8 @@ pub(crate) struct Unreliable {
     failures: AtomicU32,
     /// Whether an event is appended and an error returned.
     loses_answers: AtomicBool,
+    /// The limit of the last page that was read.
+    limit: Mutex<Option<PageLimit>>,
     /// One permit, which each operation holds.
     operations: Arc<Semaphore>,
     /// One permit, which is held for each event of the feed.
@@ -66,6 +68,7 @@ impl Unreliable {
             random: Mutex::new(Rng::with_seed(seed)),
             failures: AtomicU32::new(0),
             loses_answers: AtomicBool::new(false),
+            limit: Mutex::new(None),
             operations: Arc::new(Semaphore::new(1)),
             feed: Arc::new(Semaphore::new(1)),
             feed_fails: Arc::default(),
@@ -116,6 +119,11 @@ impl Unreliable {
             let reset = Change::Reset { epoch: epoch.clone(), position };
             follower.try_send(Replacement(reset, inner.follow(position))).is_ok()
         });
+    }
+
+    /// Returns the limit in bytes of the last page that was read.
+    pub(crate) fn page_bytes(&self) -> Option<usize> {
+        self.limit.lock().unwrap().map(|limit| limit.bytes)
     }
 
     fn inner(&self) -> Arc<MemoryStorage> {
@@ -180,6 +188,7 @@ impl Storage for Unreliable {
     fn read<'a>(&'a self, topic: &'a str, after: u64, limit: PageLimit) -> StorageFuture<'a, Page> {
         Box::pin(async move {
             self.trouble().await?;
+            *self.limit.lock().unwrap() = Some(limit);
             // Small pages, so that they end within what the tests publish.
             let limit = PageLimit { events: limit.events.min(3), ..limit };
             self.inner().read(topic, after, limit).await

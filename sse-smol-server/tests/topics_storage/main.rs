@@ -21,6 +21,7 @@ mod support;
 mod contract;
 mod counts;
 mod late;
+mod pages;
 mod replaced;
 mod streams;
 
