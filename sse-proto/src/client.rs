@@ -347,7 +347,8 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: DecodeBuffer> Client<I, B> {
         input: &mut &'i [u8],
         now: I,
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
-        self.next_event_with_comments(input, now, |_, _| {})
+        self.receive(input, now);
+        self.decoder.next_event(input)
     }
 
     /// Like [`next_event`](Self::next_event), and passes the comments before the event to
@@ -362,15 +363,21 @@ impl<I: Copy + Ord + Add<Duration, Output = I>, B: DecodeBuffer> Client<I, B> {
         now: I,
         on_comment: impl FnMut(&'i [u8], bool),
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
-        let State::Open { requested, .. } = self.state else {
-            *input = &[];
-            return Ok(None);
-        };
-        if !input.is_empty() {
-            self.state = State::Open { requested, active: now, has_body: true };
-            self.failures = 0;
-        }
+        self.receive(input, now);
         self.decoder.next_event_with_comments(input, on_comment)
+    }
+
+    /// Records that bytes of the body have arrived. A client that is not open discards them.
+    #[inline]
+    fn receive(&mut self, input: &mut &[u8], now: I) {
+        match self.state {
+            State::Open { requested, .. } if !input.is_empty() => {
+                self.state = State::Open { requested, active: now, has_body: true };
+                self.failures = 0;
+            }
+            State::Open { .. } => {}
+            _ => *input = &[],
+        }
     }
 
     /// Records the end of a connection: the body has ended or broke off, or there was no response
