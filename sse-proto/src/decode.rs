@@ -196,20 +196,21 @@ impl<B: DecodeBuffer> Decoder<B> {
                     return Ok(None);
                 }
             }
-            return self.decode_borrowed(None, input, on_comment);
+            return self.decode_borrowed(input, None, input, on_comment);
         };
         // Fast path for what most streams consist of: a line of data and a blank line.
-        let mut rest = *input;
+        let chunk = *input;
+        let mut rest = chunk;
         match self.lexer.next_data(&mut rest, after_name) {
             Some(LineToken::Value { field: Field::Data, bytes, end: true })
                 if bytes.len() <= self.builder.data_limit() =>
             {
                 if let Some(after) = line_end::strip_lf_or_crlf(rest) {
                     *input = after;
-                    return Ok(Some(self.builder.borrowed_event(b"", bytes, None)));
+                    return Ok(Some(self.builder.borrowed_event(chunk, b"", bytes, None)));
                 }
                 *input = rest;
-                self.decode_borrowed(Some(bytes), input, on_comment)
+                self.decode_borrowed(chunk, Some(bytes), input, on_comment)
             }
             Some(LineToken::Value { field: Field::Data, bytes, end: false })
                 if bytes.len() <= self.builder.data_limit() =>
@@ -220,22 +221,24 @@ impl<B: DecodeBuffer> Decoder<B> {
             }
             token => {
                 *input = rest;
-                self.decode_buffered(BorrowedBlock::default(), token, input, on_comment)
+                self.decode_buffered(BorrowedBlock::new(chunk), token, input, on_comment)
             }
         }
     }
 
     /// Decodes the next event as long as its block consists of single lines that lie in the chunk.
     /// The block's state stays in registers, and the buffers are not touched except for the ID.
+    /// `chunk` contains `data`, a line that has been decoded already, and the input.
     #[inline(never)]
     fn decode_borrowed<'e, 'i: 'e>(
         &'e mut self,
+        chunk: &'i [u8],
         data: Option<&'i [u8]>,
         input: &mut &'i [u8],
         mut on_comment: Option<impl FnMut(&'i [u8], bool)>,
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
         let mut rest = *input;
-        let mut block = BorrowedBlock { data, ..BorrowedBlock::default() };
+        let mut block = BorrowedBlock { data, ..BorrowedBlock::new(chunk) };
         while let Some(token) = self.lexer.next_token(&mut rest) {
             match token {
                 LineToken::Value { field: Field::Comment, bytes, end } => {
@@ -260,12 +263,13 @@ impl<B: DecodeBuffer> Decoder<B> {
                     if let Some(data) = block.data {
                         *input = rest;
                         return Ok(Some(self.builder.borrowed_event(
+                            block.chunk,
                             block.event_type,
                             data,
                             block.id,
                         )));
                     }
-                    block = BorrowedBlock::default();
+                    block.clear();
                     if self.lexer.at_comment(rest) {
                         rest = self.skip_comments(rest, &mut on_comment);
                     }
@@ -299,13 +303,13 @@ impl<B: DecodeBuffer> Decoder<B> {
                 }
                 if let Some(after) = line_end::strip_lf_or_crlf(input) {
                     *input = after;
-                    let block = BorrowedBlock::default();
+                    let block = BorrowedBlock::new(&[]);
                     self.builder.end_block(&block);
                     return Ok(Some(self.builder.event(&block)));
                 }
             }
         }
-        self.decode_buffered(BorrowedBlock::default(), None, input, on_comment)
+        self.decode_buffered(BorrowedBlock::new(input), None, input, on_comment)
     }
 
     /// Decodes the next event in the general case. `first` is a token that the lexer has returned
@@ -338,7 +342,7 @@ impl<B: DecodeBuffer> Decoder<B> {
                     if self.builder.end_block(&block) {
                         return Ok(Some(self.builder.event(&block)));
                     }
-                    block = BorrowedBlock::default();
+                    block.clear();
                 }
             }
         }

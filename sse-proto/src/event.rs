@@ -1,6 +1,7 @@
 //! Types shared by the decoder and the encoder.
 
 use core::fmt;
+use core::hash::{Hash, Hasher};
 use core::str::Utf8Error;
 use core::time::Duration;
 
@@ -273,12 +274,14 @@ macro_rules! event_id {
 /// assert_eq!(wire, b"event: note\nid: 7\ndata: first line\ndata: second line\n\n");
 /// # Ok::<(), sse_proto::InvalidValue>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy)]
 pub struct Event<'a> {
     /// Empty for an event without a type; never `message`.
-    event_type: Text<'a>,
-    data: Option<Text<'a>>,
-    last_event_id: Text<'a>,
+    event_type: &'a [u8],
+    data: Option<&'a [u8]>,
+    last_event_id: &'a [u8],
+    /// Memory in which values may lie: see [`Text`].
+    context: &'a [u8],
     /// Whether the event sets the last event ID, instead of inheriting it.
     sets_id: bool,
     retry: Option<u64>,
@@ -290,7 +293,9 @@ impl<'a> Event<'a> {
     /// Empty data counts as data: the receiver dispatches an event. Data is borrowed: `"literal"`,
     /// `&string`, `&vec`, `&bytes`, or `&*cow` for a `Cow<str>`.
     pub fn new(data: impl Into<Text<'a>>) -> Self {
-        Self { data: Some(data.into()), ..Self::without_data() }
+        let data = data.into();
+        let (data, context) = (Some(data.as_bytes()), data.context());
+        Self { data, context, ..Self::without_data() }
     }
 
     /// Creates a block without data. It can set the last event ID and the reconnection time; the
@@ -308,8 +313,8 @@ impl<'a> Event<'a> {
     /// assert_eq!(wire, b"id: 9\nretry: 500\n\n");
     /// ```
     pub const fn without_data() -> Self {
-        let empty = Text::from_bytes(b"");
-        Self { event_type: empty, data: None, last_event_id: empty, sets_id: false, retry: None }
+        let (event_type, last_event_id, context) = (&[], &[], &[]);
+        Self { event_type, data: None, last_event_id, context, sets_id: false, retry: None }
     }
 
     /// Returns the event with this type.
@@ -321,7 +326,7 @@ impl<'a> Event<'a> {
     /// Returns the event with this ID.
     #[must_use]
     pub const fn with_id(self, id: EventId<'a>) -> Self {
-        Self { last_event_id: id.0, sets_id: true, ..self }
+        Self { last_event_id: id.0.as_bytes(), sets_id: true, ..self }
     }
 
     /// Returns the event with a reconnection time: the time that the receiver waits before it
@@ -352,21 +357,22 @@ impl<'a> Event<'a> {
         event_type: &'a [u8],
         data: Option<&'a [u8]>,
         last_event_id: &'a [u8],
+        context: &'a [u8],
         sets_id: bool,
         retry: Option<u64>,
     ) -> Self {
-        Self {
-            event_type: unless_default(event_type),
-            data: data.map(Text::from_bytes),
-            last_event_id: Text::from_bytes(last_event_id),
-            sets_id,
-            retry,
-        }
+        let event_type = unless_default(event_type);
+        Self { event_type, data, last_event_id, context, sets_id, retry }
     }
 
     /// Returns the event type; `message` if the event has none.
+    #[inline]
     pub fn event_type(&self) -> Text<'a> {
-        if self.event_type.is_empty() { Text::from_bytes(MESSAGE) } else { self.event_type }
+        if self.event_type.is_empty() {
+            Text::from_bytes(MESSAGE)
+        } else {
+            Text::with_context(self.event_type, self.context)
+        }
     }
 
     /// Returns whether the event has data, so that the receiver dispatches it.
@@ -375,14 +381,16 @@ impl<'a> Event<'a> {
     }
 
     /// Returns the data; empty for a block without data.
+    #[inline]
     pub fn data(&self) -> Text<'a> {
-        self.data.unwrap_or_default()
+        Text::with_context(self.data.unwrap_or_default(), self.context)
     }
 
     /// Returns the last event ID as of this event: its own ID or, for a decoded event without one,
     /// that of an earlier event.
+    #[inline]
     pub fn last_event_id(&self) -> Text<'a> {
-        self.last_event_id
+        Text::with_context(self.last_event_id, self.context)
     }
 
     /// Returns the ID that the event sets, if any.
@@ -390,7 +398,7 @@ impl<'a> Event<'a> {
     /// For a decoded event, this is the last event ID if it was set since the previous event,
     /// including by a block without data.
     pub fn id(&self) -> Option<EventId<'a>> {
-        self.sets_id.then_some(EventId(self.last_event_id))
+        self.sets_id.then(|| EventId(self.last_event_id()))
     }
 
     /// Deserializes the data as JSON, directly from its bytes; strings can be borrowed from it.
@@ -412,7 +420,10 @@ impl<'a> Event<'a> {
     /// UTF-8, which [`Text::to_str_lossy`] would replace by U+FFFD.
     #[cfg(feature = "serde_json")]
     pub fn json<T: serde::Deserialize<'a>>(&self) -> serde_json::Result<T> {
-        serde_json::from_slice(self.data().as_bytes())
+        match self.data().to_str() {
+            Ok(data) => serde_json::from_str(data),
+            Err(_) => serde_json::from_slice(self.data().as_bytes()),
+        }
     }
 
     /// Returns the reconnection time that the event sets, if any.
@@ -430,19 +441,51 @@ impl<'a> Event<'a> {
 
     /// Returns the type to write, if any.
     pub(crate) fn named_type(&self) -> Option<&'a [u8]> {
-        (!self.event_type.is_empty()).then_some(self.event_type.as_bytes())
+        (!self.event_type.is_empty()).then_some(self.event_type)
     }
 
     /// Returns the data to write, if any.
     pub(crate) fn own_data(&self) -> Option<&'a [u8]> {
-        self.data.map(Text::as_bytes)
+        self.data
+    }
+
+    /// Returns all that two equal events have in common.
+    #[allow(clippy::type_complexity)]
+    fn values(&self) -> (&'a [u8], Option<&'a [u8]>, &'a [u8], bool, Option<u64>) {
+        (self.event_type, self.data, self.last_event_id, self.sets_id, self.retry)
+    }
+}
+
+impl PartialEq for Event<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.values() == other.values()
+    }
+}
+
+impl Eq for Event<'_> {}
+
+impl Hash for Event<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.values().hash(state);
+    }
+}
+
+impl fmt::Debug for Event<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event")
+            .field("event_type", &Text::from_bytes(self.event_type))
+            .field("data", &self.data.map(Text::from_bytes))
+            .field("last_event_id", &self.last_event_id())
+            .field("sets_id", &self.sets_id)
+            .field("retry", &self.retry)
+            .finish()
     }
 }
 
 /// Replaces `message` by no type, so that both compare and encode alike.
 #[inline]
-fn unless_default(event_type: &[u8]) -> Text<'_> {
-    Text::from_bytes(if event_type == MESSAGE { b"" } else { event_type })
+fn unless_default(event_type: &[u8]) -> &[u8] {
+    if event_type == MESSAGE { b"" } else { event_type }
 }
 
 /// A comment between events, which receivers ignore.

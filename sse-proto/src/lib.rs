@@ -62,7 +62,6 @@
 //! - [`OwnedEvent`]: an event that outlives its chunk, by sharing the chunk's memory or by copying.
 //! - [`Events`], [`EventBody`], [`EventCodec`]: adapters for streams, HTTP bodies and codecs.
 //! - [`KeepAlive`]: the deadline of the next keep-alive comment, for any clock.
-//! - [`Utf8Checker`]: UTF-8 validation of many values at once.
 //! - [`Lexer`]: the layer below the decoder, for comments and for values before they are complete.
 //! - [`Decoder::with_buffers`]: decoding without an allocator.
 //!
@@ -74,7 +73,7 @@
 //! | `alloc` | [`Decoder::new`], [`Client::new`], `encode_to_vec`, [`Text::to_str_lossy`] | yes |
 //! | `bytes` | [`OwnedEvent`], [`AsEvent`]; `encode_to_buf`, for any `bytes::BufMut` | yes |
 //! | `serde_json` | [`Event::json`]; with `bytes`, `OwnedEvent::from_json` | yes |
-//! | `simdutf8` | UTF-8 validation by vector instructions: several times as fast for non-ASCII text | yes |
+//! | `simdutf8` (default) | UTF-8 validation by vector instructions: several times as fast | yes |
 //! | `futures-core` | [`Events`] from a `Stream` of chunks, [`EventBody`] from a `Stream` of events | yes |
 //! | `std` and `futures-core` | [`EventSource`] | |
 //! | `http-body` | [`Events::from_body`], [`EventBody`] as an HTTP body: axum, hyper, reqwest, tower | |
@@ -141,4 +140,3 @@ pub use mime::is_event_stream;
 #[cfg(feature = "bytes")]
 pub use owned::{AsEvent, OwnedEvent};
 pub use text::Text;
-pub use utf8::Utf8Checker;

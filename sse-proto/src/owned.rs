@@ -139,6 +139,7 @@ impl OwnedEvent {
             &self.event_type,
             self.data.as_deref(),
             &self.last_event_id,
+            &[],
             self.sets_id,
             self.retry,
         )

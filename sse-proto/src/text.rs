@@ -8,6 +8,8 @@ use core::hash::{Hash, Hasher};
 use core::ops::Deref;
 use core::str::Utf8Error;
 
+use crate::utf8;
+
 /// Text from the stream, borrowed for `'a`: UTF-8 by the standard, possibly invalid in practice.
 ///
 /// An event stream is UTF-8 regardless of its declared charset, and the standard decodes it
@@ -33,16 +35,28 @@ use core::str::Utf8Error;
 /// assert_eq!(format!("{broken:?}"), r#""caf\xc3""#);
 /// ```
 #[derive(Clone, Copy, Default)]
-pub struct Text<'a>(&'a [u8]);
+pub struct Text<'a> {
+    bytes: &'a [u8],
+    /// Memory in which the bytes may lie, such as their chunk. It makes validation faster.
+    context: &'a [u8],
+}
 
 impl<'a> Text<'a> {
     pub(crate) const fn from_bytes(bytes: &'a [u8]) -> Self {
-        Self(bytes)
+        Self { bytes, context: bytes }
+    }
+
+    pub(crate) const fn with_context(bytes: &'a [u8], context: &'a [u8]) -> Self {
+        Self { bytes, context }
+    }
+
+    pub(crate) const fn context(self) -> &'a [u8] {
+        self.context
     }
 
     /// Returns the bytes, borrowed for as long as the text itself.
     pub const fn as_bytes(self) -> &'a [u8] {
-        self.0
+        self.bytes
     }
 
     /// Returns the same as [`as_bytes`](Self::as_bytes). It takes precedence over the method of
@@ -54,42 +68,39 @@ impl<'a> Text<'a> {
     /// assert_eq!(bytes, b"data");
     /// ```
     pub const fn as_ref(self) -> &'a [u8] {
-        self.0
+        self.bytes
     }
 
-    /// Returns the text if the bytes are valid UTF-8. [`Utf8Checker`](crate::Utf8Checker) checks
-    /// many values of a chunk together.
+    /// Returns the text if the bytes are valid UTF-8.
     ///
     /// # Errors
     ///
     /// [`Utf8Error`] with the position of the first broken sequence.
     #[inline]
     pub fn to_str(self) -> Result<&'a str, Utf8Error> {
-        // This validation is fast because it does not locate errors.
-        #[cfg(feature = "simdutf8")]
-        if let Ok(text) = simdutf8::basic::from_utf8(self.0) {
-            return Ok(text);
+        match utf8::validate_within(self.bytes, self.context) {
+            Some(text) => Ok(text),
+            None => utf8::validate(self.bytes),
         }
-        core::str::from_utf8(self.0)
     }
 
     /// Returns the text as the standard decodes it: U+FFFD for each maximal part of a broken
     /// sequence. Copies only if there is one.
     #[cfg(feature = "alloc")]
     pub fn to_str_lossy(self) -> Cow<'a, str> {
-        self.to_str().map_or_else(|_| String::from_utf8_lossy(self.0), Cow::Borrowed)
+        self.to_str().map_or_else(|_| String::from_utf8_lossy(self.bytes), Cow::Borrowed)
     }
 }
 
 impl<'a, T: AsRef<[u8]> + ?Sized> From<&'a T> for Text<'a> {
     fn from(bytes: &'a T) -> Self {
-        Self(bytes.as_ref())
+        Self::from_bytes(bytes.as_ref())
     }
 }
 
 impl AsRef<[u8]> for Text<'_> {
     fn as_ref(&self) -> &[u8] {
-        self.0
+        self.bytes
     }
 }
 
@@ -97,14 +108,14 @@ impl Deref for Text<'_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.0
+        self.bytes
     }
 }
 
 /// Compares byte by byte with any value that converts to bytes: `str`, `[u8]`, another `Text`.
 impl<T: AsRef<[u8]> + ?Sized> PartialEq<T> for Text<'_> {
     fn eq(&self, other: &T) -> bool {
-        self.0 == other.as_ref()
+        self.bytes == other.as_ref()
     }
 }
 
@@ -113,7 +124,7 @@ impl Eq for Text<'_> {}
 /// Orders by bytes, which orders valid text by code points.
 impl Ord for Text<'_> {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.cmp(other.0)
+        self.bytes.cmp(other.bytes)
     }
 }
 
@@ -126,14 +137,17 @@ impl PartialOrd for Text<'_> {
 /// Hashes as the bytes do.
 impl Hash for Text<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.hash(state);
+        self.bytes.hash(state);
     }
 }
 
 /// Writes the text as the standard decodes it, lossily.
 impl fmt::Display for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for chunk in self.0.utf8_chunks() {
+        if let Ok(text) = self.to_str() {
+            return f.write_str(text);
+        }
+        for chunk in self.bytes.utf8_chunks() {
             f.write_str(chunk.valid())?;
             if !chunk.invalid().is_empty() {
                 f.write_char(char::REPLACEMENT_CHARACTER)?;
@@ -147,7 +161,7 @@ impl fmt::Display for Text<'_> {
 impl fmt::Debug for Text<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_char('"')?;
-        for chunk in self.0.utf8_chunks() {
+        for chunk in self.bytes.utf8_chunks() {
             write!(f, "{}{}", chunk.valid().escape_debug(), chunk.invalid().escape_ascii())?;
         }
         f.write_char('"')

@@ -51,7 +51,7 @@ impl Decode for SseCore {
 }
 
 /// Feeds a codec: each chunk is appended to the buffer that the codec consumes.
-fn feed<T, E>(
+pub(crate) fn feed<T, E>(
     chunks: &[Bytes],
     mut decode: impl FnMut(&mut BytesMut, bool) -> Result<Option<T>, E>,
     mut emit: impl FnMut(Option<T>),

@@ -64,6 +64,8 @@ pub enum Kind {
     Ours,
     /// Another crate.
     Peer,
+    /// Another crate, whose decoder is a `Stream` of events.
+    StreamPeer,
 }
 
 /// [`Decode::decode`] with a dynamic `emit`.

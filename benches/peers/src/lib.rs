@@ -26,21 +26,22 @@ pub const DECODERS: &[Decoder] = &[
     Decoder::new::<floors::Memchr2>(Kind::Floor),
     Decoder::new::<floors::Bitmask>(Kind::Floor),
     Decoder::new::<floors::Simdutf8>(Kind::Floor),
+    Decoder::new::<ours::Loop>(Kind::Ours),
     Decoder::new::<ours::Bytes>(Kind::Ours),
-    Decoder::new::<ours::Str>(Kind::Ours),
-    Decoder::new::<ours::StrAlone>(Kind::Ours),
     Decoder::new::<ours::Stream>(Kind::Ours),
+    Decoder::new::<ours::Codec>(Kind::Ours),
+    Decoder::new::<ours::OpenClient>(Kind::Ours),
     Decoder::new::<codecs::SseCore>(Kind::Peer),
-    Decoder::new::<streams::SseCore>(Kind::Peer),
-    Decoder::new::<streams::SseStream>(Kind::Peer),
-    Decoder::new::<streams::Sseer>(Kind::Peer),
-    Decoder::new::<streams::EventsourceStream>(Kind::Peer),
+    Decoder::new::<streams::SseCore>(Kind::StreamPeer),
+    Decoder::new::<streams::SseStream>(Kind::StreamPeer),
+    Decoder::new::<streams::Sseer>(Kind::StreamPeer),
+    Decoder::new::<streams::EventsourceStream>(Kind::StreamPeer),
     Decoder::new::<codecs::SseCodec>(Kind::Peer),
     Decoder::new::<codecs::Russe>(Kind::Peer),
     #[cfg(feature = "heavy")]
-    Decoder::new::<heavy::AsyncSse>(Kind::Peer),
+    Decoder::new::<heavy::AsyncSse>(Kind::StreamPeer),
     #[cfg(feature = "heavy")]
-    Decoder::new::<heavy::EventsourceClient>(Kind::Peer),
+    Decoder::new::<heavy::EventsourceClient>(Kind::StreamPeer),
 ];
 
 /// All encoders, in the order of the tables.

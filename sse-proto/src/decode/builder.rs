@@ -57,13 +57,27 @@ enum LineState {
 /// The values of a block that are borrowed from the chunk.
 #[derive(Default)]
 pub(super) struct BorrowedBlock<'i> {
+    /// The part of the chunk in which the values lie.
+    pub(super) chunk: &'i [u8],
     /// Empty if there is none: an empty type has the same meaning as no type.
     pub(super) event_type: &'i [u8],
     pub(super) id: Option<&'i [u8]>,
     pub(super) data: Option<&'i [u8]>,
 }
 
-impl BorrowedBlock<'_> {
+impl<'i> BorrowedBlock<'i> {
+    /// Creates a block without values.
+    #[inline]
+    pub(super) fn new(chunk: &'i [u8]) -> Self {
+        Self { chunk, ..Self::default() }
+    }
+
+    /// Drops the values.
+    #[inline]
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.chunk);
+    }
+
     /// Returns the number of bytes that these values take in `fields`.
     #[inline]
     fn fields_len(&self) -> usize {
@@ -160,6 +174,7 @@ impl<B: DecodeBuffer> EventBuilder<B> {
     #[inline(always)]
     pub(super) fn borrowed_event<'e, 'i: 'e>(
         &'e mut self,
+        chunk: &'i [u8],
         event_type: &'i [u8],
         data: &'i [u8],
         id: Option<&'i [u8]>,
@@ -168,6 +183,7 @@ impl<B: DecodeBuffer> EventBuilder<B> {
             event_type,
             Some(data),
             id.unwrap_or_else(|| self.fields.last_event_id()),
+            chunk,
             mem::take(&mut self.id_updated),
             self.retry.filter(|_| mem::take(&mut self.retry_updated)),
         )
@@ -205,6 +221,7 @@ impl<B: DecodeBuffer> EventBuilder<B> {
             if block.event_type.is_empty() { self.fields.event_type() } else { block.event_type },
             Some(block.data.unwrap_or_else(|| self.data.as_slice())),
             block.id.unwrap_or_else(|| self.fields.last_event_id()),
+            block.chunk,
             mem::take(&mut self.id_updated),
             self.retry.filter(|_| mem::take(&mut self.retry_updated)),
         )
@@ -269,7 +286,7 @@ impl<B: DecodeBuffer> EventBuilder<B> {
             self.line = LineState::Start;
         }
         if self.data.len() + bytes.len() > self.data.limit() {
-            return Err(self.too_large(&mut BorrowedBlock::default(), Field::Data));
+            return Err(self.too_large(Field::Data));
         }
         self.data.extend(bytes);
         Ok(())
@@ -354,7 +371,8 @@ impl<B: DecodeBuffer> EventBuilder<B> {
         let joins = first && (self.state == BlockState::Data || block.data.is_some());
         let have = block.data.map_or(self.data.as_slice().len(), <[u8]>::len);
         if have + usize::from(joins) + bytes.len() > self.data.limit() {
-            return Err(self.too_large(block, Field::Data));
+            block.clear();
+            return Err(self.too_large(Field::Data));
         }
         if first && end && !joins {
             block.data = Some(bytes);
@@ -382,7 +400,8 @@ impl<B: DecodeBuffer> EventBuilder<B> {
         let nul = if is_id { memchr(0, bytes) } else { None };
         let counts = nul.unwrap_or(bytes.len());
         if self.fields.len() + block.fields_len() + counts > self.fields.limit() {
-            return Err(self.too_large(block, field));
+            block.clear();
+            return Err(self.too_large(field));
         }
         if nul.is_some() {
             self.fields.clear_line();
@@ -437,8 +456,7 @@ impl<B: DecodeBuffer> EventBuilder<B> {
     }
 
     #[cold]
-    fn too_large(&mut self, block: &mut BorrowedBlock<'_>, field: Field) -> EventTooLarge {
-        *block = BorrowedBlock::default();
+    fn too_large(&mut self, field: Field) -> EventTooLarge {
         self.fields.clear_block();
         self.data.clear();
         self.state = BlockState::TooLarge;

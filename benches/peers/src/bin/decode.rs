@@ -35,18 +35,19 @@ fn main() {
     println!("### Shapes\n");
     table.print();
 
-    println!(
-        "### Speed relative to the fastest peer\n\nData as `str`, checked to be UTF-8, as all peers return it:\n"
-    );
-    ratios(&shapes, &cells, |cells| {
-        let (peer, peer_speed) = fastest_peer(cells)?;
-        Some(format!("{:.2} ({peer})", speed::<ours::Str>(cells) / peer_speed))
-    });
+    let all = &[Kind::Peer, Kind::StreamPeer][..];
+    println!("### Speed relative to the fastest peer\n\nData as `str`, which all peers return:\n");
+    ratios(&shapes, &cells, |cells| to_fastest::<ours::Loop>(cells, all));
     println!("Data as bytes, for callers that check or parse it themselves:\n");
-    ratios(&shapes, &cells, |cells| {
-        let (peer, peer_speed) = fastest_peer(cells)?;
-        Some(format!("{:.2} ({peer})", speed::<ours::Bytes>(cells) / peer_speed))
-    });
+    ratios(&shapes, &cells, |cells| to_fastest::<ours::Bytes>(cells, all));
+    println!("`EventCodec`, data as `str`:\n");
+    ratios(&shapes, &cells, |cells| to_fastest::<ours::Codec>(cells, all));
+    println!("`Client`, data as `str`:\n");
+    ratios(&shapes, &cells, |cells| to_fastest::<ours::OpenClient>(cells, all));
+    println!(
+        "### Speed of `Events` relative to the fastest peer that is a `Stream`, data as `str`\n"
+    );
+    ratios(&shapes, &cells, |cells| to_fastest::<ours::Stream>(cells, &[Kind::StreamPeer]));
     println!("### Speed relative to finding the line ends, data as bytes\n");
     ratios(&shapes, &cells, |cells| {
         let ratio = speed::<ours::Bytes>(cells) / speed::<floors::Memchr2>(cells);
@@ -54,7 +55,7 @@ fn main() {
     });
     println!("### Speed relative to checking that the chunks are UTF-8, data as `str`\n");
     ratios(&shapes, &cells, |cells| {
-        let ratio = speed::<ours::Str>(cells) / speed::<floors::Simdutf8>(cells);
+        let ratio = speed::<ours::Loop>(cells) / speed::<floors::Simdutf8>(cells);
         Some(format!("{ratio:.2}"))
     });
 
@@ -110,12 +111,13 @@ fn speed<D: Decode>(cells: &[Cell]) -> f64 {
     cells[index].speed
 }
 
-/// Returns the fastest peer with correct results, and its speed in MB/s.
-fn fastest_peer(cells: &[Cell]) -> Option<(&'static str, f64)> {
-    let peers =
-        DECODERS.iter().zip(cells).filter(|(row, cell)| row.kind == Kind::Peer && cell.right);
+/// Returns the speed of one row relative to the fastest peer of these kinds with correct results.
+fn to_fastest<D: Decode>(cells: &[Cell], kinds: &[Kind]) -> Option<String> {
+    let peers = DECODERS.iter().zip(cells);
+    let peers = peers.filter(|(row, cell)| kinds.contains(&row.kind) && cell.right);
     let speeds = peers.map(|(row, cell)| (row.name, cell.speed));
-    speeds.max_by(|left, right| left.1.total_cmp(&right.1))
+    let (peer, fastest) = speeds.max_by(|left, right| left.1.total_cmp(&right.1))?;
+    Some(format!("{:.2} ({peer})", speed::<D>(cells) / fastest))
 }
 
 /// Prints a table of shapes by chunkings.
