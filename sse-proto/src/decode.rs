@@ -130,7 +130,19 @@ impl<B: DecodeBuffer> Decoder<B> {
         &'e mut self,
         input: &mut &'i [u8],
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
-        self.decode(input, None::<fn(&'i [u8], bool)>)
+        self.next_event_as(input, |event| event)
+    }
+
+    /// Like [`next_event`](Self::next_event), and returns what `convert` makes of the event. It is
+    /// called where the event is created, so that the event need not be moved.
+    #[allow(clippy::inline_always)] // as above
+    #[inline(always)]
+    pub(crate) fn next_event_as<'e, 'i: 'e, T>(
+        &'e mut self,
+        input: &mut &'i [u8],
+        convert: impl FnOnce(Event<'e>) -> T,
+    ) -> Result<Option<T>, EventTooLarge> {
+        self.decode(input, None::<fn(&'i [u8], bool)>, convert)
     }
 
     /// Like [`next_event`](Self::next_event), and passes the comments before the event to
@@ -158,34 +170,63 @@ impl<B: DecodeBuffer> Decoder<B> {
         input: &mut &'i [u8],
         on_comment: impl FnMut(&'i [u8], bool),
     ) -> Result<Option<Event<'e>>, EventTooLarge> {
-        self.decode(input, Some(on_comment))
+        self.decode(input, Some(on_comment), |event| event)
     }
 
     /// Implements `next_event` and `next_event_with_comments`. Without `on_comment`, comments are
     /// skipped without finding where each one ends.
     #[allow(clippy::inline_always)] // as above
     #[inline(always)]
-    fn decode<'e, 'i: 'e>(
+    fn decode<'e, 'i: 'e, T>(
         &'e mut self,
         input: &mut &'i [u8],
         on_comment: Option<impl FnMut(&'i [u8], bool)>,
-    ) -> Result<Option<Event<'e>>, EventTooLarge> {
+        convert: impl FnOnce(Event<'e>) -> T,
+    ) -> Result<Option<T>, EventTooLarge> {
         self.builder.assert_consistent(&self.lexer);
         if self.builder.is_empty() {
-            self.start_block(input, on_comment)
+            self.start_block(input, on_comment, convert)
         } else {
-            self.resume_block(input, on_comment)
+            self.resume_block(input, on_comment, convert)
         }
+    }
+
+    /// Consumes the next event if it is one line of data that lies in the chunk, and if nothing else
+    /// is known of it: no ID, no reconnection time. Returns its data. Otherwise it changes nothing.
+    #[cfg(any(feature = "futures-core", feature = "tokio-util"))]
+    #[allow(clippy::inline_always)] // as above
+    #[inline(always)]
+    pub(crate) fn next_plain_event<'i>(&mut self, input: &mut &'i [u8]) -> Option<&'i [u8]> {
+        if !self.is_plain(input) {
+            return None;
+        }
+        let line = Field::Data.strip_name(input)?;
+        let at = line_end::find::<false>(line)?;
+        let data = Field::Data.strip_space(&line[..at]);
+        if data.len() > self.builder.data_limit() {
+            return None;
+        }
+        let len = line_end::len(line, at)?;
+        *input = line_end::strip_lf_or_crlf(&line[at + len..])?;
+        Some(data)
+    }
+
+    /// Returns whether the next event may be plain.
+    #[cfg(any(feature = "futures-core", feature = "tokio-util"))]
+    #[inline]
+    pub(crate) fn is_plain(&self, input: &[u8]) -> bool {
+        Field::Data.begins(input) && self.lexer.at_line_start() && self.builder.is_plain()
     }
 
     /// Decodes the next event if the buffers are empty.
     #[allow(clippy::inline_always)] // as above
     #[inline(always)]
-    fn start_block<'e, 'i: 'e>(
+    fn start_block<'e, 'i: 'e, T>(
         &'e mut self,
         input: &mut &'i [u8],
         mut on_comment: Option<impl FnMut(&'i [u8], bool)>,
-    ) -> Result<Option<Event<'e>>, EventTooLarge> {
+        convert: impl FnOnce(Event<'e>) -> T,
+    ) -> Result<Option<T>, EventTooLarge> {
         let Some(after_name) = Field::Data.strip_name(input) else {
             if input.is_empty() {
                 return Ok(None);
@@ -196,7 +237,7 @@ impl<B: DecodeBuffer> Decoder<B> {
                     return Ok(None);
                 }
             }
-            return self.decode_borrowed(input, None, input, on_comment);
+            return self.decode_borrowed(input, None, input, on_comment, convert);
         };
         // Fast path for what most streams consist of: a line of data and a blank line.
         let chunk = *input;
@@ -207,10 +248,11 @@ impl<B: DecodeBuffer> Decoder<B> {
             {
                 if let Some(after) = line_end::strip_lf_or_crlf(rest) {
                     *input = after;
-                    return Ok(Some(self.builder.borrowed_event(chunk, b"", bytes, None)));
+                    let event = self.builder.borrowed_event(chunk, b"", bytes, None);
+                    return Ok(Some(convert(event)));
                 }
                 *input = rest;
-                self.decode_borrowed(chunk, Some(bytes), input, on_comment)
+                self.decode_borrowed(chunk, Some(bytes), input, on_comment, convert)
             }
             Some(LineToken::Value { field: Field::Data, bytes, end: false })
                 if bytes.len() <= self.builder.data_limit() =>
@@ -221,7 +263,7 @@ impl<B: DecodeBuffer> Decoder<B> {
             }
             token => {
                 *input = rest;
-                self.decode_buffered(BorrowedBlock::new(chunk), token, input, on_comment)
+                self.decode_buffered(BorrowedBlock::new(chunk), token, input, on_comment, convert)
             }
         }
     }
@@ -230,13 +272,14 @@ impl<B: DecodeBuffer> Decoder<B> {
     /// The block's state stays in registers, and the buffers are not touched except for the ID.
     /// `chunk` contains `data`, a line that has been decoded already, and the input.
     #[inline(never)]
-    fn decode_borrowed<'e, 'i: 'e>(
+    fn decode_borrowed<'e, 'i: 'e, T>(
         &'e mut self,
         chunk: &'i [u8],
         data: Option<&'i [u8]>,
         input: &mut &'i [u8],
         mut on_comment: Option<impl FnMut(&'i [u8], bool)>,
-    ) -> Result<Option<Event<'e>>, EventTooLarge> {
+        convert: impl FnOnce(Event<'e>) -> T,
+    ) -> Result<Option<T>, EventTooLarge> {
         let mut rest = *input;
         let mut block = BorrowedBlock { data, ..BorrowedBlock::new(chunk) };
         while let Some(token) = self.lexer.next_token(&mut rest) {
@@ -253,7 +296,13 @@ impl<B: DecodeBuffer> Decoder<B> {
                     if !(end && self.builder.borrow_value(&mut block, field, bytes)) {
                         *input = rest;
                         let token = LineToken::Value { field, bytes, end };
-                        return self.decode_buffered(block, Some(token), input, on_comment);
+                        return self.decode_buffered(
+                            block,
+                            Some(token),
+                            input,
+                            on_comment,
+                            convert,
+                        );
                     }
                 }
                 LineToken::Dispatch => {
@@ -262,12 +311,9 @@ impl<B: DecodeBuffer> Decoder<B> {
                     }
                     if let Some(data) = block.data {
                         *input = rest;
-                        return Ok(Some(self.builder.borrowed_event(
-                            block.chunk,
-                            block.event_type,
-                            data,
-                            block.id,
-                        )));
+                        let BorrowedBlock { chunk, event_type, id, .. } = block;
+                        let event = self.builder.borrowed_event(chunk, event_type, data, id);
+                        return Ok(Some(convert(event)));
                     }
                     block.clear();
                     if self.lexer.at_comment(rest) {
@@ -283,15 +329,16 @@ impl<B: DecodeBuffer> Decoder<B> {
 
     /// Decodes the next event if the buffers may hold something.
     #[inline(never)]
-    fn resume_block<'e, 'i: 'e>(
+    fn resume_block<'e, 'i: 'e, T>(
         &'e mut self,
         input: &mut &'i [u8],
         on_comment: Option<impl FnMut(&'i [u8], bool)>,
-    ) -> Result<Option<Event<'e>>, EventTooLarge> {
+        convert: impl FnOnce(Event<'e>) -> T,
+    ) -> Result<Option<T>, EventTooLarge> {
         if self.builder.is_yielded() {
             self.builder.clear_yielded();
             if self.builder.is_empty() {
-                return self.start_block(input, on_comment);
+                return self.start_block(input, on_comment, convert);
             }
         }
         // Most chunks of a long line contain nothing but data.
@@ -305,23 +352,24 @@ impl<B: DecodeBuffer> Decoder<B> {
                     *input = after;
                     let block = BorrowedBlock::new(&[]);
                     self.builder.end_block(&block);
-                    return Ok(Some(self.builder.event(&block)));
+                    return Ok(Some(convert(self.builder.event(&block))));
                 }
             }
         }
-        self.decode_buffered(BorrowedBlock::new(input), None, input, on_comment)
+        self.decode_buffered(BorrowedBlock::new(input), None, input, on_comment, convert)
     }
 
     /// Decodes the next event in the general case. `first` is a token that the lexer has returned
     /// already.
     #[inline(never)]
-    fn decode_buffered<'e, 'i: 'e>(
+    fn decode_buffered<'e, 'i: 'e, T>(
         &'e mut self,
         mut block: BorrowedBlock<'i>,
         mut first: Option<LineToken<'i>>,
         input: &mut &'i [u8],
         mut on_comment: Option<impl FnMut(&'i [u8], bool)>,
-    ) -> Result<Option<Event<'e>>, EventTooLarge> {
+        convert: impl FnOnce(Event<'e>) -> T,
+    ) -> Result<Option<T>, EventTooLarge> {
         while let Some(token) = first.take().or_else(|| self.lexer.next_token(input)) {
             match token {
                 LineToken::Value { field: Field::Comment, bytes, end } => {
@@ -340,7 +388,7 @@ impl<B: DecodeBuffer> Decoder<B> {
                 }
                 LineToken::Dispatch => {
                     if self.builder.end_block(&block) {
-                        return Ok(Some(self.builder.event(&block)));
+                        return Ok(Some(convert(self.builder.event(&block))));
                     }
                     block.clear();
                 }

@@ -74,19 +74,38 @@ impl Default for Limits {
 /// it. The decoder continues with the next event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EventTooLarge {
-    field: Field,
+    exceeded: Exceeded,
     limit: usize,
+}
+
+/// A field with a limit. It takes a word, because a result that holds either this error or an event
+/// would otherwise be moved in parts of odd sizes, which takes longer than decoding a short event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+enum Exceeded {
+    Data,
+    EventType,
+    Id,
 }
 
 impl EventTooLarge {
     pub(crate) const fn new(field: Field, limit: usize) -> Self {
-        Self { field, limit }
+        let exceeded = match field {
+            Field::EventType => Exceeded::EventType,
+            Field::Id => Exceeded::Id,
+            _ => Exceeded::Data,
+        };
+        Self { exceeded, limit }
     }
 
     /// Returns the field that exceeded its limit: [`Field::Data`], or [`Field::EventType`] or
     /// [`Field::Id`], which share a limit.
     pub const fn field(self) -> Field {
-        self.field
+        match self.exceeded {
+            Exceeded::Data => Field::Data,
+            Exceeded::EventType => Field::EventType,
+            Exceeded::Id => Field::Id,
+        }
     }
 
     /// Returns the limit in bytes.
@@ -98,8 +117,8 @@ impl EventTooLarge {
 impl fmt::Display for EventTooLarge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let limit = self.limit;
-        match self.field {
-            Field::Data => write!(f, "event dropped: more than {limit} bytes of data"),
+        match self.exceeded {
+            Exceeded::Data => write!(f, "event dropped: more than {limit} bytes of data"),
             _ => write!(f, "event dropped: its type and ids take more than {limit} bytes"),
         }?;
         f.write_str("; to receive such events, raise the decoder's limit")

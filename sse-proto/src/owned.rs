@@ -1,29 +1,35 @@
 //! Events that outlive the chunk they came in.
 
+mod layout;
+
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
 use core::time::Duration;
+use core::{fmt, mem};
 
 use bytes::Bytes;
 
+pub(crate) use self::layout::{Layout, copy, offset};
+use self::layout::{Values, padded};
 use crate::{Event, EventId, EventType, Text};
 
-/// An event that owns its memory, by reference counting, for use beyond the next call: in queues,
-/// in other tasks.
+/// An event that owns its memory, for use beyond the next call: in queues, in other tasks.
 ///
 /// There are two ways to create one. They differ in the memory that they keep alive:
 ///
 /// - [`Event::into_owned`] copies type, data and ID; the chunk can be freed.
-/// - [`Event::slice_ref`] copies nothing that lies in a [`Bytes`] chunk; the whole chunk stays in
-///   memory as long as one of its events does. Use it for events that are consumed soon, and
-///   [`detach`](Self::detach) a small event that is kept for long.
+/// - [`Event::slice_ref`] copies a short event, of less than a kibibyte, which takes less time than
+///   counting references. Of a longer one, it copies nothing that lies in a [`Bytes`] chunk; the
+///   whole chunk stays in memory as long as one of these events does. Use it for events that are
+///   consumed soon, and [`detach`](Self::detach) an event that is kept for long.
 ///
 /// ```
 /// use bytes::Bytes;
 /// use sse_proto::{Decoder, OwnedEvent};
 ///
-/// let chunk = Bytes::from(b"event: tick\ndata: 1\n\ndata: 2\n\n".to_vec());
+/// let stream = format!("event: tick\ndata: 1\n\ndata: {}\n\n", "2".repeat(2000));
+/// let chunk = Bytes::from(stream.into_bytes());
 /// let mut decoder = Decoder::new();
 /// let mut input = &chunk[..];
 /// let mut events: Vec<OwnedEvent> = Vec::new();
@@ -31,12 +37,10 @@ use crate::{Event, EventId, EventType, Text};
 ///     events.push(event.slice_ref(&chunk));
 /// }
 /// assert_eq!(events[0].event_type(), "tick");
-/// assert_eq!(events[1].data(), "2");
 /// assert_eq!(events[1].data().as_ptr(), chunk[27..].as_ptr(), "nothing was copied");
 ///
 /// let kept = events.pop().unwrap().detach();
-/// drop(events);
-/// assert!(chunk.is_unique() && kept.data() == "2");
+/// assert!(chunk.is_unique() && kept.data() == "2".repeat(2000));
 /// # Ok::<(), sse_proto::EventTooLarge>(())
 /// ```
 ///
@@ -53,8 +57,22 @@ use crate::{Event, EventId, EventType, Text};
 /// assert_eq!(wire, b"event: count\nid: 7\ndata: 3 left\n\n");
 /// # Ok::<(), sse_proto::InvalidValue>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct OwnedEvent {
+#[derive(Clone)]
+pub struct OwnedEvent(Repr);
+
+/// The representations of an owned event. Events are moved through several layers of results, so
+/// they are small, and are created from values in registers.
+#[derive(Clone)]
+enum Repr {
+    /// All values lie in one piece of memory. Copying that much takes no longer than counting
+    /// references to a chunk, where each change of the count is an atomic operation.
+    Short { memory: Box<[u8]>, layout: Layout },
+    /// Each value has memory of its own, which may be shared.
+    Parts(Arc<Parts>),
+}
+
+#[derive(Clone, Default)]
+struct Parts {
     event_type: Bytes,
     data: Option<Bytes>,
     last_event_id: Bytes,
@@ -68,14 +86,12 @@ impl OwnedEvent {
     ///
     /// Empty data counts as data: the receiver dispatches an event.
     pub fn new(data: impl Into<Bytes>) -> Self {
-        Self { data: Some(data.into()), ..Self::without_data() }
+        Self::from_parts(Parts { data: Some(data.into()), ..Parts::default() })
     }
 
     /// Creates a block without data: see [`Event::without_data`].
-    pub const fn without_data() -> Self {
-        let empty = Bytes::new();
-        let last_event_id = Bytes::new();
-        Self { event_type: empty, data: None, last_event_id, sets_id: false, retry: None }
+    pub fn without_data() -> Self {
+        Self::from_parts(Parts::default())
     }
 
     /// Creates an event whose data is a value, serialized as JSON.
@@ -102,67 +118,93 @@ impl OwnedEvent {
 
     /// Returns the event with a copy of this type.
     #[must_use]
-    pub fn with_type(self, event_type: EventType<'_>) -> Self {
+    pub fn with_type(mut self, event_type: EventType<'_>) -> Self {
         let named = Event::without_data().with_type(event_type);
         let event_type = Bytes::copy_from_slice(named.named_type().unwrap_or_default());
-        Self { event_type, ..self }
+        self.parts_mut().event_type = event_type;
+        self
     }
 
     /// Returns the event with a copy of this ID.
     #[must_use]
-    pub fn with_id(self, id: EventId<'_>) -> Self {
-        let last_event_id = Bytes::copy_from_slice(id.as_ref());
-        Self { last_event_id, sets_id: true, ..self }
+    pub fn with_id(mut self, id: EventId<'_>) -> Self {
+        let parts = self.parts_mut();
+        parts.last_event_id = Bytes::copy_from_slice(id.as_ref());
+        parts.sets_id = true;
+        self
     }
 
     /// Returns the event with a reconnection time: see [`Event::with_retry`].
     #[must_use]
-    pub fn with_retry(self, time: Duration) -> Self {
-        let retry = Event::without_data().with_retry(time).retry_millis();
-        Self { retry, ..self }
+    pub fn with_retry(mut self, time: Duration) -> Self {
+        self.parts_mut().retry = Event::without_data().with_retry(time).retry_millis();
+        self
     }
 
-    /// Creates an event with the flags of `event` and these values.
-    fn with_values(
-        event: Event<'_>,
-        event_type: Bytes,
-        data: Option<Bytes>,
-        last_event_id: Bytes,
-    ) -> Self {
-        let (sets_id, retry) = (event.id().is_some(), event.retry_millis());
-        Self { event_type, data, last_event_id, sets_id, retry }
+    /// Creates an event from the memory of a layout.
+    #[inline]
+    pub(crate) const fn short(memory: Box<[u8]>, layout: Layout) -> Self {
+        Self(Repr::Short { memory, layout })
+    }
+
+    fn from_parts(parts: Parts) -> Self {
+        Self(Repr::Parts(Arc::new(parts)))
+    }
+
+    /// Gives each value memory of its own, if it has none, and returns them.
+    fn parts_mut(&mut self) -> &mut Parts {
+        if let Repr::Short { memory, layout } = &mut self.0 {
+            *self = Self::from_parts(Parts::of_short(mem::take(memory), *layout));
+        }
+        match &mut self.0 {
+            Repr::Parts(parts) => Arc::make_mut(parts),
+            Repr::Short { .. } => unreachable!("it has just been replaced"),
+        }
     }
 
     /// Returns the event in borrowed form, to read or encode it.
+    #[inline]
     pub fn as_event(&self) -> Event<'_> {
-        Event::from_parts(
-            &self.event_type,
-            self.data.as_deref(),
-            &self.last_event_id,
-            &[],
-            self.sets_id,
-            self.retry,
-        )
+        match &self.0 {
+            Repr::Short { memory, layout } => {
+                let Values { event_type, data, last_event_id } = layout.values(memory);
+                Event::from_parts(event_type, data, last_event_id, memory, layout.sets_id(), None)
+            }
+            Repr::Parts(parts) => Event::from_parts(
+                &parts.event_type,
+                parts.data.as_deref(),
+                &parts.last_event_id,
+                &[],
+                parts.sets_id,
+                parts.retry,
+            ),
+        }
     }
 
     /// Returns the event type: see [`Event::event_type`].
+    #[inline]
     pub fn event_type(&self) -> Text<'_> {
         self.as_event().event_type()
     }
 
     /// Returns the data: see [`Event::data`].
+    #[inline]
     pub fn data(&self) -> Text<'_> {
         self.as_event().data()
     }
 
     /// Returns the last event ID as of this event: see [`Event::last_event_id`].
+    #[inline]
     pub fn last_event_id(&self) -> Text<'_> {
         self.as_event().last_event_id()
     }
 
     /// Returns whether the event has data: see [`Event::has_data`].
-    pub const fn has_data(&self) -> bool {
-        self.data.is_some()
+    pub fn has_data(&self) -> bool {
+        match &self.0 {
+            Repr::Short { layout, .. } => layout.has_data(),
+            Repr::Parts(parts) => parts.data.is_some(),
+        }
     }
 
     /// Returns the ID that the event sets, if any: see [`Event::id`].
@@ -177,7 +219,11 @@ impl OwnedEvent {
 
     /// Returns the data without a copy; empty for a block without data.
     pub fn into_data(self) -> Bytes {
-        self.data.unwrap_or_default()
+        let parts = match self.0 {
+            Repr::Short { memory, layout } => Parts::of_short(memory, layout),
+            Repr::Parts(parts) => Arc::unwrap_or_clone(parts),
+        };
+        parts.data.unwrap_or_default()
     }
 
     /// Returns a copy of the event that shares no memory with a chunk or another event.
@@ -197,42 +243,107 @@ impl OwnedEvent {
     }
 }
 
-/// Returns a slice of the chunk if `bytes` lies in it, and a copy otherwise.
-fn part(chunk: &Bytes, bytes: &[u8]) -> Bytes {
-    let (memory, own) = (chunk.as_ptr_range(), bytes.as_ptr_range());
-    if memory.start <= own.start && own.end <= memory.end {
-        chunk.slice_ref(bytes)
-    } else {
-        Bytes::copy_from_slice(bytes)
+impl PartialEq for OwnedEvent {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_event() == other.as_event()
+    }
+}
+
+impl Eq for OwnedEvent {}
+
+impl Hash for OwnedEvent {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_event().hash(state);
+    }
+}
+
+impl fmt::Debug for OwnedEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("OwnedEvent").field(&self.as_event()).finish()
+    }
+}
+
+impl Parts {
+    fn of_short(memory: Box<[u8]>, layout: Layout) -> Self {
+        let memory = Bytes::from(memory);
+        let values = layout.values(&memory);
+        Self {
+            event_type: memory.slice_ref(values.event_type),
+            data: values.data.map(|data| memory.slice_ref(data)),
+            last_event_id: memory.slice_ref(values.last_event_id),
+            sets_id: layout.sets_id(),
+            retry: None,
+        }
     }
 }
 
 impl Event<'_> {
-    /// Copies the event into memory of its own, with a single allocation.
+    /// Copies the event into memory of its own.
     pub fn into_owned(self) -> OwnedEvent {
         let (event_type, id) = (self.named_type().unwrap_or_default(), self.last_event_id());
-        let mut all = Vec::with_capacity(event_type.len() + id.len() + self.data().len());
-        all.extend_from_slice(event_type);
-        all.extend_from_slice(&id);
-        all.extend_from_slice(&self.data());
-        let mut all = Bytes::from(all);
-        let (event_type, id) = (all.split_to(event_type.len()), all.split_to(id.len()));
-        OwnedEvent::with_values(self, event_type, self.has_data().then_some(all), id)
+        if let Some(layout) = Layout::of_joined(self) {
+            return OwnedEvent::short(padded(&[event_type, &id, &self.data()]), layout);
+        }
+        let mut data = Bytes::from([event_type, &id, &self.data()].concat());
+        let (event_type, last_event_id) =
+            (data.split_to(event_type.len()), data.split_to(id.len()));
+        OwnedEvent::from_parts(Parts {
+            event_type,
+            data: self.has_data().then_some(data),
+            last_event_id,
+            sets_id: self.id().is_some(),
+            retry: self.retry_millis(),
+        })
     }
 
     /// Returns an event that shares the values that lie in `chunk`, and copies all others: values
-    /// that span chunks, data of several lines, an ID of an earlier event.
+    /// that span chunks, data of several lines, an ID of an earlier event. A short event is copied as
+    /// a whole, which takes less time than sharing.
     ///
     /// [`OwnedEvent`] describes how long that keeps the chunk in memory.
     pub fn slice_ref(self, chunk: &Bytes) -> OwnedEvent {
-        self.slice_ref_with_id(chunk, part(chunk, &self.last_event_id()))
+        self.take_from(chunk, &mut Bytes::new())
     }
 
-    /// Like `slice_ref`, with a last event ID that is owned already.
-    pub(crate) fn slice_ref_with_id(self, chunk: &Bytes, last_event_id: Bytes) -> OwnedEvent {
-        let event_type = part(chunk, self.named_type().unwrap_or_default());
-        let data = self.own_data().map(|data| part(chunk, data));
-        OwnedEvent::with_values(self, event_type, data, last_event_id)
+    /// Like `slice_ref`. `inherited_id` caches the last event ID of events without one of their own.
+    #[inline]
+    pub(crate) fn take_from(self, chunk: &Bytes, inherited_id: &mut Bytes) -> OwnedEvent {
+        match Layout::of(self, chunk) {
+            Some((layout, range)) => OwnedEvent::short(copy(chunk, range), layout),
+            None => self.take_long_from(chunk, inherited_id),
+        }
+    }
+
+    #[inline(never)]
+    fn take_long_from(self, chunk: &Bytes, inherited_id: &mut Bytes) -> OwnedEvent {
+        let id = self.last_event_id();
+        let len = self.data().len() + id.len();
+        if len <= Layout::MAX || offset(&self.data(), chunk).is_none() {
+            return self.into_owned();
+        }
+        let last_event_id = if self.id().is_some() {
+            part(chunk, &id)
+        } else {
+            if id != **inherited_id {
+                *inherited_id = Bytes::copy_from_slice(&id);
+            }
+            inherited_id.clone()
+        };
+        OwnedEvent::from_parts(Parts {
+            event_type: part(chunk, self.named_type().unwrap_or_default()),
+            data: self.own_data().map(|data| part(chunk, data)),
+            last_event_id,
+            sets_id: self.id().is_some(),
+            retry: self.retry_millis(),
+        })
+    }
+}
+
+/// Returns a slice of the chunk if `bytes` lies in it, and a copy otherwise.
+fn part(chunk: &Bytes, bytes: &[u8]) -> Bytes {
+    match offset(bytes, chunk) {
+        Some(start) => chunk.slice(start..start + bytes.len()),
+        None => Bytes::copy_from_slice(bytes),
     }
 }
 

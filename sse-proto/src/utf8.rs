@@ -16,8 +16,8 @@ pub(crate) fn validate(bytes: &[u8]) -> Result<&str, Utf8Error> {
 }
 
 /// The number of bytes that `simdutf8` validates in one step.
-#[cfg(feature = "simdutf8")]
-const BLOCK: usize = 64;
+#[cfg(any(feature = "simdutf8", feature = "bytes"))]
+pub(crate) const BLOCK: usize = 64;
 
 /// Returns the text if it lies in `context`, where it is surrounded by valid UTF-8.
 ///

@@ -150,8 +150,9 @@ fn an_owned_block_without_data_has_no_data() {
 }
 
 #[test]
-fn values_in_a_chunk_of_bytes_are_not_copied() {
-    let chunk = Bytes::from(b"id: 1\nevent: x\ndata: [\"a\"]\n\n".to_vec());
+fn long_values_in_a_chunk_of_bytes_are_not_copied() {
+    let long = "a".repeat(2000);
+    let chunk = Bytes::from(format!("id: 1\nevent: x\ndata: [\"{long}\"]\n\n"));
     let inside = chunk.as_ptr_range();
     let events = block_on(Events::new(stream::once(Ok::<_, ()>(chunk))).collect::<Vec<_>>());
     let event = events[0].as_ref().unwrap();
@@ -188,6 +189,58 @@ fn the_decoder_can_be_used_for_the_next_connection() {
 }
 
 #[test]
+fn a_short_event_does_not_keep_its_chunk() {
+    let chunk = Bytes::from(b"id: 1\nevent: x\ndata: a\n\ndata: b\n\n".to_vec());
+    let events = Events::new(stream::once(Ok::<_, ()>(chunk.clone())));
+    let events = block_on(events.collect::<Vec<_>>());
+    assert_eq!(events.len(), 2);
+    assert!(chunk.is_unique());
+}
+
+/// Events of all lengths around that from which they share their chunk, with values in any order,
+/// are those of the decoder.
+#[test]
+fn owned_events_are_those_of_the_decoder_at_any_length() {
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        for fields in 1..8 {
+            for len in [0, 1, 2, 62, 63, 64, 65, 500, 990, 1000, 1010, 1020, 1023, 1024, 3000] {
+                for end in ["\n", "\r\n"] {
+                    let mut block = String::new();
+                    for field in order.into_iter().filter(|field| fields & 1 << field != 0) {
+                        block += ["data: ", "event:", "id: "][field];
+                        block += &["é".repeat(len / 2), "t".repeat(len % 70), "i".into()][field];
+                        block += end;
+                    }
+                    // A block without data, an inherited ID, and other data around the event.
+                    check_owned(&format!("{block}{end}data: x{end}{end}{block}{end}{block}{end}"));
+                }
+            }
+        }
+    }
+}
+
+fn check_owned(stream: &str) {
+    let chunk = Bytes::from(stream.as_bytes().to_vec());
+    let mut events = Events::new(stream::once(Ok::<_, ()>(chunk.clone())));
+    let mut decoder = Decoder::new();
+    let mut input = &chunk[..];
+    while let Some(event) = decoder.next_event(&mut input).unwrap() {
+        let owned = block_on(events.next()).unwrap().unwrap();
+        for owned in [owned, event.slice_ref(&chunk), event.into_owned()] {
+            assert_eq!(owned.as_event(), event, "{stream:?}");
+            assert_eq!(owned.clone().detach(), owned);
+            assert_eq!(owned.data().to_str(), event.data().to_str());
+            assert_eq!(owned.has_data(), event.has_data());
+            assert_eq!(owned.clone().into_data(), *event.data());
+            let (event_type, id) = (EventType::from_static("other"), EventId::from_static("8"));
+            let changed = owned.with_type(event_type).with_id(id);
+            assert_eq!(changed.as_event(), event.with_type(event_type).with_id(id));
+        }
+    }
+    assert!(block_on(events.next()).is_none());
+}
+
+#[test]
 fn a_dropped_event_does_not_keep_its_chunk() {
     let chunk = Bytes::from([b"data: ".to_vec(), vec![b'x'; 1 << 20], b"\n\n".to_vec()].concat());
     let chunks = stream::once(Ok::<_, ()>(chunk.clone())).chain(stream::pending());
@@ -206,9 +259,10 @@ fn a_dropped_event_does_not_keep_its_chunk() {
 }
 
 #[test]
-fn an_inherited_id_is_copied_once() {
-    let chunks = ["id: 7\ndata: a\n\n", "data: b\n\n", "data: c\n\n", "id: 8\ndata: d\n\n"];
-    let chunks = chunks.map(|chunk| Ok::<_, ()>(chunk.as_bytes().to_vec()));
+fn an_inherited_id_of_long_events_is_copied_once() {
+    let data = "x".repeat(2000);
+    let chunks = ["id: 7\n", "", "", "id: 8\n"];
+    let chunks = chunks.map(|id| Ok::<_, ()>(format!("{id}data: {data}\n\n").into_bytes()));
     let events: Vec<_> = block_on(Events::new(stream::iter(chunks)).collect());
     let ids: Vec<_> = events.iter().map(|event| event.as_ref().unwrap().last_event_id()).collect();
     assert_eq!(ids, ["7", "7", "7", "8"]);

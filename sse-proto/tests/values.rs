@@ -81,3 +81,8 @@ fn an_event_is_built_from_what_serializes() {
     let keys = std::collections::BTreeMap::from([((1, 2), 3)]);
     assert!(OwnedEvent::from_json(&keys).is_err(), "keys of objects are strings");
 }
+
+#[test]
+fn an_owned_event_is_small() {
+    assert!(size_of::<OwnedEvent>() <= 3 * size_of::<usize>());
+}

@@ -57,11 +57,17 @@ impl codec::Decoder for EventCodec {
     type Item = Result<OwnedEvent, EventTooLarge>;
     type Error = io::Error;
 
+    #[inline]
     fn decode(&mut self, input: &mut BytesMut) -> io::Result<Option<Self::Item>> {
         loop {
-            let event = self.decoding.next_event();
-            if event.is_some() || input.is_empty() {
-                return Ok(event);
+            if let Some(event) = self.decoding.next_plain_event() {
+                return Ok(Some(Ok(event)));
+            }
+            match self.decoding.next_event() {
+                Ok(Some(event)) => return Ok(Some(Ok(event))),
+                Err(error) => return Ok(Some(Err(error))),
+                Ok(None) if input.is_empty() => return Ok(None),
+                Ok(None) => {}
             }
             // This consumes all of the input, so the read buffer is empty at the end of the stream,
             // and an incomplete event is dropped without an error.

@@ -1,10 +1,9 @@
 //! Decodes chunks that are shared by reference count.
 
-use core::mem;
-
 use bytes::{Buf as _, Bytes};
 
-use crate::{Decoder, Event, EventTooLarge, OwnedEvent};
+use crate::owned::{Layout, copy, offset};
+use crate::{Decoder, EventTooLarge, OwnedEvent};
 
 /// A decoder and the rest of its current chunk.
 #[derive(Clone, Debug, Default)]
@@ -21,38 +20,73 @@ impl Decoding {
         Self { decoder, chunk: Bytes::new(), inherited_id: Bytes::new() }
     }
 
-    /// Returns the next event of the chunk. After `None`, the chunk is consumed and may be
-    /// replaced.
-    pub(super) fn next_event(&mut self) -> Option<Result<OwnedEvent, EventTooLarge>> {
+    /// Returns the next event of the chunk if it is short and
+    /// [plain](Decoder::next_plain_event), which is the
+    /// fast path for most streams: the event stays in registers until it is in the caller's result.
+    #[allow(clippy::inline_always)] // as above
+    #[inline(always)]
+    pub(super) fn next_plain_event(&mut self) -> Option<OwnedEvent> {
         let mut rest = &self.chunk[..];
-        let event = self
-            .decoder
-            .next_event(&mut rest)
-            .map(|event| event.map(|event| slice(event, &self.chunk, &mut self.inherited_id)));
+        let data = self.decoder.next_plain_event(&mut rest)?;
+        let layout = Layout::of_data(data.len())?;
+        let start = offset(data, &self.chunk)?;
+        let memory = copy(&self.chunk, start..start + data.len());
         let left = rest.len();
         consume(&mut self.chunk, left);
-        event.transpose()
+        // The last step: an event that has to be dropped on unwinding does not stay in registers.
+        Some(OwnedEvent::short(memory, layout))
+    }
+
+    /// Returns the next event of the chunk. After `None`, the chunk is consumed.
+    #[inline]
+    pub(super) fn next_event(&mut self) -> Result<Option<OwnedEvent>, EventTooLarge> {
+        if self.chunk.is_empty() {
+            return Ok(None);
+        }
+        let mut rest = &self.chunk[..];
+        let event = take_event(&mut self.decoder, &self.chunk, &mut rest, &mut self.inherited_id);
+        let left = rest.len();
+        consume(&mut self.chunk, left);
+        event
+    }
+
+    /// Returns the first event of the next chunk, and keeps what is left of that. The current chunk
+    /// must have been consumed.
+    #[cfg(feature = "futures-core")]
+    #[inline]
+    pub(super) fn first_event(
+        &mut self,
+        mut chunk: Bytes,
+    ) -> Result<Option<OwnedEvent>, EventTooLarge> {
+        let mut rest = &chunk[..];
+        let event = take_event(&mut self.decoder, &chunk, &mut rest, &mut self.inherited_id);
+        let left = rest.len();
+        if left > 0 {
+            chunk.advance(chunk.len() - left);
+            self.chunk = chunk;
+        }
+        event
     }
 }
 
-/// Returns an event of a chunk as slices of the chunk. `inherited_id` caches the last event ID of
-/// events without one of their own.
-pub(super) fn slice(event: Event<'_>, chunk: &Bytes, inherited_id: &mut Bytes) -> OwnedEvent {
-    if event.id().is_some() {
-        return event.slice_ref(chunk);
-    }
-    if event.last_event_id() != **inherited_id {
-        *inherited_id = Bytes::copy_from_slice(&event.last_event_id());
-    }
-    event.slice_ref_with_id(chunk, inherited_id.clone())
+/// Consumes bytes from the front of `rest`, which is the rest of `chunk`, and returns the next event.
+#[inline(never)]
+fn take_event<'i>(
+    decoder: &mut Decoder,
+    chunk: &'i Bytes,
+    rest: &mut &'i [u8],
+    inherited_id: &mut Bytes,
+) -> Result<Option<OwnedEvent>, EventTooLarge> {
+    decoder.next_event_as(rest, |event| event.take_from(chunk, inherited_id))
 }
 
 /// Shortens a chunk to its last `left` bytes.
+#[inline]
 pub(super) fn consume(chunk: &mut Bytes, left: usize) {
     if left == 0 {
         // Releases a consumed chunk at once: an empty slice would keep its memory until the next
         // chunk.
-        mem::take(chunk);
+        *chunk = Bytes::new();
     } else {
         chunk.advance(chunk.len() - left);
     }

@@ -13,7 +13,7 @@ use std::vec::Vec;
 use bytes::Bytes;
 use futures_core::Stream;
 
-use super::decoding::{consume, slice};
+use super::decoding::consume;
 use crate::{
     Client, ClientConfig, ConnectRequest, Decoder, EventTooLarge, OwnedEvent, ReadyState, Rejected,
     ResponseHead,
@@ -245,7 +245,7 @@ where
         let event = self
             .client
             .next_event(&mut rest, Instant::now())
-            .map(|event| event.map(|event| slice(event, &self.chunk, &mut self.inherited_id)));
+            .map(|event| event.map(|event| event.take_from(&self.chunk, &mut self.inherited_id)));
         let left = rest.len();
         consume(&mut self.chunk, left);
         event.transpose()

@@ -2,7 +2,7 @@
 
 use core::fmt;
 use core::pin::Pin;
-use core::task::{Context, Poll, ready};
+use core::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -15,7 +15,8 @@ pin_project! {
     /// A [`Stream`] of the events in a [`Stream`] of chunks.
     ///
     /// Chunks are of any type that becomes [`Bytes`] at no cost: `Bytes`, `Vec<u8>`,
-    /// `&'static [u8]`. Events are [slices](crate::Event::slice_ref) of their chunk where possible.
+    /// `&'static [u8]`. Long events are [slices](crate::Event::slice_ref) of their chunk where
+    /// possible, and short ones are copied, so that they do not keep it in memory.
     ///
     /// After an [oversized event](EventsError::TooLarge), the stream continues with the next one.
     /// It ends with the chunks or after the first [error](EventsError::Chunks) among them, because
@@ -106,25 +107,69 @@ where
 {
     type Item = Result<OwnedEvent, EventsError<E>>;
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let mut this = self.project();
+    #[allow(clippy::inline_always)] // an event in memory costs the caller more than a short line
+    #[inline(always)]
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            if let Some(event) = this.decoding.next_event() {
-                return Poll::Ready(Some(event.map_err(EventsError::TooLarge)));
+            if let Some(event) = self.as_mut().project().decoding.next_plain_event() {
+                return Poll::Ready(Some(Ok(event)));
+            }
+            return match self.as_mut().poll_any(cx) {
+                Item::Plain => continue,
+                Item::Event(event) => Poll::Ready(Some(Ok(event))),
+                Item::Error(error) => Poll::Ready(Some(Err(error))),
+                Item::End => Poll::Ready(None),
+                Item::Pending => Poll::Pending,
+            };
+        }
+    }
+}
+
+impl<S, C, E> Events<S>
+where
+    S: Stream<Item = Result<C, E>>,
+    C: Into<Bytes>,
+{
+    #[inline(never)]
+    fn poll_any(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Item<E> {
+        let mut this = self.project();
+        let mut event = this.decoding.next_event();
+        loop {
+            match event {
+                Ok(Some(event)) => return Item::Event(event),
+                Ok(None) => {}
+                Err(error) => return Item::Error(EventsError::TooLarge(error)),
             }
             let Some(chunks) = this.chunks.as_mut().as_pin_mut() else {
-                return Poll::Ready(None);
+                return Item::End;
             };
-            match ready!(chunks.poll_next(cx)) {
-                Some(Ok(chunk)) => this.decoding.chunk = chunk.into(),
-                Some(Err(error)) => {
-                    this.chunks.set(None);
-                    return Poll::Ready(Some(Err(EventsError::Chunks(error))));
+            match chunks.poll_next(cx) {
+                Poll::Ready(Some(Ok(chunk))) => {
+                    let chunk = chunk.into();
+                    if this.decoding.decoder.is_plain(&chunk) {
+                        this.decoding.chunk = chunk;
+                        return Item::Plain;
+                    }
+                    event = this.decoding.first_event(chunk);
                 }
-                None => this.chunks.set(None),
+                Poll::Ready(Some(Err(error))) => {
+                    this.chunks.set(None);
+                    return Item::Error(EventsError::Chunks(error));
+                }
+                Poll::Ready(None) => this.chunks.set(None),
+                Poll::Pending => return Item::Pending,
             }
         }
     }
+}
+
+enum Item<E> {
+    /// The next chunk, which may begin with a plain event.
+    Plain,
+    Event(OwnedEvent),
+    Error(EventsError<E>),
+    End,
+    Pending,
 }
 
 /// An error that [`Events`] yields in place of an event.

@@ -106,6 +106,14 @@ impl<B: DecodeBuffer> EventBuilder<B> {
         self.state == BlockState::Empty
     }
 
+    /// Returns whether the next event has nothing but what its own block contains.
+    #[cfg(any(feature = "futures-core", feature = "tokio-util"))]
+    #[inline]
+    pub(super) fn is_plain(&self) -> bool {
+        let is_updated = self.id_updated | self.retry_updated;
+        self.is_empty() && !is_updated && self.fields.len() == 0
+    }
+
     /// Returns whether the last event borrows the buffers.
     #[inline]
     pub(super) fn is_yielded(&self) -> bool {
