@@ -114,6 +114,22 @@ macro_rules! encodings {
     };
 }
 
+#[cfg(feature = "futures-core")]
+impl Event<'_> {
+    /// Returns the length of the encoded form in bytes if the data is a single line. It takes no
+    /// search for line ends, unlike [`encoded_len`](Self::encoded_len).
+    #[inline]
+    pub(crate) fn one_line_len(&self) -> usize {
+        let field = |name: &[u8], value: usize| name.len() + value;
+        let digits = |number: u64| number.checked_ilog10().map_or(1, |power| power as usize + 1);
+        self.named_type().map_or(0, |value| field(TYPE, value.len()))
+            + self.id().map_or(0, |_| field(ID, self.last_event_id().len()))
+            + self.retry_millis().map_or(0, |number| field(RETRY, digits(number)))
+            + self.own_data().map_or(0, |value| field(DATA, value.len()))
+            + 1
+    }
+}
+
 encodings!(Event);
 encodings!(Comment);
 

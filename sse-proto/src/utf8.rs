@@ -19,6 +19,13 @@ pub(crate) fn validate(bytes: &[u8]) -> Result<&str, Utf8Error> {
 #[cfg(any(feature = "simdutf8", feature = "bytes"))]
 pub(crate) const BLOCK: usize = 64;
 
+/// Returns whether a byte continues a character.
+#[cfg(any(feature = "simdutf8", feature = "bytes"))]
+#[inline]
+pub(crate) const fn continues(byte: u8) -> bool {
+    byte & 0xC0 == 0x80
+}
+
 /// Returns the text if it lies in `context`, where it is surrounded by valid UTF-8.
 ///
 /// Most of the time that it takes to validate a short value is spent on the bytes beyond its last
@@ -39,9 +46,9 @@ pub(crate) fn validate_within<'c>(value: &[u8], context: &'c [u8]) -> Option<&'c
     // The blocks begin with the value, or before it where the context ends too soon.
     let mut first = start.min(last);
     // They must not end within a character.
-    let continues = |at: usize| context.get(at).is_some_and(|byte| byte & 0xC0 == 0x80);
-    if continues(first + len) {
-        let back = (1..4).find(|back| !continues(first + len - back))?;
+    let continues_at = |at: usize| context.get(at).is_some_and(|byte| continues(*byte));
+    if continues_at(first + len) {
+        let back = (1..4).find(|back| !continues_at(first + len - back))?;
         first = first.checked_sub(back)?;
     }
     let blocks = simdutf8::basic::from_utf8(&context[first..first + len]).ok()?;

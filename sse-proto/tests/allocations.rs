@@ -147,3 +147,27 @@ fn memory_shrinks_after_a_giant_event() {
     assert_eq!(count(decoder.as_mut().unwrap(), b"data: one more\n\n"), 1);
     assert!(info.bytes_current <= 128 << 10, "{} bytes are still held", info.bytes_current);
 }
+
+/// The chunk is the only allocation, whatever fields the event has.
+#[cfg(feature = "futures-core")]
+#[test]
+fn a_body_allocates_one_chunk_for_an_event() {
+    use std::future::pending;
+
+    use futures_lite::{StreamExt as _, future::block_on, stream};
+    use sse_proto::{EventBody, event_id, event_type};
+
+    let data = "x".repeat(300);
+    let full = Event::new(&data).with_type(event_type!("tick")).with_id(event_id!("7"));
+    let full = full.with_retry(Duration::from_millis(1500));
+    let block = Event::without_data().with_retry(Duration::ZERO);
+    // The executor allocates once.
+    block_on(async {});
+    for event in [Event::new(&data), Event::new(""), full, block] {
+        let mut body = EventBody::new(stream::iter([event]), pending::<()>);
+        let mut chunk = None;
+        let info = measure(|| chunk = block_on(body.next()));
+        assert_eq!(chunk.unwrap().unwrap().len(), event.encoded_len());
+        assert_eq!(info.count_total, 1, "{event:?}");
+    }
+}

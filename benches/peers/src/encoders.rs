@@ -1,7 +1,12 @@
 //! Encoders of events that consist only of data.
 
+use std::future::pending;
+
 use bytes::BytesMut;
-use sse_proto::Event;
+use futures_util::stream;
+use sse_proto::{Event, EventBody};
+
+use crate::streams::drain;
 
 /// A sample to encode.
 #[derive(Debug)]
@@ -148,6 +153,20 @@ impl Encode for OursBuf {
             event.encode_to_buf(&mut wire).expect("a `BytesMut` grows");
             sink(&wire);
         }
+    }
+}
+
+/// `sse_proto::EventBody`.
+#[derive(Debug)]
+pub enum OursBody {}
+
+impl Encode for OursBody {
+    const NAME: &'static str = "sse-proto, `EventBody`";
+
+    fn encode(sample: &Sample, times: usize, mut sink: impl FnMut(&[u8])) {
+        let events = (0..times).map(|_| Event::new(std::hint::black_box(&sample.data)));
+        let body = EventBody::new(stream::iter(events), pending::<()>);
+        drain(body, |wire| sink(&wire.expect("no error")));
     }
 }
 

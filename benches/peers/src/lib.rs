@@ -50,6 +50,7 @@ pub const ENCODERS: &[Encoder] = &[
     Encoder::new::<encoders::Split>(),
     Encoder::new::<encoders::Ours>(),
     Encoder::new::<encoders::OursBuf>(),
+    Encoder::new::<encoders::OursBody>(),
     Encoder::new::<encoders::Russe>(),
     Encoder::new::<encoders::SseCodec>(),
     Encoder::new::<encoders::RusseString>(),

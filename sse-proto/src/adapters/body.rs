@@ -124,7 +124,9 @@ where
             match events.poll_next(cx) {
                 Poll::Ready(Some(event)) => {
                     let event = event.as_event();
-                    chunk.reserve(event.encoded_len());
+                    // This is exact for one event with one line of data, which is then the only
+                    // allocation: `Bytes` needs another one for a vector with spare capacity.
+                    chunk.reserve(event.one_line_len());
                     event.encode_to_vec(&mut chunk);
                     if chunk.len() >= FULL_CHUNK {
                         break;

@@ -147,13 +147,13 @@ pub(crate) fn offset(value: &[u8], memory: &[u8]) -> Option<usize> {
 }
 
 /// Copies the range of a layout out of a chunk, and adds bytes up to the end of a whole block of
-/// UTF-8 validation.
+/// UTF-8 validation: those that follow in the chunk, unless they end within a character.
 #[inline]
 pub(crate) fn copy(chunk: &[u8], range: Range<usize>) -> Box<[u8]> {
     let end = range.start + range.len().next_multiple_of(utf8::BLOCK);
-    match chunk.get(range.start..end) {
-        Some(blocks) => blocks.into(),
-        None => padded(&[&chunk[range]]),
+    match (chunk.get(range.start..end), chunk.get(end)) {
+        (Some(blocks), Some(next)) if !utf8::continues(*next) => blocks.into(),
+        _ => padded(&[&chunk[range]]),
     }
 }
 
