@@ -1,10 +1,15 @@
 //! The cases whose instructions are counted.
 
+use std::convert::Infallible;
 use std::hint::black_box;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_core::Stream;
 use shapes::{CHUNKINGS, Chunking, Shape};
-use sse_proto::{Decoder, Event, EventId, EventType};
+use sse_proto::{Decoder, Event, EventId, EventType, Events};
 
 /// The stream size in bytes. Large enough that one-time costs do not matter.
 const SIZE: usize = 128 << 10;
@@ -31,6 +36,12 @@ pub(crate) fn run() {
         }
         if shape.name == "keepalive" {
             comments(&shape);
+        }
+        if ["openai", "anthropic", "tiny", "ticks"].contains(&shape.name) {
+            for chunking in [Chunking::Whole, Chunking::Block, Chunking::Size(1400)] {
+                strings(&shape, chunking);
+                stream(&shape, chunking);
+            }
         }
         if shape.name == "ticks" || shape.name == "cjk" {
             text("text", &shape);
@@ -63,6 +74,55 @@ fn decode(shape: &Shape, chunking: Chunking) {
     });
     assert_eq!((events, data), (shape.events, shape.data), "{}, {}", shape.name, chunking.name());
     println!("decode {}, {}", shape.name, chunking.name());
+}
+
+/// Decodes as the documentation shows, with data as `str`.
+fn strings(shape: &Shape, chunking: Chunking) {
+    let chunks = shape.chunks(chunking);
+    let (mut events, mut data) = (0, 0);
+    counted(&mut || {
+        let mut decoder = Decoder::new();
+        for mut chunk in black_box(&chunks).iter().copied() {
+            while let Ok(Some(event)) = decoder.next_event(&mut chunk) {
+                events += 1;
+                data += event.data().to_str().map_or(0, str::len);
+            }
+        }
+    });
+    assert_eq!((events, data), (shape.events, shape.data), "{}, {}", shape.name, chunking.name());
+    println!("data of {} as `str`, {}", shape.name, chunking.name());
+}
+
+/// A stream of chunks that are always ready.
+struct Chunks<'a>(std::slice::Iter<'a, Bytes>);
+
+impl Stream for Chunks<'_> {
+    type Item = Result<Bytes, Infallible>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(self.0.next().map(|chunk| Ok(chunk.clone())))
+    }
+}
+
+/// Decodes with `Events`, with data as `str`.
+fn stream(shape: &Shape, chunking: Chunking) {
+    // The allocator of musl returns memory to the system as soon as nothing of its size is in use,
+    // which would take most of the instructions.
+    let _in_use: Vec<_> = (1..=1024).step_by(16).map(|len| vec![0_u8; len]).collect();
+    let whole = Bytes::copy_from_slice(&shape.stream);
+    let chunks: Vec<Bytes> =
+        shape.ranges(chunking).into_iter().map(|range| whole.slice(range)).collect();
+    let (mut events, mut data) = (0, 0);
+    counted(&mut || {
+        let mut stream = pin!(Events::new(Chunks(black_box(&chunks).iter())));
+        let mut context = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Some(Ok(event))) = stream.as_mut().poll_next(&mut context) {
+            events += 1;
+            data += event.data().to_str().map_or(0, str::len);
+        }
+    });
+    assert_eq!((events, data), (shape.events, shape.data), "{}, {}", shape.name, chunking.name());
+    println!("`Events` of {}, {}", shape.name, chunking.name());
 }
 
 /// Decodes with all values as `str`.
