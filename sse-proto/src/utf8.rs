@@ -50,6 +50,9 @@ pub(crate) fn validate_within<'c>(value: &[u8], context: &'c [u8]) -> Option<&'c
     if continues_at(first + len) {
         let back = (1..4).find(|back| !continues_at(first + len - back))?;
         first = first.checked_sub(back)?;
+        if end - first > len {
+            return None;
+        }
     }
     let blocks = simdutf8::basic::from_utf8(&context[first..first + len]).ok()?;
     blocks.get(start - first..end - first)

@@ -20,10 +20,10 @@ impl Decoding {
         Self { decoder, chunk: Bytes::new(), inherited_id: Bytes::new() }
     }
 
-    /// Returns the next event of the chunk if it is short and
-    /// [plain](Decoder::next_plain_event), which is the
-    /// fast path for most streams: the event stays in registers until it is in the caller's result.
-    #[allow(clippy::inline_always)] // as above
+    /// Returns the next event of the chunk if it is short and [plain](Decoder::next_plain_event),
+    /// which most events of most streams are. Inlined, it leaves the event in registers until it is
+    /// in the caller's result.
+    #[allow(clippy::inline_always)] // moving an event in memory takes longer than decoding it
     #[inline(always)]
     pub(super) fn next_plain_event(&mut self) -> Option<OwnedEvent> {
         let mut rest = &self.chunk[..];
@@ -58,6 +58,7 @@ impl Decoding {
         &mut self,
         mut chunk: Bytes,
     ) -> Result<Option<OwnedEvent>, EventTooLarge> {
+        debug_assert!(self.chunk.is_empty());
         let mut rest = &chunk[..];
         let event = take_event(&mut self.decoder, &chunk, &mut rest, &mut self.inherited_id);
         let left = rest.len();

@@ -107,7 +107,9 @@ where
 {
     type Item = Result<OwnedEvent, EventsError<E>>;
 
-    #[allow(clippy::inline_always)] // an event in memory costs the caller more than a short line
+    /// Only the fast path is inlined into the caller. What `poll_any` returns has a type of its own:
+    /// otherwise, both would be returned in the same memory, and the caller would have to load it.
+    #[allow(clippy::inline_always)] // see above
     #[inline(always)]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
@@ -130,6 +132,7 @@ where
     S: Stream<Item = Result<C, E>>,
     C: Into<Bytes>,
 {
+    /// Returns the next item in the general case.
     #[inline(never)]
     fn poll_any(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Item<E> {
         let mut this = self.project();
@@ -163,8 +166,9 @@ where
     }
 }
 
+/// What [`Events`] yields next.
 enum Item<E> {
-    /// The next chunk, which may begin with a plain event.
+    /// An event that is probably plain, at the start of the next chunk.
     Plain,
     Event(OwnedEvent),
     Error(EventsError<E>),
