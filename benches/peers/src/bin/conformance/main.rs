@@ -14,7 +14,7 @@ use outcome::{Outcome, run};
 use peers::DECODERS;
 use peers::decode::{Decoder, Kind, Start, chunks};
 use peers::measure::{Effort, Table};
-use peers::ours::WithComments;
+use peers::ours::{Bytes as OursBytes, WithComments};
 use shapes::{Chunking, Shape};
 
 /// Properties from the documentation of each crate: its name, whether it is a client that
@@ -92,6 +92,10 @@ fn decoder(name: &str) -> Option<Decoder> {
     #[cfg(feature = "heavy")]
     if name == "reqwest-eventsource" {
         return Some(Decoder::new::<peers::loopback::ReqwestEventsource>(Kind::Peer));
+    }
+    if name == "sse-proto" {
+        // To the standard, text that is not UTF-8 is no error.
+        return Some(Decoder::new::<OursBytes>(Kind::Ours));
     }
     let mut all = DECODERS.iter().filter(|decoder| decoder.kind != Kind::Floor);
     all.find(|decoder| decoder.name == name).copied()
