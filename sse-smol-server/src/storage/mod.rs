@@ -72,7 +72,7 @@ pub type StorageStream = Pin<Box<dyn Stream<Item = Result<Change, StorageError>>
 /// # Contract
 ///
 /// - Events and deletions of topics have positions in one total order over all topics, which start
-///   at 1 and are less than 2⁴⁸. Within an [epoch](Self::epoch), no position is assigned twice, not
+///   at 1 and are less than 2⁵⁶. Within an [epoch](Self::epoch), no position is assigned twice, not
 ///   even after a crash.
 /// - An event that [`append`](Self::append) has returned a position for is in each later
 ///   [`read`](Self::read) that covers its position, until retention drops it or its topic is
@@ -92,7 +92,8 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// A storage whose last events were lost, or whose log was replaced, has a new epoch, so that
     /// event IDs that clients hold from before are not taken for others. If that happens while the
     /// storage is open, this returns the new epoch before any other operation reads or writes the
-    /// new log, and [`follow`](Self::follow) yields [`Change::Reset`] soon after.
+    /// new log, and [`follow`](Self::follow) yields [`Change::Reset`] soon after. A log that has lost
+    /// its end may keep its epoch if [`is_assigned`](Self::is_assigned) recognizes lost positions.
     fn epoch(&self) -> String;
 
     /// Returns the last position that was assigned, to an event or to a deletion, or 0.
@@ -100,6 +101,15 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// [`Topics::check`](crate::Topics::check) calls this. So it should return an error while events
     /// cannot be appended, for example after a failed write or without a connection.
     fn last_position(&self) -> StorageFuture<'_, u64>;
+
+    /// Returns whether a position that an event ID of this epoch contains was assigned by the log
+    /// as it is now. A subscriber that resumes from any other position gets a gap event.
+    ///
+    /// That is the case up to the last position, unless the log can lose its end and continue in
+    /// the same epoch. A log that can does not return true for a position that it has lost.
+    fn is_assigned(&self, position: u64) -> StorageFuture<'_, bool> {
+        Box::pin(async move { Ok(position <= self.last_position().await?) })
+    }
 
     /// Appends an event, and returns when it is as durable as configured.
     ///

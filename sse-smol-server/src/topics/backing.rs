@@ -164,6 +164,12 @@ impl Backing {
         Ok(epoch.in_memory(position))
     }
 
+    /// See [`Storage::is_assigned`].
+    pub(crate) async fn is_assigned(&self, position: u64) -> Result<bool, StorageError> {
+        let is_assigned = |epoch: &Epoch| self.storage.is_assigned(epoch.in_log(position));
+        Ok(self.reading(is_assigned).await?.1)
+    }
+
     /// See [`Storage::append`].
     pub(crate) async fn append(&self, event: NewEvent) -> Result<Appended, StorageError> {
         let _time = self.counts.start_append();

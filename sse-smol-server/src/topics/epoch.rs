@@ -11,7 +11,7 @@ use std::sync::{Arc, RwLock};
 use crate::storage::{StorageError, StorageErrorKind};
 
 /// The number of bits of a position in a log. The bits above are the generation.
-const LOG_BITS: u32 = 48;
+const LOG_BITS: u32 = 56;
 
 /// The highest position in a log.
 const MAX_POSITION: u64 = (1 << LOG_BITS) - 1;

@@ -64,11 +64,11 @@ async fn position_of(
 ) -> Result<Option<u64>, StorageError> {
     if let Some(position) = state.epoch().position_in(id) {
         // Another server with the same storage may have sent events that are not in memory here.
-        let last_position = match &state.backing {
-            Some(backing) if position > subscription.0.position => backing.last_position().await?,
-            _ => subscription.0.position,
+        let is_assigned = match &state.backing {
+            Some(backing) => backing.is_assigned(position).await?,
+            None => position <= subscription.0.position,
         };
-        if position <= last_position {
+        if is_assigned {
             return Ok(Some(position));
         }
     }
@@ -150,12 +150,15 @@ impl Subscription {
         // All bounds are read before anything changes, so the subscription is unchanged if the
         // storage fails.
         let mut all_bounds = Vec::with_capacity(self.0.topics.len());
+        let end = self.0.state.backing.as_ref().map(|_| self.0.state.registry().last_position);
         for cursor in self.0.topics.iter() {
             all_bounds.push(cursor.bounds(&self.0.state).await?);
         }
         let (mut first, mut last) = (None::<EventRef>, None::<EventRef>);
         for (cursor, bounds) in self.0.topics.iter_mut().zip(all_bounds) {
-            cursor.gap_end = bounds.dropped;
+            // A storage may know less exactly what it has dropped than where its events begin.
+            let start = bounds.first.as_ref().map(|first| first.position - 1);
+            cursor.gap_end = end.map_or(0, |end| start.unwrap_or(end)).max(bounds.dropped);
             first = first.into_iter().chain(bounds.first).min_by_key(|event| event.position);
             last = last.into_iter().chain(bounds.last).max_by_key(|event| event.position);
         }

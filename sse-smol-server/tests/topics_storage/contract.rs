@@ -7,8 +7,8 @@ use smol::Executor;
 use smol::future::block_on;
 use smol::stream::{self, StreamExt as _};
 use sse_smol_server::storage::{
-    Appended, Bounds, Change, NewEvent, Page, PageLimit, Storage, StorageError, StorageErrorKind,
-    StorageFuture, StorageStream, StoredEvent, TopicSummary,
+    Appended, Bounds, Change, EventRef, NewEvent, Page, PageLimit, Storage, StorageError,
+    StorageErrorKind, StorageFuture, StorageStream, StoredEvent, TopicSummary,
 };
 use sse_smol_server::{Start, Topics, TopicsConfig};
 
@@ -48,7 +48,9 @@ impl Storage for Broken {
     }
 
     fn bounds<'a>(&'a self, _: &'a str) -> StorageFuture<'a, Bounds> {
-        Box::pin(async { Ok(Bounds::default()) })
+        // Otherwise there would be nothing to read.
+        let first = Some(EventRef { position: 1, id: None });
+        Box::pin(async { Ok(Bounds { first, ..Bounds::default() }) })
     }
 
     fn find<'a>(&'a self, _: &'a str, _: &'a str) -> StorageFuture<'a, Option<u64>> {
