@@ -48,6 +48,8 @@
 pub mod disk;
 mod error;
 mod history;
+#[cfg(feature = "nats")]
+pub mod nats;
 
 use std::fmt;
 use std::future::Future;

@@ -120,7 +120,7 @@ pub(crate) struct Args {
 
     /// Answer 503 to a publication that has not been written durably after this time; it may be
     /// written later
-    #[arg(long, value_name = "SECONDS", requires = "data", default_value = "5", value_parser = timeout)]
+    #[arg(long, value_name = "SECONDS", requires = "storage", default_value = "5", value_parser = timeout)]
     publish_timeout: Duration,
 
     /// Type of the event that is sent to a subscriber that has missed events; not open or error,

@@ -9,6 +9,8 @@ mod host;
 mod listen;
 mod local_token;
 mod log_writer;
+#[cfg(feature = "nats")]
+mod nats;
 mod open;
 mod publishing;
 mod routes;

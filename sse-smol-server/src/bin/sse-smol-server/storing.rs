@@ -1,20 +1,23 @@
-//! Where the events of topics are kept: in memory, or in a file.
+//! Where the events of topics are kept: in memory, in a file, or on NATS.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use smol::block_on;
-use sse_smol_server::storage::StorageErrorKind;
 use sse_smol_server::storage::disk::{DiskConfig, DiskStorage, Sync};
+use sse_smol_server::storage::{Storage, StorageErrorKind};
 use sse_smol_server::{Feed, Topics, TopicsConfig};
 
-/// The flags for events in a file.
+#[cfg(feature = "nats")]
+use crate::nats::Nats;
+
+/// The flags for events in a storage.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Storing {
     /// Keep the events of topics in a file in this directory, which is created if necessary, so
     /// that they survive a restart. The limits on events apply to the file
-    #[arg(long, value_name = "DIRECTORY")]
+    #[arg(long, value_name = "DIRECTORY", group = "storage")]
     data: Option<PathBuf>,
 
     /// When events are written durably: `always`, before a publication is answered, or
@@ -23,13 +26,17 @@ pub(crate) struct Storing {
     #[arg(long, value_name = "WHEN", requires = "data", default_value = "always", value_parser = sync)]
     sync: Sync,
 
-    /// Maximum number of events of each topic that are in memory, too, if there is a file
-    #[arg(long, value_name = "EVENTS", requires = "data", default_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
+    /// Maximum number of events of each topic that are in memory, too, if there is a storage
+    #[arg(long, value_name = "EVENTS", requires = "storage", default_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
     window: u32,
 
     /// Open a damaged file, and drop what cannot be read
     #[arg(long, requires = "data")]
     recover: bool,
+
+    #[cfg(feature = "nats")]
+    #[command(flatten)]
+    nats: Nats,
 }
 
 fn sync(text: &str) -> Result<Sync, String> {
@@ -44,12 +51,25 @@ fn sync(text: &str) -> Result<Sync, String> {
 }
 
 impl Storing {
-    /// Opens the topics, and their feed if they are in a file.
+    /// Opens the topics, and their feed if they are in a storage.
     pub(crate) fn open(&self, config: TopicsConfig) -> Result<(Topics, Option<Feed>), String> {
-        let Some(directory) = &self.data else {
+        let Some(storage) = self.storage(&config)? else {
             let topics = Topics::new(config).map_err(|error| error.to_string())?;
             return Ok((topics, None));
         };
+        let window = usize::try_from(self.window).unwrap_or(usize::MAX);
+        let history = config.history.with_events(window.min(config.history.events));
+        let opened = block_on(Topics::open(config.with_history(history), storage));
+        let (topics, feed) = opened.map_err(|error| error.to_string())?;
+        Ok((topics, Some(feed)))
+    }
+
+    fn storage(&self, config: &TopicsConfig) -> Result<Option<Arc<dyn Storage>>, String> {
+        #[cfg(feature = "nats")]
+        if let Some(storage) = self.nats.open(config) {
+            return Ok(Some(Arc::new(storage?)));
+        }
+        let Some(directory) = &self.data else { return Ok(None) };
         let mut of_file = DiskConfig::new(directory);
         of_file.sync = self.sync;
         of_file.history = config.history;
@@ -62,10 +82,6 @@ impl Storing {
             format!("{error}{hint}")
         })?;
         log::info!("{}: {} events", directory.display(), storage.events());
-        let window = usize::try_from(self.window).unwrap_or(usize::MAX);
-        let history = config.history.with_events(window.min(config.history.events));
-        let opened = block_on(Topics::open(config.with_history(history), Arc::new(storage)));
-        let (topics, feed) = opened.map_err(|error| error.to_string())?;
-        Ok((topics, Some(feed)))
+        Ok(Some(Arc::new(storage)))
     }
 }

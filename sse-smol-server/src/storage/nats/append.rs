@@ -1,0 +1,158 @@
+//! Publications.
+
+use std::sync::Arc;
+
+use async_nats::HeaderMap;
+use tokio::time::Instant;
+
+use super::failure::{Failure, WRONG_LAST_SEQUENCE};
+use super::message::{self, Kind};
+use super::position::{self, Place};
+use super::stream::Shared;
+use crate::storage::{Appended, NewEvent, StorageError, StorageErrorKind};
+
+/// The maximum size of the headers of a message in bytes, a limit of JetStream.
+const MAX_HEADERS: usize = 65_535;
+
+/// An event with what is the same in all attempts to publish it.
+struct Publication {
+    event: NewEvent,
+    subject: String,
+    salt: u32,
+    /// The identity of the message, by which the engine recognizes a repeated one.
+    message_id: String,
+}
+
+impl Publication {
+    fn headers(&self, stream: &str) -> HeaderMap {
+        let mut headers = message::headers(stream, self.salt, &self.message_id);
+        if let Some(id) = &self.event.id {
+            message::set_id(&mut headers, id);
+        }
+        headers
+    }
+}
+
+/// Returns an identity for a message that no other message has.
+pub(super) fn unique_id() -> String {
+    format!("r.{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..))
+}
+
+impl Shared {
+    /// Appends an event: see [`Storage::append`](crate::storage::Storage::append).
+    pub(super) async fn append(
+        self: Arc<Self>,
+        event: NewEvent,
+        until: Instant,
+    ) -> Result<Appended, StorageError> {
+        let mut publication = Publication {
+            subject: self.subject(&event.topic),
+            salt: position::new_salt(),
+            message_id: match &event.key {
+                // Keys of different topics are different. Neither part has a slash.
+                Some(key) => format!("k.{}/{}", event.topic, message::encode(key)),
+                None => unique_id(),
+            },
+            event,
+        };
+        self.check_size(&publication)?;
+        loop {
+            match self.try_append(&mut publication, until).await {
+                Err(failure) if failure.is_lost() && self.pause(until).await => {}
+                Err(failure) => return Err(failure.into()),
+                Ok(Some(appended)) => return Ok(appended),
+                Ok(None) => {
+                    if Instant::now() >= until {
+                        let why =
+                            "other events of the topic were published all the time".to_owned();
+                        return Err(Failure::Lost(why).into());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns an error if the server would refuse the message for its size.
+    fn check_size(&self, publication: &Publication) -> Result<(), StorageError> {
+        let headers = message::headers_size(&publication.headers(&self.api.stream));
+        let size = headers + publication.event.fields.len();
+        let most = self.api.link.max_payload();
+        let why = if headers > MAX_HEADERS {
+            format!("its key and ID take {headers} bytes, and at most {MAX_HEADERS} are possible")
+        } else if size > most {
+            format!("it takes {size} bytes, and max_payload of the NATS server is {most}")
+        } else {
+            return Ok(());
+        };
+        Err(StorageError::new(StorageErrorKind::TooLarge, why))
+    }
+
+    /// Publishes an event once. Returns `None` if that has to be repeated at once.
+    async fn try_append(
+        self: &Arc<Self>,
+        publication: &mut Publication,
+        until: Instant,
+    ) -> Result<Option<Appended>, Failure> {
+        self.confirm(until).await?;
+        let topic = Arc::clone(&publication.event.topic);
+        if let Some(most) = self.full(&topic, until).await? {
+            return Ok(Some(Appended::TooManyTopics(most)));
+        }
+        let mut headers = publication.headers(&self.api.stream);
+        let mut expected = None;
+        if let Some(id) = &publication.event.id {
+            let found = self.lookup(&topic, id, &publication.message_id, until).await?;
+            if let Some(position) = found.by_key {
+                return self.repeated(publication, Place::of(position).sequence, until).await;
+            }
+            if found.by_id.is_some() {
+                return Ok(Some(Appended::IdInUse));
+            }
+            message::expect_last(&mut headers, found.last);
+            expected = Some(found.last);
+        }
+        let fields = publication.event.fields.clone();
+        let ack = match self.api.publish(&publication.subject, headers, fields, until).await {
+            Ok(ack) => ack,
+            // Another event of the topic came in between, and may have the ID.
+            Err(Failure::Refused(WRONG_LAST_SEQUENCE, _)) if expected.is_some() => return Ok(None),
+            Err(failure) => return Err(failure),
+        };
+        if ack.is_duplicate && publication.event.key.is_some() {
+            return self.repeated(publication, ack.sequence, until).await;
+        }
+        self.known().insert(&topic);
+        let position = position::at(ack.sequence, publication.salt);
+        if let (Some(id), Some(last)) = (&publication.event.id, expected) {
+            self.note_id(&topic, id, &publication.message_id, last, position);
+        }
+        Ok(Some(Appended::New(position)))
+    }
+
+    /// Returns the outcome for a message that the stream has already.
+    async fn repeated(
+        self: &Arc<Self>,
+        publication: &mut Publication,
+        sequence: u64,
+        until: Instant,
+    ) -> Result<Option<Appended>, Failure> {
+        let stored = self.at(sequence, until).await?;
+        let stored = stored.filter(|stored| stored.kind() == Kind::Event);
+        let Some(stored) = stored else {
+            // The event is gone, and its key with it. The engine still remembers the identity, so
+            // the message needs another one, which is the same if this is repeated.
+            publication.message_id = format!("{}/{sequence}", publication.message_id);
+            return Ok(None);
+        };
+        // The salt identifies an earlier attempt of this publication.
+        let is_same =
+            stored.payload == publication.event.fields && stored.id() == publication.event.id;
+        Ok(Some(if !is_same {
+            Appended::KeyInUse(stored.event_ref())
+        } else if stored.salt() == publication.salt {
+            Appended::New(stored.position())
+        } else {
+            Appended::Duplicate(stored.position())
+        }))
+    }
+}

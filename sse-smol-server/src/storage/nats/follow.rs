@@ -1,0 +1,333 @@
+//! The feed: the changes of the stream in their order, from one consumer.
+//!
+//! The consumer is created again, from the message after the last one that was seen, whenever the
+//! connection was lost or the engine is silent. Before that, the stream is compared with what was
+//! seen: if it is another one, or has lost its end, the feed yields [`Change::Reset`].
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol::channel::Sender;
+use tokio::time::{Instant, sleep};
+
+use super::api::{Pull, Selection};
+use super::failure::Failure;
+use super::message::{Kind, Stored};
+use super::position::{self, Place};
+use super::stream::{Info, Shared};
+use crate::storage::{Change, StorageError};
+
+/// The time for which a request waits for messages. The stream is examined after each of them.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// The time without a message or a heartbeat after which the engine counts as silent.
+const SILENCE: Duration = Duration::from_secs(6);
+
+/// The maximum number of messages of one request, and their size in bytes.
+const MESSAGES: usize = 256;
+const BYTES: usize = 4 << 20;
+
+/// The time between two attempts to continue.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The maximum number of recent messages that the stream is compared with, if the last one is gone.
+const COMPARED: usize = 16;
+
+/// The maximum number of topics that are known to be complete after a hole.
+const MAX_CHECKED: usize = 10_000;
+
+/// An item of the stream of changes.
+pub(super) type Item = Result<Change, StorageError>;
+
+/// The feed, and the message up to which it has come.
+#[derive(Debug)]
+pub(super) struct Follower {
+    shared: Arc<Shared>,
+    out: Sender<Item>,
+    epoch: String,
+    last: u64,
+    salt: u32,
+    hole: Option<Hole>,
+    /// Whether the last attempt has failed, which is logged once.
+    has_failed: bool,
+}
+
+/// Messages that the stream dropped before the feed saw them.
+#[derive(Debug)]
+struct Hole {
+    /// The sequence before it.
+    start: u64,
+    /// The topics that have lost nothing in it.
+    checked: HashSet<Arc<str>>,
+}
+
+/// Why the feed ends: nobody receives it any more.
+#[derive(Debug)]
+struct Gone;
+
+/// What interrupts the consumer.
+enum Break {
+    Gone,
+    Failed(Failure),
+}
+
+impl From<Gone> for Break {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<Failure> for Break {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl Follower {
+    pub(super) fn new(shared: Arc<Shared>, after: u64, epoch: String, out: Sender<Item>) -> Self {
+        let place = Place::of(after);
+        let (last, salt) = (place.last_included(), place.salt);
+        Self { shared, out, epoch, last, salt, hole: None, has_failed: false }
+    }
+
+    /// Runs until the receiver is gone.
+    pub(super) async fn run(mut self) {
+        loop {
+            match self.consume().await {
+                Err(Break::Gone) => return,
+                Err(Break::Failed(failure)) => {
+                    if !self.has_failed {
+                        log::warn!("NATS: no new events at the moment: {failure}");
+                    }
+                    self.has_failed = true;
+                }
+                Ok(()) => {}
+            }
+            if self.out.is_closed() {
+                return;
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn send(&self, change: Change) -> Result<(), Gone> {
+        self.out.send(Ok(change)).await.map_err(|_| Gone)
+    }
+
+    /// Follows the stream with one consumer, until that is interrupted.
+    async fn consume(&mut self) -> Result<(), Break> {
+        // A lost connection is waited for without a bound: the streams of subscribers stay open.
+        let until = Instant::now() + SILENCE;
+        let info = self.shared.refresh(until).await?;
+        self.compare(&info, until).await?;
+        let selection = Selection { start: self.last + 1, subject: None, only_headers: false };
+        let consumer = self.shared.api.create_consumer(selection, until).await?;
+        if self.has_failed {
+            log::info!("NATS: the feed of events continues");
+            self.has_failed = false;
+        }
+        let result = self.take(&consumer).await;
+        if !self.out.is_closed() {
+            let until = Instant::now() + PAUSE;
+            self.shared.api.delete_consumer(&consumer, until).await;
+        }
+        result
+    }
+
+    /// Takes messages from a consumer.
+    async fn take(&mut self, consumer: &str) -> Result<(), Break> {
+        let mut deliveries = 0;
+        loop {
+            let most = self.shared.api.link.max_payload();
+            let pull = Pull { messages: MESSAGES, bytes: BYTES.max(2 * most), wait: Some(WAIT) };
+            let until = Instant::now() + SILENCE;
+            let mut replies = self.shared.api.pull(consumer, pull, until).await?;
+            let mut left = MESSAGES;
+            while left > 0 {
+                let reply = replies.next(Instant::now() + SILENCE).await?;
+                match reply.status.map(|status| status.as_u16()) {
+                    None | Some(200) => {}
+                    // A heartbeat.
+                    Some(100) => continue,
+                    // The time of the request is over, or its size is reached.
+                    Some(404 | 408) => break,
+                    Some(409) if reply.description.as_deref().is_some_and(is_complete) => break,
+                    Some(status) => {
+                        let why = reply.description.unwrap_or_default();
+                        return Err(Failure::Lost(format!("status {status}: {why}")).into());
+                    }
+                }
+                let delivered = Stored::from_consumer(reply);
+                let unknown = || Failure::Lost("a message without a sequence".to_owned());
+                let (number, message) = delivered.ok_or_else(unknown)?;
+                deliveries += 1;
+                left -= 1;
+                if number != deliveries {
+                    return Err(Failure::Lost("a message was lost on the way".to_owned()).into());
+                }
+                self.apply(message).await?;
+            }
+            if left == MESSAGES {
+                self.examine().await?;
+            }
+        }
+    }
+
+    /// Yields the change that a message is.
+    async fn apply(&mut self, message: Stored) -> Result<(), Break> {
+        // A consumer on a replica that lags behind may begin with older messages.
+        if message.sequence <= self.last {
+            return Ok(());
+        }
+        let topic = message.topic(&self.shared.api.stream);
+        let kind = message.kind();
+        if message.sequence > self.last + 1 {
+            self.enter_hole().await?;
+        }
+        if let Some(topic) = topic {
+            if kind == Kind::Event {
+                self.check_hole(&topic, &message).await?;
+            }
+            self.remember(&message);
+            match kind {
+                Kind::Event => {
+                    self.send(Change::Appended { topic, event: message.event() }).await?;
+                }
+                Kind::Deletion(_) => {
+                    self.shared.known().remove(&topic);
+                    let position = message.position();
+                    self.send(Change::Deleted { topic, position }).await?;
+                }
+                Kind::Foreign => {
+                    log::debug!("NATS: {topic}: a message with unknown headers is ignored");
+                }
+            }
+        } else {
+            self.remember(&message);
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, message: &Stored) {
+        (self.last, self.salt) = (message.sequence, message.salt());
+        self.shared.recent().push(self.last, self.salt);
+    }
+
+    /// Records that messages after the last one were dropped. If the stream begins after them, which
+    /// topics they belong to cannot be known.
+    async fn enter_hole(&mut self) -> Result<(), Break> {
+        let start = self.last;
+        let info = self.shared.info(None, 0, Instant::now() + SILENCE).await?;
+        if info.first > start + 1 {
+            return self.reset(&info, "has dropped events before this server saw them").await;
+        }
+        self.hole = Some(Hole { start, checked: HashSet::new() });
+        Ok(())
+    }
+
+    /// Yields a deletion if a topic may have lost events in a hole before this one.
+    async fn check_hole(&mut self, topic: &Arc<str>, event: &Stored) -> Result<(), Break> {
+        let Some(hole) = &self.hole else { return Ok(()) };
+        if hole.checked.contains(topic) {
+            return Ok(());
+        }
+        let until = Instant::now() + SILENCE;
+        // If there is an earlier event of the topic, it is from before the hole, and none of those
+        // after it was dropped.
+        let first = self.shared.next(&event.subject, 1, until).await?;
+        let has_earlier = first.is_some_and(|first| first.sequence <= hole.start);
+        if !has_earlier {
+            let info = self.shared.info(Some(&event.subject), 0, until).await?;
+            let count = info.count(&event.subject);
+            if info.per_subject.is_some_and(|most| count >= most) {
+                log::warn!("NATS: {topic}: events were dropped before this server saw them");
+                let position = event.before();
+                self.send(Change::Deleted { topic: Arc::clone(topic), position }).await?;
+            }
+        }
+        if let Some(hole) = &mut self.hole {
+            if hole.checked.len() >= MAX_CHECKED {
+                hole.checked.clear();
+            }
+            hole.checked.insert(Arc::clone(topic));
+        }
+        Ok(())
+    }
+
+    /// Examines a stream without new messages.
+    async fn examine(&mut self) -> Result<(), Break> {
+        let info = self.shared.refresh(Instant::now() + SILENCE).await?;
+        if info.epoch != self.epoch || info.last < self.last {
+            return Err(Failure::Lost("the stream has changed".to_owned()).into());
+        }
+        if info.first > self.last + 1 {
+            self.reset(&info, "has dropped events before this server saw them").await?;
+        }
+        Ok(())
+    }
+
+    /// Compares the stream with what was seen of it.
+    async fn compare(&mut self, info: &Info, until: Instant) -> Result<(), Break> {
+        if info.epoch != self.epoch {
+            return self.reset(info, "is another one").await;
+        }
+        if info.last < self.last {
+            return self.reset(info, "has lost its last events").await;
+        }
+        if info.first > self.last + 1 {
+            return self.reset(info, "has dropped events before this server saw them").await;
+        }
+        // The position before all events, or the end of a stream that has not grown.
+        if self.last == 0 || self.salt == 0 {
+            return Ok(());
+        }
+        if let Some(message) = self.shared.at(self.last, until).await? {
+            if message.salt() != self.salt {
+                return self.reset(info, "has lost its last events").await;
+            }
+            return Ok(());
+        }
+        if info.last == self.last {
+            return Ok(());
+        }
+        // The last message was dropped, or lost with others and its sequence assigned again. Another
+        // recent message that is still the same makes the latter impossible for those before it.
+        let recent = self.shared.recent().newest(COMPARED);
+        let mut is_same = false;
+        for (sequence, salt) in recent {
+            if let Some(message) = self.shared.at(sequence, until).await? {
+                if message.salt() != salt {
+                    return self.reset(info, "has lost its last events").await;
+                }
+                is_same = true;
+            }
+        }
+        if !is_same {
+            return self.reset(info, "has none of the events that this server saw last").await;
+        }
+        Ok(())
+    }
+
+    /// Continues at the end of the stream as it is now. All windows start again.
+    async fn reset(&mut self, info: &Info, why: &str) -> Result<(), Break> {
+        log::warn!("NATS: the stream {why}; subscribers get a gap event");
+        let until = Instant::now() + SILENCE;
+        self.shared.recent().clear();
+        let salt = match info.last {
+            0 => 0,
+            last => self.shared.salt_at(last, until).await?,
+        };
+        self.epoch.clone_from(&info.epoch);
+        (self.last, self.salt, self.hole) = (info.last, salt, None);
+        let position = if info.last == 0 { 0 } else { position::at(info.last, salt) };
+        self.send(Change::Reset { epoch: info.epoch.clone(), position }).await?;
+        // The consumer starts again after this position.
+        Err(Failure::Lost("the stream has changed".to_owned()).into())
+    }
+}
+
+/// Returns whether the description of a status says that a request has got all it wanted.
+fn is_complete(description: &str) -> bool {
+    description.contains("Batch Completed") || description.contains("MaxBytes")
+}

@@ -1,0 +1,217 @@
+//! Messages of the stream: events and deletions, with their headers.
+
+use std::sync::Arc;
+
+use async_nats::{HeaderMap, Message};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+use serde_json::Value;
+use sse_proto::Event;
+
+use super::failure::Failure;
+use super::{position, subject};
+use crate::storage::{EventRef, StoredEvent};
+
+/// The random number of the publication, in hexadecimal digits. A message without it was published by
+/// another program, and its payload is the data of an event.
+const SALT: &str = "Sse-Salt";
+/// The ID that the publisher chose, percent-encoded.
+const ID: &str = "Sse-Id";
+/// The message is the deletion of the topic's events up to this position.
+const DELETED: &str = "Sse-Deleted";
+/// The identity of a publication: the engine stores only one of several messages with it.
+const MESSAGE_ID: &str = "Nats-Msg-Id";
+/// The publication fails unless this is the sequence of the subject's last message.
+const EXPECTED_LAST: &str = "Nats-Expected-Last-Subject-Sequence";
+/// The publication fails if another stream takes the subject.
+const EXPECTED_STREAM: &str = "Nats-Expected-Stream";
+
+/// What is encoded in the values of headers: all that is not visible ASCII, the escape itself, and
+/// the separator of the identities of messages.
+const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'/');
+
+/// Returns text as a part of a header's value.
+pub(super) fn encode(text: &str) -> String {
+    utf8_percent_encode(text, ENCODED).to_string()
+}
+
+/// A message of the stream.
+#[derive(Clone, Debug)]
+pub(super) struct Stored {
+    pub(super) sequence: u64,
+    pub(super) subject: String,
+    pub(super) headers: HeaderMap,
+    pub(super) payload: Bytes,
+}
+
+/// What a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Event,
+    /// A deletion, with the position of the last event that was deleted.
+    Deletion(u64),
+    /// A message whose headers cannot be read.
+    Foreign,
+}
+
+impl Stored {
+    /// Reads the reply to a direct request for a message.
+    pub(super) fn from_direct(message: Message) -> Option<Self> {
+        let headers = message.headers?;
+        let sequence = headers.get("Nats-Sequence")?.as_str().parse().ok()?;
+        let subject = headers.get("Nats-Subject")?.as_str().to_owned();
+        Some(Self { sequence, subject, headers, payload: message.payload })
+    }
+
+    /// Reads the reply of the stream's leader to a request for a message.
+    pub(super) fn from_leader(reply: &Value) -> Option<Self> {
+        let message = &reply["message"];
+        let decode = |name: &str| match message.get(name) {
+            Some(text) => STANDARD.decode(text.as_str()?).ok(),
+            None => Some(Vec::new()),
+        };
+        let mut headers = HeaderMap::new();
+        let text = String::from_utf8(decode("hdrs")?).ok()?;
+        // The first line is the version.
+        for (name, value) in text.lines().skip(1).filter_map(|line| line.split_once(':')) {
+            headers.append(name, value.trim());
+        }
+        Some(Self {
+            sequence: message["seq"].as_u64()?,
+            subject: message["subject"].as_str()?.to_owned(),
+            headers,
+            payload: decode("data")?.into(),
+        })
+    }
+
+    /// Reads a message that a consumer has delivered. Returns it with its number among the
+    /// deliveries of the consumer.
+    pub(super) fn from_consumer(message: Message) -> Option<(u64, Self)> {
+        let reply = message.reply?;
+        let tokens: Vec<&str> = reply.split('.').collect();
+        // $JS.ACK, in newer formats domain and account, then: stream, consumer, number of this
+        // delivery, sequence in the stream, sequence in the consumer, time, pending messages.
+        let first = match tokens.len() {
+            9 => 2,
+            11.. => 4,
+            _ => return None,
+        };
+        let sequence = tokens.get(first + 3)?.parse().ok()?;
+        let number = tokens.get(first + 4)?.parse().ok()?;
+        let headers = message.headers.unwrap_or_default();
+        let subject = message.subject.to_string();
+        Some((number, Self { sequence, subject, headers, payload: message.payload }))
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(async_nats::HeaderValue::as_str)
+    }
+
+    pub(super) fn salt(&self) -> u32 {
+        let Some(salt) = self.header(SALT) else {
+            // The same on all servers: FNV-1a of the payload.
+            let hash = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+            return 1 + self.payload.iter().fold(0x811c_9dc5, hash) % (position::SALTS - 1);
+        };
+        let salt = u32::from_str_radix(salt, 16).ok();
+        salt.filter(|salt| *salt < position::SALTS).unwrap_or(0)
+    }
+
+    pub(super) fn position(&self) -> u64 {
+        position::at(self.sequence, self.salt())
+    }
+
+    /// Returns the position directly before the message.
+    pub(super) fn before(&self) -> u64 {
+        position::before(self.sequence, self.salt())
+    }
+
+    /// Returns the ID that the publisher chose.
+    pub(super) fn id(&self) -> Option<Box<str>> {
+        let id = percent_decode_str(self.header(ID)?).decode_utf8().ok()?;
+        Some(id.into_owned().into())
+    }
+
+    pub(super) fn message_id(&self) -> Option<&str> {
+        self.header(MESSAGE_ID)
+    }
+
+    pub(super) fn topic(&self, stream: &str) -> Option<Arc<str>> {
+        subject::to_topic(stream, &self.subject)
+    }
+
+    pub(super) fn kind(&self) -> Kind {
+        if self.salt() == 0 {
+            return Kind::Foreign;
+        }
+        match self.header(DELETED).map(str::parse) {
+            None => Kind::Event,
+            Some(Ok(last)) => Kind::Deletion(last),
+            Some(Err(_)) => Kind::Foreign,
+        }
+    }
+
+    pub(super) fn event_ref(&self) -> EventRef {
+        EventRef { position: self.position(), id: self.id() }
+    }
+
+    pub(super) fn event(self) -> StoredEvent {
+        let (position, id) = (self.position(), self.id());
+        let fields = if self.header(SALT).is_some() {
+            self.payload
+        } else {
+            let mut fields = Vec::new();
+            Event::new(&*self.payload).encode_to_vec(&mut fields);
+            fields.into()
+        };
+        StoredEvent { position, fields, id }
+    }
+}
+
+/// Returns the headers of a message that is published to the stream.
+pub(super) fn headers(stream: &str, salt: u32, message_id: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(SALT, format!("{salt:x}").as_str());
+    headers.insert(MESSAGE_ID, message_id);
+    headers.insert(EXPECTED_STREAM, stream);
+    headers
+}
+
+pub(super) fn set_id(headers: &mut HeaderMap, id: &str) {
+    headers.insert(ID, encode(id).as_str());
+}
+
+pub(super) fn set_deleted(headers: &mut HeaderMap, last: u64) {
+    headers.insert(DELETED, last.to_string().as_str());
+}
+
+pub(super) fn expect_last(headers: &mut HeaderMap, sequence: u64) {
+    headers.insert(EXPECTED_LAST, sequence.to_string().as_str());
+}
+
+/// Returns the size in bytes that headers take in a message.
+pub(super) fn headers_size(headers: &HeaderMap) -> usize {
+    let line = |name: &async_nats::HeaderName, value: &async_nats::HeaderValue| {
+        AsRef::<[u8]>::as_ref(name).len() + value.as_str().len() + 4
+    };
+    let lines = headers.iter().flat_map(|(name, values)| values.iter().map(move |v| line(name, v)));
+    "NATS/1.0\r\n\r\n".len() + lines.sum::<usize>()
+}
+
+/// The answer to a publication.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ack {
+    pub(super) sequence: u64,
+    /// Whether the stream has a message with the same identity, at this sequence.
+    pub(super) is_duplicate: bool,
+}
+
+impl Ack {
+    pub(super) fn read(reply: &Value) -> Result<Self, Failure> {
+        let no_sequence = || Failure::Lost("the answer to a publication is not JSON".to_owned());
+        let sequence = reply["seq"].as_u64().ok_or_else(no_sequence)?;
+        Ok(Self { sequence, is_duplicate: reply["duplicate"] == true })
+    }
+}

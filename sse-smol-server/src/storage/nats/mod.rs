@@ -1,0 +1,219 @@
+//! Events on NATS JetStream, for several servers with the same topics.
+//!
+//! A [`NatsStorage`] keeps the events of topics in one stream of JetStream. Several servers that
+//! use the same stream have the same events with the same IDs: what is published to one of them is
+//! delivered by all, and a subscriber may resume on any. It needs the feature `nats`.
+//!
+//! The stream is created if it does not exist, with the bounds of the configuration. A stream that
+//! exists is used as it is. The size of a topic in bytes has no bound of its own.
+//!
+//! The client of NATS runs on a thread of its own. While the engine is unreachable, publications
+//! fail after [`NatsConfig::timeout`], streams of subscribers stay open, and everything continues
+//! when it is back.
+//!
+//! # What JetStream cannot do
+//!
+//! - An idempotency key is recognized for the `duplicate_window` of the stream, two minutes if it is
+//!   created here, and as long as the event is held.
+//! - IDs that publishers choose are unique among the events of a topic that the stream holds. They
+//!   are kept in memory, at most 50000. A publication with an ID takes longer if others publish to
+//!   the same topic at the same time.
+//! - A subscriber may get a gap event although it has missed nothing: after its ID's event was
+//!   dropped, or if the stream has dropped events and not recorded whose they were.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use smol::Executor;
+//! use sse_smol_server::storage::nats::{NatsConfig, NatsStorage};
+//! use sse_smol_server::{Publication, Start, Topics, TopicsConfig};
+//!
+//! let executor = Executor::new();
+//! smol::block_on(executor.run(async {
+//!     let storage = NatsStorage::open(NatsConfig::new("nats://127.0.0.1:4222")).await?;
+//!     let (topics, feed) = Topics::open(TopicsConfig::default(), Arc::new(storage)).await?;
+//!     executor.spawn(feed).detach();
+//!     let id = topics.publish("news", Publication::new("kept")).await?.id;
+//!     let mut subscription = topics.subscribe(&["news"], Start::After(&id)).await?;
+//!     topics.publish("news", Publication::new("next")).await?;
+//!     assert!(subscription.next_batch().await.unwrap()[0].encoded().ends_with(b"next\n\n"));
+//!     Ok::<(), sse_smol_server::TopicError>(())
+//! }))?;
+//! # Ok::<(), sse_smol_server::TopicError>(())
+//! ```
+
+mod api;
+mod append;
+mod config;
+mod delete;
+mod failure;
+mod fetch;
+mod find;
+mod follow;
+mod ids;
+mod known;
+mod link;
+mod message;
+mod position;
+mod read;
+mod recent;
+mod stream;
+mod subject;
+mod thread;
+mod topics;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use smol::channel;
+use smol::lock::Semaphore;
+
+use self::follow::Follower;
+use self::stream::Shared;
+use self::thread::Thread;
+use super::{
+    Appended, Bounds, NewEvent, Page, PageLimit, Storage, StorageError, StorageErrorKind,
+    StorageFuture, StorageStream, TopicSummary,
+};
+
+pub use self::config::NatsConfig;
+
+/// A storage on NATS JetStream: see the [module](self).
+pub struct NatsStorage {
+    shared: Arc<Shared>,
+    thread: Thread,
+    /// A permit for each publication or deletion that waits for an answer.
+    publications: Semaphore,
+    /// A permit for each operation that reads.
+    reads: Semaphore,
+}
+
+/// The maximum number of publications that wait for an answer. Further ones wait before they are
+/// sent.
+const PUBLICATIONS: usize = 512;
+
+/// The maximum number of pages, bounds and lists that are read at the same time.
+const READS: usize = 8;
+
+/// The maximum number of changes that the feed is behind the consumer.
+const FEED: usize = 256;
+
+impl NatsStorage {
+    /// Connects to the engine, and opens the stream or creates it. Retries for at most 10 seconds.
+    ///
+    /// # Errors
+    ///
+    /// An error of the kind [`Unavailable`](StorageErrorKind::Unavailable) if a value of the
+    /// configuration cannot be used, the engine cannot be reached, or the stream cannot be used.
+    pub async fn open(config: NatsConfig) -> Result<Self, StorageError> {
+        config.check()?;
+        let unavailable = |error| StorageError::new(StorageErrorKind::Unavailable, error);
+        let thread = Thread::start().map_err(unavailable)?;
+        let shared = thread.spawn(Shared::open(config)).await??;
+        Ok(Self {
+            shared: Arc::new(shared),
+            thread,
+            publications: Semaphore::new(PUBLICATIONS),
+            reads: Semaphore::new(READS),
+        })
+    }
+
+    /// Runs an operation on the thread, when there is a permit for it.
+    async fn run<T: Send + 'static>(
+        &self,
+        permits: &Semaphore,
+        operation: impl Future<Output = Result<T, StorageError>> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        let _permit = permits.acquire().await;
+        self.thread.spawn(operation).await?
+    }
+}
+
+impl fmt::Debug for NatsStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NatsStorage").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
+
+impl Storage for NatsStorage {
+    fn epoch(&self) -> String {
+        self.shared.epoch()
+    }
+
+    fn last_position(&self) -> StorageFuture<'_, u64> {
+        let (shared, until) = (Arc::clone(&self.shared), self.shared.deadline());
+        Box::pin(self.run(&self.reads, async move {
+            loop {
+                match shared.last_position(until).await {
+                    Err(failure) if failure.is_lost() && shared.pause(until).await => {}
+                    result => return Ok(result?),
+                }
+            }
+        }))
+    }
+
+    fn is_assigned(&self, position: u64) -> StorageFuture<'_, bool> {
+        let (shared, until) = (Arc::clone(&self.shared), self.shared.deadline());
+        Box::pin(async move {
+            if let Some(is_assigned) = shared.is_recent(position) {
+                return Ok(is_assigned);
+            }
+            let operation = async move {
+                loop {
+                    match shared.is_assigned(position, until).await {
+                        Err(failure) if failure.is_lost() && shared.pause(until).await => {}
+                        result => return Ok(result?),
+                    }
+                }
+            };
+            self.run(&self.reads, operation).await
+        })
+    }
+
+    fn append(&self, event: NewEvent) -> StorageFuture<'_, Appended> {
+        let until = self.shared.deadline();
+        Box::pin(self.run(&self.publications, Arc::clone(&self.shared).append(event, until)))
+    }
+
+    fn read<'a>(&'a self, topic: &'a str, after: u64, limit: PageLimit) -> StorageFuture<'a, Page> {
+        let (shared, until) = (Arc::clone(&self.shared), self.shared.deadline());
+        let topic = topic.to_owned();
+        let operation = async move { shared.page(&topic, after, limit, until).await };
+        Box::pin(self.run(&self.reads, operation))
+    }
+
+    fn bounds<'a>(&'a self, topic: &'a str) -> StorageFuture<'a, Bounds> {
+        let (shared, until) = (Arc::clone(&self.shared), self.shared.deadline());
+        let topic = topic.to_owned();
+        Box::pin(self.run(&self.reads, async move { shared.bounds(&topic, until).await }))
+    }
+
+    fn find<'a>(&'a self, topic: &'a str, id: &'a str) -> StorageFuture<'a, Option<u64>> {
+        let (shared, until) = (Arc::clone(&self.shared), self.shared.deadline());
+        Box::pin(self.run(&self.reads, shared.find(topic.into(), id.into(), until)))
+    }
+
+    fn topics<'a>(
+        &'a self,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> StorageFuture<'a, Vec<TopicSummary>> {
+        let (shared, until) = (Arc::clone(&self.shared), self.shared.deadline());
+        let after = after.map(str::to_owned);
+        Box::pin(self.run(&self.reads, shared.list(after, limit, until)))
+    }
+
+    fn delete<'a>(&'a self, topic: &'a str) -> StorageFuture<'a, Option<u64>> {
+        let (shared, until) = (Arc::clone(&self.shared), self.shared.deadline());
+        Box::pin(self.run(&self.publications, shared.delete(topic.into(), until)))
+    }
+
+    fn follow(&self, after: u64) -> StorageStream {
+        let (sender, receiver) = channel::bounded(FEED);
+        let shared = Arc::clone(&self.shared);
+        let epoch = shared.epoch();
+        self.thread.spawn_detached(Follower::new(shared, after, epoch, sender).run());
+        Box::pin(receiver)
+    }
+}

@@ -1,0 +1,417 @@
+//! The stream: its creation, its limits and its identity.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::api::Api;
+use super::config::NatsConfig;
+use super::failure::Failure;
+use super::ids::Ids;
+use super::known::Known;
+use super::link::Link;
+use super::message::Stored;
+use super::position::{self, Place};
+use super::recent::Recent;
+use super::subject;
+use crate::storage::{StorageError, StorageErrorKind};
+
+/// The maximum time of the first connection and the creation of the stream.
+const START: Duration = Duration::from_secs(10);
+
+/// The time between two attempts of an operation.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The time for which the engine recognizes repeated publications, unless events are held for less.
+/// It keeps the identity of each of them in memory.
+const DUPLICATES: Duration = Duration::from_secs(120);
+
+/// The code of the error for a stream that another server has created meanwhile.
+const NAME_IN_USE: u64 = 10_058;
+
+/// What all operations share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) api: Api,
+    pub(super) config: NatsConfig,
+    identity: Mutex<Identity>,
+    recent: Mutex<Recent>,
+    ids: Mutex<Ids>,
+    known: Mutex<Known>,
+}
+
+/// The stream that the operations use.
+#[derive(Debug)]
+struct Identity {
+    epoch: String,
+    /// Whether each replica may answer requests for messages. If there are several, one may lag
+    /// behind, so only the leader is asked.
+    is_direct: bool,
+    /// How often the connection had been lost when this was read.
+    losses: u64,
+}
+
+/// The state of the stream.
+#[derive(Clone, Debug)]
+pub(super) struct Info {
+    /// The identity of the stream: the time of its creation, in nanoseconds.
+    pub(super) epoch: String,
+    /// The sequence of the first message, or one more than the last if there is none.
+    pub(super) first: u64,
+    /// The last sequence that was assigned.
+    pub(super) last: u64,
+    /// The number of subjects.
+    pub(super) subjects: u64,
+    /// The number of messages of the selected subjects, by subject.
+    pub(super) counts: Vec<(String, u64)>,
+    /// The maximum number of messages of a subject, if there is one.
+    pub(super) per_subject: Option<u64>,
+    is_direct: bool,
+    config: Value,
+}
+
+impl Info {
+    fn read(reply: &Value) -> Option<Self> {
+        let (state, config) = (&reply["state"], &reply["config"]);
+        let counts = state["subjects"].as_object().map(|subjects| {
+            let count =
+                |(subject, count): (&String, &Value)| Some((subject.clone(), count.as_u64()?));
+            subjects.iter().filter_map(count).collect()
+        });
+        let replicas = config["num_replicas"].as_u64().unwrap_or(1);
+        Some(Self {
+            epoch: epoch(reply["created"].as_str()?)?,
+            first: state["first_seq"].as_u64()?,
+            last: state["last_seq"].as_u64()?,
+            subjects: state["num_subjects"].as_u64().unwrap_or(0),
+            counts: counts.unwrap_or_default(),
+            per_subject: config["max_msgs_per_subject"].as_u64().filter(|most| *most > 0),
+            is_direct: config["allow_direct"] == true && replicas == 1,
+            config: config.clone(),
+        })
+    }
+
+    /// Returns the number of messages of a subject that was selected.
+    pub(super) fn count(&self, subject: &str) -> u64 {
+        self.counts.iter().find(|(name, _)| name == subject).map_or(0, |(_, count)| *count)
+    }
+
+    /// Returns an error if the stream cannot hold events of topics.
+    fn check(&self, name: &str) -> Result<(), StorageError> {
+        let subjects = self.config["subjects"].as_array();
+        let wanted = [format!("{name}.*"), format!("{name}.>")];
+        let takes = subjects
+            .is_some_and(|all| all.iter().any(|one| wanted.iter().any(|wanted| *one == **wanted)));
+        let why = if !takes {
+            format!("its subjects do not include {}", wanted[0])
+        } else if self.config["retention"].as_str().is_some_and(|kind| kind != "limits") {
+            "its retention is not by limits".to_owned()
+        } else if self.config["no_ack"] == true {
+            "it does not acknowledge publications".to_owned()
+        } else {
+            return Ok(());
+        };
+        let why = format!("NATS: the stream {name} exists and cannot be used: {why}");
+        Err(StorageError::new(StorageErrorKind::Unavailable, why))
+    }
+
+    /// Logs the limits of a stream that differ from the configured ones.
+    fn log_differences(&self, name: &str, config: &NatsConfig) {
+        let wanted = settings(config);
+        for limit in ["max_msgs_per_subject", "max_age", "max_bytes", "num_replicas"] {
+            let (has, wanted) = (&self.config[limit], &wanted[limit]);
+            if has != wanted {
+                log::warn!(
+                    "NATS: the stream {name} exists with {limit} {has}; this is used instead of \
+                     {wanted}"
+                );
+            }
+        }
+    }
+}
+
+/// Returns an epoch from the time of a stream's creation, such as `2026-11-28T11:06:22.000123Z`. It
+/// is the same on all servers, and later streams have greater ones.
+fn epoch(created: &str) -> Option<String> {
+    let (time, fraction) = created.split_once('.').unwrap_or((created, ""));
+    let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
+    let time = digits(time.get(..19)?);
+    // The fraction ends where the time zone begins.
+    let end = fraction.find(|c: char| !c.is_ascii_digit()).unwrap_or(fraction.len());
+    let number: u128 = format!("{time}{:0<9}", fraction.get(..end.min(9))?).parse().ok()?;
+    Some(format!("{number:x}"))
+}
+
+/// Returns the settings of a stream that is created.
+fn settings(config: &NatsConfig) -> Value {
+    let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX >> 1);
+    let number = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+    json!({
+        "name": config.stream,
+        "subjects": [format!("{}.*", config.stream)],
+        "retention": "limits",
+        "discard": "old",
+        "storage": "file",
+        "num_replicas": config.replicas,
+        "max_consumers": -1,
+        "max_msgs": -1,
+        "max_msg_size": -1,
+        "max_msgs_per_subject": number(config.history.events.max(1)),
+        "max_bytes": number(config.max_bytes),
+        "max_age": nanoseconds(config.history.age),
+        "duplicate_window": nanoseconds(config.history.age.min(DUPLICATES)),
+        "allow_direct": true,
+    })
+}
+
+/// Returns the state of the stream, which is created if it does not exist, and whether it was.
+async fn find_or_create(
+    api: &Api,
+    config: &NatsConfig,
+    until: Instant,
+) -> Result<(Info, bool), Failure> {
+    let read = |reply: &Value| {
+        let unknown = || Failure::Lost("the description of the stream cannot be read".to_owned());
+        Info::read(reply).ok_or_else(unknown)
+    };
+    match api.info(None, 0, until).await {
+        Ok(reply) => return Ok((read(&reply)?, false)),
+        Err(Failure::NotFound(_)) => {}
+        Err(failure) => return Err(failure),
+    }
+    let operation = format!("STREAM.CREATE.{}", api.stream);
+    match api.call(&operation, &settings(config), until).await {
+        Ok(reply) => Ok((read(&reply)?, true)),
+        // Another server was faster.
+        Err(Failure::Refused(NAME_IN_USE, _)) => {
+            Ok((read(&api.info(None, 0, until).await?)?, false))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+impl Shared {
+    /// Connects, and opens or creates the stream.
+    pub(super) async fn open(config: NatsConfig) -> Result<Self, StorageError> {
+        let until = Instant::now() + START;
+        let link = Link::open(&config, until).await?;
+        let api = Api { link: link.into(), stream: config.stream.as_str().into() };
+        let (info, losses) = loop {
+            let losses = api.link.state().losses;
+            let failure = match find_or_create(&api, &config, until).await {
+                Ok((info, is_new)) => {
+                    info.check(&config.stream)?;
+                    if is_new {
+                        log::info!("NATS: created the stream {}", config.stream);
+                    } else {
+                        info.log_differences(&config.stream, &config);
+                    }
+                    break (info, losses);
+                }
+                Err(failure) => failure,
+            };
+            if !failure.is_lost() || Instant::now() + PAUSE > until {
+                let why = format!(
+                    "NATS: cannot open the stream {} at {}: {failure}; JetStream has to be enabled",
+                    config.stream,
+                    config.shown()
+                );
+                return Err(StorageError::new(StorageErrorKind::Unavailable, why));
+            }
+            sleep(PAUSE).await;
+        };
+        let identity = Identity { epoch: info.epoch.clone(), is_direct: info.is_direct, losses };
+        Ok(Self {
+            api,
+            config,
+            identity: Mutex::new(identity),
+            recent: Mutex::default(),
+            ids: Mutex::default(),
+            known: Mutex::default(),
+        })
+    }
+
+    fn identity(&self) -> MutexGuard<'_, Identity> {
+        lock(&self.identity)
+    }
+
+    pub(super) fn recent(&self) -> MutexGuard<'_, Recent> {
+        lock(&self.recent)
+    }
+
+    pub(super) fn ids(&self) -> MutexGuard<'_, Ids> {
+        lock(&self.ids)
+    }
+
+    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
+        lock(&self.known)
+    }
+
+    pub(super) fn epoch(&self) -> String {
+        self.identity().epoch.clone()
+    }
+
+    pub(super) fn subject(&self, topic: &str) -> String {
+        subject::of_topic(&self.api.stream, topic)
+    }
+
+    /// Returns the time at which an operation that begins now gives up.
+    pub(super) fn deadline(&self) -> Instant {
+        Instant::now() + self.config.timeout
+    }
+
+    /// Waits before a failed operation is repeated. Returns false if there is no time for that.
+    pub(super) async fn pause(&self, until: Instant) -> bool {
+        if Instant::now() + PAUSE >= until {
+            return false;
+        }
+        sleep(PAUSE).await;
+        true
+    }
+
+    /// Reads the state of the stream. Creates the stream if it has been deleted, and records its
+    /// identity.
+    pub(super) async fn refresh(&self, until: Instant) -> Result<Info, Failure> {
+        self.api.link.ready(until).await?;
+        let losses = self.api.link.state().losses;
+        let (info, is_new) = find_or_create(&self.api, &self.config, until).await?;
+        if is_new {
+            log::warn!("NATS: the stream {} was gone; created it again", self.config.stream);
+        }
+        let mut identity = self.identity();
+        if identity.epoch != info.epoch {
+            log::warn!(
+                "NATS: the stream {} is another one than before; subscribers get a gap event",
+                self.config.stream
+            );
+            self.recent().clear();
+            self.known().clear();
+        }
+        *identity = Identity { epoch: info.epoch.clone(), is_direct: info.is_direct, losses };
+        drop(identity);
+        Ok(info)
+    }
+
+    /// Makes sure that the stream is the one whose epoch is known, after the connection was lost.
+    pub(super) async fn confirm(&self, until: Instant) -> Result<(), Failure> {
+        self.api.link.ready(until).await?;
+        if self.identity().losses != self.api.link.state().losses {
+            self.refresh(until).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads the state of the stream, and the number of messages of subjects.
+    pub(super) async fn info(
+        &self,
+        subject: Option<&str>,
+        offset: usize,
+        until: Instant,
+    ) -> Result<Info, Failure> {
+        let reply = self.api.info(subject, offset, until).await?;
+        let unknown = || Failure::Lost("the description of the stream cannot be read".to_owned());
+        Info::read(&reply).ok_or_else(unknown)
+    }
+
+    async fn message(&self, body: Value, until: Instant) -> Result<Option<Stored>, Failure> {
+        let is_direct = self.identity().is_direct;
+        self.api.message(&body, is_direct, until).await
+    }
+
+    /// Returns the message with a sequence.
+    pub(super) async fn at(
+        &self,
+        sequence: u64,
+        until: Instant,
+    ) -> Result<Option<Stored>, Failure> {
+        self.message(json!({ "seq": sequence }), until).await
+    }
+
+    /// Returns the first message of a subject from a sequence on.
+    pub(super) async fn next(
+        &self,
+        subject: &str,
+        from: u64,
+        until: Instant,
+    ) -> Result<Option<Stored>, Failure> {
+        self.message(json!({ "seq": from.max(1), "next_by_subj": subject }), until).await
+    }
+
+    /// Returns the last message of a subject.
+    pub(super) async fn last(
+        &self,
+        subject: &str,
+        until: Instant,
+    ) -> Result<Option<Stored>, Failure> {
+        self.message(json!({ "last_by_subj": subject }), until).await
+    }
+
+    /// Returns the last position. The salt of a message that is gone is 0.
+    pub(super) async fn last_position(&self, until: Instant) -> Result<u64, Failure> {
+        let info = self.refresh(until).await?;
+        if info.last == 0 {
+            return Ok(0);
+        }
+        let salt = self.salt_at(info.last, until).await?;
+        Ok(position::at(info.last, salt))
+    }
+
+    /// Returns the salt of a message. That of a message that is gone is 0.
+    pub(super) async fn salt_at(&self, sequence: u64, until: Instant) -> Result<u32, Failure> {
+        let known = self.recent().salt(sequence);
+        if let Some(salt) = known {
+            return Ok(salt);
+        }
+        let Some(message) = self.at(sequence, until).await? else { return Ok(0) };
+        let salt = message.salt();
+        self.recent().push(sequence, salt);
+        Ok(salt)
+    }
+
+    /// Returns whether a position was assigned, if that is known without a request.
+    pub(super) fn is_recent(&self, position: u64) -> Option<bool> {
+        if position == 0 {
+            return Some(true);
+        }
+        let place = Place::of(position);
+        self.recent().salt(place.sequence).map(|salt| salt == place.salt)
+    }
+
+    /// Returns whether a position was assigned in the stream as it is now. A position whose message
+    /// is gone is not known, unless it is the last.
+    pub(super) async fn is_assigned(&self, position: u64, until: Instant) -> Result<bool, Failure> {
+        self.confirm(until).await?;
+        let place = Place::of(position);
+        if let Some(message) = self.at(place.sequence, until).await? {
+            return Ok(message.salt() == place.salt);
+        }
+        let info = self.info(None, 0, until).await?;
+        Ok(place.sequence == info.last && place.is_after)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_are_legal_and_in_the_order_of_creation() {
+        let times = [
+            "2026-11-28T11:06:22Z",
+            "2026-11-28T11:06:22.000000001Z",
+            "2026-11-28T11:06:22.1Z",
+            "2026-11-28T11:06:22.123456789+00:00",
+            "2026-11-28T11:06:23.0Z",
+        ];
+        let epochs: Vec<String> = times.iter().map(|time| epoch(time).unwrap()).collect();
+        assert!(epochs.windows(2).all(|pair| pair[0] < pair[1]), "{epochs:?}");
+        assert!(epochs.iter().all(|epoch| epoch.len() == epochs[0].len()));
+        assert_eq!(epoch("yesterday"), None);
+    }
+}

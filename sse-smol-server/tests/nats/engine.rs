@@ -1,0 +1,171 @@
+//! NATS servers of the tests.
+
+use std::env;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::dir::Dir;
+use super::support::TIMEOUT;
+
+/// A NATS server with JetStream. It is killed when this is dropped.
+pub(crate) struct Engine {
+    program: PathBuf,
+    dir: Dir,
+    port: u16,
+    child: Child,
+}
+
+/// Returns the programs to test with: that of the system and, if scripts/test has installed it, a
+/// current one.
+fn programs() -> Vec<PathBuf> {
+    // Debian installs it in a directory that is only in the PATH of root.
+    let path = format!("{}:/usr/sbin", env::var("PATH").unwrap_or_default());
+    let of_system = env::split_paths(&path).map(|directory| directory.join("nats-server"));
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let current = package.join("../target/nats-server/bin/nats-server");
+    let mut programs: Vec<_> = of_system.filter(|program| program.exists()).take(1).collect();
+    programs.extend(Some(current).filter(|program| program.exists()));
+    assert!(!programs.is_empty(), "nats-server is not installed: see scripts/test");
+    programs
+}
+
+/// Runs a test with each program, at the same time.
+pub(crate) fn with_each(test: impl Fn(Engine) + Sync) {
+    thread::scope(|scope| {
+        for program in programs() {
+            let test = &test;
+            scope.spawn(move || test(Engine::start(program)));
+        }
+    });
+}
+
+impl Engine {
+    fn start(program: PathBuf) -> Self {
+        let dir = Dir::new();
+        let child = spawn(&program, &dir, -1);
+        let mut engine = Self { program, dir, port: 0, child };
+        engine.port = engine.wait_for_port();
+        engine
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Kills the server.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts the server again after it was killed, on the same port.
+    pub(crate) fn restart(&mut self) {
+        self.child = spawn(&self.program, &self.dir, self.port.into());
+        self.wait_for_port();
+    }
+
+    /// Sends a signal, such as `-STOP`.
+    pub(crate) fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    }
+
+    /// Sends a request to JetStream, and returns the reply.
+    pub(crate) fn api(&self, operation: &str, body: &str) -> serde_json::Value {
+        self.publish(&format!("$JS.API.{operation}"), body)
+    }
+
+    /// Publishes a message, and returns the reply of JetStream.
+    pub(crate) fn publish(&self, subject: &str, body: &str) -> serde_json::Value {
+        let mut socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
+        let len = body.len();
+        let request = format!(
+            "CONNECT {{\"verbose\":false}}\r\nSUB reply 1\r\nPUB {subject} reply {len}\r\n{body}\r\n"
+        );
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut lines = BufReader::new(socket).lines();
+        // The head of the message, and its payload, which has no line ends.
+        let head = lines.find(|line| line.as_ref().unwrap().starts_with("MSG reply"));
+        head.expect("a reply").unwrap();
+        let reply = lines.next().unwrap().unwrap();
+        let reply: serde_json::Value = serde_json::from_str(&reply).unwrap();
+        assert!(reply["error"].is_null(), "{subject}: {reply}");
+        reply
+    }
+
+    /// Copies the data of a server that is not running.
+    pub(crate) fn save(&self) -> Dir {
+        let copy = Dir::new();
+        copy_all(&self.dir.0.join("data"), &copy.0.join("data"));
+        copy
+    }
+
+    /// Replaces the data of a server that is not running.
+    pub(crate) fn restore(&self, copy: &Dir) {
+        fs::remove_dir_all(self.dir.0.join("data")).unwrap();
+        copy_all(&copy.0.join("data"), &self.dir.0.join("data"));
+    }
+
+    /// Waits until the server is ready. Returns its port.
+    fn wait_for_port(&mut self) -> u16 {
+        let name = self.program.file_name().unwrap().to_str().unwrap();
+        let file = self.dir.0.join(format!("{name}_{}.ports", self.child.id()));
+        let start = Instant::now();
+        loop {
+            let ports = fs::read(&file).unwrap_or_default();
+            let ports = serde_json::from_slice::<serde_json::Value>(&ports).unwrap_or_default();
+            let port = ports["nats"][0].as_str().and_then(|url| url.rsplit(':').next());
+            if let Some(port) = port.and_then(|port| port.parse().ok())
+                && TcpStream::connect(("127.0.0.1", port)).is_ok()
+            {
+                return port;
+            }
+            let log = || fs::read_to_string(self.dir.0.join("log")).unwrap_or_default();
+            let has_exited = self.child.try_wait().unwrap().is_some();
+            assert!(!has_exited && start.elapsed() < TIMEOUT, "no NATS server: {}", log());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(program: &Path, dir: &Dir, port: i32) -> Child {
+    Command::new(program)
+        .args(["-js", "-a", "127.0.0.1", "-p", &port.to_string()])
+        .arg("-sd")
+        .arg(dir.0.join("data"))
+        .arg("--ports_file_dir")
+        .arg(&dir.0)
+        .arg("-l")
+        .arg(dir.0.join("log"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_all(&entry.path(), &target);
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}

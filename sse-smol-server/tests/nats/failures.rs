@@ -1,0 +1,256 @@
+//! Failures of the engine and of servers.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::engine::with_each;
+use super::nodes::node;
+use super::support::TIMEOUT;
+use super::support::subscriber::{Publisher, Subscriber, read_all_until};
+
+/// Publishes numbers to a topic, each until it is answered, for a time. Returns their count.
+fn publish_numbers(address: SocketAddr, topic: &str, time: Duration) -> usize {
+    let start = Instant::now();
+    let mut publisher = Publisher::open(address);
+    let mut next = 0;
+    while start.elapsed() < time {
+        loop {
+            publisher.send(&format!("{topic}?key={next}"), &next.to_string());
+            let (status, body) = publisher.receive();
+            if matches!(status, 200 | 201) {
+                break;
+            }
+            assert_eq!(status, 503, "{body}");
+            assert!(start.elapsed() < time + TIMEOUT, "{body}");
+        }
+        next += 1;
+    }
+    next
+}
+
+/// Checks that a subscriber got all numbers once and in order.
+fn assert_numbers(subscriber: &Subscriber, count: usize) {
+    for (n, event) in subscriber.events.iter().enumerate() {
+        assert_eq!((event.event_type.as_str(), event.data.as_str()), ("message", &*n.to_string()));
+    }
+    assert_eq!(subscriber.events.len(), count);
+}
+
+/// Opens a stream and waits for the ID of its start.
+fn subscribe(address: SocketAddr, topic: &str) -> Subscriber {
+    let mut subscriber = Subscriber::open(address, &format!("/topics/{topic}"));
+    subscriber.read_until("the start", |one| one.text.ends_with(b"\n\n"));
+    subscriber
+}
+
+/// Every event that was acknowledged arrives once and in order, on connected and on resuming
+/// subscribers.
+#[test]
+fn no_event_is_lost_or_repeated_when_the_engine_is_killed_under_load() {
+    const TOPICS: [&str; 4] = ["a", "b.c", "d", "e"];
+    with_each(|mut engine| {
+        let nodes = [(); 2].map(|()| node(&engine));
+        let mut subscribers: Vec<_> = TOPICS
+            .iter()
+            .flat_map(|topic| nodes.iter().map(|node| subscribe(node.address, topic)))
+            .collect();
+        let counts: Vec<usize> = thread::scope(|scope| {
+            let publishers: Vec<_> = TOPICS
+                .iter()
+                .enumerate()
+                .map(|(n, topic)| {
+                    let address = nodes[n % 2].address;
+                    scope.spawn(move || publish_numbers(address, topic, Duration::from_secs(4)))
+                })
+                .collect();
+            for _ in 0..2 {
+                thread::sleep(Duration::from_millis(700));
+                engine.kill();
+                thread::sleep(Duration::from_millis(300));
+                engine.restart();
+            }
+            publishers.into_iter().map(|publisher| publisher.join().unwrap()).collect()
+        });
+        for (n, pair) in subscribers.chunks_mut(2).enumerate() {
+            assert!(counts[n] > 100, "{counts:?}");
+            read_all_until(pair, "all events", |one| one.events.len() >= counts[n]);
+            for one in &*pair {
+                assert_numbers(one, counts[n]);
+            }
+            let path = format!("/topics/{}", TOPICS[n]);
+            let first = &pair[0].events[0];
+            let mut resumed = Subscriber::resume(nodes[0].address, &path, &first.id);
+            assert_eq!(resumed.read_events(counts[n] - 1), &pair[0].events[1..]);
+        }
+    });
+}
+
+#[test]
+fn publishers_get_503_in_time_and_streams_stay_open_while_the_engine_does_not_answer() {
+    with_each(|engine| {
+        let url = engine.url();
+        let arguments = ["--nats", &url, "--publish-timeout", "1", "--keep-alive", "0.5"];
+        let node = super::support::Binary::start(&arguments);
+        let mut subscriber = subscribe(node.address, "a");
+        let mut publisher = Publisher::open(node.address);
+        publisher.publish("a", "before");
+        engine.signal("-STOP");
+        let start = Instant::now();
+        publisher.send("a?key=k", "meanwhile");
+        let (status, body) = publisher.receive();
+        assert_eq!(status, 503, "{body}");
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+        let before = subscriber.text.len();
+        subscriber.read_until("keep-alives", |one| one.text.len() > before + 3);
+        assert_eq!(subscriber.end, None);
+        engine.signal("-CONT");
+        // The publication may have been stored meanwhile. It is published once.
+        let start = Instant::now();
+        loop {
+            publisher.send("a?key=k", "meanwhile");
+            if matches!(publisher.receive().0, 200 | 201) {
+                break;
+            }
+            assert!(start.elapsed() < TIMEOUT);
+        }
+        publisher.publish("a", "after");
+        subscriber.read_events(3);
+        assert_eq!(subscriber.data(), ["before", "meanwhile", "after"]);
+    });
+}
+
+#[test]
+fn a_stopped_server_continues_where_it_was() {
+    with_each(|engine| {
+        let [a, b] = [(); 2].map(|()| node(&engine));
+        let mut subscriber = subscribe(b.address, "a");
+        b.signal("-STOP");
+        let mut publisher = Publisher::open(a.address);
+        for n in 0..2000 {
+            publisher.publish("a", &n.to_string());
+        }
+        b.signal("-CONT");
+        subscriber.read_events(2000);
+        assert_numbers(&subscriber, 2000);
+    });
+}
+
+/// Publishes until it is answered. Returns the ID.
+fn publish_at_last(publisher: &mut Publisher, topic: &str, data: &str) -> String {
+    let start = Instant::now();
+    loop {
+        publisher.send(topic, data);
+        let (status, body) = publisher.receive();
+        if matches!(status, 200 | 201) {
+            let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+            return body["id"].as_str().unwrap().to_owned();
+        }
+        assert!(status == 503 && start.elapsed() < TIMEOUT, "{status} {body}");
+    }
+}
+
+#[test]
+fn subscribers_that_resume_get_a_gap_event_after_the_stream_was_purged() {
+    with_each(|engine| {
+        let first = node(&engine);
+        let mut publisher = Publisher::open(first.address);
+        let ids: Vec<_> = (0..3).map(|n| publisher.publish("a", &n.to_string())).collect();
+        engine.api("STREAM.PURGE.sse", "");
+        // In memory here, and gone there.
+        let mut resumed = Subscriber::resume(first.address, "/topics/a", &ids[0]);
+        assert_eq!(resumed.read_events(2)[1].data, "2");
+        let second = node(&engine);
+        let mut resumed = Subscriber::resume(second.address, "/topics/a", &ids[0]);
+        let gap = resumed.read_events(1)[0].clone();
+        assert_eq!(gap.event_type, "gap");
+        // The last event is the end of the stream still.
+        let mut at_the_end = Subscriber::resume(second.address, "/topics/a", &ids[2]);
+        let mut after_the_gap = Subscriber::resume(second.address, "/topics/a", &gap.id);
+        publisher.publish("a", "3");
+        assert_eq!(at_the_end.read_events(1)[0].data, "3");
+        assert_eq!(after_the_gap.read_events(1)[0].data, "3");
+    });
+}
+
+#[test]
+fn subscribers_get_a_gap_event_when_the_stream_is_another_one() {
+    with_each(|engine| {
+        let node = node(&engine);
+        let mut publisher = Publisher::open(node.address);
+        let mut subscriber = subscribe(node.address, "a");
+        let before = publisher.publish("a", "before");
+        subscriber.read_events(1);
+        engine.api("STREAM.DELETE.sse", "");
+        let after = publish_at_last(&mut publisher, "a?key=k", "after");
+        subscriber.read_until("the end", |one| one.end.is_some());
+        assert_eq!(subscriber.events.len(), 1, "a subscriber that lags is cut off by default");
+        assert_ne!(before.split('-').next(), after.split('-').next());
+        let mut resumed = Subscriber::resume(node.address, "/topics/a", &before);
+        let events = resumed.read_events(2);
+        assert_eq!((events[0].event_type.as_str(), events[1].id.as_str()), ("gap", &*after));
+    });
+}
+
+/// An older copy of the data is restored: the IDs of the events that are lost are unknown, although
+/// their sequences are assigned again.
+#[test]
+fn the_ids_of_events_that_the_engine_has_lost_are_unknown() {
+    with_each(|mut engine| {
+        let node = node(&engine);
+        let mut publisher = Publisher::open(node.address);
+        let kept: Vec<_> = (0..5).map(|n| publisher.publish("a", &n.to_string())).collect();
+        engine.kill();
+        let copy = engine.save();
+        engine.restart();
+        let mut subscriber = Subscriber::resume(node.address, "/topics/a", &kept[4]);
+        let mut publish =
+            |n: u32| publish_at_last(&mut publisher, &format!("a?key={n}"), &n.to_string());
+        let lost: Vec<_> = (5..10).map(&mut publish).collect();
+        subscriber.read_events(5);
+        engine.kill();
+        engine.restore(&copy);
+        engine.restart();
+        let other = super::nodes::node(&engine);
+        let mut publisher = Publisher::open(other.address);
+        for n in 100..110 {
+            publisher.publish("a", &n.to_string());
+        }
+        // Connected subscribers are told, and so is everyone who resumes, on each server.
+        subscriber.read_until("a gap or the end", |one| one.events.len() > 5 || one.end.is_some());
+        for server in [&node, &other] {
+            let mut resumed = Subscriber::resume(server.address, "/topics/a", &lost[2]);
+            let events = resumed.read_events(16);
+            assert_eq!(events[0].event_type, "gap");
+            assert_eq!(events[15].data, "109");
+            let mut resumed = Subscriber::resume(server.address, "/topics/a", &kept[3]);
+            assert_eq!(resumed.read_events(11)[1].data, "100");
+        }
+    });
+}
+
+#[test]
+fn a_server_without_an_engine_does_not_start_and_secrets_are_not_shown() {
+    let unused = super::support::unused_address();
+    let url = format!("nats://user:hidden@{unused}");
+    let start = Instant::now();
+    for (arguments, part) in [
+        (vec!["--nats", &*url], "cannot connect to"),
+        (vec!["--nats", "http://hidden@a"], "scheme"),
+        (vec!["--nats", &url, "--nats-stream", "a.b"], "1 to 32 characters"),
+        (vec!["--nats", &url, "--data", "/tmp/x"], "cannot be used with"),
+        (vec!["--nats", &url, "--nats-creds", "/nowhere"], "/nowhere"),
+        (vec!["--nats-stream", "a"], "--nats"),
+    ] {
+        let run = Command::new(env!("CARGO_BIN_EXE_sse-smol-server"))
+            .args(["--listen", "127.0.0.1:0"])
+            .args(&arguments)
+            .output()
+            .unwrap();
+        assert!(!run.status.success());
+        let errors = String::from_utf8(run.stderr).unwrap();
+        assert!(errors.contains(part) && !errors.contains("hidden"), "{arguments:?}: {errors}");
+    }
+    assert!(start.elapsed() < TIMEOUT);
+}

@@ -1,0 +1,10 @@
+//! Topics on NATS: the storage itself, several servers on one stream, and failures of the engine.
+
+#[path = "../support/dir.rs"]
+mod dir;
+mod engine;
+mod equal;
+mod failures;
+mod nodes;
+#[path = "../support/mod.rs"]
+mod support;
