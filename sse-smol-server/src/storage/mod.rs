@@ -178,6 +178,14 @@ pub enum Change {
         /// The position of the deletion.
         position: u64,
     },
+    /// Retention may have dropped events of a topic before they could be yielded. Subscribers that
+    /// have not read up to this position read pages.
+    Dropped {
+        /// The name of the topic.
+        topic: Arc<str>,
+        /// A position after all of them, and before the next event of the topic.
+        position: u64,
+    },
     /// The log was replaced or has lost its end. All event IDs from before are void.
     Reset {
         /// The new [epoch](Storage::epoch).

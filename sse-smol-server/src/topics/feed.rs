@@ -117,6 +117,7 @@ impl State {
         match change {
             Change::Appended { topic, event } => self.append_stored(&topic, event),
             Change::Deleted { topic, position } => self.delete_stored(&topic, position),
+            Change::Dropped { topic, position } => self.skip_to(&topic, position),
             Change::Reset { epoch, position } => self.reset(epoch, position),
         }
     }
@@ -150,6 +151,27 @@ impl State {
             registry.change(&topic, |window, _| window.clear());
         }
         drop(registry);
+        if let Some(backing) = &self.backing {
+            backing.set_applied(position);
+        }
+        Ok(())
+    }
+
+    /// Moves the window of a topic to a position, before which events are missing. Subscribers are
+    /// woken, and read pages, which report the gap if there is one.
+    fn skip_to(&self, name: &str, position: u64) -> Result<(), StorageError> {
+        let position = self.epoch().in_memory(position);
+        let mut registry = self.registry();
+        check_order(position, registry.last_position)?;
+        registry.last_position = position;
+        let topic = registry.get(name).map(Arc::clone);
+        if let Some(topic) = &topic {
+            registry.change(topic, |window, _| window.reset(position));
+        }
+        drop(registry);
+        if let Some(topic) = topic {
+            topic.notify();
+        }
         if let Some(backing) = &self.backing {
             backing.set_applied(position);
         }

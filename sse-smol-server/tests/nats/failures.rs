@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::engine::with_each;
 use super::nodes::node;
-use super::support::TIMEOUT;
 use super::support::subscriber::{Publisher, Subscriber, read_all_until};
+use super::support::{Binary, TIMEOUT};
 
 /// Publishes numbers to a topic, each until it is answered, for a time. Returns their count.
 fn publish_numbers(address: SocketAddr, topic: &str, time: Duration) -> usize {
@@ -92,7 +92,7 @@ fn publishers_get_503_in_time_and_streams_stay_open_while_the_engine_does_not_an
     with_each(|engine| {
         let url = engine.url();
         let arguments = ["--nats", &url, "--publish-timeout", "1", "--keep-alive", "0.5"];
-        let node = super::support::Binary::start(&arguments);
+        let node = Binary::start(&arguments);
         let mut subscriber = subscribe(node.address, "a");
         let mut publisher = Publisher::open(node.address);
         publisher.publish("a", "before");
@@ -134,6 +134,47 @@ fn a_stopped_server_continues_where_it_was() {
         b.signal("-CONT");
         subscriber.read_events(2000);
         assert_numbers(&subscriber, 2000);
+    });
+}
+
+/// The stream has dropped events before the server saw them. Only subscribers of their topic miss
+/// something.
+#[test]
+fn subscribers_get_a_gap_event_when_events_were_dropped_while_their_server_was_stopped() {
+    with_each(|engine| {
+        let url = engine.url();
+        let arguments = ["--nats", &url, "--history", "50", "--on-lag", "gap"];
+        let [a, b] = [(); 2].map(|()| Binary::start(&arguments));
+        let mut busy = subscribe(b.address, "busy");
+        let mut quiet = subscribe(b.address, "quiet");
+        let mut publisher = Publisher::open(a.address);
+        publisher.publish("quiet", "0");
+        quiet.read_events(1);
+        b.signal("-STOP");
+        publisher.publish("quiet", "1");
+        for n in 0..3000 {
+            publisher.publish("busy", &n.to_string());
+        }
+        publisher.publish("quiet", "2");
+        b.signal("-CONT");
+        quiet.read_events(3);
+        assert_numbers(&quiet, 3);
+        busy.read_until("the last event", |one| {
+            one.events.last().is_some_and(|event| event.data == "2999")
+        });
+        // Until the gap events, and after the last, there are no omissions.
+        let mut next = 0;
+        for event in &busy.events {
+            if event.event_type == "gap" {
+                next = usize::MAX;
+                continue;
+            }
+            let number: usize = event.data.parse().unwrap();
+            assert!(number == next || next == usize::MAX, "{number} in place of {next}");
+            next = number + 1;
+        }
+        let gaps = busy.events.iter().filter(|event| event.event_type == "gap").count();
+        assert!(gaps > 0 && busy.events.len() < 3000);
     });
 }
 

@@ -474,7 +474,9 @@ impl Writer {
 const fn position(change: &Change) -> u64 {
     match change {
         Change::Appended { event, .. } => event.position,
-        Change::Deleted { position, .. } | Change::Reset { position, .. } => *position,
+        Change::Deleted { position, .. }
+        | Change::Dropped { position, .. }
+        | Change::Reset { position, .. } => *position,
     }
 }
 

@@ -226,7 +226,7 @@ impl Follower {
         Ok(())
     }
 
-    /// Yields a deletion if a topic may have lost events in a hole before this one.
+    /// Yields [`Change::Dropped`] if a topic may have lost events in a hole before this one.
     async fn check_hole(&mut self, topic: &Arc<str>, event: &Stored) -> Result<(), Break> {
         let Some(hole) = &self.hole else { return Ok(()) };
         if hole.checked.contains(topic) {
@@ -243,7 +243,7 @@ impl Follower {
             if info.per_subject.is_some_and(|most| count >= most) {
                 log::warn!("NATS: {topic}: events were dropped before this server saw them");
                 let position = event.before();
-                self.send(Change::Deleted { topic: Arc::clone(topic), position }).await?;
+                self.send(Change::Dropped { topic: Arc::clone(topic), position }).await?;
             }
         }
         if let Some(hole) = &mut self.hole {
