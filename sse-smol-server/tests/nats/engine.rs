@@ -18,6 +18,7 @@ pub(crate) struct Engine {
     dir: Dir,
     port: u16,
     child: Child,
+    arguments: Vec<String>,
 }
 
 /// Returns the programs to test with: that of the system and, if scripts/test has installed it, a
@@ -36,25 +37,35 @@ fn programs() -> Vec<PathBuf> {
 
 /// Runs a test with each program, at the same time.
 pub(crate) fn with_each(test: impl Fn(Engine) + Sync) {
+    with_each_and(&[], test);
+}
+
+/// Like [`with_each`], with arguments for the program.
+pub(crate) fn with_each_and(arguments: &[&str], test: impl Fn(Engine) + Sync) {
     thread::scope(|scope| {
         for program in programs() {
             let test = &test;
-            scope.spawn(move || test(Engine::start(program)));
+            scope.spawn(move || test(Engine::start(program, arguments)));
         }
     });
 }
 
 impl Engine {
-    fn start(program: PathBuf) -> Self {
+    fn start(program: PathBuf, arguments: &[&str]) -> Self {
         let dir = Dir::new();
-        let child = spawn(&program, &dir, -1);
-        let mut engine = Self { program, dir, port: 0, child };
+        let arguments: Vec<String> = arguments.iter().map(|&one| one.to_owned()).collect();
+        let child = spawn(&program, &dir, -1, &arguments);
+        let mut engine = Self { program, dir, port: 0, child, arguments };
         engine.port = engine.wait_for_port();
         engine
     }
 
     pub(crate) fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
     }
 
     /// Kills the server.
@@ -65,7 +76,7 @@ impl Engine {
 
     /// Starts the server again after it was killed, on the same port.
     pub(crate) fn restart(&mut self) {
-        self.child = spawn(&self.program, &self.dir, self.port.into());
+        self.child = spawn(&self.program, &self.dir, self.port.into(), &self.arguments);
         self.wait_for_port();
     }
 
@@ -141,7 +152,7 @@ impl Drop for Engine {
     }
 }
 
-fn spawn(program: &Path, dir: &Dir, port: i32) -> Child {
+fn spawn(program: &Path, dir: &Dir, port: i32, arguments: &[String]) -> Child {
     Command::new(program)
         .args(["-js", "-a", "127.0.0.1", "-p", &port.to_string()])
         .arg("-sd")
@@ -150,6 +161,7 @@ fn spawn(program: &Path, dir: &Dir, port: i32) -> Child {
         .arg(&dir.0)
         .arg("-l")
         .arg(dir.0.join("log"))
+        .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -1,5 +1,6 @@
 //! Topics on NATS: the storage itself, several servers on one stream, and failures of the engine.
 
+mod access;
 #[path = "../support/dir.rs"]
 mod dir;
 mod engine;

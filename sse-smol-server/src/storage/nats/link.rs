@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_nats::{Client, Event, HeaderMap, Message, StatusCode, Subscriber};
+use async_nats::{Client, ConnectError, Event, HeaderMap, Message, StatusCode, Subscriber};
 use bytes::Bytes;
 use smol::stream::StreamExt as _;
 use tokio::sync::{oneshot, watch};
@@ -66,6 +66,7 @@ impl Link {
         let addresses = config.addresses()?;
         let (sender, state) = watch::channel(State { is_open: true, losses: 0 });
         let sender = Arc::new(sender);
+        let mut logged = String::new();
         let client = loop {
             let (sender, shown) = (Arc::clone(&sender), config.shown());
             let options = config
@@ -87,13 +88,20 @@ impl Link {
                 });
             let error = match timeout_at(until, options.connect(addresses.clone())).await {
                 Ok(Ok(client)) => break client,
+                // That does not pass.
+                Ok(Err(error)) if is_refused(&error) => {
+                    return Err(unavailable(&error.to_string()));
+                }
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "no answer".to_owned(),
             };
             if Instant::now() + RETRY >= until {
                 return Err(unavailable(&error));
             }
-            log::warn!("{}; trying again", unavailable(&error));
+            if logged != error {
+                log::warn!("{}; trying again", unavailable(&error));
+                logged = error;
+            }
             tokio::time::sleep(RETRY).await;
         };
         let inbox = client.new_inbox();
@@ -183,6 +191,12 @@ impl Link {
     fn connection(&self) -> Connection {
         Connection { losses: self.state().losses, state: self.state.clone() }
     }
+}
+
+/// Returns whether the server has refused the credentials.
+fn is_refused(error: &ConnectError) -> bool {
+    use async_nats::ConnectErrorKind::{Authentication, AuthorizationViolation};
+    matches!(error.kind(), Authentication | AuthorizationViolation)
 }
 
 fn full() -> Failure {
