@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::dir::Dir;
-use super::support::TIMEOUT;
+use super::support::{TIMEOUT, unused_address};
 
 /// A NATS server with JetStream. It is killed when this is dropped.
 pub(crate) struct Engine {
@@ -48,6 +48,27 @@ pub(crate) fn with_each_and(arguments: &[&str], test: impl Fn(Engine) + Sync) {
             scope.spawn(move || test(Engine::start(program, arguments)));
         }
     });
+}
+
+/// Runs a test with a cluster of three servers of each program.
+pub(crate) fn with_each_cluster(test: impl Fn(Vec<Engine>) + Sync) {
+    thread::scope(|scope| {
+        for program in programs() {
+            let test = &test;
+            scope.spawn(move || test(cluster(&program)));
+        }
+    });
+}
+
+fn cluster(program: &Path) -> Vec<Engine> {
+    let addresses = [(); 3].map(|()| format!("nats://{}", unused_address()));
+    let routes = addresses.join(",");
+    let member = |address: &String| {
+        // The address is unique.
+        let arguments = ["-n", address, "--cluster_name", "c", "--cluster", address, "--routes"];
+        Engine::start(program.to_owned(), &[&arguments[..], &[&routes]].concat())
+    };
+    addresses.iter().map(member).collect()
 }
 
 impl Engine {

@@ -6,12 +6,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::engine::with_each;
-use super::nodes::node;
+use super::nodes::{node, request};
 use super::support::subscriber::{Publisher, Subscriber, read_all_until};
 use super::support::{Binary, TIMEOUT};
 
 /// Publishes numbers to a topic, each until it is answered, for a time. Returns their count.
-fn publish_numbers(address: SocketAddr, topic: &str, time: Duration) -> usize {
+pub(crate) fn publish_numbers(address: SocketAddr, topic: &str, time: Duration) -> usize {
     let start = Instant::now();
     let mut publisher = Publisher::open(address);
     let mut next = 0;
@@ -31,7 +31,7 @@ fn publish_numbers(address: SocketAddr, topic: &str, time: Duration) -> usize {
 }
 
 /// Checks that a subscriber got all numbers once and in order.
-fn assert_numbers(subscriber: &Subscriber, count: usize) {
+pub(crate) fn assert_numbers(subscriber: &Subscriber, count: usize) {
     for (n, event) in subscriber.events.iter().enumerate() {
         assert_eq!((event.event_type.as_str(), event.data.as_str()), ("message", &*n.to_string()));
     }
@@ -39,7 +39,7 @@ fn assert_numbers(subscriber: &Subscriber, count: usize) {
 }
 
 /// Opens a stream and waits for the ID of its start.
-fn subscribe(address: SocketAddr, topic: &str) -> Subscriber {
+pub(crate) fn subscribe(address: SocketAddr, topic: &str) -> Subscriber {
     let mut subscriber = Subscriber::open(address, &format!("/topics/{topic}"));
     subscriber.read_until("the start", |one| one.text.ends_with(b"\n\n"));
     subscriber
@@ -147,16 +147,26 @@ fn subscribers_get_a_gap_event_when_events_were_dropped_while_their_server_was_s
         let [a, b] = [(); 2].map(|()| Binary::start(&arguments));
         let mut busy = subscribe(b.address, "busy");
         let mut quiet = subscribe(b.address, "quiet");
+        let mut deleted = subscribe(b.address, "deleted");
         let mut publisher = Publisher::open(a.address);
         publisher.publish("quiet", "0");
         quiet.read_events(1);
+        publisher.publish("deleted", "0");
+        deleted.read_events(1);
         b.signal("-STOP");
         publisher.publish("quiet", "1");
         for n in 0..3000 {
             publisher.publish("busy", &n.to_string());
         }
         publisher.publish("quiet", "2");
+        publisher.publish("deleted", "1");
+        let (status, _) = request(&a, "DELETE", "/topics/deleted", "");
+        assert!((200..300).contains(&status));
+        publisher.publish("deleted", "2");
         b.signal("-CONT");
+        deleted.read_events(3);
+        assert_eq!(deleted.events[1].event_type, "gap");
+        assert_eq!(deleted.events[2].data, "2");
         quiet.read_events(3);
         assert_numbers(&quiet, 3);
         busy.read_until("the last event", |one| {

@@ -1,6 +1,7 @@
 //! Topics on NATS: the storage itself, several servers on one stream, and failures of the engine.
 
 mod access;
+mod cluster;
 #[path = "../support/dir.rs"]
 mod dir;
 mod engine;

@@ -10,7 +10,7 @@ pub(crate) fn node(engine: &Engine) -> Binary {
 }
 
 /// Sends a request without a body. Returns the status and the body of the response.
-fn request(server: &Binary, method: &str, path: &str, headers: &str) -> (u16, String) {
+pub(crate) fn request(server: &Binary, method: &str, path: &str, headers: &str) -> (u16, String) {
     let address = server.address;
     let head = format!(
         "{method} {path} HTTP/1.1\r\nHost: {address}\r\n{headers}Content-Length: 0\r\n\r\n"

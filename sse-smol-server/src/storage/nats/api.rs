@@ -15,6 +15,9 @@ use super::message::{Ack, Stored};
 /// The time for which the engine keeps a consumer that is not used any more.
 const UNUSED: Duration = Duration::from_secs(10);
 
+/// The code of the error for a stream with more replicas than servers, which may still be starting.
+const NO_PEERS: u64 = 10_005;
+
 /// JetStream, and the name of the stream in it.
 #[derive(Clone, Debug)]
 pub(super) struct Api {
@@ -183,6 +186,7 @@ fn parse(payload: &[u8]) -> Result<Value, Failure> {
         Some(404) => Failure::NotFound(why),
         // Without a leader, for example.
         Some(503) if !Failure::is_no_room(code) => Failure::Lost(why),
+        _ if code == NO_PEERS => Failure::Lost(why),
         _ => Failure::Refused(code, why),
     })
 }

@@ -37,6 +37,7 @@ impl Shared {
     async fn read_ids(&self, topic: &Arc<str>, until: Instant) -> Result<u64, Failure> {
         let epoch = self.epoch();
         let subject = self.subject(topic);
+        self.caught_up(until).await?;
         let last = self.last(&subject, until).await?.map_or(0, |last| last.sequence);
         loop {
             let after = {

@@ -37,6 +37,11 @@ const COMPARED: usize = 16;
 /// The maximum number of topics that are known to be complete after a hole.
 const MAX_CHECKED: usize = 10_000;
 
+/// The time for which a replicated stream may differ from what was seen of it.
+const DOUBT: Duration = Duration::from_secs(3);
+
+const DROPPED: &str = "has dropped events before this server saw them";
+
 /// An item of the stream of changes.
 pub(super) type Item = Result<Change, StorageError>;
 
@@ -49,6 +54,8 @@ pub(super) struct Follower {
     last: u64,
     salt: u32,
     hole: Option<Hole>,
+    /// The time since when the stream differs from what was seen of it.
+    doubt: Option<Instant>,
     /// Whether the last attempt has failed, which is logged once.
     has_failed: bool,
 }
@@ -88,7 +95,7 @@ impl Follower {
     pub(super) fn new(shared: Arc<Shared>, after: u64, epoch: String, out: Sender<Item>) -> Self {
         let place = Place::of(after);
         let (last, salt) = (place.last_included(), place.salt);
-        Self { shared, out, epoch, last, salt, hole: None, has_failed: false }
+        Self { shared, out, epoch, last, salt, hole: None, doubt: None, has_failed: false }
     }
 
     /// Runs until the receiver is gone.
@@ -186,9 +193,7 @@ impl Follower {
             self.enter_hole().await?;
         }
         if let Some(topic) = topic {
-            if kind == Kind::Event {
-                self.check_hole(&topic, &message).await?;
-            }
+            self.check_hole(&topic, &message).await?;
             self.remember(&message);
             match kind {
                 Kind::Event => {
@@ -220,31 +225,27 @@ impl Follower {
         let start = self.last;
         let info = self.shared.info(None, 0, Instant::now() + SILENCE).await?;
         if info.first > start + 1 {
-            return self.reset(&info, "has dropped events before this server saw them").await;
+            return self.reset(&info, DROPPED).await;
         }
         self.hole = Some(Hole { start, checked: HashSet::new() });
         Ok(())
     }
 
-    /// Yields [`Change::Dropped`] if a topic may have lost events in a hole before this one.
-    async fn check_hole(&mut self, topic: &Arc<str>, event: &Stored) -> Result<(), Break> {
+    /// Yields [`Change::Dropped`] if a topic may have lost events in a hole before this message.
+    async fn check_hole(&mut self, topic: &Arc<str>, message: &Stored) -> Result<(), Break> {
         let Some(hole) = &self.hole else { return Ok(()) };
         if hole.checked.contains(topic) {
             return Ok(());
         }
-        let until = Instant::now() + SILENCE;
-        // If there is an earlier event of the topic, it is from before the hole, and none of those
-        // after it was dropped.
-        let first = self.shared.next(&event.subject, 1, until).await?;
-        let has_earlier = first.is_some_and(|first| first.sequence <= hole.start);
-        if !has_earlier {
-            let info = self.shared.info(Some(&event.subject), 0, until).await?;
-            let count = info.count(&event.subject);
-            if info.per_subject.is_some_and(|most| count >= most) {
-                log::warn!("NATS: {topic}: events were dropped before this server saw them");
-                let position = event.before();
-                self.send(Change::Dropped { topic: Arc::clone(topic), position }).await?;
-            }
+        let has_lost = match message.kind() {
+            // The events before it have been removed.
+            Kind::Deletion(up_to) => Place::of(up_to).sequence > hole.start,
+            Kind::Event | Kind::Foreign => self.may_have_lost(hole.start, &message.subject).await?,
+        };
+        if has_lost {
+            log::warn!("NATS: {topic}: events were dropped before this server saw them");
+            let position = message.before();
+            self.send(Change::Dropped { topic: Arc::clone(topic), position }).await?;
         }
         if let Some(hole) = &mut self.hole {
             if hole.checked.len() >= MAX_CHECKED {
@@ -255,6 +256,18 @@ impl Follower {
         Ok(())
     }
 
+    /// Returns whether a topic may have lost events after a sequence.
+    async fn may_have_lost(&self, start: u64, subject: &str) -> Result<bool, Failure> {
+        let until = Instant::now() + SILENCE;
+        // If there is an event of the topic from before, none of those after it was dropped.
+        let first = self.shared.next(subject, 1, until).await?;
+        if first.is_some_and(|first| first.sequence <= start) {
+            return Ok(false);
+        }
+        let info = self.shared.info(Some(subject), 0, until).await?;
+        Ok(info.per_subject.is_some_and(|most| info.count(subject) >= most))
+    }
+
     /// Examines a stream without new messages.
     async fn examine(&mut self) -> Result<(), Break> {
         let info = self.shared.refresh(Instant::now() + SILENCE).await?;
@@ -262,34 +275,50 @@ impl Follower {
             return Err(Failure::Lost("the stream has changed".to_owned()).into());
         }
         if info.first > self.last + 1 {
-            self.reset(&info, "has dropped events before this server saw them").await?;
+            self.reset(&info, DROPPED).await?;
         }
         Ok(())
     }
 
-    /// Compares the stream with what was seen of it.
+    /// Compares the stream with what was seen of it, and yields [`Change::Reset`] if it differs.
     async fn compare(&mut self, info: &Info, until: Instant) -> Result<(), Break> {
+        let Some(why) = self.difference(info, until).await? else {
+            self.doubt = None;
+            return Ok(());
+        };
+        // A replica that has just become the leader may not have all events yet.
+        let since = *self.doubt.get_or_insert_with(Instant::now);
+        if info.is_replicated && since.elapsed() < DOUBT {
+            return Err(Failure::Lost(format!("it seems that the stream {why}")).into());
+        }
+        self.reset(info, why).await
+    }
+
+    /// Returns what differs between the stream and what was seen of it.
+    async fn difference(
+        &self,
+        info: &Info,
+        until: Instant,
+    ) -> Result<Option<&'static str>, Failure> {
+        const LOST: Option<&str> = Some("has lost its last events");
         if info.epoch != self.epoch {
-            return self.reset(info, "is another one").await;
+            return Ok(Some("is another one"));
         }
         if info.last < self.last {
-            return self.reset(info, "has lost its last events").await;
+            return Ok(LOST);
         }
         if info.first > self.last + 1 {
-            return self.reset(info, "has dropped events before this server saw them").await;
+            return Ok(Some(DROPPED));
         }
         // The position before all events, or the end of a stream that has not grown.
         if self.last == 0 || self.salt == 0 {
-            return Ok(());
+            return Ok(None);
         }
         if let Some(message) = self.shared.at(self.last, until).await? {
-            if message.salt() != self.salt {
-                return self.reset(info, "has lost its last events").await;
-            }
-            return Ok(());
+            return Ok(LOST.filter(|_| message.salt() != self.salt));
         }
         if info.last == self.last {
-            return Ok(());
+            return Ok(None);
         }
         // The last message was dropped, or lost with others and its sequence assigned again. Another
         // recent message that is still the same makes the latter impossible for those before it.
@@ -298,15 +327,12 @@ impl Follower {
         for (sequence, salt) in recent {
             if let Some(message) = self.shared.at(sequence, until).await? {
                 if message.salt() != salt {
-                    return self.reset(info, "has lost its last events").await;
+                    return Ok(LOST);
                 }
                 is_same = true;
             }
         }
-        if !is_same {
-            return self.reset(info, "has none of the events that this server saw last").await;
-        }
-        Ok(())
+        Ok((!is_same).then_some("has none of the events that this server saw last"))
     }
 
     /// Continues at the end of the stream as it is now. All windows start again.

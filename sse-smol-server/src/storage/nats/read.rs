@@ -67,6 +67,7 @@ impl Shared {
         self.confirm(until).await?;
         let subject = self.subject(topic);
         let cursor = Place::of(after).last_included();
+        self.caught_up(until).await?;
         // By the leader, before anything is read: a replica that lags behind would end early.
         let last = self.last(&subject, until).await?.map_or(0, |last| last.sequence);
         let mut read = cursor;
@@ -168,6 +169,7 @@ impl Shared {
 
     async fn try_bounds(self: &Arc<Self>, topic: &str, until: Instant) -> Result<Bounds, Failure> {
         self.confirm(until).await?;
+        self.caught_up(until).await?;
         let subject = self.subject(topic);
         let Some(last) = self.last(&subject, until).await? else {
             let info = self.info(Some(&subject), 0, until).await?;

@@ -68,6 +68,8 @@ pub(super) struct Info {
     pub(super) counts: Vec<(String, u64)>,
     /// The maximum number of messages of a subject, if there is one.
     pub(super) per_subject: Option<u64>,
+    /// Whether the stream has several replicas, of which one may lag behind.
+    pub(super) is_replicated: bool,
     is_direct: bool,
     config: Value,
 }
@@ -88,6 +90,7 @@ impl Info {
             subjects: state["num_subjects"].as_u64().unwrap_or(0),
             counts: counts.unwrap_or_default(),
             per_subject: config["max_msgs_per_subject"].as_u64().filter(|most| *most > 0),
+            is_replicated: replicas > 1,
             is_direct: config["allow_direct"] == true && replicas == 1,
             config: config.clone(),
         })
@@ -318,6 +321,19 @@ impl Shared {
     async fn message(&self, body: Value, until: Instant) -> Result<Option<Stored>, Failure> {
         let is_direct = self.identity().is_direct;
         self.api.message(&body, is_direct, until).await
+    }
+
+    /// Returns an error while the stream's leader lacks events that this server has seen. A replica
+    /// that has just become the leader may.
+    pub(super) async fn caught_up(&self, until: Instant) -> Result<(), Failure> {
+        let newest = self.recent().newest(1);
+        let Some((seen, _)) = newest.first().filter(|_| !self.identity().is_direct) else {
+            return Ok(());
+        };
+        if self.info(None, 0, until).await?.last < *seen {
+            return Err(Failure::Lost("the leader of the stream lags behind".to_owned()));
+        }
+        Ok(())
     }
 
     /// Returns the message with a sequence.
