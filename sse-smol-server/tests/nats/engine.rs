@@ -107,6 +107,21 @@ impl Engine {
         assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
     }
 
+    /// Stops all threads of the server, until it gets the signal `-CONT`.
+    pub(crate) fn stop(&self) {
+        self.signal("-STOP");
+        let is_stopped = |task: fs::DirEntry| {
+            let state = fs::read_to_string(task.path().join("stat")).unwrap();
+            state.rsplit(") ").next().unwrap().starts_with('T')
+        };
+        let tasks = format!("/proc/{}/task", self.child.id());
+        let start = Instant::now();
+        while !fs::read_dir(&tasks).unwrap().all(|task| is_stopped(task.unwrap())) {
+            assert!(start.elapsed() < TIMEOUT);
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Sends a request to JetStream, and returns the reply.
     pub(crate) fn api(&self, operation: &str, body: &str) -> serde_json::Value {
         self.publish(&format!("$JS.API.{operation}"), body)

@@ -96,7 +96,7 @@ fn publishers_get_503_in_time_and_streams_stay_open_while_the_engine_does_not_an
         let mut subscriber = subscribe(node.address, "a");
         let mut publisher = Publisher::open(node.address);
         publisher.publish("a", "before");
-        engine.signal("-STOP");
+        engine.stop();
         let start = Instant::now();
         publisher.send("a?key=k", "meanwhile");
         let (status, body) = publisher.receive();

@@ -56,6 +56,8 @@ pub(super) struct Follower {
     hole: Option<Hole>,
     /// The time since when the stream differs from what was seen of it.
     doubt: Option<Instant>,
+    /// How often the connection had been lost when the stream was compared with what was seen.
+    losses: Option<u64>,
     /// Whether the last attempt has failed, which is logged once.
     has_failed: bool,
 }
@@ -95,7 +97,17 @@ impl Follower {
     pub(super) fn new(shared: Arc<Shared>, after: u64, epoch: String, out: Sender<Item>) -> Self {
         let place = Place::of(after);
         let (last, salt) = (place.last_included(), place.salt);
-        Self { shared, out, epoch, last, salt, hole: None, doubt: None, has_failed: false }
+        Self {
+            shared,
+            out,
+            epoch,
+            last,
+            salt,
+            hole: None,
+            doubt: None,
+            losses: None,
+            has_failed: false,
+        }
     }
 
     /// Runs until the receiver is gone.
@@ -126,8 +138,10 @@ impl Follower {
     async fn consume(&mut self) -> Result<(), Break> {
         // A lost connection is waited for without a bound: the streams of subscribers stay open.
         let until = Instant::now() + SILENCE;
+        let losses = self.shared.api.link.state().losses;
         let info = self.shared.refresh(until).await?;
         self.compare(&info, until).await?;
+        self.losses = Some(losses);
         let selection = Selection { start: self.last + 1, subject: None, only_headers: false };
         let consumer = self.shared.api.create_consumer(selection, until).await?;
         if self.has_failed {
@@ -190,7 +204,7 @@ impl Follower {
         let topic = message.topic(&self.shared.api.stream);
         let kind = message.kind();
         if message.sequence > self.last + 1 {
-            self.enter_hole().await?;
+            self.enter_hole(message.sequence).await?;
         }
         if let Some(topic) = topic {
             self.check_hole(&topic, &message).await?;
@@ -219,15 +233,28 @@ impl Follower {
         self.shared.recent().push(self.last, self.salt);
     }
 
-    /// Records that messages after the last one were dropped. If the stream begins after them, which
-    /// topics they belong to cannot be known.
-    async fn enter_hole(&mut self) -> Result<(), Break> {
+    /// Records that messages after the last one were dropped, before the one with a sequence. If the
+    /// stream begins after them, which topics they belong to cannot be known.
+    async fn enter_hole(&mut self, end: u64) -> Result<(), Break> {
         let start = self.last;
+        self.check_skipped(end).await?;
         let info = self.shared.info(None, 0, Instant::now() + SILENCE).await?;
         if info.first > start + 1 {
             return self.reset(&info, DROPPED).await;
         }
         self.hole = Some(Hole { start, checked: HashSet::new() });
+        Ok(())
+    }
+
+    /// Returns an error if the stream has messages between the last one and a sequence. In version
+    /// 2.9, a consumer that is behind skips them when messages of one subject are removed.
+    async fn check_skipped(&self, end: u64) -> Result<(), Failure> {
+        let until = Instant::now() + SILENCE;
+        let all = format!("{}.*", self.shared.api.stream);
+        let next = self.shared.next(&all, self.last + 1, until).await?;
+        if next.is_some_and(|next| next.sequence < end) {
+            return Err(Failure::Lost("the consumer has skipped messages".to_owned()));
+        }
         Ok(())
     }
 
@@ -277,6 +304,9 @@ impl Follower {
         if info.first > self.last + 1 {
             self.reset(&info, DROPPED).await?;
         }
+        if info.last > self.last {
+            self.check_skipped(info.last + 1).await?;
+        }
         Ok(())
     }
 
@@ -312,6 +342,11 @@ impl Follower {
         }
         // The position before all events, or the end of a stream that has not grown.
         if self.last == 0 || self.salt == 0 {
+            return Ok(None);
+        }
+        // A single engine that was restarted or replaced would have closed the connection.
+        let losses = self.shared.api.link.state().losses;
+        if !info.is_clustered && self.losses == Some(losses) {
             return Ok(None);
         }
         if let Some(message) = self.shared.at(self.last, until).await? {

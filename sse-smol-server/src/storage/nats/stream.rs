@@ -68,6 +68,8 @@ pub(super) struct Info {
     pub(super) counts: Vec<(String, u64)>,
     /// The maximum number of messages of a subject, if there is one.
     pub(super) per_subject: Option<u64>,
+    /// Whether the stream is on a cluster of servers.
+    pub(super) is_clustered: bool,
     /// Whether the stream has several replicas, of which one may lag behind.
     pub(super) is_replicated: bool,
     is_direct: bool,
@@ -90,6 +92,7 @@ impl Info {
             subjects: state["num_subjects"].as_u64().unwrap_or(0),
             counts: counts.unwrap_or_default(),
             per_subject: config["max_msgs_per_subject"].as_u64().filter(|most| *most > 0),
+            is_clustered: reply["cluster"].is_object(),
             is_replicated: replicas > 1,
             is_direct: config["allow_direct"] == true && replicas == 1,
             config: config.clone(),
