@@ -27,7 +27,7 @@ use smol::channel::{Receiver, Sender, bounded};
 use smol::future::FutureExt as _;
 use smol::{Executor, Task};
 use sse_proto::ClientConfig;
-use sse_smol_server::{Config, Drain, Error, Request, Response, Server, not_allowed, text};
+use sse_smol_server::{Config, Drain, Error, Request, RequestError, Response, Server, not_allowed};
 
 use crate::client::{EventSource, Item, Result, Url, fetch};
 
@@ -159,7 +159,8 @@ impl Service {
         match serde_json::from_slice(command) {
             Ok(Command::Listen) => {}
             Ok(Command::Restart) if stream.restarts.is_closed() => {
-                return text(StatusCode::CONFLICT, "The stream is closed for good.");
+                return RequestError::new(StatusCode::CONFLICT, "The stream is closed for good.")
+                    .response();
             }
             // If the channel is full, a restart is pending already, and a second has no effect.
             Ok(Command::Restart) => drop(stream.restarts.try_send(())),
@@ -239,9 +240,9 @@ fn no_content() -> Response {
 }
 
 fn no_stream() -> Response {
-    text(StatusCode::NOT_FOUND, "There is no stream at this path.")
+    RequestError::new(StatusCode::NOT_FOUND, "There is no stream at this path.").response()
 }
 
 fn bad(error: &dyn std::error::Error) -> Response {
-    text(StatusCode::BAD_REQUEST, &error.to_string())
+    RequestError::new(StatusCode::BAD_REQUEST, error.to_string()).response()
 }

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use http::{HeaderValue, StatusCode, header};
 use sse_proto::Event;
-use sse_smol_server::{Config, Error, Request, Server, text};
+use sse_smol_server::{Config, Error, Request, RequestError, Server};
 
 /// Answers requests without the token with 401, and passes others on.
 async fn authorized<F>(request: Request, handler: impl FnOnce(Request) -> F) -> Result<(), Error>
@@ -24,7 +24,9 @@ where
 {
     let given = request.headers().get(header::AUTHORIZATION);
     if given.is_none_or(|given| given != "Bearer secret") {
-        let mut response = text(StatusCode::UNAUTHORIZED, "The token is missing or wrong.");
+        let mut response =
+            RequestError::new(StatusCode::UNAUTHORIZED, "The token is missing or wrong.")
+                .response();
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return request.respond(response).await;
     }

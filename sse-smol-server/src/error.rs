@@ -8,7 +8,7 @@ use std::string::FromUtf8Error;
 use http::StatusCode;
 use sse_proto::InvalidValue;
 
-use crate::http1::{RequestError, Response, busy, text};
+use crate::http1::{RequestError, Response, busy, failure};
 use crate::storage::{StorageError, StorageErrorKind};
 use crate::topics::{SubscriptionError, TopicError};
 
@@ -130,13 +130,13 @@ impl Error {
             _ => (StatusCode::INTERNAL_SERVER_ERROR, self),
         };
         if status == StatusCode::INTERNAL_SERVER_ERROR {
-            return text(status, "The server failed to answer this request.");
+            return failure(status, "The server failed to answer this request.");
         }
         let line = format!("{why}.");
         if self.storage_error().is_some_and(|error| error.kind() == StorageErrorKind::Unavailable) {
             return busy(&line);
         }
-        text(status, &line)
+        failure(status, &line)
     }
 
     /// Returns the error of the storage that this is.

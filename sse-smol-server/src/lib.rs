@@ -43,11 +43,11 @@
 //! ```
 //! use sse_smol_server::http::StatusCode;
 //! use sse_smol_server::sse_proto::{OwnedEvent, event_type};
-//! use sse_smol_server::{Error, Request, text};
+//! use sse_smol_server::{Error, Request, RequestError};
 //!
 //! async fn ping(request: Request) -> Result<(), Error> {
 //!     if request.path() != "/ping" {
-//!         return request.respond(text(StatusCode::NOT_FOUND, "There is only /ping.")).await;
+//!         Err(RequestError::new(StatusCode::NOT_FOUND, "There is only /ping."))?;
 //!     }
 //!     let event = OwnedEvent::from_json(&["pong"])?.with_type(event_type!("answer"));
 //!     request.open().await?.send(event).await
@@ -110,7 +110,7 @@ pub use polled::{Polled, PolledConfig};
 struct Readme;
 
 pub use http1::{
-    Authority, MediaRange, Query, RequestError, Response, Segments, list_members, text,
+    Authority, MediaRange, Query, RequestError, Response, Segments, json, list_members, text,
 };
 pub use request::{Request, not_allowed};
 pub use server::Server;

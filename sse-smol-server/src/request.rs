@@ -16,8 +16,8 @@ use crate::connection::delivery::DeliveryWorkers;
 use crate::connection::input::NoInput;
 use crate::frame::Framing;
 use crate::http1::{
-    Body, Head, Response, accepts_event_stream, expects_continue, head_of_length, may_have_body,
-    replace, stream_head, text, whole,
+    Body, Head, Response, accepts_event_stream, expects_continue, failure, head_of_length,
+    may_have_body, replace, stream_head, whole,
 };
 use crate::{Authority, BodyWriter, Error, EventStream, Frame, IntoFrame};
 
@@ -73,12 +73,12 @@ impl Request {
     ///
     /// ```
     /// # use http::StatusCode;
-    /// # use sse_smol_server::{Error, Request, text};
+    /// # use sse_smol_server::{Error, Request, RequestError};
     /// async fn for_this_machine_only(request: Request) -> Result<(), Error> {
     ///     let host = request.authority().map(|authority| authority.host());
     ///     if !host.is_some_and(|host| host.eq_ignore_ascii_case("localhost")) {
     ///         let line = "This server answers for localhost only.";
-    ///         return request.respond(text(StatusCode::MISDIRECTED_REQUEST, line)).await;
+    ///         Err(RequestError::new(StatusCode::MISDIRECTED_REQUEST, line))?;
     ///     }
     ///     request.open().await.map(drop)
     /// }
@@ -267,7 +267,7 @@ impl Request {
         }
         if !accepts_event_stream(self.headers()) {
             let why = "This is an event stream: the Accept header must allow text/event-stream.";
-            self.answer(text(StatusCode::NOT_ACCEPTABLE, why));
+            self.answer(failure(StatusCode::NOT_ACCEPTABLE, why));
             return Ok(Err(StatusCode::NOT_ACCEPTABLE));
         }
         let old = head.parts.version == Version::HTTP_10;
@@ -403,7 +403,7 @@ fn prepare_close(head: &Head, connection: &Connection) -> bool {
 /// Panics if `methods` is not a valid header value.
 pub fn not_allowed(methods: &str) -> Response {
     let line = format!("Allowed methods: {methods}.");
-    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, &line);
+    let mut response = failure(StatusCode::METHOD_NOT_ALLOWED, &line);
     let methods = HeaderValue::try_from(methods).expect("methods are a valid header value");
     response.headers_mut().insert(header::ALLOW, methods);
     response

@@ -27,7 +27,7 @@ fn server(config: Config) -> Running {
 }
 
 fn expected_body(path: &str, size: usize) -> String {
-    format!("200 OK\n\n{path} {size}\n")
+    format!("{path} {size}")
 }
 
 fn post(body: &str) -> String {

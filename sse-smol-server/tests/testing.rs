@@ -72,7 +72,7 @@ fn the_limits_of_the_configuration_apply() {
     block_on(async {
         let post = |size| http::Request::post("/").body("x".repeat(size)).unwrap();
         let mut answer = server.send(post(10)).await;
-        assert_eq!(answer.text().await, "200 OK\n\nxxxxxxxxxx\n");
+        assert_eq!(answer.text().await, "xxxxxxxxxx");
         drop(answer);
         // Larger than the buffers of the socket.
         let answer = server.send(post(1 << 20)).await;

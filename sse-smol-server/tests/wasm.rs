@@ -17,7 +17,7 @@ use dir::Dir;
 use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::json;
 use sse_proto::{Event, Rejected, event_id, event_type};
-use sse_smol_server::{Config, Error, Request, RequestError, Response, text};
+use sse_smol_server::{Config, Error, Request, RequestError, Response};
 use support::{TIMEOUT, serve};
 
 /// The page. Its script keeps what the example returns and calls.
@@ -108,7 +108,7 @@ fn the_example_reads_streams_in_a_page() {
                     stream.send(Event::new("one")).await?;
                     return future::pending().await;
                 }
-                _ => text(StatusCode::NOT_FOUND, "There is no such file."),
+                _ => RequestError::new(StatusCode::NOT_FOUND, "There is no such file.").response(),
             };
             request.respond(response).await
         }

@@ -10,7 +10,7 @@ use sse_smol_server::datastar::{
     ElementPatchMode, ExecuteScript, PatchElements, PatchSignals, read_signals,
 };
 use sse_smol_server::{
-    Error, Frame, Request, Response, Start, TopicError, Topics, TopicsConfig, text,
+    Error, Frame, Request, RequestError, Response, Start, TopicError, Topics, TopicsConfig,
 };
 
 const PAGE: &str = include_str!("page.html");
@@ -54,7 +54,11 @@ impl App {
             "/feed" => self.feed(request).await,
             "/count" => self.count(request).await,
             "/add" => self.add(request).await,
-            _ => request.respond(text(StatusCode::NOT_FOUND, "No such page.")).await,
+            _ => {
+                request
+                    .respond(RequestError::new(StatusCode::NOT_FOUND, "No such page.").response())
+                    .await
+            }
         }
     }
 
@@ -67,7 +71,11 @@ impl App {
     fn script(&self) -> Response {
         match &self.script {
             Some(script) => with_type(script.clone(), "text/javascript; charset=utf-8"),
-            None => text(StatusCode::NOT_FOUND, "The page loads the script from elsewhere."),
+            None => RequestError::new(
+                StatusCode::NOT_FOUND,
+                "The page loads the script from elsewhere.",
+            )
+            .response(),
         }
     }
 
@@ -100,7 +108,9 @@ impl App {
         let Signals { text: item } = read_signals(&mut request).await?;
         if item.trim().is_empty() || item.len() > MAX_ITEM {
             let line = format!("An item has 1 to {MAX_ITEM} bytes.");
-            return request.respond(text(StatusCode::BAD_REQUEST, &line)).await;
+            return request
+                .respond(RequestError::new(StatusCode::BAD_REQUEST, &line).response())
+                .await;
         }
         let item = format!("<li>{}</li>", escape(&item));
         self.state().push(item.clone());

@@ -19,5 +19,7 @@ pub use self::list::list_members;
 pub use self::query::{Query, Segments};
 pub(crate) use self::refusal::Refusal;
 pub use self::request_error::RequestError;
-pub use self::response::{Response, text};
-pub(crate) use self::response::{busy, head_of_length, may_have_body, replace, stream_head, whole};
+pub use self::response::{Response, json, text};
+pub(crate) use self::response::{
+    busy, failure, head_of_length, may_have_body, replace, stream_head, whole,
+};

@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 
-use super::response::{Response, busy, text};
+use super::response::{Response, busy, failure};
 
 /// The answer to a request that is refused before its handler answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Refusal {
     pub(crate) fn response(self) -> Response {
         match self.status {
             StatusCode::SERVICE_UNAVAILABLE => busy(self.why),
-            status => text(status, self.why),
+            status => failure(status, self.why),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use http::StatusCode;
 
-use super::response::{Response, text};
+use super::response::{Response, failure};
 
 /// A mistake of the client: the status that reports it, and a description for the client.
 ///
@@ -51,7 +51,7 @@ impl RequestError {
 
     /// Returns the response that reports the error: the status and the text of the error.
     pub fn response(&self) -> Response {
-        text(self.status, &self.why)
+        failure(self.status, &self.why)
     }
 }
 

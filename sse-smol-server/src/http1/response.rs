@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use serde::Serialize;
 
 use crate::frame::{Frame, Framing};
 
@@ -13,25 +14,64 @@ use crate::frame::{Frame, Framing};
 /// `Content-Length`, `Date` and `Connection` are added when it is sent.
 pub type Response = http::Response<Vec<u8>>;
 
-/// Creates a plain text response that consists of the status and a line of text.
+/// Creates a plain text response whose body is this text. To report an error, return a
+/// [`RequestError`](crate::RequestError).
 ///
 /// ```
-/// use http::StatusCode;
+/// use sse_smol_server::http::StatusCode;
 ///
-/// let response = sse_smol_server::text(StatusCode::NOT_FOUND, "No such page.");
-/// assert_eq!(response.body(), b"404 Not Found\n\nNo such page.\n");
+/// let response = sse_smol_server::text(StatusCode::CREATED, "/rooms/1");
+/// assert_eq!(response.body(), b"/rooms/1");
+/// assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8");
 /// ```
-pub fn text(status: StatusCode, line: &str) -> Response {
-    let mut response = Response::new(format!("{status}\n\n{line}\n").into_bytes());
+pub fn text(status: StatusCode, body: impl Into<String>) -> Response {
+    of_type(status, "text/plain; charset=utf-8", body.into().into_bytes())
+}
+
+/// Creates a response whose body is a value as JSON.
+///
+/// ```
+/// use sse_smol_server::http::StatusCode;
+/// use sse_smol_server::{Error, Request, json};
+///
+/// async fn load(request: Request) -> Result<(), Error> {
+///     request.respond(json(StatusCode::OK, &[0.7, 0.5])?).await
+/// }
+///
+/// let server = sse_smol_server::testing::TestServer::new(load);
+/// smol::block_on(async {
+///     let mut answer = server.get("/").await;
+///     assert_eq!(answer.headers()["content-type"], "application/json");
+///     assert_eq!(answer.text().await, "[0.7,0.5]");
+/// });
+/// ```
+///
+/// # Errors
+///
+/// Returns an error if the value cannot be JSON: its `Serialize` fails, or a map has keys that are
+/// not strings.
+pub fn json<T: Serialize + ?Sized>(
+    status: StatusCode,
+    value: &T,
+) -> Result<Response, serde_json::Error> {
+    Ok(of_type(status, "application/json", serde_json::to_vec(value)?))
+}
+
+fn of_type(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
+}
+
+/// Creates the response to a request that fails: the status and a line of text.
+pub(crate) fn failure(status: StatusCode, line: &str) -> Response {
+    text(status, format!("{status}\n\n{line}\n"))
 }
 
 /// Creates a 503 response with a random `Retry-After`, so that clients do not all retry at once.
 pub(crate) fn busy(line: &str) -> Response {
-    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, line);
+    let mut response = failure(StatusCode::SERVICE_UNAVAILABLE, line);
     let seconds = HeaderValue::from(fastrand::u64(2..=10));
     response.headers_mut().insert(header::RETRY_AFTER, seconds);
     response

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use super::Request;
 use crate::Error;
-use crate::http1::{Query, RequestError, Segments, accepted_weight, list_members, text};
+use crate::http1::{Query, RequestError, Segments, accepted_weight, failure, list_members};
 
 impl Request {
     /// Returns the segments of the path, decoded. They do not borrow from the request.
@@ -106,12 +106,12 @@ impl Request {
     ///
     /// ```
     /// use http::StatusCode;
-    /// use sse_smol_server::{Error, Request, text};
+    /// use sse_smol_server::{Error, Request, json};
     ///
     /// async fn either(request: Request) -> Result<(), Error> {
     ///     match request.preferred(&["application/json", "text/event-stream"]) {
     ///         Some("text/event-stream") => request.open().await.map(drop),
-    ///         _ => request.respond(text(StatusCode::OK, "{}")).await,
+    ///         _ => request.respond(json(StatusCode::OK, &[0.7])?).await,
     ///     }
     /// }
     ///
@@ -184,7 +184,7 @@ impl Request {
     /// without the permission of the server, but not one with JSON.
     pub async fn json<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
         if let Err(why) = check_json(self.headers()) {
-            let mut response = text(StatusCode::UNSUPPORTED_MEDIA_TYPE, why);
+            let mut response = failure(StatusCode::UNSUPPORTED_MEDIA_TYPE, why);
             let identity = HeaderValue::from_static("identity");
             response.headers_mut().insert(header::ACCEPT_ENCODING, identity);
             return Err(self.refuse(response));
@@ -192,7 +192,7 @@ impl Request {
         let body = self.body().await?;
         serde_json::from_slice(&body).map_err(|error| {
             let why = format!("The body is not the JSON that is expected here: {error}.");
-            self.refuse(text(StatusCode::BAD_REQUEST, &why))
+            self.refuse(failure(StatusCode::BAD_REQUEST, &why))
         })
     }
 }

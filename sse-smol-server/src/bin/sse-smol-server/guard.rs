@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
-use sse_smol_server::{Authority, Request, Response, list_members, text};
+use sse_smol_server::{Authority, Request, RequestError, Response, list_members};
 
 use crate::args::Args;
 use crate::host::{AllowedOrigin, Host, Origin};
@@ -74,7 +74,7 @@ impl Guard {
         let is_probe = !self.on_loopback && matches!(request.path(), "/healthz" | "/readyz");
         if !is_probe && !request.authority().is_none_or(|authority| self.answers_for(authority)) {
             let line = "This server does not serve the host of this request (see --allow-host).";
-            return Some(text(StatusCode::MISDIRECTED_REQUEST, line));
+            return Some(RequestError::new(StatusCode::MISDIRECTED_REQUEST, line).response());
         }
         let page = self.page(request);
         let is_preflight = *request.method() == Method::OPTIONS
@@ -95,7 +95,7 @@ impl Guard {
         };
         if !allowed {
             let line = "Pages of this origin may not send this request (see --allow-origin).";
-            return Some(text(StatusCode::FORBIDDEN, line));
+            return Some(RequestError::new(StatusCode::FORBIDDEN, line).response());
         }
         is_preflight.then(|| preflight(&page, request.headers()))
     }
@@ -122,7 +122,7 @@ impl Guard {
             }
             _ => format!("Publishing needs a bearer token: {advice}."),
         };
-        let mut response = text(StatusCode::UNAUTHORIZED, &line);
+        let mut response = RequestError::new(StatusCode::UNAUTHORIZED, &line).response();
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         Some(response)
     }
@@ -198,7 +198,7 @@ fn preflight(page: &Page, asked: &HeaderMap) -> Response {
         for name in list_members(asked.get_all(header::ACCESS_CONTROL_REQUEST_HEADERS)) {
             let Ok(name) = HeaderName::from_bytes(name) else {
                 let line = "Access-Control-Request-Headers is not a list of header names.";
-                return text(StatusCode::BAD_REQUEST, line);
+                return RequestError::new(StatusCode::BAD_REQUEST, line).response();
             };
             if !known.contains(&name) {
                 allowed.push_str(", ");

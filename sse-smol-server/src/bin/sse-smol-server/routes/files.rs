@@ -14,7 +14,7 @@ use http::header::{
 };
 use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
-use sse_smol_server::{Error, Request, Response, not_allowed, text};
+use sse_smol_server::{Error, Request, RequestError, Response, not_allowed};
 
 use self::content_type::content_type;
 use self::range::Part;
@@ -125,7 +125,8 @@ impl Files {
                 if !is_missing(&error) {
                     log::warn!("cannot serve {:?}: {error}", request.path());
                 }
-                text(StatusCode::NOT_FOUND, "There is no file at this path.")
+                RequestError::new(StatusCode::NOT_FOUND, "There is no file at this path.")
+                    .response()
             }
         };
         request.respond(response).await
@@ -206,7 +207,8 @@ fn find(
         }
         Part::Unsatisfiable => {
             let line = format!("The file has {length} bytes.");
-            let mut response = text(StatusCode::RANGE_NOT_SATISFIABLE, &line);
+            let mut response =
+                RequestError::new(StatusCode::RANGE_NOT_SATISFIABLE, &line).response();
             let range = HeaderValue::try_from(format!("bytes */{length}"));
             response.headers_mut().insert(CONTENT_RANGE, range.map_err(io::Error::other)?);
             return Ok(Answer::Other(response));
@@ -223,7 +225,7 @@ fn find(
 fn to_directory(request: &Request) -> Response {
     let query = request.query().map(|query| format!("?{query}")).unwrap_or_default();
     let location = format!("{}/{query}", request.path());
-    let mut response = text(StatusCode::TEMPORARY_REDIRECT, &location);
+    let mut response = RequestError::new(StatusCode::TEMPORARY_REDIRECT, &location).response();
     if let Ok(location) = HeaderValue::try_from(location) {
         response.headers_mut().insert(LOCATION, location);
     }

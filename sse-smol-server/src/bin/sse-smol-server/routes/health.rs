@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderValue};
-use sse_smol_server::{Error, MediaRange, Metrics, Request, Topics, text};
+use sse_smol_server::{Error, MediaRange, Metrics, Request, RequestError, Topics};
 
 use super::reply::show;
 
@@ -26,7 +26,7 @@ pub(super) async fn readyz(
             Err(error) => format!("{error}."),
         }
     };
-    request.respond(text(StatusCode::SERVICE_UNAVAILABLE, &reason)).await
+    request.respond(RequestError::new(StatusCode::SERVICE_UNAVAILABLE, reason).response()).await
 }
 
 /// Answers in the `OpenMetrics` format if the client prefers it, and otherwise in the classic text

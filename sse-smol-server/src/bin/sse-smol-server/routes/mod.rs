@@ -15,7 +15,7 @@ mod topics;
 use std::sync::Arc;
 
 use http::StatusCode;
-use sse_smol_server::{Metrics, Polled, Request, Server, Topics, text};
+use sse_smol_server::{Metrics, Polled, Request, RequestError, Server, Topics};
 
 use crate::args::Args;
 use crate::guard::Guard;
@@ -96,7 +96,7 @@ impl App {
                     return files.serve(request).await;
                 }
                 let line = "There is nothing at this path. The page / lists the routes.";
-                request.respond(text(StatusCode::NOT_FOUND, line)).await
+                request.respond(RequestError::new(StatusCode::NOT_FOUND, line).response()).await
             }),
         }
     }

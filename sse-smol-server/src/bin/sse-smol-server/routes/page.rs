@@ -2,7 +2,7 @@
 
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue};
 use http::{Method, StatusCode};
-use sse_smol_server::{Error, Request, not_allowed, text};
+use sse_smol_server::{Error, Request, RequestError, not_allowed};
 
 use super::reply::typed;
 
@@ -56,7 +56,7 @@ pub(super) async fn serve_file(request: Request) -> Result<(), Error> {
     let file = FILES.iter().find(|(file, ..)| *file == name);
     let Some((_, content_type, content)) = file else {
         let line = "The page has no file of this name.";
-        return request.respond(text(StatusCode::NOT_FOUND, line)).await;
+        return request.respond(RequestError::new(StatusCode::NOT_FOUND, line).response()).await;
     };
     show(request, content_type, (*content).into()).await
 }

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use sse_proto::Text;
 use sse_smol_server::{
     Error, Publication, Published, Query, Request, RequestError, Response, Start, Topics,
-    list_members, not_allowed, text,
+    list_members, not_allowed,
 };
 
 use super::reply::{Answer, show, typed};
@@ -120,7 +120,7 @@ fn refuse(request: Request, error: &RequestError) -> Answer {
 }
 
 fn bad(request: Request, why: &str) -> Answer {
-    Box::pin(request.respond(text(StatusCode::BAD_REQUEST, why)))
+    Box::pin(request.respond(RequestError::new(StatusCode::BAD_REQUEST, why).response()))
 }
 
 fn subscribe(topics: Topics, names: Vec<String>, request: Request) -> Answer {
@@ -191,7 +191,7 @@ fn text_or_json<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D:
 async fn publish(topics: Topics, mut request: Request) -> Result<(), Error> {
     if is_encoded(request.headers()) {
         let line = "A body with a Content-Encoding is not supported: send it without one.";
-        let mut response = text(StatusCode::UNSUPPORTED_MEDIA_TYPE, line);
+        let mut response = RequestError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, line).response();
         let identity = HeaderValue::from_static("identity");
         response.headers_mut().insert(header::ACCEPT_ENCODING, identity);
         return request.respond(response).await;
@@ -239,7 +239,7 @@ async fn delete(topics: Topics, request: Request) -> Result<(), Error> {
         }
         Ok(false) => {
             let line = format!("The topic {name} holds no events.");
-            request.respond(text(StatusCode::NOT_FOUND, &line)).await
+            request.respond(RequestError::new(StatusCode::NOT_FOUND, line).response()).await
         }
         Err(error) => request.respond(Error::from(error).response()).await,
     }
