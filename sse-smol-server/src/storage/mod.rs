@@ -206,8 +206,24 @@ pub struct NewEvent {
     pub fields: Bytes,
     /// The ID, if the publisher chose it. Otherwise, it is made from epoch and position.
     pub id: Option<Box<str>>,
-    /// The idempotency key, by which a repeated publication is recognized.
+    /// The idempotency key, by which a repeated publication is recognized. It counts for the
+    /// events of the topic.
     pub key: Option<Box<str>>,
+}
+
+impl NewEvent {
+    /// Creates an event without an ID and a key, such as for a test of a storage.
+    ///
+    /// ```
+    /// use sse_smol_server::storage::NewEvent;
+    ///
+    /// let mut event = NewEvent::new("news", "data: hello\n\n");
+    /// event.key = Some("once".into());
+    /// assert_eq!((&*event.topic, event.id), ("news", None));
+    /// ```
+    pub fn new(topic: impl Into<Arc<str>>, fields: impl Into<Bytes>) -> Self {
+        Self { topic: topic.into(), fields: fields.into(), id: None, key: None }
+    }
 }
 
 /// The outcome of [`Storage::append`].
@@ -216,9 +232,10 @@ pub struct NewEvent {
 pub enum Appended {
     /// The event was appended at this position.
     New(u64),
-    /// The event with the same key and content is in the log already, at this position.
+    /// The event of the topic with the same key, fields and ID is in the log already, at this
+    /// position.
     Duplicate(u64),
-    /// The key belongs to this event, which is different. Nothing was appended.
+    /// The key belongs to this event of the topic, which is different. Nothing was appended.
     KeyInUse(EventRef),
     /// An event of the topic has the same publisher-chosen ID. Nothing was appended.
     IdInUse,
