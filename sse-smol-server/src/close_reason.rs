@@ -8,6 +8,26 @@ use crate::error::Error;
 
 /// The reason for the end of a request, as it is logged and counted, and as
 /// [`on_close`](crate::EventStream::on_close) hooks get it.
+///
+/// ```
+/// use sse_smol_server::testing::TestServer;
+/// use sse_smol_server::{CloseReason, Error, Request};
+///
+/// async fn silent(request: Request) -> Result<(), Error> {
+///     let _stream = request.open().await?;
+///     std::future::pending().await
+/// }
+///
+/// let server = TestServer::new(silent);
+/// smol::block_on(async {
+///     let left = server.get("/").await.leave().await;
+///     assert!(matches!(left.reason, CloseReason::Error(Error::PeerClosed)));
+///
+///     let mut answer = server.get("/").await;
+///     server.drain().begin();
+///     assert!(matches!(answer.closed().await.reason, CloseReason::Error(Error::Drained)));
+/// });
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum CloseReason {
