@@ -37,7 +37,7 @@ use crate::topics::{SubscriptionError, TopicError};
 /// assert_eq!(error.response().status(), StatusCode::BAD_REQUEST);
 ///
 /// fn parse(number: &str) -> Result<u32, Error> {
-///     number.parse().map_err(|error| Error::Failed(Box::new(error)))
+///     number.parse().map_err(Error::failed)
 /// }
 /// let error = parse("1x").unwrap_err();
 /// assert_eq!(error.response().status(), StatusCode::INTERNAL_SERVER_ERROR);
@@ -90,6 +90,22 @@ impl Error {
             HostUnreachable | NetworkDown | NetworkUnreachable => Self::Unreachable,
             _ => error.into(),
         }
+    }
+
+    /// Creates an error from any other error, or from a text.
+    ///
+    /// An error of this crate is converted as `?` does it. A mistake in the request is better
+    /// returned as a [`RequestError`], which answers with a status of its own.
+    ///
+    /// ```
+    /// use sse_smol_server::Error;
+    ///
+    /// assert!(matches!(Error::failed("no tokens left"), Error::Failed(_)));
+    /// let nested: Box<dyn std::error::Error + Send + Sync> = Box::new(Error::Lagged);
+    /// assert!(matches!(Error::failed(nested), Error::Lagged));
+    /// ```
+    pub fn failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        source.into().into()
     }
 
     /// Returns the response to a request whose handler returns this error without an answer.

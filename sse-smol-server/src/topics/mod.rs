@@ -167,7 +167,7 @@ impl Topics {
         Ok((Self(state), feed))
     }
 
-    /// Publishes an event: an [`Event`](sse_proto::Event),
+    /// Publishes an event: text, an [`Event`](sse_proto::Event),
     /// `&`[`OwnedEvent`](sse_proto::OwnedEvent), or [`Publication`], which may have a key. When
     /// this returns, the event is in the log and subscribers have been woken. Without a storage,
     /// this waits for nothing.

@@ -32,6 +32,7 @@ use crate::topics::window::Entry;
 /// let greeting = Publication::new("hello").with_type("greeting").with_key("once");
 /// let event = Event::new("hello").with_type(event_type!("greeting"));
 /// assert_eq!(greeting, Publication::from(event).with_key("once"));
+/// assert_eq!(Publication::new("hello"), Publication::from("hello"));
 /// ```
 ///
 /// A decoder with the default [`Limits`] accepts every event that can be published, including the
@@ -97,6 +98,13 @@ impl<'a> From<Event<'a>> for Publication<'a> {
             retry: event.retry(),
             key: None,
         }
+    }
+}
+
+/// Publishes this text as data.
+impl<'a> From<&'a str> for Publication<'a> {
+    fn from(data: &'a str) -> Self {
+        Self::new(data)
     }
 }
 
