@@ -22,7 +22,7 @@ use crate::topics::{SubscriptionError, TopicError};
 /// ```
 /// use std::error::Error as _;
 ///
-/// use http::StatusCode;
+/// use sse_smol_server::http::StatusCode;
 /// use sse_smol_server::{Error, Request, Start, Topics, TopicsConfig};
 ///
 /// async fn follow(topics: &Topics, request: Request) -> Result<(), Error> {

@@ -10,8 +10,8 @@ use sse_proto::{Comment, Event, KEEP_ALIVE, OwnedEvent};
 /// An event, encoded once and framed for HTTP, to be sent to any number of clients.
 ///
 /// ```
-/// use sse_proto::Event;
 /// use sse_smol_server::Frame;
+/// use sse_smol_server::sse_proto::Event;
 ///
 /// let frame = Frame::from(Event::new("hello"));
 /// assert_eq!(frame.encoded(), b"data: hello\n\n");
@@ -22,8 +22,8 @@ use sse_proto::{Comment, Event, KEEP_ALIVE, OwnedEvent};
 /// An event of a value that is serialized as JSON:
 ///
 /// ```
-/// use sse_proto::OwnedEvent;
 /// use sse_smol_server::Frame;
+/// use sse_smol_server::sse_proto::OwnedEvent;
 ///
 /// let frame = Frame::from(OwnedEvent::from_json(&[1, 2])?);
 /// assert_eq!(frame.encoded(), b"data: [1,2]\n\n");

@@ -7,7 +7,7 @@
 //! use std::time::Duration;
 //!
 //! use smol::Timer;
-//! use sse_proto::{Event, event_type};
+//! use sse_smol_server::sse_proto::{Event, event_type};
 //! use sse_smol_server::{Config, Error, Request, Server};
 //!
 //! async fn countdown(request: Request) -> Result<(), Error> {

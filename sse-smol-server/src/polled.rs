@@ -65,6 +65,7 @@ type Matcher = dyn Fn(&Request) -> bool + Send + Sync;
 /// none. A new stream starts with the newest body; a slow one skips to it.
 ///
 /// ```
+/// use sse_smol_server::http;
 /// use sse_smol_server::{Error, Polled, PolledConfig, Request, text};
 ///
 /// let load = Polled::new(PolledConfig::default(), || async {
@@ -124,7 +125,7 @@ impl Polled {
     /// are allowed. If the selection depends on `Accept`, responses should name that in `Vary`.
     ///
     /// ```
-    /// use http::{Request as HttpRequest, StatusCode};
+    /// use sse_smol_server::http::{self, Request as HttpRequest, StatusCode};
     /// use sse_smol_server::testing::TestServer;
     /// use sse_smol_server::{Polled, PolledConfig, text};
     /// use std::sync::Arc;

@@ -72,7 +72,7 @@ impl Request {
     /// allows. A malformed header is answered with 400 before the handler runs.
     ///
     /// ```
-    /// # use http::StatusCode;
+    /// # use sse_smol_server::http::StatusCode;
     /// # use sse_smol_server::{Error, Request, RequestError};
     /// async fn for_this_machine_only(request: Request) -> Result<(), Error> {
     ///     let host = request.authority().map(|authority| authority.host());
@@ -97,7 +97,7 @@ impl Request {
     /// also in the response to an error that the handler returns without an answer.
     ///
     /// ```
-    /// # use http::HeaderValue;
+    /// # use sse_smol_server::http::HeaderValue;
     /// # use sse_smol_server::{Error, EventStream, Request};
     /// async fn no_store(mut request: Request) -> Result<(), Error> {
     ///     let value = HeaderValue::from_static("no-store");
@@ -118,8 +118,8 @@ impl Request {
     /// allowed where `GET` is: its answers are the same without their bodies.
     ///
     /// ```
-    /// use http::Method;
-    /// use sse_proto::Event;
+    /// use sse_smol_server::http::{self, Method};
+    /// use sse_smol_server::sse_proto::Event;
     /// use sse_smol_server::{Error, Request};
     ///
     /// async fn clock(request: Request) -> Result<(), Error> {
@@ -223,7 +223,8 @@ impl Request {
     /// [`send_all`](EventStream::send_all) takes: events, or results of them.
     ///
     /// ```
-    /// use sse_proto::OwnedEvent;
+    /// use sse_smol_server::http;
+    /// use sse_smol_server::sse_proto::OwnedEvent;
     /// use sse_smol_server::{Error, Request};
     ///
     /// async fn numbers(request: Request) -> Result<(), Error> {
@@ -304,7 +305,7 @@ impl Request {
     /// returns. `Content-Length`, `Date` and `Connection` are added to it.
     ///
     /// ```
-    /// use http::StatusCode;
+    /// use sse_smol_server::http::{self, StatusCode};
     /// use sse_smol_server::{Config, Error, Request, Server};
     ///
     /// async fn a_million(request: Request) -> Result<(), Error> {

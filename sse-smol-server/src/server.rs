@@ -127,7 +127,7 @@ impl Server {
     /// [`serve`](Self::serve) for what a handler does and when the server has drained.
     ///
     /// ```
-    /// use sse_proto::Event;
+    /// use sse_smol_server::sse_proto::Event;
     /// use sse_smol_server::{Config, Error, Request, Server};
     ///
     /// async fn hello(request: Request) -> Result<(), Error> {

@@ -100,8 +100,8 @@ impl EventStream {
     /// sending: the items before it are sent, and the error is returned.
     ///
     /// ```
+    /// use sse_smol_server::sse_proto::OwnedEvent;
     /// # use sse_smol_server::{Error, Request};
-    /// use sse_proto::OwnedEvent;
     ///
     /// async fn numbers(request: Request) -> Result<(), Error> {
     ///     request.open().await?.send_all((0..10).map(|n| OwnedEvent::from_json(&n))).await
@@ -139,8 +139,8 @@ impl EventStream {
     /// use std::time::Duration;
     ///
     /// use smol::stream::{Stream, StreamExt};
-    /// use sse_proto::{Event, OwnedEvent};
     /// use sse_smol_server::Frame;
+    /// use sse_smol_server::sse_proto::{Event, OwnedEvent};
     ///
     /// async fn from_channel(request: Request) -> Result<(), Error> {
     ///     let (sender, receiver) = smol::channel::bounded::<Frame>(1);
@@ -242,6 +242,7 @@ impl EventStream {
     /// once if the stream has already ended, and should return quickly.
     ///
     /// ```
+    /// # use sse_smol_server::sse_proto;
     /// # use sse_smol_server::{Error, Request};
     /// async fn handler(request: Request) -> Result<(), Error> {
     ///     let mut stream = request.open().await?;
@@ -257,6 +258,7 @@ impl EventStream {
     /// for it.
     ///
     /// ```
+    /// # use sse_smol_server::sse_proto;
     /// # use sse_smol_server::{Error, Request};
     /// # async fn generate() {}
     /// async fn handler(request: Request) -> Result<(), Error> {

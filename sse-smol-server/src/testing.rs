@@ -4,8 +4,8 @@
 //! it runs while a test waits in one of the methods of this module. Timers run in real time.
 //!
 //! ```
-//! use http::{Method, Request as HttpRequest, StatusCode};
-//! use sse_proto::{Event, EventId};
+//! use sse_smol_server::http::{self, Method, Request as HttpRequest, StatusCode};
+//! use sse_smol_server::sse_proto::{Event, EventId};
 //! use sse_smol_server::testing::TestServer;
 //! use sse_smol_server::{CloseReason, Error, Request};
 //!

@@ -55,7 +55,7 @@
 //!
 //! ```
 //! use sse_smol_server::datastar::PatchSignals;
-//! use sse_proto::OwnedEvent;
+//! use sse_smol_server::sse_proto::OwnedEvent;
 //! use sse_smol_server::{TopicError, Topics};
 //!
 //! async fn publish(topics: &Topics, count: u32) -> Result<(), TopicError> {

@@ -7,8 +7,8 @@ use super::list::list_members;
 /// A media range of an `Accept` header (RFC 9110, section 12.5.1).
 ///
 /// ```
-/// use http::header::{ACCEPT, HeaderMap, HeaderValue};
 /// use sse_smol_server::MediaRange;
+/// use sse_smol_server::http::header::{ACCEPT, HeaderMap, HeaderValue};
 ///
 /// let mut headers = HeaderMap::new();
 /// headers.append(ACCEPT, HeaderValue::from_static("text/html;level=1, */*;q=0.5"));

@@ -8,7 +8,7 @@ use http::HeaderValue;
 /// A comma in a quoted string also ends a member.
 ///
 /// ```
-/// use http::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
+/// use sse_smol_server::http::header::{CACHE_CONTROL, HeaderMap, HeaderValue};
 /// use sse_smol_server::list_members;
 ///
 /// let mut headers = HeaderMap::new();

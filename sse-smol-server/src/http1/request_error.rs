@@ -13,7 +13,7 @@ use super::response::{Response, failure};
 /// [`response`](Self::response).
 ///
 /// ```
-/// use http::StatusCode;
+/// use sse_smol_server::http::StatusCode;
 /// use sse_smol_server::{Error, Request, RequestError};
 ///
 /// async fn room(request: Request) -> Result<(), Error> {

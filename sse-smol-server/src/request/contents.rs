@@ -15,7 +15,8 @@ impl Request {
     /// A path can also be matched as it was sent, and the request be moved on.
     ///
     /// ```
-    /// use sse_proto::Event;
+    /// use sse_smol_server::http;
+    /// use sse_smol_server::sse_proto::Event;
     /// use sse_smol_server::{Error, Request, RequestError};
     ///
     /// async fn handler(request: Request) -> Result<(), Error> {
@@ -68,7 +69,7 @@ impl Request {
     /// several parameters counts, since clients append one each time they reconnect.
     ///
     /// ```
-    /// use sse_proto::{Event, EventId};
+    /// use sse_smol_server::sse_proto::{Event, EventId};
     /// use sse_smol_server::{Error, Request};
     ///
     /// async fn numbers(request: Request) -> Result<(), Error> {
@@ -105,7 +106,7 @@ impl Request {
     /// (RFC 9110, section 12.5.1), or `None` if it excludes all of them.
     ///
     /// ```
-    /// use http::StatusCode;
+    /// use sse_smol_server::http::{self, StatusCode};
     /// use sse_smol_server::{Error, Request, json};
     ///
     /// async fn either(request: Request) -> Result<(), Error> {
@@ -142,7 +143,8 @@ impl Request {
     ///
     /// ```
     /// use serde::Deserialize;
-    /// use sse_proto::Event;
+    /// use sse_smol_server::http;
+    /// use sse_smol_server::sse_proto::Event;
     /// use sse_smol_server::{Error, Request};
     ///
     /// #[derive(Deserialize)]

@@ -48,7 +48,7 @@ pub use self::subscription::{Subscription, SubscriptionError};
 /// All topics of a server.
 ///
 /// ```
-/// use sse_proto::{Event, event_type};
+/// use sse_smol_server::sse_proto::{Event, event_type};
 /// use sse_smol_server::{Error, Publication, Request, Start, Topics, TopicsConfig};
 ///
 /// async fn news(topics: &Topics, request: Request) -> Result<(), Error> {

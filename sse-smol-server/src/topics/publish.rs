@@ -26,8 +26,8 @@ use crate::topics::window::Entry;
 /// ```
 /// use std::time::Duration;
 ///
-/// use sse_proto::{Event, event_type};
 /// use sse_smol_server::Publication;
+/// use sse_smol_server::sse_proto::{Event, event_type};
 ///
 /// let greeting = Publication::new("hello").with_type("greeting").with_key("once");
 /// let event = Event::new("hello").with_type(event_type!("greeting"));

@@ -27,7 +27,7 @@ use crate::topics::window::{BATCH_BYTES, BATCH_EVENTS};
 ///
 /// ```
 /// use smol::stream::StreamExt;
-/// use sse_proto::Event;
+/// use sse_smol_server::sse_proto::Event;
 /// use sse_smol_server::{Start, Topics, TopicsConfig};
 ///
 /// # smol::block_on(async {
