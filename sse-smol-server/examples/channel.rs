@@ -12,11 +12,11 @@ use std::env;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
 use serde_json::json;
 use smol::channel::{self, SendError, Sender};
 use smol::{Executor, Timer};
-use sse_proto::{Event, OwnedEvent, event_type};
+use sse_smol_server::http::StatusCode;
+use sse_smol_server::sse_proto::{Event, OwnedEvent, event_type};
 use sse_smol_server::{Config, Error, Request, RequestError, Server};
 
 /// What a job sends: events, or an error that ends the stream.

@@ -19,14 +19,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use clap::Parser;
-use http::header::{CONTENT_TYPE, LOCATION};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use smol::channel::{Receiver, Sender, bounded};
 use smol::future::FutureExt as _;
 use smol::{Executor, Task};
-use sse_proto::ClientConfig;
+use sse_smol_server::http::header::{CONTENT_TYPE, LOCATION};
+use sse_smol_server::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use sse_smol_server::sse_proto::ClientConfig;
 use sse_smol_server::{Config, Drain, Error, Request, RequestError, Response, Server, not_allowed};
 
 use crate::client::{EventSource, Item, Result, Url, fetch};

@@ -10,12 +10,12 @@
 
 use std::{env, thread, time::Duration};
 
-use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
 use smol::channel::{self, Sender};
 use smol::stream::StreamExt as _;
-use sse_proto::Event;
+use sse_smol_server::http::{Method, StatusCode};
+use sse_smol_server::sse_proto::Event;
 use sse_smol_server::{CancelToken, Config, Error, Frame, Request, RequestError, Server};
 
 #[derive(Debug, Deserialize)]

@@ -13,8 +13,8 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderValue, StatusCode, header};
-use sse_proto::Event;
+use sse_smol_server::http::{HeaderValue, StatusCode, header};
+use sse_smol_server::sse_proto::Event;
 use sse_smol_server::{Config, Error, Request, RequestError, Server};
 
 /// Answers requests without the token with 401, and passes others on.

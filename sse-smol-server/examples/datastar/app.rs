@@ -2,13 +2,13 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Method, StatusCode};
 use serde::Deserialize;
-use sse_proto::OwnedEvent;
 use sse_smol_server::datastar::{
     ElementPatchMode, ExecuteScript, PatchElements, PatchSignals, read_signals,
 };
+use sse_smol_server::http::header::{CONTENT_TYPE, HeaderValue};
+use sse_smol_server::http::{Method, StatusCode};
+use sse_smol_server::sse_proto::OwnedEvent;
 use sse_smol_server::{
     Error, Frame, Request, RequestError, Response, Start, TopicError, Topics, TopicsConfig,
 };

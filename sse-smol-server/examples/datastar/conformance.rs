@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use sse_proto::EventId;
 use sse_smol_server::datastar::{
     ElementPatchMode, ExecuteScript, Namespace, PatchElements, PatchSignals, read_signals,
 };
+use sse_smol_server::sse_proto::EventId;
 use sse_smol_server::{Error, Frame, Request};
 
 #[derive(Deserialize)]

@@ -101,3 +101,28 @@ fn the_table_of_layers_is_that_of_the_test() {
     });
     assert_eq!(documented, expected.collect());
 }
+
+/// A program that depends on this package alone has `http` and `sse_proto` by their re-exports.
+#[test]
+fn documentation_and_examples_import_from_the_package_alone() {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = BTreeSet::new();
+    collect(package, "src", &mut files);
+    collect(package, "examples", &mut files);
+    files.insert("README.md".to_owned());
+    let mut shown = 0;
+    for file in files {
+        let is_code = file.starts_with("src/");
+        for line in fs::read_to_string(package.join(&file)).unwrap().lines() {
+            let comment = ["//!", "///"].iter().find_map(|mark| line.trim().strip_prefix(mark));
+            let Some(code) = comment.or((!is_code).then_some(line)) else { continue };
+            let Some(import) = code.trim().trim_start_matches("# ").strip_prefix("use ") else {
+                continue;
+            };
+            shown += usize::from(import.starts_with("sse_smol_server::"));
+            let is_foreign = ["http::", "sse_proto::"].iter().any(|name| import.starts_with(name));
+            assert!(!is_foreign, "{file}: use {import}");
+        }
+    }
+    assert!(shown > 50, "{shown} imports are not all");
+}
