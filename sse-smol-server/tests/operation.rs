@@ -265,7 +265,7 @@ fn a_low_descriptor_limit_is_an_error_or_a_warning() {
     };
     let log = log_with(40, "100");
     assert!(log.contains("enough for 16 connections"), "{log}");
-    assert!(log.contains("maximum of 100 connections needs a limit of 124"), "{log}");
+    assert!(log.contains("raise it to 124, or lower the maximum of 100 connections"), "{log}");
     assert!(!log_with(300, "200").contains("limit of open files"));
 }
 

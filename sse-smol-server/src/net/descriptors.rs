@@ -42,7 +42,7 @@ pub(crate) fn check(connections: usize) -> io::Result<()> {
     if limit < needed {
         log::warn!(
             "the limit of open files (RLIMIT_NOFILE, `ulimit -n`) is {limit}, enough for {} \
-             connections; the maximum of {connections} connections needs a limit of {needed}",
+             connections; raise it to {needed}, or lower the maximum of {connections} connections",
             limit - OWN
         );
     }
