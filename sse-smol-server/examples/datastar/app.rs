@@ -113,13 +113,16 @@ impl App {
                 .await;
         }
         let item = format!("<li>{}</li>", escape(&item));
-        self.state().push(item.clone());
+        let drops_oldest = self.state().push(item.clone());
         let patch =
             PatchElements::new(item).with_selector("#list").with_mode(ElementPatchMode::Append);
         self.topics.publish(TOPIC, &OwnedEvent::from(patch)).await?;
-        let surplus = format!("#list li:nth-last-child(n + {})", MAX_ITEMS + 1);
-        let removal = PatchElements::remove(surplus);
-        self.topics.publish(TOPIC, &OwnedEvent::from(removal)).await?;
+        // Datastar reports an error for a selector without a match.
+        if drops_oldest {
+            let surplus = format!("#list li:nth-last-child(n + {})", MAX_ITEMS + 1);
+            let removal = PatchElements::remove(surplus);
+            self.topics.publish(TOPIC, &OwnedEvent::from(removal)).await?;
+        }
 
         // This page's field is cleared, and focused again.
         let mut stream = request.open().await?;
@@ -133,11 +136,14 @@ impl App {
 }
 
 impl State {
-    fn push(&mut self, item: String) {
-        if self.items.len() == MAX_ITEMS {
+    /// Appends an item. Returns whether the oldest one was dropped for it.
+    fn push(&mut self, item: String) -> bool {
+        let is_full = self.items.len() == MAX_ITEMS;
+        if is_full {
             self.items.remove(0);
         }
         self.items.push(item);
+        is_full
     }
 
     /// Returns events that bring a page to this state.
