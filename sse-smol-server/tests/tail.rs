@@ -135,6 +135,19 @@ fn it_fails_when_the_response_is_rejected() {
         let answer = format!("HTTP/1.1 {status} X\r\n{type_of_stream}Content-Length: 0\r\n\r\n");
         answers.push((answer, format!("the status is {status}, not 200")));
     }
+    // A reason is read if it is a short plain text, and as far as it arrives.
+    for (body, reason) in [
+        (
+            "Content-Type: text/plain\r\nContent-Length: 12\r\n\r\nno\x1b\n   more",
+            ": no\\u{1b} more",
+        ),
+        ("Content-Type: text/html\r\nContent-Length: 4\r\n\r\n<h1>", ""),
+        ("Content-Type: text/plain\r\nContent-Length: 9\r\n\r\nno more", ": no more"),
+        (&format!("Content-Type: text/plain\r\n\r\n{}", "x".repeat(5000)), ""),
+    ] {
+        let answer = format!("HTTP/1.1 400 Bad Request\r\n{body}");
+        answers.push((answer, format!("the status is 400, not 200{reason}")));
+    }
     for (answer, reason) in answers {
         let url = origin.url("/a");
         let mut tail = Tail::start(&[&url]);
@@ -142,6 +155,18 @@ fn it_fails_when_the_response_is_rejected() {
         let (code, errors) = tail.end();
         assert_eq!((code, errors), (1, format!("error: {url}: {reason}\n")));
     }
+}
+
+#[test]
+fn it_does_not_wait_for_a_reason_that_does_not_arrive() {
+    let origin = Origin::start();
+    let url = origin.url("/a");
+    let mut tail = Tail::start(&[&url]);
+    let mut exchange = origin.accept();
+    exchange.write("HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\n\r\nno");
+    // The connection stays open.
+    assert_eq!(tail.end(), (1, format!("error: {url}: the status is 404, not 200\n")));
+    drop(exchange);
 }
 
 #[test]
@@ -163,11 +188,13 @@ fn it_fails_when_a_later_response_is_rejected() {
 }
 
 #[test]
-fn it_fails_when_the_first_response_is_404() {
+fn it_prints_the_reason_of_a_first_response_with_404() {
     let server = Binary::start(&[]);
     let url = format!("http://{}/no/such/route", server.address);
     let (code, errors) = Tail::start(&[&url]).end();
-    assert_eq!((code, errors), (1, format!("error: {url}: the status is 404, not 200\n")));
+    let reason = "There is nothing at this path. The page / lists the routes.";
+    let expected = format!("error: {url}: the status is 404, not 200: {reason}\n");
+    assert_eq!((code, errors), (1, expected));
 }
 
 #[test]

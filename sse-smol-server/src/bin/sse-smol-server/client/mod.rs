@@ -6,6 +6,7 @@
 mod body;
 mod error;
 mod fetch;
+pub(crate) mod refused;
 pub(crate) mod socket;
 mod url;
 
@@ -22,6 +23,7 @@ use sse_proto::{Client, ClientConfig, Decoder, InvalidLastEventId, ReadyState, R
 pub(crate) use body::Body;
 pub(crate) use error::Result;
 pub(crate) use fetch::{Request, fetch};
+pub(crate) use refused::Refused;
 pub(crate) use url::Url;
 
 /// An event stream that is followed across connections. Dropping it closes the stream.
@@ -169,14 +171,22 @@ impl EventSource {
 
     async fn connect(&mut self) -> Result<()> {
         let response = fetch(&mut self.request).await?;
-        let content_type = response.headers().get_all(CONTENT_TYPE);
+        let (parts, incoming) = response.into_parts();
+        let content_type = parts.headers.get_all(CONTENT_TYPE);
         let content_type: Vec<&[u8]> = content_type.iter().map(HeaderValue::as_bytes).collect();
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(retry_after);
-        let status = response.status().as_u16();
+        let retry_after = parts.headers.get(RETRY_AFTER).and_then(retry_after);
+        let status = parts.status.as_u16();
         let head = ResponseHead::new(status, &content_type).with_retry_after(retry_after);
-        self.client.handle_response(head, Instant::now(), fastrand::u32(..))?;
-        let (head, incoming) = response.into_parts();
-        self.connection = Some(Body::new(incoming, &head.headers)?);
+        let mut body = Body::new(incoming, &parts.headers);
+        // Before the response is handled, so that the timeout for responses includes it.
+        let reason = match &mut body {
+            Ok(body) => refused::reason(parts.status, &parts.headers, body).await,
+            Err(_) => String::new(),
+        };
+        self.client
+            .handle_response(head, Instant::now(), fastrand::u32(..))
+            .map_err(|rejected| Refused { rejected, reason })?;
+        self.connection = Some(body?);
         self.requesting = false;
         self.piece.clear();
         self.read = 0;

@@ -12,6 +12,7 @@ use smol::{Timer, block_on};
 
 use super::output::{Failure, print, report};
 use super::target::{FORMS, target};
+use crate::client::refused::explanation;
 use crate::client::socket::Socket;
 use crate::client::{Body, Request, Result as ClientResult, Url};
 use crate::local_token;
@@ -174,12 +175,4 @@ fn names(socket: &Socket) -> Vec<String> {
         },
         Socket::Unix(socket) => local_token::names_of_socket_peer(socket),
     }
-}
-
-/// Returns the text of a response on one line, without the status, with which the server begins it.
-fn explanation(status: StatusCode, body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
-    let text = text.strip_prefix(&status.to_string()).unwrap_or(&text);
-    let words: Vec<_> = text.split_whitespace().collect();
-    if words.is_empty() { String::new() } else { format!(": {}", words.join(" ")) }
 }

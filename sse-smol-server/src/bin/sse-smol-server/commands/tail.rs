@@ -15,7 +15,7 @@ use sse_proto::{ClientConfig, Decoder, EventTooLarge, Rejected};
 
 use super::output::{Failure, print, push_visible, report};
 use super::target::{FORMS, target};
-use crate::client::{EventSource, Item, Request, Url};
+use crate::client::{EventSource, Item, Refused, Request, Url};
 
 /// Print the events of a stream as they arrive; reconnect and resume when it breaks off
 #[derive(Debug, clap::Args)]
@@ -160,9 +160,10 @@ fn judge(
     error: &(dyn Error + Send + Sync + 'static),
     is_closed: bool,
     was_open: bool,
+    let refused = error.downcast_ref::<Refused>();
 ) -> Result<String, Failure> {
     if is_closed {
-        return match error.downcast_ref() {
+        return match refused.map(|refused| refused.rejected) {
             Some(Rejected::Status(204)) => Ok(format!("the stream has ended: {error}")),
             _ => Err(Failure::Refused(error.to_string())),
         };
@@ -171,7 +172,7 @@ fn judge(
         return Ok(error.to_string());
     }
     // After a response, even one that asks to try again later, the address is right.
-    if was_open || error.is::<Rejected>() {
+    if was_open || refused.is_some() {
         return Ok(format!("{error}; reconnecting"));
     }
     Err(Failure::NoResponse(error.to_string()))
