@@ -12,6 +12,7 @@ use sse_smol_server::{Config, History, TopicsConfig};
 use crate::host::{AllowedOrigin, Host, allowed_host, allowed_origin};
 use crate::listen::{Listen, listen, mode};
 use crate::log_writer::LogFormat;
+use crate::numbers::{at_least, whole_number};
 use crate::storing::Storing;
 
 /// The length in bytes of the shortest request, `GET / HTTP/1.0` with its line ends.
@@ -61,12 +62,12 @@ pub(crate) struct Args {
     max_head: usize,
 
     /// Maximum size of a request body, and so of an event; answer 413 to a larger one
-    #[arg(long, value_name = "BYTES", default_value = "1048576")]
+    #[arg(long, value_name = "BYTES", default_value = "1048576", value_parser = whole_number::<usize>)]
     max_body: usize,
 
     /// Maximum size of all request bodies that are being received or handled, together; answer 503
     /// to a body beyond it
-    #[arg(long, value_name = "BYTES", default_value = "67108864", value_parser = at_least(1, "with 0 no body could be received"))]
+    #[arg(long, value_name = "BYTES", default_value = "67108864", value_parser = at_least(1_usize, "with 0 no body could be received"))]
     max_pending_body_bytes: usize,
 
     /// Reset the connection of a client that takes no data for this long; a slow client that takes
@@ -75,12 +76,12 @@ pub(crate) struct Args {
     write_timeout: Duration,
 
     /// Maximum number of connections; answer 503 to more
-    #[arg(long, value_name = "COUNT", default_value = "20000", value_parser = at_least(1, "with 0 no connection would be served"))]
+    #[arg(long, value_name = "COUNT", default_value = "20000", value_parser = at_least(1_usize, "with 0 no connection would be served"))]
     max_connections: usize,
 
     /// Maximum number of connections from one address; answer 503 to more [default: 256, unlimited
     /// for loopback addresses]
-    #[arg(long, value_name = "COUNT", value_parser = at_least(1, "with 0 no connection would be served"))]
+    #[arg(long, value_name = "COUNT", value_parser = at_least(1_usize, "with 0 no connection would be served"))]
     max_connections_per_peer: Option<usize>,
 
     /// Maximum time of a graceful shutdown, over which open streams are closed one after another;
@@ -94,11 +95,11 @@ pub(crate) struct Args {
     pub(crate) drain_delay: Duration,
 
     /// Maximum number of events held of each topic, for subscribers that reconnect
-    #[arg(long, value_name = "EVENTS", default_value = "1000", value_parser = at_least(1, "the newest event of a topic is always held"))]
+    #[arg(long, value_name = "EVENTS", default_value = "1000", value_parser = at_least(1_usize, "the newest event of a topic is always held"))]
     history: usize,
 
     /// Maximum memory, or size in the file, of the events held of each topic
-    #[arg(long, value_name = "BYTES", default_value = "1048576", value_parser = at_least(1, "the newest event of a topic is always held"))]
+    #[arg(long, value_name = "BYTES", default_value = "1048576", value_parser = at_least(1_usize, "the newest event of a topic is always held"))]
     history_bytes: usize,
 
     /// Maximum age of the events held
@@ -107,12 +108,12 @@ pub(crate) struct Args {
 
     /// Maximum memory, or size in the file, of the events of all topics together; beyond it, the
     /// oldest are dropped
-    #[arg(long, value_name = "BYTES", default_value = "268435456", value_parser = at_least(1, "with 0 no event could be held"))]
+    #[arg(long, value_name = "BYTES", default_value = "268435456", value_parser = at_least(1_usize, "with 0 no event could be held"))]
     max_bytes: usize,
 
     /// Maximum number of topics that hold events; answer 429 to a publication that needs one more.
     /// Topics that only have subscribers do not count
-    #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = at_least(1, "with 0 there could be no topic"))]
+    #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = at_least(1_usize, "with 0 there could be no topic"))]
     max_topics: usize,
 
     #[command(flatten)]
@@ -134,7 +135,7 @@ pub(crate) struct Args {
     hello: Option<String>,
 
     /// Action when a subscriber falls behind the history while connected
-    #[arg(long, value_enum, default_value_t = OnLag::End)]
+    #[arg(long, value_name = "ACTION", value_enum, default_value_t = OnLag::End)]
     on_lag: OnLag,
 
     /// File with the bearer token for publishing, on one line. Without a token from a file or the
@@ -184,7 +185,7 @@ pub(crate) struct Args {
     pub(crate) ignore: Vec<String>,
 
     /// Form of the lines of the log on standard error
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     pub(crate) log_format: LogFormat,
 
     /// Open the served files, or else the page of streams, in the browser. The page does not get
@@ -268,18 +269,6 @@ fn timeout(text: &str) -> Result<Duration, String> {
         return Err("must be at least 0.001: a shorter timeout would always expire".to_owned());
     }
     Ok(timeout)
-}
-
-/// Returns a parser of numbers that are at least `least`. Its error gives `why` as the reason.
-fn at_least(
-    least: usize,
-    why: &'static str,
-) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync {
-    move |text| match text.parse::<usize>() {
-        Ok(number) if number >= least => Ok(number),
-        Ok(_) => Err(format!("must be at least {least}: {why}")),
-        Err(error) => Err(error.to_string()),
-    }
 }
 
 fn keep_alive(text: &str) -> Result<Duration, String> {

@@ -11,6 +11,7 @@ mod local_token;
 mod log_writer;
 #[cfg(feature = "nats")]
 mod nats;
+mod numbers;
 mod open;
 mod publishing;
 mod routes;

@@ -11,6 +11,7 @@ use sse_smol_server::{Feed, Topics, TopicsConfig};
 
 #[cfg(feature = "nats")]
 use crate::nats::Nats;
+use crate::numbers::at_least;
 
 /// The flags for events in a storage.
 #[derive(Debug, clap::Args)]
@@ -27,7 +28,7 @@ pub(crate) struct Storing {
     sync: Sync,
 
     /// Maximum number of events of each topic that are in memory, too, if there is a storage
-    #[arg(long, value_name = "EVENTS", requires = "storage", default_value = "100", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "EVENTS", requires = "storage", default_value = "100", value_parser = at_least(1_u32, "the newest event of a topic is always in memory"))]
     window: u32,
 
     /// Open a damaged file, and drop what cannot be read

@@ -9,7 +9,7 @@ mod target;
 use std::env;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::output::{Failure, report};
 use crate::args::{ABOUT_ENVIRONMENT, Args};
@@ -37,10 +37,17 @@ pub(crate) enum Command {
 }
 
 impl CommandLine {
-    /// Parses the command line, and the environment if it contains no command. Exits with a message if it is invalid, or after `--help` and
-    /// `--version`.
+    /// Parses the command line, and the environment if it contains no command. Exits with a message
+    /// if it is invalid, or after `--help` and `--version`.
     pub(crate) fn from_environment() -> Self {
-        let mut command = Self::command();
+        // A negative number gets the error of its flag, not that of an unknown flag.
+        let negative = |flag: Arg| {
+            let takes_value = flag.get_action().takes_values();
+            flag.allow_negative_numbers(takes_value)
+        };
+        let mut command = Self::command()
+            .mut_args(negative)
+            .mut_subcommands(|command| command.mut_args(negative));
         // The variables are those of the server's flags. An invalid one must not stop a command.
         let first = env::args_os().nth(1);
         if first.is_none_or(|first| command.find_subcommand(first).is_none()) {

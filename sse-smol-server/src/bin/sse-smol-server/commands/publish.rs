@@ -33,7 +33,6 @@ pub(crate) struct Publish {
     url: Url,
 
     /// Data of the event; if it is - or absent, standard input without its last line end
-    #[arg(allow_negative_numbers = true)]
     data: Option<String>,
 
     /// Type of the event [default: none, which subscribers receive as message]

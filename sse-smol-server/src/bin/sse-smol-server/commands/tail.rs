@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::time::Duration;
 
-use clap::value_parser;
 use http::header::{
     ACCEPT, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, HOST, HeaderName, HeaderValue, PRAGMA,
     TRANSFER_ENCODING,
@@ -16,6 +15,7 @@ use sse_proto::{ClientConfig, Decoder, EventTooLarge, Rejected};
 use super::output::{Failure, print, push_visible, report};
 use super::target::{FORMS, target};
 use crate::client::{EventSource, Item, Refused, Request, Url};
+use crate::numbers::at_least;
 
 /// Print the events of a stream as they arrive; reconnect and resume when it breaks off
 #[derive(Debug, clap::Args)]
@@ -47,11 +47,11 @@ pub(crate) struct Tail {
     raw: bool,
 
     /// Exit after this number of events
-    #[arg(long, value_name = "EVENTS", value_parser = value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "EVENTS", value_parser = at_least(1_u64, "without the flag, there is no end"))]
     count: Option<u64>,
 
     /// Reconnect after this time without a byte; servers send comments while there are no events
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = at_least(1_u64, "a shorter timeout would always expire"))]
     read_timeout: u64,
 }
 
@@ -160,8 +160,8 @@ fn judge(
     error: &(dyn Error + Send + Sync + 'static),
     is_closed: bool,
     was_open: bool,
-    let refused = error.downcast_ref::<Refused>();
 ) -> Result<String, Failure> {
+    let refused = error.downcast_ref::<Refused>();
     if is_closed {
         return match refused.map(|refused| refused.rejected) {
             Some(Rejected::Status(204)) => Ok(format!("the stream has ended: {error}")),
