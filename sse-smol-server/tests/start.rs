@@ -141,6 +141,7 @@ fn invalid_values_are_refused_with_the_reason() {
         ("--max-body", "1k", "without a sign or a unit"),
         ("--max-bytes", "99999999999999999999", "too large"),
         ("--drain", "-1", "between 0 and"),
+        ("--socket-mode", "660", "--listen unix:PATH"),
         ("--gap-type", "", "empty"),
         ("--gap-type", "a\rb", "carriage return"),
         ("--gap-type", "open", "EventSource"),

@@ -222,6 +222,9 @@ fn paths_without_a_file_are_the_page_of_a_single_page_application() {
     // As long as the file is missing, there is no page.
     fs::remove_file(dir.0.join("app/index.html")).unwrap();
     assert_eq!(file(server.address, "/orders").0, 404);
+    assert!(!server.stop("-TERM").2.contains("(--spa)"));
+    let server = Binary::start(&["--serve", dir.path(), "--spa", "./app/index.html"]);
+    assert!(server.stop("-TERM").2.contains("app/index.html (--spa) is no file yet"));
 
     for (flags, why) in [
         (&["--spa", "index.html"][..], "--serve"),

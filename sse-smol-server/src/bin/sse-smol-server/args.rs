@@ -31,9 +31,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080", value_parser = listen)]
     pub(crate) listen: Listen,
 
-    /// Permissions of the Unix socket, in octal
-    #[arg(long, value_name = "MODE", default_value = "600", value_parser = mode)]
-    pub(crate) socket_mode: u32,
+    /// Permissions of the Unix socket of --listen unix:PATH, in octal [default: 600]
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    pub(crate) socket_mode: Option<u32>,
 
     /// Allow a --listen address that other machines can reach: their clients may subscribe, list
     /// the topics and read the metrics

@@ -100,6 +100,22 @@ fn run(args: &Args) -> Result<(), String> {
             args.listen
         ));
     }
+    if args.socket_mode.is_some() && !matches!(args.listen, Listen::Unix(_)) {
+        return Err(format!(
+            "--socket-mode applies to --listen unix:PATH, and not to --listen {}; leave it out",
+            args.listen
+        ));
+    }
+    if let (Some(root), Some(file)) = (&args.serve, &args.spa) {
+        let path = root.join(file);
+        if !path.is_file() {
+            // It may be created later, such as by a build.
+            log::warn!(
+                "{} (--spa) is no file yet: paths without a file are answered with 404",
+                path.display()
+            );
+        }
+    }
     let publishing = Publishing::new(args)?;
     raise_descriptor_limit();
     let in_use = |error: io::Error| {
@@ -112,7 +128,10 @@ fn run(args: &Args) -> Result<(), String> {
         };
         format!("cannot listen on {}: {error}{hint}", args.listen)
     };
-    let server = args.listen.bind(args.socket_mode, args.server_config()).map_err(in_use)?;
+    let server = args
+        .listen
+        .bind(args.socket_mode.unwrap_or(0o600), args.server_config())
+        .map_err(in_use)?;
     let mut signals = Signals::new(signals())
         .map_err(|error| format!("cannot register signal handlers: {error}"))?;
     let address = match server.local_addr() {
