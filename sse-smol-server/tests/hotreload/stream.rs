@@ -216,3 +216,19 @@ fn with_watch_shutdown_does_not_wait_for_open_streams() {
     let (time, clean, log) = server.stop("-TERM");
     assert!(clean && time < Duration::from_secs(1), "{time:?}: {log}");
 }
+
+#[test]
+fn the_server_prints_the_element_that_pages_need() {
+    let dir = Dir::new();
+    let served = Binary::start(&["--watch", dir.path(), "--serve", dir.path()]);
+    let line = "\nReload:    <script src=\"/__hotreload.js\"></script>\n";
+    assert!(served.start_up_text.contains(line), "{}", served.start_up_text);
+    // Pages of another server need the address.
+    let watched = Binary::start(&["--watch", dir.path()]);
+    let line = format!(
+        "\nReload:    <script src=\"http://{}/__hotreload.js\"></script>\n",
+        watched.address
+    );
+    assert!(watched.start_up_text.contains(&line), "{}", watched.start_up_text);
+    assert!(!Binary::start(&[]).start_up_text.contains("Reload:"));
+}

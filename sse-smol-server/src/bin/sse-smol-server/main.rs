@@ -262,10 +262,18 @@ fn start_up_text(address: SocketAddr, args: &Args, publishing: &Publishing) -> S
     let local = connectable(address);
     let (header, fragment) = credentials(publishing);
     let page = routes::page_path(args);
+    let reload = match args.watch[..] {
+        [] => String::new(),
+        // Of the page's own origin, which may be another name of this machine.
+        _ if args.serve.is_some() => {
+            "Reload:    <script src=\"/__hotreload.js\"></script>\n".to_owned()
+        }
+        _ => format!("Reload:    <script src=\"http://{local}/__hotreload.js\"></script>\n"),
+    };
     format!(
         "Listening on http://{address}/\n\
          The page:  http://{local}{page}{fragment}\n\
-         Subscribe: curl -N http://{local}/topics/news\n\
+         {reload}Subscribe: curl -N http://{local}/topics/news\n\
          Publish:   curl {header}-d hello http://{local}/topics/news\n"
     )
 }
