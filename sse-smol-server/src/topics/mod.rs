@@ -267,7 +267,9 @@ impl Topics {
         registry.expire(self.0.config.history.age, CompactInstant::now());
         // With a storage, only that decides which topics hold events.
         let is_row = |topic: &Topic| self.0.backing.is_none() || topic.subscribers() > 0;
-        let held = registry.page(after, limit + 1, is_row);
+        let mut held = registry.page(after, limit + 1, is_row);
+        // Their numbers of subscribers and of events that became visible are here.
+        held.extend(stored.iter().filter_map(|topic| registry.get(&topic.name).map(Arc::clone)));
         drop(registry);
         let mut rows: BTreeMap<Arc<str>, TopicInfo> = BTreeMap::new();
         for topic in held {
