@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use support::subscriber::{Publisher, StreamEnd, Subscriber, subscribers, wait_until};
-use support::{Binary, TIMEOUT, get, read_response, send, unused_address};
+use support::subscriber::{Publisher, Subscriber};
+use support::{Binary, TIMEOUT, get, proxy, read_response, send, unused_address};
 
 /// The default of nginx: HTTP/1.0 to the server, and a connection for each request.
 const DEFAULT: &str = "";
@@ -93,28 +93,12 @@ fn configuration(address: SocketAddr, upstream: SocketAddr, settings: &str) -> S
     )
 }
 
-/// Waits until the topic has `count` subscribers by the list of the server. Returns the time taken.
-fn wait_for_subscribers(server: &Binary, topic: &str, count: u64) -> Duration {
-    let what = format!("{topic} has {count} subscribers");
-    wait_until(&what, || subscribers(server.address, topic) == count)
-}
-
 #[test]
 fn events_pass_nginx_one_by_one_without_delay() {
     for settings in [DEFAULT, HTTP_11] {
-        // Without keep-alives, no later bytes can flush an event out of a buffer.
         let server = Binary::start(&["--keep-alive", "0"]);
         let nginx = Nginx::start(server.address, settings);
-        // The head arrives before any event is published.
-        let mut subscriber = Subscriber::open(nginx.address, "/topics/news");
-        let mut publisher = Publisher::open(server.address);
-        for n in 0..20 {
-            let start = Instant::now();
-            let id = publisher.publish("news", &n.to_string());
-            let event = subscriber.read_events(n + 1)[n].clone();
-            assert_eq!((event.id, event.data), (id, n.to_string()));
-            assert!(start.elapsed() < Duration::from_secs(1), "{n}: {:?}", start.elapsed());
-        }
+        proxy::passes_events_without_delay(nginx.address, &server, "");
     }
 }
 
@@ -123,13 +107,7 @@ fn a_client_of_nginx_that_closes_is_noticed_without_an_event() {
     for settings in [DEFAULT, HTTP_11] {
         let server = Binary::start(&["--keep-alive", "0"]);
         let nginx = Nginx::start(server.address, settings);
-        let subscriber = Subscriber::open(nginx.address, "/topics/quiet");
-        wait_for_subscribers(&server, "quiet", 1);
-        drop(subscriber);
-        let time = wait_for_subscribers(&server, "quiet", 0);
-        assert!(time < Duration::from_secs(2), "{time:?}");
-        let (_, _, log) = server.stop("-INT");
-        assert!(log.contains("GET /topics/quiet 200: closed by the peer, 0 events, "), "{log}");
+        proxy::passes_the_end_of_a_client(nginx.address, server);
     }
 }
 
@@ -243,20 +221,6 @@ fn a_client_behind_nginx_sees_the_end_when_the_server_stops() {
     for settings in [DEFAULT, HTTP_11] {
         let server = Binary::start(&["--drain", "1"]);
         let nginx = Nginx::start(server.address, settings);
-        let mut subscriber = Subscriber::open(nginx.address, "/topics/news");
-        Publisher::open(server.address).publish("news", "last");
-        subscriber.read_events(1);
-        let start = Instant::now();
-        server.signal("-TERM");
-        subscriber.read_until("the end", |one| one.end.is_some());
-        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
-        assert_eq!(subscriber.end, Some(StreamEnd::Whole));
-        assert!(
-            subscriber.retry().is_some_and(|retry| retry < Duration::from_secs(10)),
-            "{:?}",
-            subscriber.retry()
-        );
-        let (_, clean, log) = server.wait();
-        assert!(clean && log.contains("GET /topics/news 200: drained, 1 event, "), "{log}");
+        proxy::passes_the_end_of_the_server(nginx.address, server);
     }
 }

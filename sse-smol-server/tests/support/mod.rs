@@ -5,6 +5,7 @@
 pub(crate) mod contract;
 #[path = "../../examples/storage/memory.rs"]
 pub(crate) mod memory_storage;
+pub(crate) mod proxy;
 pub(crate) mod resources;
 pub(crate) mod storage;
 pub(crate) mod subscriber;
