@@ -7,6 +7,7 @@ mod health;
 mod hotreload;
 mod once;
 mod page;
+mod publications;
 mod reply;
 mod score;
 mod system;
