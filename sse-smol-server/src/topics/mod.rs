@@ -186,6 +186,32 @@ impl Topics {
         self.0.publish(name, new.into())
     }
 
+    /// Publishes events to a topic, in this order, as [`publish`](Self::publish) does with each, and
+    /// returns the results in the same order. Subscribers are woken once, and a storage gets all
+    /// events without waiting for the first.
+    ///
+    /// An event that is not published does not prevent the others from being so. If the future is
+    /// dropped, any of them may have been published.
+    ///
+    /// ```
+    /// use sse_smol_server::{Topics, TopicsConfig};
+    ///
+    /// # smol::block_on(async {
+    /// let topics = Topics::new(TopicsConfig::default())?;
+    /// let results = topics.publish_all("news", ["one", "two"]).await;
+    /// assert!(results.iter().all(Result::is_ok));
+    /// assert_eq!(topics.totals().events, 2);
+    /// # Ok::<(), sse_smol_server::TopicError>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn publish_all<'a>(
+        &self,
+        name: &str,
+        new: impl IntoIterator<Item = impl Into<Publication<'a>>>,
+    ) -> Vec<Result<Published, TopicError>> {
+        self.0.publish_all(name, new.into_iter().map(Into::into).collect()).await
+    }
+
     /// Deletes all events of a topic, and returns whether it held any. When this returns,
     /// subscribers can see the deletion.
     ///

@@ -1,8 +1,10 @@
 //! Publishing: checks an event, encodes it, and appends it to the log of its topic. Deleting the
 //! events of a topic.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,6 +18,7 @@ use crate::storage::{Appended, EventRef, NewEvent, StorageError, StorageErrorKin
 use crate::topics::backing::Backing;
 use crate::topics::config::TopicsConfig;
 use crate::topics::error::{MAX_ID, MAX_TYPE, TopicError, check_name};
+use crate::topics::registry::Topic;
 use crate::topics::state::State;
 use crate::topics::window::Entry;
 
@@ -132,6 +135,23 @@ pub struct Published {
     pub duplicate: bool,
 }
 
+/// Polls futures, all of them until each is ready, and returns their outputs in the same order.
+async fn all<F: Future + Unpin>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut futures: Vec<_> = futures.map(|future| (future, None)).collect();
+    poll_fn(|cx| {
+        let mut is_ready = true;
+        for (future, output) in futures.iter_mut().filter(|(_, output)| output.is_none()) {
+            match Pin::new(future).poll(cx) {
+                Poll::Ready(ready) => *output = Some(ready),
+                Poll::Pending => is_ready = false,
+            }
+        }
+        if is_ready { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    futures.into_iter().filter_map(|(_, output)| output).collect()
+}
+
 /// Counts the result of an operation if it is an error of the storage, and returns it.
 fn count<T>(
     backing: &Backing,
@@ -154,7 +174,13 @@ impl State {
         check_name(name)?;
         let new = self.check(new)?;
         match &self.backing {
-            None => self.append(name, &new),
+            None => {
+                let (published, topic) = self.append(name, &new)?;
+                if let Some(topic) = topic {
+                    topic.notify();
+                }
+                Ok(published)
+            }
             Some(backing) => {
                 let stored = self.in_time(self.store(backing, name, &new)).await;
                 count(backing, "append", stored)
@@ -162,8 +188,36 @@ impl State {
         }
     }
 
-    /// Appends an event to the log in memory.
-    fn append(&self, name: &str, new: &Checked<'_>) -> Result<Published, TopicError> {
+    /// Publishes events: see [`Topics::publish_all`](crate::Topics::publish_all).
+    pub(crate) async fn publish_all(
+        &self,
+        name: &str,
+        new: Vec<Publication<'_>>,
+    ) -> Vec<Result<Published, TopicError>> {
+        if self.backing.is_some() {
+            return all(new.into_iter().map(|new| Box::pin(self.publish(name, new)))).await;
+        }
+        let mut changed: Option<Arc<Topic>> = None;
+        let append = |new| {
+            check_name(name)?;
+            let (published, topic) = self.append(name, &self.check(new)?)?;
+            changed = topic.or_else(|| changed.take());
+            Ok(published)
+        };
+        let results = new.into_iter().map(append).collect();
+        if let Some(topic) = changed {
+            topic.notify();
+        }
+        results
+    }
+
+    /// Appends an event to the log in memory. Returns its topic, which is to be notified, unless the
+    /// event is a duplicate.
+    fn append(
+        &self,
+        name: &str,
+        new: &Checked<'_>,
+    ) -> Result<(Published, Option<Arc<Topic>>), TopicError> {
         let TopicsConfig { history, max_topics, max_bytes, .. } = &self.config;
         // Encoded before anything is locked, with room for the ID of the position that it gets.
         let encode = |id: &str| {
@@ -219,13 +273,12 @@ impl State {
             *last_position = position;
             Ok(Published { id, duplicate: false })
         })?;
-        if !published.duplicate {
-            registry.evict(*max_bytes);
-            self.counts.published.inc();
-            drop(registry);
-            topic.notify();
+        if published.duplicate {
+            return Ok((published, None));
         }
-        Ok(published)
+        registry.evict(*max_bytes);
+        self.counts.published.inc();
+        Ok((published, Some(topic)))
     }
 
     /// Appends an event to the storage, and waits until it is in the window of its topic.
