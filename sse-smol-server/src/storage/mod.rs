@@ -154,7 +154,7 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// What is stored may lack events that have been dropped or deleted since, and deletions. But
     /// if the last position is after `after`, a change with that position is among them: a
     /// publication may wait for it. If the last event has been dropped, that is a
-    /// [`Change::Deleted`].
+    /// [`Change::Deleted`] or a [`Change::Skipped`].
     ///
     /// `after` is a position of the epoch at the time of the call.
     fn follow(&self, after: u64) -> StorageStream;
@@ -184,6 +184,11 @@ pub enum Change {
         /// The name of the topic.
         topic: Arc<str>,
         /// A position after all of them, and before the next event of the topic.
+        position: u64,
+    },
+    /// The log contains nothing else up to a position: neither events nor deletions.
+    Skipped {
+        /// The position.
         position: u64,
     },
     /// The log was replaced or has lost its end. All event IDs from before are void.

@@ -118,6 +118,7 @@ impl State {
             Change::Appended { topic, event } => self.append_stored(&topic, event),
             Change::Deleted { topic, position } => self.delete_stored(&topic, position),
             Change::Dropped { topic, position } => self.skip_to(&topic, position),
+            Change::Skipped { position } => self.advance(position),
             Change::Reset { epoch, position } => self.reset(epoch, position),
         }
     }
@@ -172,6 +173,19 @@ impl State {
         if let Some(topic) = topic {
             topic.notify();
         }
+        if let Some(backing) = &self.backing {
+            backing.set_applied(position);
+        }
+        Ok(())
+    }
+
+    /// Records that there is nothing new up to a position.
+    fn advance(&self, position: u64) -> Result<(), StorageError> {
+        let position = self.epoch().in_memory(position);
+        let mut registry = self.registry();
+        check_order(position, registry.last_position)?;
+        registry.last_position = position;
+        drop(registry);
         if let Some(backing) = &self.backing {
             backing.set_applied(position);
         }

@@ -129,12 +129,21 @@ impl Engine {
 
     /// Publishes a message, and returns the reply of JetStream.
     pub(crate) fn publish(&self, subject: &str, body: &str) -> serde_json::Value {
+        self.exchange(subject, &format!("PUB {subject} reply {}\r\n{body}", body.len()))
+    }
+
+    /// Publishes a message with headers, which begin with a line for the version, as they are.
+    pub(crate) fn publish_with_headers(&self, subject: &str, headers: &str, body: &str) {
+        let headers = format!("{headers}\r\n\r\n");
+        let (len, all) = (headers.len(), headers.len() + body.len());
+        self.exchange(subject, &format!("HPUB {subject} reply {len} {all}\r\n{headers}{body}"));
+    }
+
+    fn exchange(&self, subject: &str, message: &str) -> serde_json::Value {
         let mut socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         socket.set_read_timeout(Some(TIMEOUT)).unwrap();
-        let len = body.len();
-        let request = format!(
-            "CONNECT {{\"verbose\":false}}\r\nSUB reply 1\r\nPUB {subject} reply {len}\r\n{body}\r\n"
-        );
+        let options = r#"{"verbose":false,"headers":true}"#;
+        let request = format!("CONNECT {options}\r\nSUB reply 1\r\n{message}\r\n");
         socket.write_all(request.as_bytes()).unwrap();
         let mut lines = BufReader::new(socket).lines();
         // The head of the message, and its payload, which has no line ends.

@@ -8,5 +8,6 @@ mod engine;
 mod equal;
 mod failures;
 mod nodes;
+mod odd;
 #[path = "../support/mod.rs"]
 mod support;

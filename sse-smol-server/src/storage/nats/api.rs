@@ -106,7 +106,8 @@ impl Api {
         }
         let subject = format!("$JS.API.DIRECT.GET.{}", self.stream);
         let reply = self.link.request(&subject, None, body.to_string().into(), until).await?;
-        match reply.status.map(|status| status.as_u16()) {
+        let status = reply.status.filter(|_| !Stored::is_stored(&reply));
+        match status.map(|status| status.as_u16()) {
             None | Some(200) => Stored::from_direct(reply).map(Some).ok_or_else(unknown),
             Some(404) => Ok(None),
             Some(status) => {

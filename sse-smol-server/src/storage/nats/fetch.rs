@@ -111,7 +111,9 @@ impl Shared {
             let before = fetched.messages.len();
             for _ in 0..pull.messages {
                 let reply = replies.next(until.min(Instant::now() + SILENCE)).await?;
-                if reply.status.is_some_and(|status| status.as_u16() != 200) {
+                if reply.status.is_some_and(|status| status.as_u16() != 200)
+                    && !Stored::is_stored(&reply)
+                {
                     // The end of what it has.
                     break;
                 }

@@ -167,7 +167,8 @@ impl Follower {
             let mut left = MESSAGES;
             while left > 0 {
                 let reply = replies.next(Instant::now() + SILENCE).await?;
-                match reply.status.map(|status| status.as_u16()) {
+                let status = reply.status.filter(|_| !Stored::is_stored(&reply));
+                match status.map(|status| status.as_u16()) {
                     None | Some(200) => {}
                     // A heartbeat.
                     Some(100) => continue,
@@ -220,10 +221,12 @@ impl Follower {
                 }
                 Kind::Foreign => {
                     log::debug!("NATS: {topic}: a message with unknown headers is ignored");
+                    self.send(Change::Skipped { position: message.position() }).await?;
                 }
             }
         } else {
             self.remember(&message);
+            self.send(Change::Skipped { position: message.position() }).await?;
         }
         Ok(())
     }
@@ -306,6 +309,9 @@ impl Follower {
         }
         if info.last > self.last {
             self.check_skipped(info.last + 1).await?;
+            // Another program has removed the last messages.
+            (self.last, self.salt) = (info.last, 0);
+            self.send(Change::Skipped { position: position::at(info.last, 0) }).await?;
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::config::NatsConfig;
 use super::failure::Failure;
+use super::message::Stored;
 use crate::storage::{StorageError, StorageErrorKind};
 
 /// The maximum time of one attempt of a request.
@@ -235,7 +236,10 @@ impl Connection {
             }
         };
         match message {
-            Some(message) if message.status == Some(StatusCode::NO_RESPONDERS) => {
+            Some(message)
+                if message.status == Some(StatusCode::NO_RESPONDERS)
+                    && !Stored::is_stored(&message) =>
+            {
                 Err(Failure::Lost("the stream is not available".to_owned()))
             }
             Some(message) => Ok(message),

@@ -8,10 +8,11 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde_json::Value;
-use sse_proto::Event;
+use sse_proto::{Event, EventId};
 
 use super::failure::Failure;
-use super::{position, subject};
+use super::position::{self, Place};
+use super::subject;
 use crate::storage::{EventRef, StoredEvent};
 
 /// The random number of the publication, in hexadecimal digits. A message without it was published by
@@ -57,11 +58,20 @@ pub(super) enum Kind {
 }
 
 impl Stored {
+    /// Returns whether a reply is a message of the stream, and not a status of the engine. The
+    /// message may itself begin with a status.
+    pub(super) fn is_stored(reply: &Message) -> bool {
+        let is_delivered = reply.reply.as_ref().is_some_and(|ack| ack.starts_with("$JS.ACK."));
+        let headers = reply.headers.as_ref();
+        is_delivered || headers.is_some_and(|headers| headers.get("Nats-Sequence").is_some())
+    }
+
     /// Reads the reply to a direct request for a message.
     pub(super) fn from_direct(message: Message) -> Option<Self> {
         let headers = message.headers?;
-        let sequence = headers.get("Nats-Sequence")?.as_str().parse().ok()?;
-        let subject = headers.get("Nats-Subject")?.as_str().to_owned();
+        // The engine appends these. A message that another stream has republished has others before.
+        let sequence = headers.get_last("Nats-Sequence")?.as_str().parse().ok()?;
+        let subject = headers.get_last("Nats-Subject")?.as_str().to_owned();
         Some(Self { sequence, subject, headers, payload: message.payload })
     }
 
@@ -131,7 +141,9 @@ impl Stored {
     /// Returns the ID that the publisher chose.
     pub(super) fn id(&self) -> Option<Box<str>> {
         let id = percent_decode_str(self.header(ID)?).decode_utf8().ok()?;
-        Some(id.into_owned().into())
+        // Another program may have sent any text. With a line end it would be more than an ID.
+        let is_id = !id.is_empty() && EventId::new(&*id).is_ok();
+        is_id.then(|| id.into_owned().into())
     }
 
     pub(super) fn message_id(&self) -> Option<&str> {
@@ -148,8 +160,8 @@ impl Stored {
         }
         match self.header(DELETED).map(str::parse) {
             None => Kind::Event,
-            Some(Ok(last)) => Kind::Deletion(last),
-            Some(Err(_)) => Kind::Foreign,
+            Some(Ok(last)) if Place::of(last).sequence < self.sequence => Kind::Deletion(last),
+            Some(_) => Kind::Foreign,
         }
     }
 

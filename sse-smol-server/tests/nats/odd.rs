@@ -1,0 +1,60 @@
+//! What other programs, clients and a bad moment may do to a server.
+
+use std::time::{Duration, Instant};
+
+use super::engine::with_each;
+use super::failures::subscribe;
+use super::nodes::{node, request};
+use super::support::subscriber::{Publisher, Subscriber};
+
+/// Messages on the subjects of the stream that are no events, or begin like a status of the engine.
+#[test]
+fn messages_of_other_programs_stop_neither_the_feed_nor_pages() {
+    with_each(|engine| {
+        let node = node(&engine);
+        let mut connected = subscribe(node.address, "a");
+        let mut publisher = Publisher::open(node.address);
+        publisher.publish("a", "first");
+        let is_ready = || {
+            let start = Instant::now();
+            let (status, body) = request(&node, "GET", "/readyz", "");
+            assert_eq!(status, 200, "{body}");
+            assert!(start.elapsed() < Duration::from_secs(3));
+        };
+        engine.publish("sse.no=topic", "of no topic");
+        is_ready();
+        engine.publish_with_headers("sse.a", "NATS/1.0\r\nSse-Salt: none", "unreadable");
+        is_ready();
+        let deletion = format!("NATS/1.0\r\nSse-Salt: 1\r\nSse-Deleted: {}", u64::MAX >> 8);
+        engine.publish_with_headers("sse.a", &deletion, "");
+        is_ready();
+        for status in ["404 No Messages", "503", "100 Idle Heartbeat", "409 Consumer Deleted"] {
+            engine.publish_with_headers("sse.a", &format!("NATS/1.0 {status}"), status);
+            is_ready();
+        }
+        let headers = "NATS/1.0\r\nNats-Stream: b\r\nNats-Sequence: 1\r\nNats-Subject: b";
+        engine.publish_with_headers("sse.a", headers, "republished");
+        let id = "NATS/1.0\r\nSse-Id: x%0Adata: injected";
+        engine.publish_with_headers("sse.a", id, "an ID with a line end");
+        is_ready();
+        publisher.publish("a", "last");
+        let expected = [
+            "first",
+            "404 No Messages",
+            "503",
+            "100 Idle Heartbeat",
+            "409 Consumer Deleted",
+            "republished",
+            "an ID with a line end",
+            "last",
+        ];
+        connected.read_events(expected.len());
+        assert_eq!(connected.data(), expected);
+        // Without a window.
+        let other = super::nodes::node(&engine);
+        let mut resumed = Subscriber::resume(other.address, "/topics/a", &connected.events[0].id);
+        assert_eq!(resumed.read_events(expected.len() - 1), &connected.events[1..]);
+        let mut earliest = Subscriber::open(other.address, "/topics/a?lastEventId=earliest");
+        assert_eq!(earliest.read_events(expected.len()), &connected.events[..]);
+    });
+}
