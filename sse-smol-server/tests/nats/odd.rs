@@ -58,3 +58,21 @@ fn messages_of_other_programs_stop_neither_the_feed_nor_pages() {
         assert_eq!(earliest.read_events(expected.len()), &connected.events[..]);
     });
 }
+
+/// IDs of the epoch with positions that the log cannot have.
+#[test]
+fn ids_that_were_never_assigned_are_unknown_at_once() {
+    with_each(|engine| {
+        let node = node(&engine);
+        let id = Publisher::open(node.address).publish("a", "first");
+        let epoch = id.split('-').next().unwrap();
+        let start = Instant::now();
+        for position in [1, 2, 3, 32_767, 32_768 * 1000, (1 << 56) - 1, 1 << 56, u64::MAX] {
+            let id = format!("{epoch}-{position:012}");
+            let mut resumed = Subscriber::resume(node.address, "/topics/a", &id);
+            let events = resumed.read_events(2);
+            assert_eq!((&*events[0].event_type, &*events[1].data), ("gap", "first"), "{id}");
+        }
+        assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    });
+}

@@ -391,10 +391,12 @@ impl Shared {
 
     /// Returns whether a position was assigned, if that is known without a request.
     pub(super) fn is_recent(&self, position: u64) -> Option<bool> {
-        if position == 0 {
-            return Some(true);
-        }
         let place = Place::of(position);
+        if place.sequence == 0 {
+            // The position before all events. No other one has this sequence, for which the engine
+            // has no answer.
+            return Some(position == 0);
+        }
         self.recent().salt(place.sequence).map(|salt| salt == place.salt)
     }
 
