@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::engine::with_each;
 use super::failures::subscribe;
 use super::nodes::{node, request};
-use super::support::subscriber::{Publisher, Subscriber};
+use super::support::subscriber::{Publisher, Subscriber, wait_until};
 
 /// Messages on the subjects of the stream that are no events, or begin like a status of the engine.
 #[test]
@@ -74,5 +74,42 @@ fn ids_that_were_never_assigned_are_unknown_at_once() {
             assert_eq!((&*events[0].event_type, &*events[1].data), ("gap", "first"), "{id}");
         }
         assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    });
+}
+
+/// After an older copy was restored, sequences are assigned again. IDs of events with them are found
+/// nevertheless.
+#[test]
+fn ids_are_unique_after_the_engine_has_lost_its_last_events() {
+    with_each(|mut engine| {
+        let node = node(&engine);
+        let mut publisher = Publisher::open(node.address);
+        publisher.publish("a?id=kept", "0");
+        engine.kill();
+        let copy = engine.save();
+        engine.restart();
+        wait_until("a connection", || {
+            publisher.send("a?id=lost-0", "");
+            matches!(publisher.receive().0, 201 | 409)
+        });
+        for n in 1..20 {
+            publisher.publish(&format!("a?id=lost-{n}"), "");
+        }
+        let mut subscriber = subscribe(node.address, "a");
+        engine.kill();
+        engine.restore(&copy);
+        engine.restart();
+        subscriber.read_until("a gap or the end", |one| one.events.len() > 1 || one.end.is_some());
+        // By another server, so that this one has to read the ID.
+        let other = super::nodes::node(&engine);
+        Publisher::open(other.address).publish("a?id=new", "1");
+        let mut publisher = Publisher::open(node.address);
+        for id in ["new", "kept"] {
+            publisher.send(&format!("a?id={id}"), "2");
+            assert_eq!(publisher.receive().0, 409, "{id}");
+        }
+        publisher.publish("a?id=lost-3", "2");
+        let mut resumed = Subscriber::resume(node.address, "/topics/a", "new");
+        assert_eq!(resumed.read_events(1)[0].id, "lost-3");
     });
 }

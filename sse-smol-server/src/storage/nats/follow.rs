@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use super::api::{Pull, Selection};
 use super::failure::Failure;
+use super::ids::Ids;
 use super::message::{Kind, Stored};
 use super::position::{self, Place};
 use super::stream::{Info, Shared};
@@ -381,6 +382,9 @@ impl Follower {
         log::warn!("NATS: the stream {why}; subscribers get a gap event");
         let until = Instant::now() + SILENCE;
         self.shared.recent().clear();
+        self.shared.known().clear();
+        // Sequences may be assigned again, so they do not show which IDs have been read.
+        *self.shared.ids() = Ids::default();
         let salt = match info.last {
             0 => 0,
             last => self.shared.salt_at(last, until).await?,
