@@ -105,8 +105,13 @@ impl Shared {
             if let Some(position) = found.by_key {
                 return self.repeated(publication, Place::of(position).sequence, until).await;
             }
-            if found.by_id.is_some() {
-                return Ok(Some(Appended::IdInUse));
+            if let Some(position) = found.by_id {
+                // Its answer may have been lost in an attempt before this one.
+                let stored = self.at(Place::of(position).sequence, until).await?;
+                let identity = Some(&*publication.message_id);
+                let is_own = stored.is_some_and(|stored| stored.message_id() == identity);
+                let outcome = if is_own { Appended::New(position) } else { Appended::IdInUse };
+                return Ok(Some(outcome));
             }
             message::expect_last(&mut headers, found.last);
             expected = Some(found.last);
