@@ -58,6 +58,8 @@ impl Drop for Thread {
     fn drop(&mut self) {
         self.stop = None;
         if let Some(thread) = self.thread.take()
+            // The last owner may be a task that is dropped with its waker, on this thread.
+            && thread.thread().id() != thread::current().id()
             && thread.join().is_err()
         {
             log::error!("the thread of the NATS client has panicked");
