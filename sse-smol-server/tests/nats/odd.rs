@@ -65,6 +65,39 @@ fn messages_of_other_programs_stop_neither_the_feed_nor_pages() {
     });
 }
 
+/// The engine accepts headers that a client cannot receive.
+#[test]
+fn messages_with_headers_that_are_not_valid_are_events() {
+    with_each(|engine| {
+        let [node, other] = [(); 2].map(|()| node(&engine));
+        let mut connected = subscribe(node.address, "a");
+        let mut publisher = Publisher::open(node.address);
+        publisher.publish("a", "first");
+        let odd = ["NATS/1.0\r\nno colon", "NATS/1.0\r\na name: 1", "NATS/1.0 x", "HTTP/1.0"];
+        let mut expected = vec!["first".to_owned()];
+        for headers in odd {
+            engine.publish_with_headers("sse.a", headers, headers.lines().last().unwrap());
+            expected.push(headers.lines().last().unwrap().to_owned());
+            connected.read_events(expected.len());
+            expected.push(format!("after {headers:?}"));
+            publisher.publish("a", expected.last().unwrap());
+        }
+        for n in 0..20 {
+            expected.push(n.to_string());
+            publisher.publish("a", expected.last().unwrap());
+        }
+        connected.read_events(expected.len());
+        assert_eq!(connected.data(), expected);
+        // One server that has received them, and one that starts now.
+        for server in [&other, &super::nodes::node(&engine)] {
+            let id = &connected.events[0].id;
+            let mut resumed = Subscriber::resume(server.address, "/topics/a", id);
+            assert_eq!(resumed.read_events(expected.len() - 1), &connected.events[1..]);
+            assert_eq!(request(server, "GET", "/readyz", "").0, 200);
+        }
+    });
+}
+
 /// IDs of the epoch with positions that the log cannot have.
 #[test]
 fn ids_that_were_never_assigned_are_unknown_at_once() {

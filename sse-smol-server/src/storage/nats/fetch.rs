@@ -65,7 +65,9 @@ impl Shared {
         until: Instant,
     ) -> Result<Vec<Stored>, Failure> {
         let mut fetched = Fetched { messages: Vec::new(), bytes: 0, after: range.after };
-        for _ in 0..SINGLE {
+        let mut singles = 0;
+        while singles < SINGLE || self.has_unreadable(fetched.after) {
+            singles += 1;
             if fetched.is_complete(&range) {
                 return Ok(fetched.messages);
             }

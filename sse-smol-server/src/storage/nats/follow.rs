@@ -5,9 +5,11 @@
 //! seen: if it is another one, or has lost its end, the feed yields [`Change::Reset`].
 
 use std::collections::HashSet;
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use smol::channel::Sender;
 use tokio::time::{Instant, sleep};
 
@@ -59,6 +61,8 @@ pub(super) struct Follower {
     doubt: Option<Instant>,
     /// How often the connection had been lost when the stream was compared with what was seen.
     losses: Option<u64>,
+    /// Whether the connection was lost before the last consumer had delivered anything.
+    is_stuck: bool,
     /// Whether the last attempt has failed, which is logged once.
     has_failed: bool,
 }
@@ -107,6 +111,7 @@ impl Follower {
             hole: None,
             doubt: None,
             losses: None,
+            is_stuck: false,
             has_failed: false,
         }
     }
@@ -143,18 +148,33 @@ impl Follower {
         let info = self.shared.refresh(until).await?;
         self.compare(&info, until).await?;
         self.losses = Some(losses);
+        if mem::take(&mut self.is_stuck) {
+            self.step(until).await?;
+        }
         let selection = Selection { start: self.last + 1, subject: None, only_headers: false };
         let consumer = self.shared.api.create_consumer(selection, until).await?;
         if self.has_failed {
             log::info!("NATS: the feed of events continues");
             self.has_failed = false;
         }
+        let before = self.last;
         let result = self.take(&consumer).await;
+        self.is_stuck = self.last == before && self.shared.api.link.state().losses != losses;
         if !self.out.is_closed() {
             let until = Instant::now() + PAUSE;
             self.shared.api.delete_consumer(&consumer, until).await;
         }
         result
+    }
+
+    /// Applies the next message, if there is one. The client may have closed the connection because
+    /// of it.
+    async fn step(&mut self, until: Instant) -> Result<(), Break> {
+        let next = json!({ "seq": self.last + 1, "next_by_subj": ">" });
+        if let Some(message) = self.shared.by_leader(&next, until).await? {
+            self.apply(message).await?;
+        }
+        Ok(())
     }
 
     /// Takes messages from a consumer.

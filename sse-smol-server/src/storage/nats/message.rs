@@ -1,8 +1,9 @@
 //! Messages of the stream: events and deletions, with their headers.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use async_nats::{HeaderMap, Message};
+use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -45,6 +46,8 @@ pub(super) struct Stored {
     pub(super) subject: String,
     pub(super) headers: HeaderMap,
     pub(super) payload: Bytes,
+    /// Whether the client can receive the message. See [`read_headers`].
+    pub(super) is_readable: bool,
 }
 
 /// What a message is.
@@ -72,7 +75,7 @@ impl Stored {
         // The engine appends these. A message that another stream has republished has others before.
         let sequence = headers.get_last("Nats-Sequence")?.as_str().parse().ok()?;
         let subject = headers.get_last("Nats-Subject")?.as_str().to_owned();
-        Some(Self { sequence, subject, headers, payload: message.payload })
+        Some(Self { sequence, subject, headers, payload: message.payload, is_readable: true })
     }
 
     /// Reads the reply of the stream's leader to a request for a message.
@@ -82,17 +85,13 @@ impl Stored {
             Some(text) => STANDARD.decode(text.as_str()?).ok(),
             None => Some(Vec::new()),
         };
-        let mut headers = HeaderMap::new();
-        let text = String::from_utf8(decode("hdrs")?).ok()?;
-        // The first line is the version.
-        for (name, value) in text.lines().skip(1).filter_map(|line| line.split_once(':')) {
-            headers.append(name, value.trim());
-        }
+        let (headers, is_readable) = read_headers(&decode("hdrs")?);
         Some(Self {
             sequence: message["seq"].as_u64()?,
             subject: message["subject"].as_str()?.to_owned(),
             headers,
             payload: decode("data")?.into(),
+            is_readable,
         })
     }
 
@@ -112,11 +111,12 @@ impl Stored {
         let number = tokens.get(first + 4)?.parse().ok()?;
         let headers = message.headers.unwrap_or_default();
         let subject = message.subject.to_string();
-        Some((number, Self { sequence, subject, headers, payload: message.payload }))
+        let payload = message.payload;
+        Some((number, Self { sequence, subject, headers, payload, is_readable: true }))
     }
 
     fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(async_nats::HeaderValue::as_str)
+        self.headers.get(name).map(HeaderValue::as_str)
     }
 
     pub(super) fn salt(&self) -> u32 {
@@ -182,6 +182,29 @@ impl Stored {
     }
 }
 
+/// Reads headers, and returns whether all of them are valid. The engine accepts any bytes of other
+/// programs, but the client closes the connection when it receives others than valid ones.
+fn read_headers(bytes: &[u8]) -> (HeaderMap, bool) {
+    let mut headers = HeaderMap::new();
+    if bytes.is_empty() {
+        return (headers, true);
+    }
+    let text = String::from_utf8_lossy(bytes);
+    let mut lines = text.lines();
+    let status = lines.next().and_then(|version| version.strip_prefix("NATS/1.0"));
+    let status = status.map(|status| status.trim().split(' ').next().unwrap_or_default());
+    let is_status = |status: &str| status.is_empty() || status.parse::<StatusCode>().is_ok();
+    let mut is_valid = matches!(text, Cow::Borrowed(_)) && status.is_some_and(is_status);
+    for line in lines.filter(|line| !line.is_empty()) {
+        let (name, value) = line.split_once(':').unwrap_or_default();
+        match (name.parse::<HeaderName>(), value.trim().parse::<HeaderValue>()) {
+            (Ok(name), Ok(value)) => headers.append(name, value),
+            _ => is_valid = false,
+        }
+    }
+    (headers, is_valid)
+}
+
 /// Returns the headers of a message that is published to the stream.
 pub(super) fn headers(stream: &str, salt: u32, message_id: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -205,7 +228,7 @@ pub(super) fn expect_last(headers: &mut HeaderMap, sequence: u64) {
 
 /// Returns the size in bytes that headers take in a message.
 pub(super) fn headers_size(headers: &HeaderMap) -> usize {
-    let line = |name: &async_nats::HeaderName, value: &async_nats::HeaderValue| {
+    let line = |name: &HeaderName, value: &HeaderValue| {
         AsRef::<[u8]>::as_ref(name).len() + value.as_str().len() + 4
     };
     let lines = headers.iter().flat_map(|(name, values)| values.iter().map(move |v| line(name, v)));

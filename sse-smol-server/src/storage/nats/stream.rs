@@ -1,5 +1,6 @@
 //! The stream: its creation, its limits and its identity.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub(super) struct Shared {
     recent: Mutex<Recent>,
     ids: Mutex<Ids>,
     known: Mutex<Known>,
+    /// The sequence of the last message that the client could not receive, or 0.
+    unreadable: AtomicU64,
 }
 
 /// The stream that the operations use.
@@ -236,6 +239,7 @@ impl Shared {
             recent: Mutex::default(),
             ids: Mutex::default(),
             known: Mutex::default(),
+            unreadable: AtomicU64::new(0),
         })
     }
 
@@ -294,6 +298,7 @@ impl Shared {
             );
             self.recent().clear();
             self.known().clear();
+            self.unreadable.store(0, Ordering::Relaxed);
         }
         *identity = Identity { epoch: info.epoch.clone(), is_direct: info.is_direct, losses };
         drop(identity);
@@ -322,8 +327,44 @@ impl Shared {
     }
 
     async fn message(&self, body: Value, until: Instant) -> Result<Option<Stored>, Failure> {
-        let is_direct = self.identity().is_direct;
-        self.api.message(&body, is_direct, until).await
+        let is_direct = self.identity().is_direct && self.unreadable.load(Ordering::Relaxed) == 0;
+        if !is_direct {
+            return self.by_leader(&body, until).await;
+        }
+        let losses = self.api.link.state().losses;
+        match self.api.message(&body, true, until).await {
+            // The message itself may be the reason.
+            Err(failure) if failure.is_lost() && self.api.link.state().losses != losses => {
+                self.confirm(until).await?;
+                self.by_leader(&body, until).await
+            }
+            result => result,
+        }
+    }
+
+    /// Returns a message in a form in which the client can receive any headers.
+    pub(super) async fn by_leader(
+        &self,
+        body: &Value,
+        until: Instant,
+    ) -> Result<Option<Stored>, Failure> {
+        let message = self.api.message(body, false, until).await?;
+        if let Some(message) = message.as_ref().filter(|message| !message.is_readable) {
+            let sequence = message.sequence;
+            if self.unreadable.fetch_max(sequence, Ordering::Relaxed) < sequence {
+                let subject = &message.subject;
+                log::warn!(
+                    "NATS: message {sequence} on {subject} has headers that are not valid, which \
+                     are ignored; pages that begin before it are read slowly"
+                );
+            }
+        }
+        Ok(message)
+    }
+
+    /// Returns whether the client may be unable to receive a message after a sequence.
+    pub(super) fn has_unreadable(&self, after: u64) -> bool {
+        self.unreadable.load(Ordering::Relaxed) > after
     }
 
     /// Returns an error while the stream's leader lacks events that this server has seen. A replica
