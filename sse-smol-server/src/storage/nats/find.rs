@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::failure::Failure;
 use super::fetch::Range;
@@ -39,6 +39,7 @@ impl Shared {
         let subject = self.subject(topic);
         self.caught_up(until).await?;
         let last = self.last(&subject, until).await?.map_or(0, |last| last.sequence);
+        let mut permit = None;
         loop {
             let after = {
                 let mut ids = self.ids();
@@ -50,6 +51,12 @@ impl Shared {
             };
             if after >= last {
                 return Ok(last);
+            }
+            if permit.is_none() {
+                let waited = timeout_at(until, self.id_reads.acquire()).await;
+                permit = Some(waited.map_err(|_| Failure::Lost("too many IDs are read".into()))?);
+                // Another operation may have read them meanwhile.
+                continue;
             }
             let limit = PageLimit { events: EVENTS, bytes: usize::MAX >> 1 };
             let range = Range { subject: &subject, after, last, limit, only_headers: true };

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use super::api::Api;
@@ -29,6 +30,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// It keeps the identity of each of them in memory.
 const DUPLICATES: Duration = Duration::from_secs(120);
 
+/// The maximum number of topics whose IDs are read at the same time.
+const ID_READS: usize = 4;
+
 /// The code of the error for a stream that another server has created meanwhile.
 const NAME_IN_USE: u64 = 10_058;
 
@@ -41,6 +45,8 @@ pub(super) struct Shared {
     recent: Mutex<Recent>,
     ids: Mutex<Ids>,
     known: Mutex<Known>,
+    /// A permit for each operation that reads the IDs of a topic's events, which takes much memory.
+    pub(super) id_reads: Semaphore,
     /// The sequence of the last message that the client could not receive, or 0.
     unreadable: AtomicU64,
 }
@@ -239,6 +245,7 @@ impl Shared {
             recent: Mutex::default(),
             ids: Mutex::default(),
             known: Mutex::default(),
+            id_reads: Semaphore::new(ID_READS),
             unreadable: AtomicU64::new(0),
         })
     }
