@@ -65,9 +65,12 @@ mod topics;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
-use smol::channel;
+use smol::future::or;
 use smol::lock::Semaphore;
+use smol::{Timer, channel};
+use tokio::time::Instant;
 
 use self::follow::Follower;
 use self::stream::Shared;
@@ -87,6 +90,9 @@ pub struct NatsStorage {
     publications: Semaphore,
     /// A permit for each operation that reads.
     reads: Semaphore,
+    /// A permit for each check of a position, which is one request. Checks of readiness do not wait
+    /// for subscribers that read.
+    checks: Semaphore,
 }
 
 /// The maximum number of publications that wait for an answer. Further ones wait before they are
@@ -95,6 +101,13 @@ const PUBLICATIONS: usize = 512;
 
 /// The maximum number of pages, bounds and lists that are read at the same time.
 const READS: usize = 8;
+
+/// The maximum number of positions that are checked at the same time.
+const CHECKS: usize = 64;
+
+/// The maximum time that an operation waits for a permit. After the engine was unreachable, many
+/// subscribers read at once.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The maximum number of changes that the feed is behind the consumer.
 const FEED: usize = 256;
@@ -116,17 +129,33 @@ impl NatsStorage {
             thread,
             publications: Semaphore::new(PUBLICATIONS),
             reads: Semaphore::new(READS),
+            checks: Semaphore::new(CHECKS),
         })
     }
 
-    /// Runs an operation on the thread, when there is a permit for it.
-    async fn run<T: Send + 'static>(
+    /// Runs an operation on the thread, when there is a permit for it. The operation gets the time
+    /// until which it may take.
+    async fn run<T, F>(
         &self,
         permits: &Semaphore,
-        operation: impl Future<Output = Result<T, StorageError>> + Send + 'static,
-    ) -> Result<T, StorageError> {
-        let _permit = permits.acquire().await;
-        self.thread.spawn(operation).await?
+        operation: impl FnOnce(Arc<Shared>, Instant) -> F,
+    ) -> Result<T, StorageError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StorageError>> + Send + 'static,
+    {
+        let permit = async { Some(permits.acquire().await) };
+        let late = async {
+            Timer::after(LONGEST_WAIT).await;
+            None
+        };
+        let Some(_permit) = or(permit, late).await else {
+            let why = "too many operations wait for NATS";
+            return Err(StorageError::new(StorageErrorKind::Unavailable, why));
+        };
+        // Not from the call on: an operation that had to wait would not have time left.
+        let until = self.shared.deadline();
+        self.thread.spawn(operation(Arc::clone(&self.shared), until)).await?
     }
 }
 
@@ -142,8 +171,7 @@ impl Storage for NatsStorage {
     }
 
     fn last_position(&self) -> StorageFuture<'_, u64> {
-        let (shared, until) = (Arc::clone(&self.shared), self.shared.deadline());
-        Box::pin(self.run(&self.reads, async move {
+        Box::pin(self.run(&self.checks, |shared, until| async move {
             loop {
                 match shared.last_position(until).await {
                     Err(failure) if failure.is_lost() && shared.pause(until).await => {}
@@ -154,12 +182,11 @@ impl Storage for NatsStorage {
     }
 
     fn is_assigned(&self, position: u64) -> StorageFuture<'_, bool> {
-        let (shared, until) = (Arc::clone(&self.shared), self.shared.deadline());
         Box::pin(async move {
-            if let Some(is_assigned) = shared.is_recent(position) {
+            if let Some(is_assigned) = self.shared.is_recent(position) {
                 return Ok(is_assigned);
             }
-            let operation = async move {
+            let check = |shared: Arc<Shared>, until| async move {
                 loop {
                     match shared.is_assigned(position, until).await {
                         Err(failure) if failure.is_lost() && shared.pause(until).await => {}
@@ -167,31 +194,31 @@ impl Storage for NatsStorage {
                     }
                 }
             };
-            self.run(&self.reads, operation).await
+            self.run(&self.checks, check).await
         })
     }
 
     fn append(&self, event: NewEvent) -> StorageFuture<'_, Appended> {
-        let until = self.shared.deadline();
-        Box::pin(self.run(&self.publications, Arc::clone(&self.shared).append(event, until)))
+        Box::pin(self.run(&self.publications, |shared, until| shared.append(event, until)))
     }
 
     fn read<'a>(&'a self, topic: &'a str, after: u64, limit: PageLimit) -> StorageFuture<'a, Page> {
-        let (shared, until) = (Arc::clone(&self.shared), self.shared.deadline());
         let topic = topic.to_owned();
-        let operation = async move { shared.page(&topic, after, limit, until).await };
-        Box::pin(self.run(&self.reads, operation))
+        Box::pin(self.run(&self.reads, move |shared, until| async move {
+            shared.page(&topic, after, limit, until).await
+        }))
     }
 
     fn bounds<'a>(&'a self, topic: &'a str) -> StorageFuture<'a, Bounds> {
-        let (shared, until) = (Arc::clone(&self.shared), self.shared.deadline());
         let topic = topic.to_owned();
-        Box::pin(self.run(&self.reads, async move { shared.bounds(&topic, until).await }))
+        Box::pin(self.run(&self.reads, move |shared, until| async move {
+            shared.bounds(&topic, until).await
+        }))
     }
 
     fn find<'a>(&'a self, topic: &'a str, id: &'a str) -> StorageFuture<'a, Option<u64>> {
-        let (shared, until) = (Arc::clone(&self.shared), self.shared.deadline());
-        Box::pin(self.run(&self.reads, shared.find(topic.into(), id.into(), until)))
+        let (topic, id) = (topic.into(), id.into());
+        Box::pin(self.run(&self.reads, |shared, until| shared.find(topic, id, until)))
     }
 
     fn topics<'a>(
@@ -199,14 +226,13 @@ impl Storage for NatsStorage {
         after: Option<&'a str>,
         limit: usize,
     ) -> StorageFuture<'a, Vec<TopicSummary>> {
-        let (shared, until) = (Arc::clone(&self.shared), self.shared.deadline());
         let after = after.map(str::to_owned);
-        Box::pin(self.run(&self.reads, shared.list(after, limit, until)))
+        Box::pin(self.run(&self.reads, move |shared, until| shared.list(after, limit, until)))
     }
 
     fn delete<'a>(&'a self, topic: &'a str) -> StorageFuture<'a, Option<u64>> {
-        let (shared, until) = (Arc::clone(&self.shared), self.shared.deadline());
-        Box::pin(self.run(&self.publications, shared.delete(topic.into(), until)))
+        let topic = topic.into();
+        Box::pin(self.run(&self.publications, |shared, until| shared.delete(topic, until)))
     }
 
     fn follow(&self, after: u64) -> StorageStream {
