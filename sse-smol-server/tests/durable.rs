@@ -4,90 +4,197 @@
 mod dir;
 mod support;
 
-use std::process::Command;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dir::Dir;
-use support::subscriber::{Publisher, Subscriber, wait_until};
-use support::{Binary, get, read_response, send};
+use support::subscriber::{Publisher, Received, Subscriber, read_all_until, wait_until};
+use support::{Binary, TIMEOUT, get, read_response, send};
 
-/// Publishes until the server is gone, and returns the data of the publications that it answered.
-fn publish_until_killed(server: &Binary, next: &mut usize) -> Vec<String> {
-    let mut answered = Vec::new();
-    thread::scope(|scope| {
-        let publisher = scope.spawn(|| {
-            let mut answered = Vec::new();
-            loop {
-                let data = next.to_string();
-                *next += 1;
-                let request = format!(
-                    "POST /topics/news HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
-                     Content-Length: {}\r\n\r\n{data}",
-                    server.address,
-                    data.len()
-                );
-                let Some((201, ..)) = try_send(server, &request) else {
-                    return answered;
-                };
-                answered.push(data);
-            }
-        });
-        thread::sleep(Duration::from_millis(150));
-        server.signal("-KILL");
-        answered = publisher.join().unwrap();
-    });
-    answered
+/// A publisher that repeats an unanswered publication with the same key, also to the next server.
+struct RetryingPublisher {
+    number: usize,
+    /// The IDs in the answers. The event at an index has the publisher's number and that index as
+    /// its data.
+    ids: Vec<String>,
 }
 
-/// Sends a request, and returns the response unless the server is gone.
-fn try_send(server: &Binary, request: &str) -> Option<(u16, String)> {
-    use std::io::{Read as _, Write as _};
-    let mut socket = std::net::TcpStream::connect(server.address).ok()?;
-    socket.write_all(request.as_bytes()).ok()?;
-    let mut response = String::new();
-    socket.read_to_string(&mut response).ok()?;
-    let status = response.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok()?;
-    Some((status, response))
+impl RetryingPublisher {
+    /// Publishes until the server is gone.
+    fn run(&mut self, address: SocketAddr) {
+        let Ok(socket) = TcpStream::connect(address) else { return };
+        let mut socket = BufReader::new(socket);
+        while let Some(id) = self.publish(&mut socket) {
+            self.ids.push(id);
+        }
+    }
+
+    /// Publishes the next event, and returns its ID unless the server is gone.
+    fn publish(&self, socket: &mut BufReader<TcpStream>) -> Option<String> {
+        let data = format!("{} {}", self.number, self.ids.len());
+        let key = data.replace(' ', "-");
+        let head =
+            format!("POST /topics/news HTTP/1.1\r\nHost: localhost\r\nIdempotency-Key: {key}\r\n");
+        let request = format!("{head}Content-Length: {}\r\n\r\n{data}", data.len());
+        socket.get_mut().write_all(request.as_bytes()).ok()?;
+        let (mut head, mut length) = (String::new(), 0);
+        while !head.ends_with("\r\n\r\n") {
+            let start = head.len();
+            if socket.read_line(&mut head).ok()? == 0 {
+                return None;
+            }
+            if let Some(value) = head[start..].strip_prefix("Content-Length: ") {
+                length = value.trim_end().parse().unwrap();
+            }
+        }
+        let mut body = vec![0; length];
+        socket.read_exact(&mut body).ok()?;
+        let is_ok = head.starts_with("HTTP/1.1 201 ") || head.starts_with("HTTP/1.1 200 ");
+        let body = String::from_utf8(body).unwrap();
+        assert!(is_ok, "{head}{body}");
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        Some(body["id"].as_str().unwrap().to_owned())
+    }
+}
+
+/// The events of a topic as its clients have seen them, and the number that each has seen.
+struct Log {
+    events: Vec<Received>,
+    seen: Vec<usize>,
+}
+
+impl Log {
+    /// Opens the stream of a client, which resumes after the last event that it has seen.
+    fn open(&self, address: SocketAddr, client: usize) -> Subscriber {
+        match self.seen[client].checked_sub(1) {
+            None => Subscriber::open(address, "/topics/news?lastEventId=earliest"),
+            Some(last) => Subscriber::resume(address, "/topics/news", &self.events[last].id),
+        }
+    }
+
+    /// Adds what a client has read. All clients see the same events in the same order.
+    fn add(&mut self, client: usize, read: &[Received]) {
+        for event in read {
+            let at = &mut self.seen[client];
+            match self.events.get(*at) {
+                Some(expected) => assert_eq!(event, expected, "event {at} of client {client}"),
+                None => self.events.push(event.clone()),
+            }
+            *at += 1;
+        }
+    }
+}
+
+/// Starts the binary without waiting until it is ready.
+fn start_unready(arguments: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_sse-smol-server"))
+        .args(["--listen", "127.0.0.1:0", "--open-publishing"])
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// Kills the server again and again, at random moments: while it starts, and while these numbers of
+/// publishers and clients use it.
+fn kill_and_resume(rounds: usize, publishers: usize, clients: usize) {
+    let dir = Dir::new();
+    let arguments = ["--data", dir.path(), "--history", "10000000", "--window", "10"];
+    let bounds = ["--history-bytes", "4000000000", "--max-bytes", "4000000000"];
+    let arguments = [&arguments[..], &bounds].concat();
+    let mut rng = fastrand::Rng::with_seed(7);
+    let started = Instant::now();
+    let mut publishers: Vec<_> =
+        (0..publishers).map(|number| RetryingPublisher { number, ids: Vec::new() }).collect();
+    let mut log = Log { events: Vec::new(), seen: vec![0; clients] };
+    for round in 0..rounds {
+        let mut starting = start_unready(&arguments);
+        thread::sleep(Duration::from_millis(rng.u64(..100)));
+        starting.kill().unwrap();
+        starting.wait().unwrap();
+
+        let server = Binary::start(&arguments);
+        // The others resume in a later round.
+        let resuming: Vec<_> = (0..clients).filter(|_| round == 0 || rng.u8(..4) > 0).collect();
+        let mut streams: Vec<_> =
+            resuming.iter().map(|client| log.open(server.address, *client)).collect();
+        thread::scope(|scope| {
+            for publisher in &mut publishers {
+                scope.spawn(|| publisher.run(server.address));
+            }
+            scope.spawn(|| read_all_until(&mut streams, "the end", |one| one.end.is_some()));
+            thread::sleep(Duration::from_millis(rng.u64(50..400)));
+            server.signal("-KILL");
+        });
+        for (client, stream) in resuming.into_iter().zip(streams) {
+            log.add(client, &stream.events);
+        }
+    }
+    let server = Binary::start(&arguments);
+    let mut streams: Vec<_> = (0..clients).map(|client| log.open(server.address, client)).collect();
+    let end = Publisher::open(server.address).publish("news", "end");
+    read_all_until(&mut streams, "the last event", |stream| {
+        stream.events.last().is_some_and(|event| event.data == "end")
+    });
+    for (client, stream) in streams.into_iter().enumerate() {
+        log.add(client, &stream.events);
+    }
+
+    let answered: usize = publishers.iter().map(|publisher| publisher.ids.len()).sum();
+    let events = log.events.len();
+    println!("{rounds} kills, {answered} answered, {events} events, {:?}", started.elapsed());
+    assert!(answered > rounds);
+    assert_eq!(log.events.pop().map(|event| event.id), Some(end));
+    let mut next = vec![0; publishers.len()];
+    for Received { event_type, id, data } in &log.events {
+        assert_eq!(event_type, "message", "{data}");
+        let (publisher, n) = data.split_once(' ').unwrap();
+        let publisher: usize = publisher.parse().unwrap();
+        assert_eq!(n.parse(), Ok(next[publisher]), "once, and in order: {data}");
+        // An event whose answer was lost may have been stored.
+        if let Some(answered) = publishers[publisher].ids.get(next[publisher]) {
+            assert_eq!(id, answered, "{data}");
+        }
+        next[publisher] += 1;
+    }
+    for (publisher, seen) in publishers.iter().zip(next) {
+        assert!(seen >= publisher.ids.len(), "events of publisher {} are lost", publisher.number);
+    }
 }
 
 #[test]
 fn no_answered_event_is_lost_when_the_server_is_killed_and_clients_resume_without_a_gap() {
-    let dir = Dir::new();
-    let data = dir.path();
-    let arguments = ["--data", data, "--history", "100000", "--window", "10"];
-    let mut next = 0;
-    let mut expected: Vec<String> = Vec::new();
-    let mut seen: Vec<String> = Vec::new();
-    let mut last_id = String::new();
-    for _ in 0..5 {
-        let server = Binary::start(&arguments);
-        let mut subscriber = match last_id.as_str() {
-            "" => Subscriber::open(server.address, "/topics/news?lastEventId=earliest"),
-            id => Subscriber::resume(server.address, "/topics/news", id),
-        };
-        let answered = publish_until_killed(&server, &mut next);
-        assert!(!answered.is_empty());
-        expected.extend(answered);
-        subscriber.read_until("the end", |subscriber| subscriber.end.is_some());
-        for event in &subscriber.events {
-            assert_eq!(event.event_type, "message", "{}", event.data);
-            seen.push(event.data.clone());
-            last_id.clone_from(&event.id);
+    kill_and_resume(5, 4, 3);
+}
+
+/// The long form, which takes a minute: `cargo test --release -p sse-smol-server --test durable --
+/// --ignored --nocapture`.
+#[test]
+#[ignore = "takes a minute"]
+fn nothing_is_lost_or_repeated_in_a_hundred_kills_under_load() {
+    kill_and_resume(100, 64, 20);
+}
+
+/// The moment of the kill is that at which the directory gets its first file.
+#[test]
+fn a_server_that_is_killed_while_it_creates_the_file_starts_again() {
+    for _ in 0..10 {
+        let dir = Dir::new();
+        let mut starting = start_unready(&["--data", dir.path()]);
+        let start = Instant::now();
+        while fs::read_dir(&dir.0).unwrap().next().is_none() {
+            assert!(start.elapsed() < TIMEOUT, "no file is created");
         }
+        starting.kill().unwrap();
+        starting.wait().unwrap();
+        let server = Binary::start(&["--data", dir.path()]);
+        Publisher::open(server.address).publish("news", "x");
     }
-    let server = Binary::start(&arguments);
-    let mut subscriber = Subscriber::resume(server.address, "/topics/news", &last_id);
-    Publisher::open(server.address).publish("news", "end");
-    subscriber.read_until("all events", |subscriber| {
-        subscriber.events.last().is_some_and(|event| event.data == "end")
-    });
-    seen.extend(subscriber.events.iter().map(|event| event.data.clone()));
-    // An event whose answer was lost may have been stored: it is seen once, in its place.
-    let numbers: Vec<usize> = seen[..seen.len() - 1].iter().map(|n| n.parse().unwrap()).collect();
-    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "once, and in order");
-    let missing: Vec<_> = expected.iter().filter(|data| !seen.contains(data)).collect();
-    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]

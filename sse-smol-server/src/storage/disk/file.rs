@@ -94,6 +94,7 @@ impl File {
     pub(super) fn reopen(&mut self) -> Result<(), StorageError> {
         // Dropping it first releases the lock on the file.
         self.database = None;
+        self.create()?;
         let (path, started) = (self.path.clone(), Instant::now());
         let reported = std::cell::Cell::new(started);
         let opened = Database::builder()
@@ -106,24 +107,36 @@ impl File {
                     log::info!("{}: checking after an unclean end, {percent:.0} %", path.display());
                 }
             })
-            .create(&self.path);
-        let path = self.path.display();
-        self.database = Some(opened.map_err(|cause| match cause {
-            DatabaseError::DatabaseAlreadyOpen => StorageError::new(
-                StorageErrorKind::Unavailable,
-                format!(
-                    "{path} is in use by another process; stop it, or choose another directory"
-                ),
-            ),
-            DatabaseError::Storage(redb::StorageError::Corrupted(why)) => damaged(&path, &why),
-            DatabaseError::Storage(redb::StorageError::Io(why))
-                if why.kind() == io::ErrorKind::InvalidData =>
-            {
-                damaged(&path, &why)
-            }
-            cause => StorageError::new(StorageErrorKind::Unavailable, format!("{path}: {cause}")),
-        })?);
+            .open(&self.path);
+        self.database = Some(opened.map_err(|cause| not_opened(&self.path, cause))?);
         Ok(())
+    }
+
+    /// Creates the file, if there is none. It gets its name when it is complete: redb takes one
+    /// whose creation was interrupted for damaged.
+    fn create(&self) -> Result<(), StorageError> {
+        let failed = |error: io::Error| {
+            let why = format!("{}: {error}", self.path.display());
+            StorageError::new(StorageErrorKind::Unavailable, why)
+        };
+        if self.path.try_exists().map_err(failed)? {
+            return Ok(());
+        }
+        let new = self.path.with_file_name(format!("{NAME}.new-{}", new_epoch()));
+        drop(Database::create(&new).map_err(|cause| not_opened(&new, cause))?);
+        let linked = match fs::hard_link(&new, &self.path) {
+            // Another process was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            linked => linked,
+        };
+        match linked {
+            Ok(()) => fs::remove_file(&new).map_err(failed)?,
+            // Only on file systems without links, since it replaces the file of a faster process.
+            Err(_) => fs::rename(&new, &self.path).map_err(failed)?,
+        }
+        // Makes the name durable, too.
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
     }
 
     fn database(&self) -> Result<&Database, StorageError> {
@@ -291,6 +304,24 @@ impl File {
         let events = transaction.open_table(EVENTS).map_err(error)?;
         let range = events.range(after.saturating_add(1)..).map_err(error)?;
         range.map(|row| row.map(|(position, _)| position.value()).map_err(error)).collect()
+    }
+}
+
+/// Converts the error of opening a file.
+fn not_opened(path: &Path, cause: DatabaseError) -> StorageError {
+    let path = path.display();
+    match cause {
+        DatabaseError::DatabaseAlreadyOpen => StorageError::new(
+            StorageErrorKind::Unavailable,
+            format!("{path} is in use by another process; stop it, or choose another directory"),
+        ),
+        DatabaseError::Storage(redb::StorageError::Corrupted(why)) => damaged(&path, &why),
+        DatabaseError::Storage(redb::StorageError::Io(why))
+            if why.kind() == io::ErrorKind::InvalidData =>
+        {
+            damaged(&path, &why)
+        }
+        cause => StorageError::new(StorageErrorKind::Unavailable, format!("{path}: {cause}")),
     }
 }
 
