@@ -53,6 +53,7 @@ fn error(error: impl Into<redb::Error>) -> StorageError {
     let error = error.into();
     let kind = match &error {
         redb::Error::Io(error) if is_full(error) => StorageErrorKind::Full,
+        redb::Error::Io(error) if is_damage(error) => StorageErrorKind::Damaged,
         redb::Error::Corrupted(_) => StorageErrorKind::Damaged,
         _ => StorageErrorKind::Unavailable,
     };
@@ -62,6 +63,11 @@ fn error(error: impl Into<redb::Error>) -> StorageError {
 fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), FileTooLarge | QuotaExceeded | StorageFull)
+}
+
+/// Whether the file is not one of redb, or is too short.
+fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
 impl File {
@@ -187,7 +193,8 @@ impl File {
             index.last_position = index.last_position.max(last);
             let is_whole = known.map_or(was_clean, |known| index.last_position >= known);
             let keeps = is_whole && bad.is_empty();
-            let epoch = epoch.filter(|_| keeps).unwrap_or_else(new_epoch);
+            let epoch = epoch.filter(|_| keeps).inspect(|_| index.reserve());
+            let epoch = epoch.unwrap_or_else(new_epoch);
             if !keeps {
                 dropped.retain(|_, _| false).map_err(error)?;
             }
@@ -316,9 +323,7 @@ fn not_opened(path: &Path, cause: DatabaseError) -> StorageError {
             format!("{path} is in use by another process; stop it, or choose another directory"),
         ),
         DatabaseError::Storage(redb::StorageError::Corrupted(why)) => damaged(&path, &why),
-        DatabaseError::Storage(redb::StorageError::Io(why))
-            if why.kind() == io::ErrorKind::InvalidData =>
-        {
+        DatabaseError::Storage(redb::StorageError::Io(why)) if is_damage(&why) => {
             damaged(&path, &why)
         }
         cause => StorageError::new(StorageErrorKind::Unavailable, format!("{path}: {cause}")),

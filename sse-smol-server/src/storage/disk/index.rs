@@ -25,7 +25,12 @@ pub(super) struct Index {
     /// be that one.
     forgotten: u64,
     pub(super) last_position: u64,
+    /// The last position that may have been assigned before the file was opened.
+    reserved: u64,
 }
+
+/// The maximum number of events in a transaction.
+pub(super) const BATCH_EVENTS: usize = 1024;
 
 /// The maximum number of topics without events whose last position is kept.
 const REMEMBERED: usize = 4096;
@@ -178,6 +183,18 @@ impl Index {
             out.topics.push(name);
             out.forgotten = self.forgotten;
         }
+    }
+
+    /// Reserves the positions that the last transaction of the run before may have assigned. If it
+    /// was damaged, the file has been opened without it, as if it had been interrupted. Its
+    /// positions are not assigned to other events.
+    pub(super) fn reserve(&mut self) {
+        self.reserved = self.last_position + BATCH_EVENTS as u64;
+    }
+
+    /// Returns the position of the next event.
+    pub(super) fn next_position(&self) -> u64 {
+        self.last_position.max(self.reserved) + 1
     }
 
     /// Adds the events of a topic to those that are removed from the file.

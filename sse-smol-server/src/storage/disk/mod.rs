@@ -16,6 +16,11 @@
 //! Events beyond the bounds are dropped from the file, which reuses their space. A file that is
 //! damaged is refused; [`DiskConfig::recover`] opens it without the events that cannot be read.
 //!
+//! If the end was unclean and only the last write is damaged, for example by a disk that reported it
+//! as durable too early, the file is opened without that write. This cannot be distinguished from a
+//! write that was interrupted. At each start, positions continue after those that such a write may
+//! have used.
+//!
 //! ```
 //! use std::sync::Arc;
 //!

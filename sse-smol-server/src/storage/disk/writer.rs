@@ -13,7 +13,7 @@ use smol::future::{block_on, or};
 
 use super::config::{DiskConfig, Sync};
 use super::file::File;
-use super::index::Removals;
+use super::index::{BATCH_EVENTS, Removals};
 use super::record::Record;
 use super::shared::{Followed, Shared};
 use crate::storage::{
@@ -32,9 +32,6 @@ pub(super) enum Command {
     /// Drops old events.
     Tick,
 }
-
-/// The maximum number of events in a transaction.
-const BATCH_EVENTS: usize = 1024;
 
 /// The size in bytes at which a transaction is complete.
 const BATCH_BYTES: usize = 8 << 20;
@@ -81,8 +78,9 @@ impl Pending {
 }
 
 impl Writer {
+    /// Creates a writer, and applies the bounds to the events in the file.
     pub(super) fn new(shared: Arc<Shared>, queue: Receiver<Command>, config: DiskConfig) -> Self {
-        Self {
+        let mut writer = Self {
             shared,
             queue,
             config,
@@ -92,12 +90,13 @@ impl Writer {
             dropped: Removals::default(),
             since: None,
             attempt: None,
-        }
+        };
+        writer.apply_all_bounds();
+        writer
     }
 
     /// Runs until all senders of commands are gone.
     pub(super) fn run(mut self) {
-        self.apply_bounds(&[]);
         while let Some(command) = self.next() {
             let is_tick = matches!(command, Command::Tick);
             let batch = self.batch(command);
@@ -262,7 +261,7 @@ impl Writer {
         if !index.holding(topic).1 {
             return Ok(None);
         }
-        let position = index.last_position + 1;
+        let position = index.next_position();
         index.list_events(topic, &mut self.dropped);
         drop(index);
         // The index is changed after the file, so that nothing is missing there if this fails.
@@ -287,7 +286,7 @@ impl Writer {
     /// Assigns positions to events that are new, and returns the others apart.
     fn place(&self, batch: Vec<(NewEvent, Reply)>) -> (Vec<Pending>, Vec<(NewEvent, Reply)>) {
         let index = self.shared.index();
-        let mut last = index.last_position;
+        let mut next = index.next_position();
         // What the events of the batch itself will use.
         let mut keys = HashSet::new();
         let mut ids = HashSet::new();
@@ -313,14 +312,14 @@ impl Writer {
             if !is_held {
                 topics.insert(Arc::clone(topic));
             }
-            last += 1;
             if let Some(key) = event.key.as_deref() {
                 keys.insert((Arc::clone(topic), key.to_owned()));
             }
             if let Some(id) = event.id.as_deref() {
                 ids.insert((Arc::clone(topic), id.to_owned()));
             }
-            pending.push(Pending { event, position: last, reply });
+            pending.push(Pending { event, position: next, reply });
+            next += 1;
         }
         (pending, repeated)
     }
@@ -375,6 +374,13 @@ impl Writer {
 
     fn send(&mut self, change: &Change) {
         self.followers.retain(|follower| follower.send_blocking(Ok(change.clone())).is_ok());
+    }
+
+    /// Drops all events that exceed the bounds.
+    fn apply_all_bounds(&mut self) {
+        let topics = self.shared.index().list(None, usize::MAX);
+        let names: Vec<_> = topics.into_iter().map(|topic| topic.name).collect();
+        self.apply_bounds(&names);
     }
 
     /// Drops the events of these topics, and the oldest of all, that exceed the bounds.
@@ -453,7 +459,7 @@ impl Writer {
             self.deleting = None;
             self.last_topic = None;
             self.send(&Change::Reset { epoch: loaded.epoch, position: reached });
-            self.apply_bounds(&[]);
+            self.apply_all_bounds();
             return Ok(());
         }
         // A write whose failure was reported may have reached the file nevertheless.
@@ -465,7 +471,7 @@ impl Writer {
             self.last_topic = Some(Arc::clone(&topic));
             self.send(&Change::Deleted { topic, position });
         }
-        self.apply_bounds(&[]);
+        self.apply_all_bounds();
         Ok(())
     }
 }

@@ -15,8 +15,10 @@ use sse_smol_server::{
     History, Publication, Start, SubscriptionError, TopicError, Topics, TopicsConfig,
 };
 
-#[path = "support/dir.rs"]
+mod damage;
+#[path = "../support/dir.rs"]
 mod dir;
+#[path = "../support/mod.rs"]
 mod support;
 
 use dir::Dir;
@@ -155,13 +157,20 @@ fn the_bounds_apply_to_the_file_and_what_was_dropped_is_a_gap_after_a_restart() 
     let run = Run::with(config.clone()).unwrap();
     let ids: Vec<String> = (0..30).map(|n| run.publish("a", &n.to_string())).collect();
     drop(run);
-    let run = Run::with(config).unwrap();
+    let run = Run::with(config.clone()).unwrap();
     assert_eq!(run.data(&["a"], Start::Earliest, 10), numbers(20..30));
     assert_eq!(run.data(&["a"], Start::After(&ids[19]), 10), numbers(20..30));
     let events = run.read(&["a"], Start::After(&ids[18]), 11);
     assert_eq!(events[0].0, "gap");
     let gap: serde_json::Value = serde_json::from_str(&events[0].1).unwrap();
     assert_eq!((&gap["reason"], &gap["earliest"]), (&"evicted".into(), &(&*ids[20]).into()));
+    // Lower ones apply at once.
+    drop(run);
+    config.history.events = 5;
+    let run = Run::with(config).unwrap();
+    assert_eq!(run.data(&["a"], Start::Earliest, 5), numbers(25..30));
+    let list = run.wait(run.topics.list(None, 10)).unwrap().topics;
+    assert_eq!(list[0].events, 5);
 
     // By size, over all topics.
     drop(run);
