@@ -10,12 +10,18 @@ use servers::message::{LEN, Message, scan};
 use servers::net::{connect, set_nonblocking};
 
 /// The maximum number of publishers.
-pub(crate) const PUBLISHERS: usize = 8;
+pub(crate) const PUBLISHERS: usize = 64;
 
 /// Checks that the messages of each publisher arrive once and in order.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Order {
     next: [u32; PUBLISHERS],
+}
+
+impl Default for Order {
+    fn default() -> Self {
+        Self { next: [0; PUBLISHERS] }
+    }
 }
 
 impl Order {
@@ -85,6 +91,8 @@ pub(crate) struct Publisher {
     sent: Vec<u32>,
     request: Vec<u8>,
     response: Vec<u8>,
+    /// The time of the last request, as it was passed to [`publish`](Self::publish).
+    pub(crate) requested: Duration,
 }
 
 impl Publisher {
@@ -100,13 +108,15 @@ impl Publisher {
         set_nonblocking(&socket).map_err(|error| error.to_string())?;
         let sent = vec![0; topics as usize];
         let (request, response) = (Vec::new(), Vec::new());
-        Ok(Self { socket, number, path: path.to_owned(), sent, request, response })
+        let (path, requested) = (path.to_owned(), Duration::ZERO);
+        Ok(Self { socket, number, path, sent, request, response, requested })
     }
 
     /// Sends the next message.
     pub(crate) fn publish(&mut self, topic: u32, now: Duration) -> Result<(), String> {
         let sequence = self.sent[topic as usize];
         self.sent[topic as usize] += 1;
+        self.requested = now;
         let sent = u64::try_from(now.as_nanos()).expect("less than 584 years");
         let message = Message { publisher: self.number, topic, sequence, sent };
         self.request.clear();
@@ -175,7 +185,7 @@ mod tests {
         assert!(holds(&[message(0, 0), message(7, 0), message(0, 1), message(7, 1)]));
         assert!(!holds(&[message(0, 1)]), "a missing message");
         assert!(!holds(&[message(0, 0), message(0, 0)]), "a repeated message");
-        assert!(!holds(&[message(8, 0)]), "an unknown publisher");
+        assert!(!holds(&[message(64, 0)]), "an unknown publisher");
         assert!(!holds(&[None]), "a damaged message");
     }
 

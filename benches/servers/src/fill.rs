@@ -7,7 +7,10 @@ use rustix::io::{read, write};
 use servers::message::Message;
 use servers::net::connect;
 
-use crate::clients::{PUBLISHERS, request, response};
+use crate::clients::{request, response};
+
+/// The number of connections.
+const PUBLISHERS: usize = 8;
 
 /// The number of pipelined requests of one connection. Their size is about that of its buffers.
 const PIPELINED: u32 = 100;

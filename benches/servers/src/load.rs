@@ -53,6 +53,8 @@ pub(crate) struct Driven {
     pub(crate) generator_cpu: Duration,
     /// The latency of each delivery, with `Pace::PerSecond` only.
     pub(crate) latencies: Vec<Duration>,
+    /// The time from each publication to its response.
+    pub(crate) responses: Vec<Duration>,
     /// The delay of each publication behind its schedule.
     pub(crate) late: Vec<Duration>,
 }
@@ -225,6 +227,8 @@ impl Load {
             let token = self.poller.ready(at).token;
             if let Some(publisher) = token.checked_sub(self.subscribers.len()) {
                 if self.publishers[publisher].receive()? {
+                    let requested = self.publishers[publisher].requested;
+                    driven.responses.push(self.begun.elapsed().saturating_sub(requested));
                     self.idle.push(publisher);
                 }
             } else {

@@ -5,6 +5,7 @@ mod cores;
 mod delivering;
 mod holding;
 mod latency;
+mod storage;
 mod streaming;
 
 use crate::peers::Peer;
@@ -40,6 +41,7 @@ pub(crate) fn tests(scale: Scale) -> Vec<Test> {
         connecting::tests(scale),
         streaming::tests(scale),
         holding::tests(scale),
+        storage::tests(scale),
         cores::tests(scale),
     ]
     .into_iter()
