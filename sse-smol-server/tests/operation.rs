@@ -206,6 +206,16 @@ fn a_failed_start_exits_with_status_1_even_if_stderr_is_blocked_or_closed() {
 }
 
 #[test]
+fn a_variable_that_sets_no_flag_is_logged() {
+    for (name, is_logged) in [("SSE_MAX_TOPIC", true), ("SSE_MAX_TOPICS", false)] {
+        let server = Binary::start_with_variable(name, "5", &[]);
+        let (_, _, log) = server.stop("-INT");
+        let line = format!("the environment variable {name} sets no flag");
+        assert_eq!(log.contains(&line), is_logged, "{log}");
+    }
+}
+
+#[test]
 fn sighup_drains() {
     let server = Binary::start(&["--drain", "5"]);
     let mut stream = get(server.address, "/topics/news");

@@ -1,11 +1,13 @@
 //! Command line arguments.
 
-use std::fs;
+use std::collections::HashSet;
+use std::ffi::OsStr;
 use std::io::{self, ErrorKind};
 use std::path::{self, Component, PathBuf};
 use std::time::Duration;
+use std::{env, fs};
 
-use clap::{Command, ValueEnum};
+use clap::{Arg, Args as _, Command, ValueEnum};
 use sse_proto::EventType;
 use sse_smol_server::{Config, History, TopicsConfig};
 
@@ -13,6 +15,7 @@ use crate::host::{AllowedOrigin, Host, allowed_host, allowed_origin};
 use crate::listen::{Listen, listen, mode};
 use crate::log_writer::LogFormat;
 use crate::numbers::{at_least, whole_number};
+use crate::publishing::DEFAULT_VARIABLE;
 use crate::storing::Storing;
 
 /// The length in bytes of the shortest request, `GET / HTTP/1.0` with its line ends.
@@ -202,6 +205,9 @@ enum OnLag {
     Gap,
 }
 
+/// The prefix of the environment variables that set flags.
+const ENVIRONMENT: &str = "SSE_";
+
 impl Args {
     /// Lets the environment set the flags that the command line does not contain.
     pub(crate) fn with_environment(command: Command) -> Command {
@@ -211,8 +217,19 @@ impl Args {
                 return flag;
             };
             // Shown once below the flags instead of with each of them.
-            flag.env(format!("SSE_{name}")).hide_env(true)
+            flag.env(format!("{ENVIRONMENT}{name}")).hide_env(true)
         })
+    }
+
+    /// Returns the names of environment variables that look as if they set a flag, and do not.
+    pub(crate) fn unknown_variables(&self) -> Vec<String> {
+        let command = Self::with_environment(Self::augment_args(Command::new("")));
+        let known: HashSet<_> = command.get_arguments().filter_map(Arg::get_env).collect();
+        let is_token =
+            |name: &str| name == DEFAULT_VARIABLE || self.token_env.as_deref() == Some(name);
+        let set = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        let like_flags = set.filter(|name| name.starts_with(ENVIRONMENT) && !is_token(name));
+        like_flags.filter(|name| !known.contains(OsStr::new(name))).collect()
     }
 
     /// Returns whether the server listens on a loopback address or a Unix socket, which other

@@ -116,6 +116,9 @@ fn run(args: &Args) -> Result<(), String> {
             );
         }
     }
+    for name in args.unknown_variables() {
+        log::warn!("the environment variable {name} sets no flag of this program");
+    }
     let publishing = Publishing::new(args)?;
     raise_descriptor_limit();
     let in_use = |error: io::Error| {

@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq as _;
 use crate::args::Args;
 
 /// The environment variable that is read if no flag names another source of the token.
-const DEFAULT_VARIABLE: &str = "SSE_TOKEN";
+pub(crate) const DEFAULT_VARIABLE: &str = "SSE_TOKEN";
 
 /// The maximum length of a token in bytes, so that it fits into a request head.
 const MAX_TOKEN: usize = 4096;
