@@ -15,7 +15,6 @@ use crate::host::{AllowedOrigin, Host, allowed_host, allowed_origin};
 use crate::listen::{Listen, listen, mode};
 use crate::log_writer::LogFormat;
 use crate::numbers::{at_least, whole_number};
-use crate::publishing::DEFAULT_VARIABLE;
 use crate::storing::Storing;
 
 /// The length in bytes of the shortest request, `GET / HTTP/1.0` with its line ends.
@@ -204,6 +203,9 @@ enum OnLag {
     /// Send it the gap event, and continue
     Gap,
 }
+
+/// The environment variable that is read if no flag names another source of the token.
+pub(crate) const DEFAULT_VARIABLE: &str = "SSE_TOKEN";
 
 /// The prefix of the environment variables that set flags.
 const ENVIRONMENT: &str = "SSE_";

@@ -8,10 +8,7 @@ use std::path::Path;
 
 use subtle::ConstantTimeEq as _;
 
-use crate::args::Args;
-
-/// The environment variable that is read if no flag names another source of the token.
-pub(crate) const DEFAULT_VARIABLE: &str = "SSE_TOKEN";
+use crate::args::{Args, DEFAULT_VARIABLE};
 
 /// The maximum length of a token in bytes, so that it fits into a request head.
 const MAX_TOKEN: usize = 4096;
