@@ -211,7 +211,7 @@ impl State {
         results
     }
 
-    /// Appends an event to the log in memory. Returns its topic, which is to be notified, unless the
+    /// Appends an event to the log in memory. Returns its topic for the caller to notify, unless the
     /// event is a duplicate.
     fn append(
         &self,

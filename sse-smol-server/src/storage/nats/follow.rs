@@ -76,7 +76,7 @@ struct Hole {
     checked: HashSet<Arc<str>>,
 }
 
-/// Why the feed ends: nobody receives it any more.
+/// The reason for which the feed ends: its receiver was dropped.
 #[derive(Debug)]
 struct Gone;
 
@@ -418,7 +418,7 @@ impl Follower {
     }
 }
 
-/// Returns whether the description of a status says that a request has got all it wanted.
+/// Returns whether the description of a status means that a request is complete.
 fn is_complete(description: &str) -> bool {
     description.contains("Batch Completed") || description.contains("MaxBytes")
 }

@@ -289,7 +289,7 @@ async fn pass_on(mut replies: Subscriber, receivers: Receivers) {
     }
 }
 
-/// Records what an event says about the connection.
+/// Updates the state of the connection after an event of the client.
 fn note(state: &watch::Sender<State>, event: &Event) {
     match event {
         Event::Connected => state.send_modify(|state| state.is_open = true),

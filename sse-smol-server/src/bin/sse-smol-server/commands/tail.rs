@@ -171,7 +171,7 @@ fn judge(
     if error.is::<EventTooLarge>() {
         return Ok(error.to_string());
     }
-    // After a response, even one that asks to try again later, the address is right.
+    // A response, also one with a `Retry-After`, shows that the address is correct.
     if was_open || refused.is_some() {
         return Ok(format!("{error}; reconnecting"));
     }
