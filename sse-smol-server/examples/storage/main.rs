@@ -16,7 +16,7 @@ use sse_smol_server::{History, Publication, Start, TopicError, Topics, TopicsCon
 use memory::MemoryStorage;
 
 fn main() -> Result<(), TopicError> {
-    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new(1000));
     let executor = Executor::new();
     smol::block_on(executor.run(async {
         // Memory holds ten events of each topic, the storage a thousand.

@@ -1,17 +1,18 @@
 // A storage in memory: the smallest complete implementation. It holds the newest events of each
-// topic, and loses them with the process, so it shows the contract and serves as a base for tests.
+// topic in one log, which it searches from the start, and loses them with the process.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::ready;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use smol::channel::{self, Receiver, Sender};
-use smol::stream;
+use smol::channel::{self, Sender};
+use smol::stream::StreamExt as _;
 use sse_smol_server::storage::{
-    Appended, Bounds, Change, EventRef, NewEvent, Page, PageLimit, Storage, StorageError,
-    StorageErrorKind, StorageFuture, StorageStream, StoredEvent, TopicSummary,
+    Appended, Bounds, Change, EventRef, NewEvent, Page, PageLimit, Storage, StorageFuture,
+    StorageStream, StoredEvent, TopicSummary,
 };
 
-/// A storage that holds at most a number of events for each topic.
+/// A storage that holds at most `most` events of each topic.
 #[derive(Debug)]
 pub(crate) struct MemoryStorage {
     most: usize,
@@ -21,21 +22,18 @@ pub(crate) struct MemoryStorage {
 #[derive(Debug, Default)]
 struct Log {
     last_position: u64,
-    topics: BTreeMap<Arc<str>, Topic>,
-    /// Where new changes go. Unbounded, since the feed takes one in a moment.
+    events: Vec<Held>,
+    /// For each topic, the position of the last event that was dropped.
+    dropped: BTreeMap<Arc<str>, u64>,
+    /// Where new changes go. Unbounded, since the feed takes each one at once.
     followers: Vec<Sender<Change>>,
 }
 
-#[derive(Debug, Default)]
-struct Topic {
-    events: VecDeque<(StoredEvent, Option<Box<str>>)>,
-    dropped: u64,
-    /// The position of the last deletion.
-    deleted: u64,
-}
+/// The topic of an event, its key, and the event.
+#[derive(Debug)]
+struct Held(Arc<str>, Option<Box<str>>, StoredEvent);
 
 impl MemoryStorage {
-    /// Creates a storage for at most `most` events of each topic.
     pub(crate) fn new(most: usize) -> Self {
         Self { most, log: Mutex::default() }
     }
@@ -43,88 +41,37 @@ impl MemoryStorage {
     fn log(&self) -> MutexGuard<'_, Log> {
         self.log.lock().expect("no panic while this lock is held")
     }
-
-    fn append_now(&self, new: NewEvent) -> Appended {
-        let NewEvent { topic: name, fields, id, key, .. } = new;
-        let mut log = self.log();
-        let position = log.last_position + 1;
-        let topic = log.topics.entry(Arc::clone(&name)).or_default();
-        let repeated = topic.events.iter().find(|(_, known)| key.is_some() && *known == key);
-        if let Some((event, _)) = repeated {
-            let is_same = event.fields == fields && event.id == id;
-            return if is_same {
-                Appended::Duplicate(event.position)
-            } else {
-                Appended::KeyInUse(reference(event))
-            };
-        }
-        if id.is_some() && topic.events.iter().any(|(event, _)| event.id == id) {
-            return Appended::IdInUse;
-        }
-        let event = StoredEvent { position, fields, id };
-        topic.events.push_back((event.clone(), key));
-        if topic.events.len() > self.most {
-            topic.dropped = topic.events.pop_front().map_or(0, |(event, _)| event.position);
-        }
-        log.last_position = position;
-        log.send(&Change::Appended { topic: name, event });
-        Appended::New(position)
-    }
-
-    fn delete_now(&self, name: &str) -> Option<u64> {
-        let mut log = self.log();
-        let position = log.last_position + 1;
-        let (name, topic) = log.topics.get_key_value(name)?;
-        let last = topic.events.back()?.0.position;
-        let name = Arc::clone(name);
-        // The position of the last event stays: subscribers that have not read it get a gap event.
-        let deleted = Topic { dropped: last, deleted: position, ..Topic::default() };
-        log.topics.insert(Arc::clone(&name), deleted);
-        log.last_position = position;
-        log.send(&Change::Deleted { topic: name, position });
-        Some(position)
-    }
 }
 
 impl Log {
-    fn send(&mut self, change: &Change) {
-        self.followers.retain(|follower| follower.try_send(change.clone()).is_ok());
+    fn of(&self, topic: &str) -> impl DoubleEndedIterator<Item = &Held> {
+        self.events.iter().filter(move |held| *held.0 == *topic)
     }
-}
 
-impl Default for MemoryStorage {
-    fn default() -> Self {
-        Self::new(1000)
-    }
-}
-
-fn reference(event: &StoredEvent) -> EventRef {
-    EventRef { position: event.position, id: event.id.clone() }
-}
-
-impl Topic {
-    fn bounds(&self) -> Bounds {
+    fn bounds(&self, topic: &str) -> Bounds {
         Bounds {
-            dropped: self.dropped,
-            first: self.events.front().map(|(event, _)| reference(event)),
-            last: self.events.back().map(|(event, _)| reference(event)),
+            dropped: self.dropped.get(topic).copied().unwrap_or(0),
+            first: self.of(topic).next().map(|held| EventRef::from(&held.2)),
+            last: self.of(topic).next_back().map(|held| EventRef::from(&held.2)),
         }
     }
 
-    fn page(&self, after: u64, limit: PageLimit) -> Page {
-        let start = self.events.partition_point(|(event, _)| event.position <= after);
-        let mut events = Vec::new();
-        let mut bytes = 0;
-        for (event, _) in self.events.range(start..) {
-            if !events.is_empty() && (events.len() >= limit.events || bytes >= limit.bytes) {
-                break;
-            }
-            bytes += event.fields.len();
-            events.push(event.clone());
-        }
-        let is_last = start + events.len() == self.events.len();
-        Page { events, is_last, dropped: self.dropped }
+    fn drop_up_to(&mut self, topic: &Arc<str>, position: u64) {
+        self.events.retain(|held| held.0 != *topic || held.2.position > position);
+        self.dropped.insert(Arc::clone(topic), position);
     }
+
+    /// Sends a change at the next position, and returns the position.
+    fn advance(&mut self, change: &Change) -> u64 {
+        self.followers.retain(|follower| follower.try_send(change.clone()).is_ok());
+        self.last_position += 1;
+        self.last_position
+    }
+}
+
+/// An operation is complete when its future is created.
+fn done<'a, T: Send + 'a>(output: T) -> StorageFuture<'a, T> {
+    Box::pin(ready(Ok(output)))
 }
 
 impl Storage for MemoryStorage {
@@ -133,32 +80,57 @@ impl Storage for MemoryStorage {
     }
 
     fn last_position(&self) -> StorageFuture<'_, u64> {
-        Box::pin(async { Ok(self.log().last_position) })
+        done(self.log().last_position)
     }
 
-    fn append(&self, event: NewEvent) -> StorageFuture<'_, Appended> {
-        Box::pin(async { Ok(self.append_now(event)) })
+    fn append(&self, new: NewEvent) -> StorageFuture<'_, Appended> {
+        let NewEvent { topic, fields, id, key, .. } = new;
+        let mut log = self.log();
+        if let Some(Held(.., known)) = log.of(&topic).find(|held| key.is_some() && held.1 == key) {
+            let is_same = known.fields == fields && known.id == id;
+            return done(if is_same {
+                Appended::Duplicate(known.position)
+            } else {
+                Appended::KeyInUse(known.into())
+            });
+        }
+        if log.of(&topic).any(|held| id.is_some() && held.2.id == id) {
+            return done(Appended::IdInUse);
+        }
+        let event = StoredEvent { position: log.last_position + 1, fields, id };
+        log.events.push(Held(Arc::clone(&topic), key, event.clone()));
+        let excess = log.of(&topic).rev().nth(self.most).map(|held| held.2.position);
+        if let Some(position) = excess {
+            log.drop_up_to(&topic, position);
+        }
+        done(Appended::New(log.advance(&Change::Appended { topic, event })))
     }
 
     fn read<'a>(&'a self, topic: &'a str, after: u64, limit: PageLimit) -> StorageFuture<'a, Page> {
-        Box::pin(async move {
-            let log = self.log();
-            let none = Page { is_last: true, ..Page::default() };
-            Ok(log.topics.get(topic).map_or(none, |topic| topic.page(after, limit)))
-        })
+        let log = self.log();
+        let Bounds { last, dropped, .. } = log.bounds(topic);
+        let mut bytes = 0;
+        let has_room = |event: &&StoredEvent| {
+            let has_room = bytes == 0 || bytes < limit.bytes;
+            bytes += event.fields.len();
+            has_room
+        };
+        let later = log.of(topic).map(|held| &held.2).filter(|event| event.position > after);
+        let events: Vec<_> =
+            later.take(limit.events.max(1)).take_while(has_room).cloned().collect();
+        let end = last.map(|last| last.position);
+        let is_last = events.last().is_none_or(|event| Some(event.position) == end);
+        done(Page { events, is_last, dropped })
     }
 
     fn bounds<'a>(&'a self, topic: &'a str) -> StorageFuture<'a, Bounds> {
-        Box::pin(async { Ok(self.log().topics.get(topic).map(Topic::bounds).unwrap_or_default()) })
+        done(self.log().bounds(topic))
     }
 
     fn find<'a>(&'a self, topic: &'a str, id: &'a str) -> StorageFuture<'a, Option<u64>> {
-        Box::pin(async move {
-            let log = self.log();
-            let mut events = log.topics.get(topic).into_iter().flat_map(|topic| &topic.events);
-            let found = events.find(|(event, _)| event.id.as_deref() == Some(id));
-            Ok(found.map(|(event, _)| event.position))
-        })
+        let log = self.log();
+        let found = log.of(topic).find(|held| held.2.id.as_deref() == Some(id));
+        done(found.map(|held| held.2.position))
     }
 
     fn topics<'a>(
@@ -166,49 +138,43 @@ impl Storage for MemoryStorage {
         after: Option<&'a str>,
         limit: usize,
     ) -> StorageFuture<'a, Vec<TopicSummary>> {
-        Box::pin(async move {
-            let log = self.log();
-            let later =
-                log.topics.iter().filter(|(name, _)| after.is_none_or(|after| &***name > after));
-            let later = later.filter(|(_, topic)| !topic.events.is_empty());
-            let row = |(name, topic): (&Arc<str>, &Topic)| TopicSummary {
-                name: Arc::clone(name),
-                events: topic.events.len(),
-                bytes: topic.events.iter().map(|(event, _)| event.fields.len()).sum(),
-                last: topic.bounds().last,
-            };
-            Ok(later.take(limit).map(row).collect())
-        })
+        let log = self.log();
+        let names: BTreeSet<_> = log.events.iter().map(|held| Arc::clone(&held.0)).collect();
+        let later = names.into_iter().filter(|name| after.is_none_or(|after| **name > *after));
+        let row = |name: Arc<str>| TopicSummary {
+            events: log.of(&name).count(),
+            bytes: log.of(&name).map(|held| held.2.fields.len()).sum(),
+            last: log.bounds(&name).last,
+            name,
+        };
+        done(later.take(limit).map(row).collect())
     }
 
     fn delete<'a>(&'a self, topic: &'a str) -> StorageFuture<'a, Option<u64>> {
-        Box::pin(async move { Ok(self.delete_now(topic)) })
+        let mut log = self.log();
+        let Some(Held(topic, _, last)) = log.of(topic).next_back() else { return done(None) };
+        let (topic, last) = (Arc::clone(topic), last.position);
+        log.drop_up_to(&topic, last);
+        let position = log.last_position + 1;
+        done(Some(log.advance(&Change::Deleted { topic, position })))
     }
 
     fn follow(&self, after: u64) -> StorageStream {
-        let (sender, receiver) = channel::unbounded();
+        let (sender, changes) = channel::unbounded();
         let mut log = self.log();
-        let mut stored = BTreeMap::new();
-        for (name, topic) in &log.topics {
-            let deleted = Change::Deleted { topic: Arc::clone(name), position: topic.deleted };
-            stored.insert(topic.deleted, deleted);
-            for (event, _) in &topic.events {
-                let appended = Change::Appended { topic: Arc::clone(name), event: event.clone() };
-                stored.insert(event.position, appended);
-            }
-        }
-        for change in stored.split_off(&(after + 1)).into_values() {
+        let stored = log.events.iter().filter(|held| held.2.position > after);
+        let reached = stored.clone().last().map_or(after, |held| held.2.position);
+        let stored = stored.map(|Held(topic, _, event)| Change::Appended {
+            topic: Arc::clone(topic),
+            event: event.clone(),
+        });
+        // What came after the last event is a deletion, which is no longer of interest.
+        let position = log.last_position;
+        let rest = (reached < position).then_some(Change::Skipped { position });
+        for change in stored.chain(rest) {
             sender.try_send(change).expect("the receiver is here");
         }
         log.followers.push(sender);
-        Box::pin(stream::unfold(receiver, next))
+        Box::pin(changes.map(Ok))
     }
-}
-
-type Item = Result<Change, StorageError>;
-
-async fn next(receiver: Receiver<Change>) -> Option<(Item, Receiver<Change>)> {
-    let gone = |error: channel::RecvError| StorageError::new(StorageErrorKind::Unavailable, error);
-    let change = receiver.recv().await.map_err(gone);
-    Some((change, receiver))
 }

@@ -21,7 +21,7 @@
 //! use sse_smol_server::{Publication, Start, Topics, TopicsConfig};
 //! # use memory::MemoryStorage;
 //!
-//! let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
+//! let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new(1000));
 //! let executor = Executor::new();
 //! smol::block_on(executor.run(async {
 //!     let (topics, feed) = Topics::open(TopicsConfig::default(), Arc::clone(&storage)).await?;
@@ -300,6 +300,12 @@ pub struct EventRef {
     pub position: u64,
     /// The ID, if the publisher chose it.
     pub id: Option<Box<str>>,
+}
+
+impl From<&StoredEvent> for EventRef {
+    fn from(event: &StoredEvent) -> Self {
+        Self { position: event.position, id: event.id.clone() }
+    }
 }
 
 /// A row of [`Storage::topics`].
