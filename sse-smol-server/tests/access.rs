@@ -162,6 +162,13 @@ fn pages_of_other_origins_need_to_be_allowed() {
     assert!(!get(&bad).contains("Access-Control-Allow-Origin"));
     assert!(!get(&format!("{good}{good}")).contains("Access-Control-Allow-Origin"));
     assert!(get("").contains("\r\nVary: Origin\r\n"), "caches distinguish responses by origin");
+    // The page does not learn the reason, so the log has it.
+    let (_, _, log) = server.stop("-TERM");
+    assert!(
+        log.contains("/topics/a") && log.contains("--allow-origin https://bad.example"),
+        "{log}"
+    );
+    assert!(!log.contains("--allow-origin https://good.example"), "{log}");
 }
 
 #[test]

@@ -84,8 +84,18 @@ impl Guard {
         // page of another origin.
         let vary = if is_preflight { PREFLIGHT_VARY } else { HeaderValue::from_static("Origin") };
         request.response_headers_mut().insert(header::VARY, vary);
-        if let Some(origin) = page.header.clone().filter(|_| page.may_read()) {
-            request.response_headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        match page.header.clone() {
+            Some(origin) if page.may_read() => {
+                request.response_headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            }
+            // The page only learns that there was an error, so this is where one finds the cause.
+            Some(origin) if page.is_origin => log::info!(
+                "the browser keeps the answer for {:?} from the page, unless the server runs with \
+                 --allow-origin {}",
+                request.path(),
+                String::from_utf8_lossy(origin.as_bytes()),
+            ),
+            _ => {}
         }
         let allowed = match *request.method() {
             // Browsers withhold the response from pages that may not read it.
