@@ -70,7 +70,7 @@ impl Metrics {
             registry.register("subscriptions", "Subscriptions", gauge(totals.subscriptions));
             registry.register("events_held", "Events in all logs", gauge(totals.events));
             registry.register("bytes_held", "Bytes in all logs", gauge(totals.bytes));
-            if let Some((counts, lag)) = topics.storage_counts() {
+            if let Some((counts, status)) = topics.storage_counts() {
                 let storage = registry.sub_registry_with_prefix("storage");
                 storage.register(
                     "append_seconds",
@@ -93,12 +93,26 @@ impl Metrics {
                     "Replacements of the log, after which event IDs from before are unknown",
                     counts.resets.clone(),
                 );
-                let lag = gauge(usize::try_from(lag).unwrap_or(usize::MAX));
+                let lag = status.lag.unwrap_or_default();
                 storage.register(
                     "feed_lag",
-                    "Positions in the storage that are not visible to subscribers yet",
-                    lag,
+                    "Changes in the storage that are not visible to subscribers yet",
+                    gauge(usize::try_from(lag).unwrap_or(usize::MAX)),
                 );
+                for (name, help, count) in [
+                    (
+                        "reconnects",
+                        "Lost connections that were established again",
+                        status.reconnects,
+                    ),
+                    ("heals", "Interruptions after which the feed has continued", status.heals),
+                ] {
+                    if let Some(count) = count {
+                        let counter: Counter = Counter::default();
+                        counter.inc_by(count);
+                        storage.register(name, help, counter);
+                    }
+                }
             }
         }
         registry

@@ -158,6 +158,27 @@ pub trait Storage: fmt::Debug + Send + Sync {
     ///
     /// `after` is a position of the epoch at the time of the call.
     fn follow(&self, after: u64) -> StorageStream;
+
+    /// Returns the state of the storage for metrics, as far as it is known without waiting.
+    /// `position` is the last one that [`follow`](Self::follow) has yielded and that was applied.
+    fn status(&self, position: u64) -> StorageStatus {
+        let _ = position;
+        StorageStatus::default()
+    }
+}
+
+/// The state of a storage for metrics: see [`Storage::status`]. A storage leaves out what it does
+/// not count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StorageStatus {
+    /// The number of changes after the position. Without it, the positions that publications of
+    /// this server were assigned count.
+    pub lag: Option<u64>,
+    /// The number of times that a lost connection to the engine was established again.
+    pub reconnects: Option<u64>,
+    /// The number of times that the stream of changes has continued after an interruption.
+    pub heals: Option<u64>,
 }
 
 /// A change of a log: see [`Storage::follow`].

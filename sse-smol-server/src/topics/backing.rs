@@ -19,7 +19,7 @@ use smol::future::or;
 
 use crate::storage::{
     Appended, Bounds, EventRef, NewEvent, Page, PageLimit, Storage, StorageError, StorageErrorKind,
-    StorageFuture, TopicSummary,
+    StorageFuture, StorageStatus, TopicSummary,
 };
 use crate::topics::counts::StorageCounts;
 use crate::topics::epoch::{Epoch, Epochs};
@@ -234,10 +234,12 @@ impl Backing {
         Ok(topics)
     }
 
-    /// Returns the number of positions that the storage is known to have assigned and that are not
-    /// applied yet.
-    pub(crate) fn lag(&self) -> u64 {
-        self.counts.lag(self.applied.load(Ordering::Relaxed))
+    /// See [`Storage::status`]. The lag is always known.
+    pub(crate) fn status(&self) -> StorageStatus {
+        let applied = self.applied.load(Ordering::Relaxed);
+        let mut status = self.storage.status(self.epochs.current().in_log(applied));
+        status.lag.get_or_insert_with(|| self.counts.lag(applied));
+        status
     }
 
     /// Records the reason why the feed has ended. Returns false if there is one already.

@@ -35,7 +35,7 @@ use self::registry::{Registry, Topic};
 use self::state::State;
 use self::window::Entry;
 use crate::compact_instant::CompactInstant;
-use crate::storage::{Storage, StorageError, StorageErrorKind, new_epoch};
+use crate::storage::{Storage, StorageError, StorageErrorKind, StorageStatus, new_epoch};
 
 pub use self::config::TopicsConfig;
 pub use self::error::TopicError;
@@ -343,8 +343,8 @@ impl Topics {
         &self.0.counts
     }
 
-    /// Returns the counts of the storage, and the number of positions that its feed is behind.
-    pub(crate) fn storage_counts(&self) -> Option<(&StorageCounts, u64)> {
-        self.0.backing.as_ref().map(|backing| (&backing.counts, backing.lag()))
+    /// Returns the counts of the storage, and its state.
+    pub(crate) fn storage_counts(&self) -> Option<(&StorageCounts, StorageStatus)> {
+        self.0.backing.as_ref().map(|backing| (&backing.counts, backing.status()))
     }
 }

@@ -189,7 +189,7 @@ fn subscribers_get_a_gap_event_when_events_were_dropped_while_their_server_was_s
 }
 
 /// Publishes until it is answered. Returns the ID.
-fn publish_at_last(publisher: &mut Publisher, topic: &str, data: &str) -> String {
+pub(crate) fn publish_at_last(publisher: &mut Publisher, topic: &str, data: &str) -> String {
     let start = Instant::now();
     loop {
         publisher.send(topic, data);

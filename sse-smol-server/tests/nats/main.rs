@@ -7,6 +7,7 @@ mod dir;
 mod engine;
 mod equal;
 mod failures;
+mod metrics;
 mod nodes;
 mod odd;
 #[path = "../support/mod.rs"]

@@ -54,6 +54,8 @@ fn appends_errors_reads_lag_and_resets_are_counted() {
         "sse_storage_feed_lag 0",
         "sse_storage_resets_total 1",
     ]);
+    // This storage has no connection that it could lose.
+    assert!(!metrics.to_string().contains("sse_storage_reconnects"));
 }
 
 #[test]

@@ -126,6 +126,7 @@ impl Shared {
         if ack.is_duplicate && publication.event.key.is_some() {
             return self.repeated(publication, ack.sequence, until).await;
         }
+        self.progress.assigned(ack.sequence);
         self.known().insert(&topic);
         let position = position::at(ack.sequence, publication.salt);
         if let (Some(id), Some(last)) = (&publication.event.id, expected) {

@@ -62,6 +62,7 @@ impl Shared {
         message::set_deleted(&mut headers, last.position());
         message::expect_last(&mut headers, last.sequence);
         let ack = self.api.publish(subject, headers, Bytes::new(), until).await?;
+        self.progress.assigned(ack.sequence);
         Ok(Some(ack.sequence))
     }
 }

@@ -119,13 +119,13 @@ impl Shared {
                     // The end of what it has.
                     break;
                 }
-                let Some((number, message)) = Stored::from_consumer(reply) else { break };
+                let Some(delivery) = Stored::from_consumer(reply) else { break };
                 deliveries += 1;
-                if number != deliveries {
+                if delivery.number != deliveries {
                     // One was lost on the way. Those before it are consecutive.
                     return Ok(());
                 }
-                fetched.push(message);
+                fetched.push(delivery.message);
                 if fetched.is_complete(range) {
                     break;
                 }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::api::{Pull, Selection};
 use super::failure::Failure;
 use super::ids::Ids;
-use super::message::{Kind, Stored};
+use super::message::{Delivery, Kind, Stored};
 use super::position::{self, Place};
 use super::stream::{Info, Shared};
 use crate::storage::{Change, StorageError};
@@ -155,6 +155,7 @@ impl Follower {
         let consumer = self.shared.api.create_consumer(selection, until).await?;
         if self.has_failed {
             log::info!("NATS: the feed of events continues");
+            self.shared.progress.healed();
             self.has_failed = false;
         }
         let before = self.last;
@@ -201,14 +202,15 @@ impl Follower {
                         return Err(Failure::Lost(format!("status {status}: {why}")).into());
                     }
                 }
-                let delivered = Stored::from_consumer(reply);
+                let delivery = Stored::from_consumer(reply);
                 let unknown = || Failure::Lost("a message without a sequence".to_owned());
-                let (number, message) = delivered.ok_or_else(unknown)?;
+                let Delivery { number, pending, message } = delivery.ok_or_else(unknown)?;
                 deliveries += 1;
                 left -= 1;
                 if number != deliveries {
                     return Err(Failure::Lost("a message was lost on the way".to_owned()).into());
                 }
+                self.shared.progress.assigned(message.sequence + pending);
                 self.apply(message).await?;
             }
             if left == MESSAGES {

@@ -42,6 +42,8 @@ pub(super) struct State {
     pub(super) is_open: bool,
     /// The number of times the connection was lost.
     pub(super) losses: u64,
+    /// The number of times it was established again.
+    pub(super) reconnects: u64,
 }
 
 /// Where replies go, by the number of the request.
@@ -65,7 +67,7 @@ impl Link {
             StorageError::new(StorageErrorKind::Unavailable, why)
         };
         let addresses = config.addresses()?;
-        let (sender, state) = watch::channel(State { is_open: true, losses: 0 });
+        let (sender, state) = watch::channel(State { is_open: true, ..State::default() });
         let sender = Arc::new(sender);
         let mut logged = String::new();
         let client = loop {
@@ -292,7 +294,11 @@ async fn pass_on(mut replies: Subscriber, receivers: Receivers) {
 /// Updates the state of the connection after an event of the client.
 fn note(state: &watch::Sender<State>, event: &Event) {
     match event {
-        Event::Connected => state.send_modify(|state| state.is_open = true),
+        Event::Connected => state.send_modify(|state| {
+            // It counts as open from the start on.
+            state.reconnects += u64::from(!state.is_open);
+            state.is_open = true;
+        }),
         Event::Disconnected | Event::Closed => state.send_modify(|state| {
             state.is_open = false;
             state.losses += 1;

@@ -50,6 +50,16 @@ pub(super) struct Stored {
     pub(super) is_readable: bool,
 }
 
+/// A message that a consumer has delivered.
+#[derive(Clone, Debug)]
+pub(super) struct Delivery {
+    /// The number of the message among the deliveries of the consumer.
+    pub(super) number: u64,
+    /// The number of messages that the consumer had not delivered yet.
+    pub(super) pending: u64,
+    pub(super) message: Stored,
+}
+
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -95,9 +105,8 @@ impl Stored {
         })
     }
 
-    /// Reads a message that a consumer has delivered. Returns it with its number among the
-    /// deliveries of the consumer.
-    pub(super) fn from_consumer(message: Message) -> Option<(u64, Self)> {
+    /// Reads a message that a consumer has delivered.
+    pub(super) fn from_consumer(message: Message) -> Option<Delivery> {
         let reply = message.reply?;
         let tokens: Vec<&str> = reply.split('.').collect();
         // $JS.ACK, in newer formats domain and account, then: stream, consumer, number of this
@@ -109,10 +118,12 @@ impl Stored {
         };
         let sequence = tokens.get(first + 3)?.parse().ok()?;
         let number = tokens.get(first + 4)?.parse().ok()?;
+        let pending = tokens.get(first + 6)?.parse().ok()?;
         let headers = message.headers.unwrap_or_default();
         let subject = message.subject.to_string();
         let payload = message.payload;
-        Some((number, Self { sequence, subject, headers, payload, is_readable: true }))
+        let message = Self { sequence, subject, headers, payload, is_readable: true };
+        Some(Delivery { number, pending, message })
     }
 
     fn header(&self, name: &str) -> Option<&str> {

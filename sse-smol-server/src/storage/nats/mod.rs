@@ -55,6 +55,7 @@ mod known;
 mod link;
 mod message;
 mod position;
+mod progress;
 mod read;
 mod recent;
 mod stream;
@@ -73,11 +74,12 @@ use smol::{Timer, channel};
 use tokio::time::Instant;
 
 use self::follow::Follower;
+use self::position::Place;
 use self::stream::Shared;
 use self::thread::Thread;
 use super::{
     Appended, Bounds, NewEvent, Page, PageLimit, Storage, StorageError, StorageErrorKind,
-    StorageFuture, StorageStream, TopicSummary,
+    StorageFuture, StorageStatus, StorageStream, TopicSummary,
 };
 
 pub use self::config::NatsConfig;
@@ -241,5 +243,14 @@ impl Storage for NatsStorage {
         let epoch = shared.epoch();
         self.thread.spawn_detached(Follower::new(shared, after, epoch, sender).run());
         Box::pin(receiver)
+    }
+
+    fn status(&self, position: u64) -> StorageStatus {
+        let progress = &self.shared.progress;
+        StorageStatus {
+            lag: Some(progress.after(Place::of(position).last_included())),
+            reconnects: Some(self.shared.api.link.state().reconnects),
+            heals: Some(progress.heals()),
+        }
     }
 }

@@ -16,6 +16,7 @@ use super::known::Known;
 use super::link::Link;
 use super::message::Stored;
 use super::position::{self, Place};
+use super::progress::Progress;
 use super::recent::Recent;
 use super::subject;
 use crate::storage::{StorageError, StorageErrorKind};
@@ -49,6 +50,7 @@ pub(super) struct Shared {
     pub(super) id_reads: Semaphore,
     /// The sequence of the last message that the client could not receive, or 0.
     unreadable: AtomicU64,
+    pub(super) progress: Progress,
 }
 
 /// The stream that the operations use.
@@ -247,6 +249,7 @@ impl Shared {
             known: Mutex::default(),
             id_reads: Semaphore::new(ID_READS),
             unreadable: AtomicU64::new(0),
+            progress: Progress::new(info.last),
         })
     }
 
@@ -309,6 +312,7 @@ impl Shared {
         }
         *identity = Identity { epoch: info.epoch.clone(), is_direct: info.is_direct, losses };
         drop(identity);
+        self.progress.set(info.last);
         Ok(info)
     }
 
