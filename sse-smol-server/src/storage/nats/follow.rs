@@ -16,9 +16,10 @@ use tokio::time::{Instant, sleep};
 use super::api::{Pull, Selection};
 use super::failure::Failure;
 use super::ids::Ids;
+use super::info::Info;
 use super::message::{Delivery, Kind, Stored};
 use super::position::{self, Place};
-use super::stream::{Info, Shared};
+use super::stream::Shared;
 use crate::storage::{Change, StorageError};
 
 /// The time for which a request waits for messages. The stream is examined after each of them.

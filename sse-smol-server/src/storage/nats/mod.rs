@@ -51,6 +51,7 @@ mod fetch;
 mod find;
 mod follow;
 mod ids;
+mod info;
 mod known;
 mod link;
 mod message;

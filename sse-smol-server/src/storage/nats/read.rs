@@ -20,9 +20,10 @@ use tokio::time::Instant;
 
 use super::failure::Failure;
 use super::fetch::Range;
+use super::info::Info;
 use super::message::{Kind, Stored};
 use super::position::{self, Place};
-use super::stream::{Info, Shared};
+use super::stream::Shared;
 use crate::storage::{Bounds, Page, PageLimit, StorageError};
 
 /// The first and the last message of a topic.
