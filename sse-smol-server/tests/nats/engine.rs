@@ -2,7 +2,7 @@
 
 use std::env;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -155,6 +155,17 @@ impl Engine {
         reply
     }
 
+    /// Returns the number of messages that the server has received. It needs the argument `-m`.
+    pub(crate) fn messages(&self) -> u64 {
+        let address = self.address("monitoring").unwrap();
+        let mut socket = TcpStream::connect(&address).unwrap();
+        let head = format!("GET /varz HTTP/1.0\r\nHost: {address}\r\n\r\n");
+        socket.write_all(head.as_bytes()).unwrap();
+        let response = io::read_to_string(socket).unwrap();
+        let (_, body) = response.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str::<serde_json::Value>(body).unwrap()["in_msgs"].as_u64().unwrap()
+    }
+
     /// Copies the data of a server that is not running.
     pub(crate) fn save(&self) -> Dir {
         let copy = Dir::new();
@@ -168,15 +179,21 @@ impl Engine {
         copy_all(&copy.0.join("data"), &self.dir.0.join("data"));
     }
 
-    /// Waits until the server is ready. Returns its port.
-    fn wait_for_port(&mut self) -> u16 {
+    /// Returns the address of a service of the server, when it has one.
+    fn address(&self, service: &str) -> Option<String> {
         let name = self.program.file_name().unwrap().to_str().unwrap();
         let file = self.dir.0.join(format!("{name}_{}.ports", self.child.id()));
+        let ports = fs::read(&file).unwrap_or_default();
+        let ports = serde_json::from_slice::<serde_json::Value>(&ports).unwrap_or_default();
+        Some(ports[service][0].as_str()?.rsplit('/').next()?.to_owned())
+    }
+
+    /// Waits until the server is ready. Returns its port.
+    fn wait_for_port(&mut self) -> u16 {
         let start = Instant::now();
         loop {
-            let ports = fs::read(&file).unwrap_or_default();
-            let ports = serde_json::from_slice::<serde_json::Value>(&ports).unwrap_or_default();
-            let port = ports["nats"][0].as_str().and_then(|url| url.rsplit(':').next());
+            let address = self.address("nats");
+            let port = address.as_ref().and_then(|address| address.rsplit(':').next());
             if let Some(port) = port.and_then(|port| port.parse().ok())
                 && TcpStream::connect(("127.0.0.1", port)).is_ok()
             {

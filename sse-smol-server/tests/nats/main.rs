@@ -2,6 +2,7 @@
 
 mod access;
 mod cluster;
+mod deleted;
 #[path = "../support/dir.rs"]
 mod dir;
 mod engine;

@@ -40,11 +40,19 @@ pub(super) struct Pull {
 /// The messages that a consumer delivers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Selection<'a> {
-    /// The first sequence.
-    pub(super) start: u64,
-    /// The subject, if not all.
+    pub(super) begin: Begin,
+    /// The subject, or the pattern of subjects, if not all.
     pub(super) subject: Option<&'a str>,
     pub(super) only_headers: bool,
+}
+
+/// The messages that a consumer begins with.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Begin {
+    /// The first one from a sequence on.
+    At(u64),
+    /// The last one of each subject.
+    LastOfEach,
 }
 
 impl Api {
@@ -127,8 +135,6 @@ impl Api {
         let mut operation = format!("CONSUMER.CREATE.{}.{name}", self.stream);
         let mut config = json!({
             "name": name,
-            "deliver_policy": "by_start_sequence",
-            "opt_start_seq": selection.start.max(1),
             "ack_policy": "none",
             "replay_policy": "instant",
             "mem_storage": true,
@@ -136,6 +142,13 @@ impl Api {
             "inactive_threshold": u64::try_from(UNUSED.as_nanos()).unwrap_or(u64::MAX),
             "headers_only": selection.only_headers,
         });
+        match selection.begin {
+            Begin::At(sequence) => {
+                config["deliver_policy"] = "by_start_sequence".into();
+                config["opt_start_seq"] = sequence.max(1).into();
+            }
+            Begin::LastOfEach => config["deliver_policy"] = "last_per_subject".into(),
+        }
         if let Some(subject) = selection.subject {
             config["filter_subject"] = subject.into();
             operation.push('.');

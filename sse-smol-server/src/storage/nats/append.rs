@@ -128,6 +128,7 @@ impl Shared {
         }
         self.progress.assigned(ack.sequence);
         self.known().insert(&topic);
+        self.deleted().remove(&topic, ack.sequence);
         let position = position::at(ack.sequence, publication.salt);
         if let (Some(id), Some(last)) = (&publication.event.id, expected) {
             self.note_id(&topic, id, &publication.message_id, last, position);

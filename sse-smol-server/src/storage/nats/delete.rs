@@ -37,6 +37,7 @@ impl Shared {
             }
         };
         self.known().remove(&topic);
+        self.deleted().insert(&topic, sequence);
         if let Err(failure) = self.purge(&subject, sequence, until).await {
             log::warn!("NATS: deleted events of {subject} are removed later: {failure}");
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::api::{Pull, Selection};
+use super::api::{Begin, Pull, Selection};
 use super::failure::Failure;
 use super::message::Stored;
 use super::stream::Shared;
@@ -33,13 +33,19 @@ pub(super) struct Range<'a> {
 }
 
 /// Messages, and how much of the limit they take.
-struct Fetched {
-    messages: Vec<Stored>,
+pub(super) struct Fetched {
+    pub(super) messages: Vec<Stored>,
     bytes: usize,
     after: u64,
+    /// The number of messages that the consumer has delivered.
+    deliveries: u64,
 }
 
 impl Fetched {
+    pub(super) const fn new(after: u64) -> Self {
+        Self { messages: Vec::new(), bytes: 0, after, deliveries: 0 }
+    }
+
     fn push(&mut self, message: Stored) {
         // A consumer on a replica that lags behind may begin with older messages.
         if message.sequence > self.after {
@@ -64,7 +70,7 @@ impl Shared {
         range: Range<'_>,
         until: Instant,
     ) -> Result<Vec<Stored>, Failure> {
-        let mut fetched = Fetched { messages: Vec::new(), bytes: 0, after: range.after };
+        let mut fetched = Fetched::new(range.after);
         let mut singles = 0;
         while singles < SINGLE || self.has_unreadable(fetched.after) {
             singles += 1;
@@ -80,7 +86,7 @@ impl Shared {
             return Ok(fetched.messages);
         }
         let selection = Selection {
-            start: fetched.after + 1,
+            begin: Begin::At(fetched.after + 1),
             subject: Some(range.subject),
             only_headers: range.only_headers,
         };
@@ -93,15 +99,15 @@ impl Shared {
         }
     }
 
-    /// Takes messages from a consumer.
-    async fn consume(
+    /// Takes messages from a consumer, until the limit or the last message is reached, or the consumer
+    /// has no more.
+    pub(super) async fn consume(
         &self,
         consumer: &str,
         fetched: &mut Fetched,
         range: &Range<'_>,
         until: Instant,
     ) -> Result<(), Failure> {
-        let mut deliveries = 0;
         while !fetched.is_complete(range) {
             let wanted = range.limit.events.saturating_sub(fetched.messages.len());
             let pull = Pull {
@@ -120,8 +126,8 @@ impl Shared {
                     break;
                 }
                 let Some(delivery) = Stored::from_consumer(reply) else { break };
-                deliveries += 1;
-                if delivery.number != deliveries {
+                fetched.deliveries += 1;
+                if delivery.number != fetched.deliveries {
                     // One was lost on the way. Those before it are consecutive.
                     return Ok(());
                 }

@@ -13,7 +13,7 @@ use serde_json::json;
 use smol::channel::Sender;
 use tokio::time::{Instant, sleep};
 
-use super::api::{Pull, Selection};
+use super::api::{Begin, Pull, Selection};
 use super::failure::Failure;
 use super::ids::Ids;
 use super::info::Info;
@@ -152,7 +152,8 @@ impl Follower {
         if mem::take(&mut self.is_stuck) {
             self.step(until).await?;
         }
-        let selection = Selection { start: self.last + 1, subject: None, only_headers: false };
+        let selection =
+            Selection { begin: Begin::At(self.last + 1), subject: None, only_headers: false };
         let consumer = self.shared.api.create_consumer(selection, until).await?;
         if self.has_failed {
             log::info!("NATS: the feed of events continues");
@@ -236,10 +237,12 @@ impl Follower {
             self.remember(&message);
             match kind {
                 Kind::Event => {
+                    self.shared.deleted().remove(&topic, message.sequence);
                     self.send(Change::Appended { topic, event: message.event() }).await?;
                 }
                 Kind::Deletion(_) => {
                     self.shared.known().remove(&topic);
+                    self.shared.deleted().insert(&topic, message.sequence);
                     let position = message.position();
                     self.send(Change::Deleted { topic, position }).await?;
                 }
@@ -406,6 +409,7 @@ impl Follower {
         let until = Instant::now() + SILENCE;
         self.shared.recent().clear();
         self.shared.known().clear();
+        self.shared.deleted().clear();
         // Sequences may be assigned again, so they do not show which IDs have been read.
         *self.shared.ids() = Ids::default();
         let salt = match info.last {

@@ -22,6 +22,8 @@ pub(super) struct Info {
     pub(super) last: u64,
     /// The number of subjects.
     pub(super) subjects: u64,
+    /// Whether some of them may not be those of topics.
+    pub(super) has_other_subjects: bool,
     /// The number of messages of the selected subjects, by subject.
     pub(super) counts: Vec<(String, u64)>,
     /// The maximum number of messages of a subject, if there is one.
@@ -49,6 +51,7 @@ impl Info {
             first: state["first_seq"].as_u64()?,
             last: state["last_seq"].as_u64()?,
             subjects: state["num_subjects"].as_u64().unwrap_or(0),
+            has_other_subjects: !has_only_topics(config),
             counts: counts.unwrap_or_default(),
             per_subject: config["max_msgs_per_subject"].as_u64().filter(|most| *most > 0),
             is_clustered: reply["cluster"].is_object(),
@@ -95,6 +98,14 @@ impl Info {
             }
         }
     }
+}
+
+/// Returns whether a stream with this configuration takes no subjects but those that one is created
+/// with.
+fn has_only_topics(config: &Value) -> bool {
+    let own = config["name"].as_str().map(|name| format!("{name}.*"));
+    let subjects = config["subjects"].as_array();
+    own.zip(subjects).is_some_and(|(own, subjects)| subjects.iter().all(|one| *one == *own))
 }
 
 /// Returns an epoch from the time of a stream's creation, such as `2026-11-28T11:06:22.000123Z`. It

@@ -46,6 +46,7 @@ mod api;
 mod append;
 mod config;
 mod delete;
+mod deleted;
 mod failure;
 mod fetch;
 mod find;

@@ -149,6 +149,7 @@ impl Shared {
             if first.is_some_and(|first| first.sequence < last.sequence) {
                 self.purge_later(&subject, last.sequence);
             }
+            self.deleted().insert(topic, last.sequence);
             return Ok(None);
         }
         Ok(Some(Ends { first: first.unwrap_or_else(|| last.clone()), last }))

@@ -1,7 +1,7 @@
 //! The stream that all operations use: its creation, and messages by sequence and subject.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep};
 
 use super::api::Api;
 use super::config::NatsConfig;
+use super::deleted::Deleted;
 use super::failure::Failure;
 use super::ids::Ids;
 use super::info::{Info, settings};
@@ -43,6 +44,9 @@ pub(super) struct Shared {
     recent: Mutex<Recent>,
     ids: Mutex<Ids>,
     known: Mutex<Known>,
+    deleted: Mutex<Deleted>,
+    /// The time of the last examination of all topics, for which this is locked.
+    pub(super) examined: Arc<tokio::sync::Mutex<Option<Instant>>>,
     /// A permit for each operation that reads the IDs of a topic's events, which takes much memory.
     pub(super) id_reads: Semaphore,
     /// The sequence of the last message that the client could not receive, or 0.
@@ -125,6 +129,8 @@ impl Shared {
             recent: Mutex::default(),
             ids: Mutex::default(),
             known: Mutex::default(),
+            deleted: Mutex::default(),
+            examined: Arc::default(),
             id_reads: Semaphore::new(ID_READS),
             unreadable: AtomicU64::new(0),
             progress: Progress::new(info.last),
@@ -145,6 +151,10 @@ impl Shared {
 
     pub(super) fn known(&self) -> MutexGuard<'_, Known> {
         lock(&self.known)
+    }
+
+    pub(super) fn deleted(&self) -> MutexGuard<'_, Deleted> {
+        lock(&self.deleted)
     }
 
     pub(super) fn epoch(&self) -> String {
@@ -186,6 +196,7 @@ impl Shared {
             );
             self.recent().clear();
             self.known().clear();
+            self.deleted().clear();
             self.unreadable.store(0, Ordering::Relaxed);
         }
         *identity = Identity { epoch: info.epoch.clone(), is_direct: info.is_direct, losses };

@@ -2,24 +2,36 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
+use super::api::{Begin, Selection};
 use super::failure::Failure;
+use super::fetch::{Fetched, Range};
 use super::message::Kind;
 use super::read::Ends;
 use super::stream::Shared;
 use super::subject;
-use crate::storage::{StorageError, TopicSummary};
+use crate::storage::{PageLimit, StorageError, TopicSummary};
 
 /// The number of topics that are examined at the same time.
 const AT_ONCE: usize = 16;
 
+/// The minimum time between two examinations of all topics, while publications are refused.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// The maximum time of an examination. A publication waits for it only for its own time.
+const EXAMINATION: Duration = Duration::from_secs(60);
+
+/// The number of topics that are examined with one request.
+const TOPICS: usize = 1000;
+
 impl Shared {
     /// Returns the maximum number of topics if a topic would exceed it.
     pub(super) async fn full(
-        &self,
+        self: &Arc<Self>,
         topic: &Arc<str>,
         until: Instant,
     ) -> Result<Option<usize>, Failure> {
@@ -27,27 +39,86 @@ impl Shared {
             return Ok(None);
         }
         let subject = self.subject(topic);
-        let info = self.info(Some(&subject), 0, until).await?;
         let most = self.config.max_topics;
-        let is_full = usize::try_from(info.subjects).is_ok_and(|subjects| subjects >= most);
-        if !is_full || !self.is_empty(&subject, info.count(&subject), until).await? {
-            return Ok(None);
+        loop {
+            let start = Instant::now();
+            let info = self.info(Some(&subject), 0, until).await?;
+            let subjects = usize::try_from(info.subjects).unwrap_or(usize::MAX);
+            if subjects < most || !self.is_empty(topic, info.count(&subject), until).await? {
+                return Ok(None);
+            }
+            let has_others = info.has_other_subjects;
+            let topics = if has_others { self.counts(None, until).await?.len() } else { subjects };
+            if topics.saturating_sub(self.deleted().count(info.first)) < most {
+                return Ok(None);
+            }
+            // Deletions from before the feed has started, or that it has not come to, are not
+            // counted yet.
+            let late = |_| Failure::Lost("the topics are not delivered in time".to_owned());
+            let examined = Arc::clone(&self.examined).lock_owned();
+            let mut examined = timeout_at(until, examined).await.map_err(late)?;
+            match *examined {
+                // For another publication, in the meantime.
+                Some(end) if end > start => continue,
+                Some(end) if end + AGAIN > start => return Ok(Some(most)),
+                _ => {}
+            }
+            let shared = Arc::clone(self);
+            // A task of its own, since it may take longer than this publication may.
+            let examination = tokio::spawn(async move {
+                shared.examine_topics(info.last, Instant::now() + EXAMINATION).await?;
+                *examined = Some(Instant::now());
+                Ok(())
+            });
+            let failed = |error| Failure::Lost(format!("the topics were not read: {error}"));
+            timeout_at(until, examination).await.map_err(late)?.map_err(failed)??;
         }
-        let all = format!("{}.*", self.api.stream);
-        let mut holding = 0;
-        for (subject, count) in self.info(Some(&all), 0, until).await?.counts {
-            holding += usize::from(!self.is_empty(&subject, count, until).await?);
-        }
-        Ok((holding >= most).then_some(most))
     }
 
-    /// Returns whether a topic holds no events. One that was deleted has a message nevertheless.
-    async fn is_empty(&self, subject: &str, count: u64, until: Instant) -> Result<bool, Failure> {
-        if count != 1 {
-            return Ok(count == 0);
+    /// Returns whether a topic holds no events, given the number of its messages. One that was
+    /// deleted has a message nevertheless.
+    async fn is_empty(&self, topic: &str, count: u64, until: Instant) -> Result<bool, Failure> {
+        if count != 1 || self.deleted().contains(topic) {
+            return Ok(count <= 1);
         }
-        let last = self.last(subject, until).await?;
+        let last = self.last(&self.subject(topic), until).await?;
         Ok(last.is_none_or(|last| matches!(last.kind(), Kind::Deletion(_))))
+    }
+
+    /// Reads the last message of each topic up to a sequence, and notes which topics were deleted.
+    async fn examine_topics(&self, last: u64, until: Instant) -> Result<(), Failure> {
+        let all = format!("{}.*", self.api.stream);
+        let selection =
+            Selection { begin: Begin::LastOfEach, subject: Some(&all), only_headers: true };
+        let consumer = self.api.create_consumer(selection, until).await?;
+        let result = self.take_last_messages(&consumer, &all, last, until).await;
+        self.api.delete_consumer(&consumer, until).await;
+        result
+    }
+
+    async fn take_last_messages(
+        &self,
+        consumer: &str,
+        all: &str,
+        last: u64,
+        until: Instant,
+    ) -> Result<(), Failure> {
+        let limit = PageLimit { events: TOPICS, bytes: usize::MAX >> 1 };
+        let range = Range { subject: all, after: 0, last, limit, only_headers: true };
+        let mut fetched = Fetched::new(0);
+        loop {
+            self.consume(consumer, &mut fetched, &range, until).await?;
+            if fetched.messages.is_empty() {
+                return Ok(());
+            }
+            for message in fetched.messages.drain(..) {
+                let Some(topic) = message.topic(&self.api.stream) else { continue };
+                match message.kind() {
+                    Kind::Deletion(_) => self.deleted().insert(&topic, message.sequence),
+                    Kind::Event | Kind::Foreign => self.deleted().remove(&topic, message.sequence),
+                }
+            }
+        }
     }
 
     /// Lists topics: see [`Storage::topics`](crate::storage::Storage::topics).
@@ -77,7 +148,10 @@ impl Shared {
         let mut counts = counts.into_iter();
         while rows.len() < limit {
             let mut examined: JoinSet<Result<_, Failure>> = JoinSet::new();
-            for (topic, count) in counts.by_ref().take(AT_ONCE) {
+            // A deleted topic has one message. With another one, it may hold an event.
+            let is_deleted = |topic: &str, count| count == 1 && self.deleted().contains(topic);
+            let held = counts.by_ref().filter(|(topic, count)| !is_deleted(topic, *count));
+            for (topic, count) in held.take(AT_ONCE) {
                 let shared = Arc::clone(self);
                 examined.spawn(async move {
                     let ends = shared.ends(&topic, until).await?;
