@@ -5,87 +5,33 @@ mod dir;
 mod support;
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use dir::Dir;
-use support::subscriber::{Publisher, Received, Subscriber, read_all_until, wait_until};
+use support::resuming::{Log, Outcome, RetryingPublisher};
+use support::subscriber::{Publisher, Subscriber, read_all_until, wait_until};
 use support::{Binary, TIMEOUT, get, read_response, send};
 
-/// A publisher that repeats an unanswered publication with the same key, also to the next server.
-struct RetryingPublisher {
-    number: usize,
-    /// The IDs in the answers. The event at an index has the publisher's number and that index as
-    /// its data.
-    ids: Vec<String>,
+/// Publishes until the server is gone.
+fn publish_until_gone(publisher: &mut RetryingPublisher, address: SocketAddr) {
+    let Some(mut socket) = RetryingPublisher::connect(address, TIMEOUT) else { return };
+    let last = loop {
+        match publisher.publish(&mut socket) {
+            Outcome::Acknowledged => {}
+            last => break last,
+        }
+    };
+    assert_eq!(last, Outcome::Gone);
 }
 
-impl RetryingPublisher {
-    /// Publishes until the server is gone.
-    fn run(&mut self, address: SocketAddr) {
-        let Ok(socket) = TcpStream::connect(address) else { return };
-        let mut socket = BufReader::new(socket);
-        while let Some(id) = self.publish(&mut socket) {
-            self.ids.push(id);
-        }
-    }
-
-    /// Publishes the next event, and returns its ID unless the server is gone.
-    fn publish(&self, socket: &mut BufReader<TcpStream>) -> Option<String> {
-        let data = format!("{} {}", self.number, self.ids.len());
-        let key = data.replace(' ', "-");
-        let head =
-            format!("POST /topics/news HTTP/1.1\r\nHost: localhost\r\nIdempotency-Key: {key}\r\n");
-        let request = format!("{head}Content-Length: {}\r\n\r\n{data}", data.len());
-        socket.get_mut().write_all(request.as_bytes()).ok()?;
-        let (mut head, mut length) = (String::new(), 0);
-        while !head.ends_with("\r\n\r\n") {
-            let start = head.len();
-            if socket.read_line(&mut head).ok()? == 0 {
-                return None;
-            }
-            if let Some(value) = head[start..].strip_prefix("Content-Length: ") {
-                length = value.trim_end().parse().unwrap();
-            }
-        }
-        let mut body = vec![0; length];
-        socket.read_exact(&mut body).ok()?;
-        let is_ok = head.starts_with("HTTP/1.1 201 ") || head.starts_with("HTTP/1.1 200 ");
-        let body = String::from_utf8(body).unwrap();
-        assert!(is_ok, "{head}{body}");
-        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
-        Some(body["id"].as_str().unwrap().to_owned())
-    }
-}
-
-/// The events of a topic as its clients have seen them, and the number that each has seen.
-struct Log {
-    events: Vec<Received>,
-    seen: Vec<usize>,
-}
-
-impl Log {
-    /// Opens the stream of a client, which resumes after the last event that it has seen.
-    fn open(&self, address: SocketAddr, client: usize) -> Subscriber {
-        match self.seen[client].checked_sub(1) {
-            None => Subscriber::open(address, "/topics/news?lastEventId=earliest"),
-            Some(last) => Subscriber::resume(address, "/topics/news", &self.events[last].id),
-        }
-    }
-
-    /// Adds what a client has read. All clients see the same events in the same order.
-    fn add(&mut self, client: usize, read: &[Received]) {
-        for event in read {
-            let at = &mut self.seen[client];
-            match self.events.get(*at) {
-                Some(expected) => assert_eq!(event, expected, "event {at} of client {client}"),
-                None => self.events.push(event.clone()),
-            }
-            *at += 1;
-        }
+/// Opens the stream of a client, which resumes after the last event that it has seen.
+fn open(log: &Log, address: SocketAddr, client: usize) -> Subscriber {
+    match log.last_id(client) {
+        None => Subscriber::open(address, "/topics/news?lastEventId=earliest"),
+        Some(id) => Subscriber::resume(address, "/topics/news", id),
     }
 }
 
@@ -110,8 +56,8 @@ fn kill_and_resume(rounds: usize, publishers: usize, clients: usize) {
     let mut rng = fastrand::Rng::with_seed(7);
     let started = Instant::now();
     let mut publishers: Vec<_> =
-        (0..publishers).map(|number| RetryingPublisher { number, ids: Vec::new() }).collect();
-    let mut log = Log { events: Vec::new(), seen: vec![0; clients] };
+        (0..publishers).map(|number| RetryingPublisher::new(number, "news")).collect();
+    let mut log = Log::new(clients);
     for round in 0..rounds {
         let mut starting = start_unready(&arguments);
         thread::sleep(Duration::from_millis(rng.u64(..100)));
@@ -122,10 +68,10 @@ fn kill_and_resume(rounds: usize, publishers: usize, clients: usize) {
         // The others resume in a later round.
         let resuming: Vec<_> = (0..clients).filter(|_| round == 0 || rng.u8(..4) > 0).collect();
         let mut streams: Vec<_> =
-            resuming.iter().map(|client| log.open(server.address, *client)).collect();
+            resuming.iter().map(|client| open(&log, server.address, *client)).collect();
         thread::scope(|scope| {
             for publisher in &mut publishers {
-                scope.spawn(|| publisher.run(server.address));
+                scope.spawn(|| publish_until_gone(publisher, server.address));
             }
             scope.spawn(|| read_all_until(&mut streams, "the end", |one| one.end.is_some()));
             thread::sleep(Duration::from_millis(rng.u64(50..400)));
@@ -136,7 +82,8 @@ fn kill_and_resume(rounds: usize, publishers: usize, clients: usize) {
         }
     }
     let server = Binary::start(&arguments);
-    let mut streams: Vec<_> = (0..clients).map(|client| log.open(server.address, client)).collect();
+    let mut streams: Vec<_> =
+        (0..clients).map(|client| open(&log, server.address, client)).collect();
     let end = Publisher::open(server.address).publish("news", "end");
     read_all_until(&mut streams, "the last event", |stream| {
         stream.events.last().is_some_and(|event| event.data == "end")
@@ -150,21 +97,7 @@ fn kill_and_resume(rounds: usize, publishers: usize, clients: usize) {
     println!("{rounds} kills, {answered} answered, {events} events, {:?}", started.elapsed());
     assert!(answered > rounds);
     assert_eq!(log.events.pop().map(|event| event.id), Some(end));
-    let mut next = vec![0; publishers.len()];
-    for Received { event_type, id, data } in &log.events {
-        assert_eq!(event_type, "message", "{data}");
-        let (publisher, n) = data.split_once(' ').unwrap();
-        let publisher: usize = publisher.parse().unwrap();
-        assert_eq!(n.parse(), Ok(next[publisher]), "once, and in order: {data}");
-        // An event whose answer was lost may have been stored.
-        if let Some(answered) = publishers[publisher].ids.get(next[publisher]) {
-            assert_eq!(id, answered, "{data}");
-        }
-        next[publisher] += 1;
-    }
-    for (publisher, seen) in publishers.iter().zip(next) {
-        assert!(seen >= publisher.ids.len(), "events of publisher {} are lost", publisher.number);
-    }
+    log.check(&publishers.iter().collect::<Vec<_>>());
 }
 
 #[test]

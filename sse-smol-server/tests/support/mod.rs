@@ -7,6 +7,7 @@ pub(crate) mod contract;
 pub(crate) mod memory_storage;
 pub(crate) mod proxy;
 pub(crate) mod resources;
+pub(crate) mod resuming;
 pub(crate) mod storage;
 pub(crate) mod subscriber;
 pub(crate) mod topics;
