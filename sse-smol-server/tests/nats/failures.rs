@@ -2,36 +2,15 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::engine::with_each;
 use super::nodes::{node, request};
-use super::support::subscriber::{Publisher, Subscriber, read_all_until};
+use super::support::subscriber::{Publisher, Subscriber};
 use super::support::{Binary, TIMEOUT};
 
-/// Publishes numbers to a topic, each until it is answered, for a time. Returns their count.
-pub(crate) fn publish_numbers(address: SocketAddr, topic: &str, time: Duration) -> usize {
-    let start = Instant::now();
-    let mut publisher = Publisher::open(address);
-    let mut next = 0;
-    while start.elapsed() < time {
-        loop {
-            publisher.send(&format!("{topic}?key={next}"), &next.to_string());
-            let (status, body) = publisher.receive();
-            if matches!(status, 200 | 201) {
-                break;
-            }
-            assert_eq!(status, 503, "{body}");
-            assert!(start.elapsed() < time + TIMEOUT, "{body}");
-        }
-        next += 1;
-    }
-    next
-}
-
 /// Checks that a subscriber got all numbers once and in order.
-pub(crate) fn assert_numbers(subscriber: &Subscriber, count: usize) {
+fn assert_numbers(subscriber: &Subscriber, count: usize) {
     for (n, event) in subscriber.events.iter().enumerate() {
         assert_eq!((event.event_type.as_str(), event.data.as_str()), ("message", &*n.to_string()));
     }
@@ -43,48 +22,6 @@ pub(crate) fn subscribe(address: SocketAddr, topic: &str) -> Subscriber {
     let mut subscriber = Subscriber::open(address, &format!("/topics/{topic}"));
     subscriber.read_until("the start", |one| one.text.ends_with(b"\n\n"));
     subscriber
-}
-
-/// Every event that was acknowledged arrives once and in order, on connected and on resuming
-/// subscribers.
-#[test]
-fn no_event_is_lost_or_repeated_when_the_engine_is_killed_under_load() {
-    const TOPICS: [&str; 4] = ["a", "b.c", "d", "e"];
-    with_each(|mut engine| {
-        let nodes = [(); 2].map(|()| node(&engine));
-        let mut subscribers: Vec<_> = TOPICS
-            .iter()
-            .flat_map(|topic| nodes.iter().map(|node| subscribe(node.address, topic)))
-            .collect();
-        let counts: Vec<usize> = thread::scope(|scope| {
-            let publishers: Vec<_> = TOPICS
-                .iter()
-                .enumerate()
-                .map(|(n, topic)| {
-                    let address = nodes[n % 2].address;
-                    scope.spawn(move || publish_numbers(address, topic, Duration::from_secs(4)))
-                })
-                .collect();
-            for _ in 0..2 {
-                thread::sleep(Duration::from_millis(700));
-                engine.kill();
-                thread::sleep(Duration::from_millis(300));
-                engine.restart();
-            }
-            publishers.into_iter().map(|publisher| publisher.join().unwrap()).collect()
-        });
-        for (n, pair) in subscribers.chunks_mut(2).enumerate() {
-            assert!(counts[n] > 100, "{counts:?}");
-            read_all_until(pair, "all events", |one| one.events.len() >= counts[n]);
-            for one in &*pair {
-                assert_numbers(one, counts[n]);
-            }
-            let path = format!("/topics/{}", TOPICS[n]);
-            let first = &pair[0].events[0];
-            let mut resumed = Subscriber::resume(nodes[0].address, &path, &first.id);
-            assert_eq!(resumed.read_events(counts[n] - 1), &pair[0].events[1..]);
-        }
-    });
 }
 
 #[test]

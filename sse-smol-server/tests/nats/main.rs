@@ -1,13 +1,13 @@
 //! Topics on NATS: the storage itself, several servers on one stream, and failures of the engine.
 
 mod access;
-mod cluster;
 mod deleted;
 #[path = "../support/dir.rs"]
 mod dir;
 mod engine;
 mod equal;
 mod failures;
+mod load;
 mod metrics;
 mod nodes;
 mod odd;

@@ -49,9 +49,34 @@ impl Subscriber {
         Self::on(send(address, &head))
     }
 
+    /// Opens a stream that resumes after the event with this ID, if there is one. Returns `None` if
+    /// the server is gone, does not answer in time, or answers 503.
+    pub(crate) fn try_open(
+        address: SocketAddr,
+        path: &str,
+        last_id: Option<&str>,
+        timeout: Duration,
+    ) -> Option<Self> {
+        let mut socket = TcpStream::connect_timeout(&address, timeout).ok()?;
+        socket.set_read_timeout(Some(timeout)).unwrap();
+        let id = last_id.map_or(String::new(), |id| format!("Last-Event-ID: {id}\r\n"));
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{id}\r\n");
+        socket.write_all(request.as_bytes()).ok()?;
+        let (mut head, mut byte) = (Vec::new(), [0]);
+        while !head.ends_with(b"\r\n\r\n") {
+            socket.read_exact(&mut byte).ok()?;
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap();
+        if head.starts_with("HTTP/1.1 503 ") { None } else { Some(Self::after(&head, socket)) }
+    }
+
     /// Takes over a connection on which a stream has been requested, and reads the head.
     pub(crate) fn on(mut socket: TcpStream) -> Self {
-        let head = read_head(&mut socket);
+        Self::after(&read_head(&mut socket), socket)
+    }
+
+    fn after(head: &str, socket: TcpStream) -> Self {
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         assert!(head.to_ascii_lowercase().contains("transfer-encoding: chunked\r\n"), "{head}");
         socket.set_nonblocking(true).unwrap();
