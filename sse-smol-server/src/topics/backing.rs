@@ -24,6 +24,7 @@ use crate::storage::{
 use crate::topics::counts::StorageCounts;
 use crate::topics::epoch::{Epoch, Epochs};
 use crate::topics::pages::Pages;
+use crate::topics::timeouts::Timeouts;
 
 /// A storage, and how far its feed has come.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub(crate) struct Backing {
     epochs: Arc<Epochs>,
     pub(crate) counts: StorageCounts,
     pub(crate) pages: Pages,
+    /// The timeout of operations that change the log, including the wait for the feed.
+    pub(crate) timeouts: Timeouts,
     /// All events up to this position are in the windows in memory, or have been.
     applied: AtomicU64,
     /// The reason why the feed has ended.
@@ -44,11 +47,13 @@ pub(crate) struct Backing {
 }
 
 impl Backing {
-    /// Creates a backing for windows that start after a position.
+    /// Creates a backing for windows that start after a position. Changes of the log time out after
+    /// `timeout`.
     pub(crate) fn new(
         storage: Arc<dyn Storage>,
         epochs: Arc<Epochs>,
         position: u64,
+        timeout: Duration,
         feed: Sender<Infallible>,
     ) -> Self {
         Self {
@@ -56,6 +61,7 @@ impl Backing {
             epochs,
             counts: StorageCounts::new(),
             pages: Pages::default(),
+            timeouts: Timeouts::new(timeout),
             applied: AtomicU64::new(position),
             failure: OnceLock::new(),
             _feed: feed,

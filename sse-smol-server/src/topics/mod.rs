@@ -18,6 +18,7 @@ mod start;
 pub(crate) mod state;
 mod streaming;
 pub(crate) mod subscription;
+mod timeouts;
 pub(crate) mod window;
 
 use std::collections::BTreeMap;
@@ -160,7 +161,8 @@ impl Topics {
         }
         let epochs = Arc::new(Epochs::new(Epoch::first(epoch)));
         let (in_use, dropped) = channel::bounded(1);
-        let backing = Backing::new(storage, Arc::clone(&epochs), position, in_use);
+        let backing =
+            Backing::new(storage, Arc::clone(&epochs), position, config.publish_timeout, in_use);
         let state = State::new(config, epochs, Registry::backed(position), Some(backing));
         let state = Arc::new(state);
         let feed = Feed::new(&state, changes, dropped);

@@ -8,8 +8,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use smol::Timer;
-use smol::future::or;
 use sse_proto::{Event, EventId, EventType, Limits, OwnedEvent, Text};
 
 use crate::Frame;
@@ -164,6 +162,18 @@ fn count<T>(
     result
 }
 
+/// Runs an operation of the storage for at most the time that publications have.
+async fn in_time<T>(
+    backing: &Backing,
+    operation: impl Future<Output = Result<T, TopicError>>,
+) -> Result<T, TopicError> {
+    backing.timeouts.limit(operation).await.unwrap_or_else(|| {
+        let timeout = backing.timeouts.timeout();
+        let why = format!("it did not answer within {timeout:?}; a change may be made later");
+        Err(StorageError::new(StorageErrorKind::Unavailable, why).into())
+    })
+}
+
 impl State {
     /// Publishes an event: see [`Topics::publish`](crate::Topics::publish).
     pub(crate) async fn publish(
@@ -182,7 +192,7 @@ impl State {
                 Ok(published)
             }
             Some(backing) => {
-                let stored = self.in_time(self.store(backing, name, &new)).await;
+                let stored = in_time(backing, self.store(backing, name, &new)).await;
                 count(backing, "append", stored)
             }
         }
@@ -321,7 +331,7 @@ impl State {
         let Some(backing) = &self.backing else {
             return Ok(self.delete_held(name));
         };
-        let deleted = self.in_time(async {
+        let deleted = in_time(backing, async {
             backing.check()?;
             let Some(position) = backing.delete(name).await? else {
                 return Ok(false);
@@ -337,26 +347,12 @@ impl State {
         let Some(backing) = &self.backing else {
             return Ok(());
         };
-        self.in_time(async {
+        in_time(backing, async {
             backing.check()?;
             let position = backing.last_position().await?;
             Ok(backing.applied(position).await?)
         })
         .await
-    }
-
-    /// Runs an operation of the storage for at most the time that publications have.
-    async fn in_time<T>(
-        &self,
-        operation: impl Future<Output = Result<T, TopicError>>,
-    ) -> Result<T, TopicError> {
-        let timeout = self.config.publish_timeout;
-        let late = async {
-            Timer::after(timeout).await;
-            let why = format!("it did not answer within {timeout:?}; a change may be made later");
-            Err(StorageError::new(StorageErrorKind::Unavailable, why).into())
-        };
-        or(operation, late).await
     }
 
     /// Deletes the events of a topic in memory.

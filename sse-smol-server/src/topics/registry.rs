@@ -6,8 +6,8 @@
 //! The locks of the library are:
 //!
 //! - in `topics`: the registry, the window and the followers of each topic (all in this file), the
-//!   start marker (`state.rs`), the epoch (`epoch.rs`), and the publications that wait for the feed
-//!   (`backing.rs`);
+//!   start marker (`state.rs`), the epoch (`epoch.rs`), the publications that wait for the feed
+//!   (`backing.rs`), and the operations that have a timeout and their timer (`timeouts.rs`);
 //! - in `connection`: the state of each connection (`mod.rs`), and the streams of each subscriber
 //!   group (`delivery.rs`);
 //! - in `net`: the timers, the counts of the admission, and the sockets of the reactor, the readiness
@@ -34,7 +34,7 @@
 //! No system call is made under a lock that more than one connection uses. A connection's own lock
 //! is held during its writes, which do not block. A delivery worker may wait for it, and holds no
 //! other lock while it does. The file of `storage/disk` is read and written under its lock, on
-//! threads that may block.
+//! threads that may block. The timer of timeouts is set under its lock, by one thread at a time.
 //!
 //! While a lock is held, no waker is woken or dropped, no hook is called, and no other value that
 //! belongs to the library's user is dropped. Each of these may run code that takes any of the

@@ -1,11 +1,11 @@
 //! A storage that does not answer in time, and the answers to its errors.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{StatusCode, header};
-use smol::Executor;
 use smol::future::block_on;
+use smol::{Executor, Timer};
 use sse_smol_server::storage::{StorageError, StorageErrorKind};
 use sse_smol_server::{Error, Start, TopicError, http};
 
@@ -51,6 +51,33 @@ fn a_publication_fails_in_time_and_subscribers_stay() {
     assert!(matches!(deleted, Err(TopicError::Storage(_))), "{deleted:?}");
     drop(permit);
     assert_eq!(run(&executor, topics.delete("a")), Ok(true));
+}
+
+/// One timer serves all publications. It is still set for the first one when that is complete.
+#[test]
+fn each_publication_has_its_whole_time() {
+    const TIMEOUT: Duration = Duration::from_millis(400);
+    let (executor, storage) = (Executor::new(), Arc::new(Unreliable::new(100, 32)));
+    let topics = open(&executor, &storage, small_window().with_publish_timeout(TIMEOUT));
+    run(&executor, topics.publish("a", event("in time"))).unwrap();
+    let permit = storage.stall();
+    let late = |after: Duration| {
+        let topics = topics.clone();
+        executor.spawn(async move {
+            Timer::after(after).await;
+            let begun = Instant::now();
+            let error = topics.publish("a", event("late")).await.unwrap_err();
+            assert!(matches!(error, TopicError::Storage(_)), "{error}");
+            begun.elapsed()
+        })
+    };
+    let tasks = [TIMEOUT / 2, TIMEOUT / 2, TIMEOUT].map(late);
+    for task in tasks {
+        let took = block_on(executor.run(task));
+        assert!(took >= TIMEOUT, "{took:?}");
+    }
+    drop(permit);
+    run(&executor, topics.publish("a", event("next"))).unwrap();
 }
 
 #[test]
