@@ -1,10 +1,13 @@
-//! The baseline file of instruction counts.
+//! The baseline file of instruction counts: one for the protocol, and one for the server.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 
+#[cfg(not(feature = "server"))]
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/baseline.txt");
+#[cfg(feature = "server")]
+const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/baseline-server.txt");
 
 /// Writes these counts as the new baseline.
 pub(crate) fn write(counts: &[(String, u64)]) {

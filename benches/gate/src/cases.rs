@@ -1,4 +1,4 @@
-//! The cases whose instructions are counted.
+//! The cases of the protocol.
 
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -11,19 +11,13 @@ use futures_core::Stream;
 use shapes::{CHUNKINGS, Chunking, Shape};
 use sse_proto::{Decoder, Event, EventId, EventType, Events};
 
+use crate::count::counted;
+
 /// The stream size in bytes. Large enough that one-time costs do not matter.
 const SIZE: usize = 128 << 10;
 
 /// The number of events that each encoding case encodes.
 const EVENTS: usize = 500;
-
-/// Runs a case. Valgrind counts the instructions inside this function, which it finds by name.
-#[inline(never)]
-pub(crate) fn counted(run: &mut dyn FnMut()) {
-    // Prevents a tail call and specialization, with which valgrind would not see the call.
-    black_box(run)();
-    black_box(());
-}
 
 /// Runs all cases once, in order, and prints their names.
 pub(crate) fn run() {

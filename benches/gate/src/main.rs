@@ -1,16 +1,23 @@
-//! Counts the instructions that decoding and encoding take, and fails when they exceed
-//! `baseline.txt`. Unlike times, the counts do not depend on the load of the machine.
+//! Counts the instructions that decoding and encoding take or, with the feature `server`, publishing,
+//! and fails when they exceed `baseline.txt` or `baseline-server.txt`. Unlike times, the counts do
+//! not depend on the load of the machine.
 //!
 //! They depend on all code that runs, so all of it is pinned: the compiler (the oldest supported
 //! one), the vector instructions of memchr (without `std`, only those that every machine has), and
-//! the C library (musl, linked statically). `scripts/test` has the command; `--bless` updates the
-//! baseline.
+//! the C library (musl, linked statically). The server needs `std`, but hardly any vector
+//! instructions. `scripts/test` has the commands; `--bless` updates a baseline.
 
 mod baseline;
+#[cfg(not(feature = "server"))]
 mod cases;
 mod count;
+#[cfg(feature = "server")]
+mod server;
 
 use std::process::ExitCode;
+
+#[cfg(feature = "server")]
+use server as cases;
 
 /// The relative change that is tolerated: unrelated changes of nearby code can alter code generation
 /// slightly.
