@@ -76,7 +76,7 @@ func main() {
 	})
 	http.HandleFunc("/stream", func(w http.ResponseWriter, r *http.Request) {
 		begin(w)
-		data := []byte("~" + strings.Repeat("0", 30) + strings.Repeat(".", 68) + "$")
+		data := []byte("~" + strings.Repeat("0", 30) + "0064" + strings.Repeat(".", 64) + "$")
 		for r.Context().Err() == nil {
 			send(w, data)
 		}

@@ -91,6 +91,8 @@ pub(crate) struct Publisher {
     sent: Vec<u32>,
     request: Vec<u8>,
     response: Vec<u8>,
+    /// The length of its messages in bytes.
+    pub(crate) len: usize,
     /// The time of the last request, as it was passed to [`publish`](Self::publish).
     pub(crate) requested: Duration,
 }
@@ -109,7 +111,7 @@ impl Publisher {
         let sent = vec![0; topics as usize];
         let (request, response) = (Vec::new(), Vec::new());
         let (path, requested) = (path.to_owned(), Duration::ZERO);
-        Ok(Self { socket, number, path, sent, request, response, requested })
+        Ok(Self { socket, number, path, sent, request, response, len: LEN, requested })
     }
 
     /// Sends the next message.
@@ -118,7 +120,7 @@ impl Publisher {
         self.sent[topic as usize] += 1;
         self.requested = now;
         let sent = u64::try_from(now.as_nanos()).expect("less than 584 years");
-        let message = Message { publisher: self.number, topic, sequence, sent };
+        let message = Message { publisher: self.number, topic, sequence, sent, len: self.len };
         self.request.clear();
         request(&mut self.request, &self.path, message);
         match write(&self.socket, &self.request) {
@@ -145,15 +147,20 @@ impl Publisher {
 
 /// Appends a request that publishes a message.
 pub(crate) fn request(to: &mut Vec<u8>, path: &str, message: Message) {
-    let topic = message.topic;
+    let Message { topic, len, .. } = message;
+    request_head(to, &format!("{path}t{topic}"), "text/plain", len);
+    message.write(to);
+}
+
+/// Appends the head of a request with a body of this type and length.
+pub(crate) fn request_head(to: &mut Vec<u8>, target: &str, content_type: &str, len: usize) {
     to.extend_from_slice(
         format!(
-            "POST {path}t{topic} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\n\
-             Content-Length: {LEN}\r\n\r\n"
+            "POST {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\n\
+             Content-Length: {len}\r\n\r\n"
         )
         .as_bytes(),
     );
-    message.write(to);
 }
 
 /// Returns the end of the response at the start of these bytes, if it is complete.
@@ -176,8 +183,9 @@ mod tests {
 
     #[test]
     fn order_accepts_each_message_of_a_publisher_once_and_in_sequence() {
-        let message =
-            |publisher, sequence| Some(Message { publisher, topic: 0, sequence, sent: 0 });
+        let message = |publisher, sequence| {
+            Some(Message { publisher, topic: 0, sequence, sent: 0, len: LEN })
+        };
         let holds = |messages: &[Option<Message>]| {
             let mut order = Order::default();
             messages.iter().all(|message| order.check(*message).is_ok())

@@ -1,13 +1,15 @@
 //! Runs the tests with all servers in turn and prints a table for each.
 //!
-//!     servers OURS [--quick | --test] [--only TEST,TEST] [--servers NAME,NAME]
+//!     servers OURS [--nats OURS] [--quick | --test] [--only TEST,TEST] [--servers NAME,NAME]
 //!
-//! `OURS` is the path of the sse-smol-server binary. Linux only: it reads /proc.
+//! `OURS` is the path of the sse-smol-server binary; that after `--nats` is one with the feature `nats`.
+//! Linux only: it reads /proc.
 
 mod churn;
 mod clients;
 mod fill;
 mod load;
+mod nats;
 mod peers;
 mod process;
 mod reader;
@@ -19,6 +21,7 @@ mod table;
 use std::path::Path;
 use std::process::ExitCode;
 
+use nats::Nats;
 use peers::{peers, work_folder};
 use scale::Scale;
 use suite::tests;
@@ -29,15 +32,17 @@ fn main() -> ExitCode {
     if args.first().is_some_and(|first| first == "--launch") {
         process::launch(&args[1..]);
     }
-    let usage = "servers OURS [--quick | --test] [--only TEST,TEST] [--servers NAME,NAME]";
+    let usage =
+        "servers OURS [--nats OURS] [--quick | --test] [--only TEST,TEST] [--servers NAME,NAME]";
     let [ours, args @ ..] = &*args else { panic!("{usage}") };
     let mut args = args.iter();
     let mut scale = Scale::full();
-    let (mut only, mut names): (Option<&String>, Option<&String>) = (None, None);
+    let [mut only, mut names, mut with_nats] = [None::<&String>; 3];
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--quick" => scale = Scale::quick(),
             "--test" => scale = Scale::test(),
+            "--nats" => with_nats = args.next(),
             "--only" => only = args.next(),
             "--servers" => names = args.next(),
             other => panic!("{other}: {usage}"),
@@ -58,12 +63,17 @@ fn main() -> ExitCode {
     for peer in &peers {
         println!("- {}: {}", peer.name, peer.version);
     }
+    let nats = Nats::find(with_nats);
+    match &nats {
+        Ok(nats) => println!("- NATS: {}", nats.version()),
+        Err(why) => println!("- left out: NATS: {why}"),
+    }
     for line in missing {
         println!("- left out: {line}");
     }
     println!();
     let mut summary = Summary::default();
-    for test in tests(scale).iter().filter(|test| chosen(only, test.name)) {
+    for test in tests(scale, nats.ok()).iter().filter(|test| chosen(only, test.name)) {
         table::run(test, &peers, &mut scale, &mut summary);
     }
     summary.print(&peers);

@@ -1,8 +1,12 @@
-//! Published messages: a line with the publisher, its sequence number and the time, so that
-//! subscribers can detect messages that are missing, repeated or out of order.
+//! Published messages: a line with the publisher, its sequence number, the time and the length, so
+//! that subscribers can detect messages that are missing, repeated, out of order or damaged.
 
-/// The length of each message in bytes.
+/// The length of most messages in bytes.
 pub const LEN: usize = 100;
+
+/// The length of the numbers at the start of a message, and the offset of the last one.
+const NUMBERS: usize = 35;
+const LENGTH_AT: usize = 31;
 
 /// Bytes that occur only at the start and the end of a message.
 const BEGIN: u8 = b'~';
@@ -19,31 +23,34 @@ pub struct Message {
     pub sequence: u32,
     /// The time of sending, in nanoseconds since an arbitrary start.
     pub sent: u64,
+    /// The length of the published form in bytes, from 37 to 65,535.
+    pub len: usize,
 }
 
 impl Message {
-    /// Returns a sample in its published form, for endless streams.
-    pub fn sample() -> String {
+    /// Returns a sample of this length in its published form, for endless streams.
+    pub fn sample(len: usize) -> String {
         let mut data = Vec::new();
-        Self { publisher: 0, topic: 0, sequence: 0, sent: 0 }.write(&mut data);
+        Self { publisher: 0, topic: 0, sequence: 0, sent: 0, len }.write(&mut data);
         String::from_utf8(data).expect("ASCII")
     }
 
     /// Appends the message in its published form.
     pub fn write(self, to: &mut Vec<u8>) {
-        let end = to.len() + LEN;
+        let end = to.len() + self.len;
         to.push(BEGIN);
         hex(to, u64::from(self.publisher), 2);
         hex(to, u64::from(self.topic), 4);
         hex(to, u64::from(self.sequence), 8);
         hex(to, self.sent, 16);
+        hex(to, self.len as u64, 4);
         to.resize(end - 1, b'.');
         to.push(END);
     }
 
-    /// Parses a message of exactly `LEN` bytes. Returns `None` if it is damaged.
+    /// Parses a message of exactly these bytes. Returns `None` if it is damaged.
     fn read(bytes: &[u8]) -> Option<Self> {
-        let (numbers, rest) = bytes.split_at_checked(31)?;
+        let (numbers, rest) = bytes.split_at_checked(NUMBERS)?;
         if rest.first() != Some(&b'.') || rest.last() != Some(&END) {
             return None;
         }
@@ -51,7 +58,8 @@ impl Message {
             publisher: u32::try_from(number(&numbers[1..3])?).ok()?,
             topic: u32::try_from(number(&numbers[3..7])?).ok()?,
             sequence: u32::try_from(number(&numbers[7..15])?).ok()?,
-            sent: number(&numbers[15..])?,
+            sent: number(&numbers[15..LENGTH_AT])?,
+            len: bytes.len(),
         })
     }
 }
@@ -65,10 +73,17 @@ pub fn scan(bytes: &[u8], mut each: impl FnMut(Option<Message>)) -> usize {
     let mut at = 0;
     while let Some(found) = memchr::memchr(BEGIN, &bytes[at..]) {
         let begin = at + found;
+        let Some(numbers) = bytes.get(begin..begin + NUMBERS) else { return begin };
+        let Some(len) = number(&numbers[LENGTH_AT..]).and_then(|len| usize::try_from(len).ok())
+        else {
+            each(None);
+            at = begin + NUMBERS;
+            continue;
+        };
         // Includes the line end after the message.
-        let Some(line) = bytes.get(begin..=begin + LEN) else { return begin };
-        each(Message::read(&line[..LEN]).filter(|_| line[LEN] == b'\n'));
-        at = begin + LEN;
+        let Some(line) = bytes.get(begin..=begin + len) else { return begin };
+        each(Message::read(&line[..len]).filter(|_| line[len] == b'\n'));
+        at = begin + len.max(NUMBERS);
     }
     bytes.len()
 }
@@ -110,8 +125,8 @@ mod tests {
     #[test]
     fn messages_are_found_wherever_the_input_is_cut() {
         let sent = [
-            Message { publisher: 3, topic: 0x3e7, sequence: 0xffff, sent: 1 << 60 },
-            Message { publisher: 0, topic: 0, sequence: 0, sent: 0 },
+            Message { publisher: 3, topic: 0x3e7, sequence: 0xffff, sent: 1 << 60, len: LEN },
+            Message { publisher: 0, topic: 0, sequence: 0, sent: 0, len: 150 },
         ];
         let mut wire = Vec::new();
         for message in sent {
@@ -129,12 +144,14 @@ mod tests {
 
     #[test]
     fn a_damaged_message_is_reported_as_none() {
-        let mut wire = Vec::new();
-        Message { publisher: 0, topic: 0, sequence: 0, sent: 0 }.write(&mut wire);
-        wire.splice(50..50, *b"\r\n5\r\n");
-        wire.push(b'\n');
-        let mut found = Vec::new();
-        scan(&wire, |message| found.push(message));
-        assert_eq!(found, [None]);
+        for damage in [3, LENGTH_AT + 1, 50] {
+            let mut wire = Vec::new();
+            Message { publisher: 0, topic: 0, sequence: 0, sent: 0, len: LEN }.write(&mut wire);
+            wire.splice(damage..damage, *b"\r\n5\r\n");
+            wire.push(b'\n');
+            let mut found = Vec::new();
+            scan(&wire, |message| found.push(message));
+            assert_eq!(found, [None], "{damage}");
+        }
     }
 }

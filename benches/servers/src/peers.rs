@@ -45,6 +45,8 @@ enum Kind {
 pub(crate) struct Setup<'a> {
     /// Flags for sse-smol-server.
     pub(crate) flags: &'a [&'a str],
+    /// Another build of sse-smol-server, in place of that of the peer.
+    pub(crate) program: Option<&'a Path>,
     /// The number of processors it may use. All if `None`.
     pub(crate) cores: Option<usize>,
     /// Whether the test uses `/stream`, which for sse-smol-server is a separate program.
@@ -72,10 +74,20 @@ impl Peer {
         matches!(self.kind, Kind::Ours | Kind::Nchan)
     }
 
-    /// Starts the server.
+    /// Starts the server, and waits until it accepts connections.
     pub(crate) fn start(&self, setup: Setup<'_>) -> Result<Process, String> {
-        let program = self.program.to_string_lossy().into_owned();
-        let command = |port: u16| match self.kind {
+        Process::start(|port| self.command(setup, port), setup.cores)
+    }
+
+    /// Starts the server, and does not wait.
+    pub(crate) fn spawn(&self, setup: Setup<'_>) -> Result<Process, String> {
+        Process::spawn(|port| self.command(setup, port), setup.cores)
+    }
+
+    /// Returns the command that starts the server on this port.
+    fn command(&self, setup: Setup<'_>, port: u16) -> Vec<String> {
+        let program = setup.program.unwrap_or(&self.program).to_string_lossy().into_owned();
+        match self.kind {
             // One thread is cheapest, except in tests of several cores.
             Kind::Floor => vec![program, port.to_string(), setup.cores.unwrap_or(1).to_string()],
             Kind::Hub => vec![program, port.to_string()],
@@ -103,8 +115,7 @@ impl Peer {
                 let args = ["-p", &folder, "-c", "nginx.conf", "-e", "stderr"];
                 [program].into_iter().chain(args.map(str::to_owned)).collect()
             }
-        };
-        Process::start(command, setup.cores)
+        }
     }
 }
 
@@ -194,7 +205,7 @@ fn nchan_version() -> String {
 }
 
 /// Returns the first line of a program's version output.
-fn version(program: &Path, flag: &str) -> String {
+pub(crate) fn version(program: &Path, flag: &str) -> String {
     let Ok(output) = Command::new(program).arg(flag).output() else { return "?".to_owned() };
     let output = [output.stdout, output.stderr].concat();
     let output = String::from_utf8_lossy(&output);

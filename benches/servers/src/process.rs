@@ -18,8 +18,8 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 /// The CPU time of all stopped servers, in nanoseconds.
 static SPENT: AtomicU64 = AtomicU64::new(0);
 
-/// The time within which a server must accept connections.
-const START: Duration = Duration::from_secs(10);
+/// The time within which a server must have started.
+const START: Duration = Duration::from_secs(30);
 
 /// A running server. It and its child processes are killed on drop.
 #[derive(Debug)]
@@ -33,6 +33,18 @@ impl Process {
     /// Runs `command(port)` with a free port on the first `cores` processors, and waits until it
     /// accepts connections.
     pub(crate) fn start(
+        command: impl FnOnce(u16) -> Vec<String>,
+        cores: Option<usize>,
+    ) -> Result<Self, String> {
+        let mut process = Self::spawn(command, cores)?;
+        process.wait_until(|address| TcpStream::connect(address).is_ok())?;
+        // Gives the server time to start its threads and to close the probing connection.
+        sleep(Duration::from_millis(100));
+        Ok(process)
+    }
+
+    /// Runs `command(port)` with a free port on the first `cores` processors.
+    pub(crate) fn spawn(
         command: impl FnOnce(u16) -> Vec<String>,
         cores: Option<usize>,
     ) -> Result<Self, String> {
@@ -52,17 +64,22 @@ impl Process {
             .stdout(Stdio::null())
             .spawn()
             .map_err(|error| format!("cannot start: {error}"))?;
-        let mut process = Self { child, address };
+        Ok(Self { child, address })
+    }
+
+    /// Waits until a condition holds. Fails if the process ends, or after some seconds.
+    pub(crate) fn wait_until(
+        &mut self,
+        condition: impl Fn(SocketAddrV4) -> bool,
+    ) -> Result<(), String> {
         let begun = Instant::now();
-        while TcpStream::connect(address).is_err() {
-            if begun.elapsed() > START || process.child.try_wait().is_ok_and(|end| end.is_some()) {
+        while !condition(self.address) {
+            if begun.elapsed() > START || self.child.try_wait().is_ok_and(|end| end.is_some()) {
                 return Err("does not start".to_owned());
             }
-            sleep(Duration::from_millis(10));
+            sleep(Duration::from_millis(1));
         }
-        // Gives the server time to start its threads and to close the probing connection.
-        sleep(Duration::from_millis(100));
-        Ok(process)
+        Ok(())
     }
 
     /// Returns the CPU time of the process and its descendants.

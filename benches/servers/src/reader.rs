@@ -40,6 +40,13 @@ impl Reader {
         Ok(Self { socket, buffer: vec![0; BUFFER], partial: 0 })
     }
 
+    /// Reads once. Returns the start of the response.
+    pub(crate) fn head(&mut self) -> Result<&[u8], String> {
+        let count = read(&self.socket, &mut self.buffer[..]);
+        let count = count.map_err(|error| format!("a stream failed: {error}"))?;
+        Ok(&self.buffer[..count])
+    }
+
     /// Reads until `enough` holds, and passes every message to `check`.
     pub(crate) fn read(
         &mut self,

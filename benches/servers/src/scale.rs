@@ -35,6 +35,8 @@ pub(crate) struct Scale {
     pub(crate) histories: &'static [u32],
     /// The number of events that are replayed.
     pub(crate) replayed: u32,
+    /// The number of events that a storage holds when a server starts.
+    pub(crate) stored: u32,
 }
 
 impl Scale {
@@ -56,6 +58,7 @@ impl Scale {
             per_topic: 10,
             histories: &[10, 1_000, 100_000, 1_000_000],
             replayed: 100_000,
+            stored: 1_000_000,
         }
     }
 
@@ -70,6 +73,7 @@ impl Scale {
             idling: Duration::from_secs(1),
             many: 5_000,
             histories: &[10, 1_000, 100_000],
+            stored: 200_000,
             ..Self::full()
         }
     }
@@ -91,6 +95,7 @@ impl Scale {
             per_topic: 2,
             histories: &[10, 1_000],
             replayed: 1_000,
+            stored: 2_000,
             ..Self::quick()
         }
     }

@@ -30,11 +30,16 @@ impl Row<'_> {
 
     /// Returns the value by which servers are compared.
     fn key(&self) -> Option<f64> {
-        Some(self.medians().ok()?[0])
+        self.median(0)
+    }
+
+    /// Returns the median of one column.
+    fn median(&self, column: usize) -> Option<f64> {
+        Some(self.medians().ok()?[column])
     }
 }
 
-/// The summary table: for each case, the values by which servers are compared.
+/// The summary table: for each case, the first columns of the test.
 #[derive(Default)]
 pub(crate) struct Summary {
     lines: Vec<String>,
@@ -44,12 +49,16 @@ pub(crate) struct Summary {
 
 impl Summary {
     fn add(&mut self, test: &Test, case: &str, all: &[Peer], rows: &[Row<'_>]) {
-        let mut cells = vec![case_of(test.name, case), test.columns[0].to_owned()];
-        cells.extend(all.iter().map(|peer| {
-            let row = rows.iter().find(|row| row.peer.name == peer.name);
-            row.map_or("–".to_owned(), |row| row.key().map_or("WRONG".to_owned(), show))
-        }));
-        self.lines.push(format!("| {} |", cells.join(" | ")));
+        for (column, what) in test.columns[..test.summarized].iter().enumerate() {
+            let mut cells = vec![case_of(test.name, case), (*what).to_owned()];
+            cells.extend(all.iter().map(|peer| {
+                let row = rows.iter().find(|row| row.peer.name == peer.name);
+                row.map_or("–".to_owned(), |row| {
+                    row.median(column).map_or("WRONG".to_owned(), show)
+                })
+            }));
+            self.lines.push(format!("| {} |", cells.join(" | ")));
+        }
         let matters = |row: &&Row<'_>| row.peer.is_ours() || row.peer.is_floor();
         self.wrong |= rows.iter().filter(matters).any(|row| row.medians().is_err());
     }
@@ -57,7 +66,7 @@ impl Summary {
     /// Prints the summary of all tests.
     pub(crate) fn print(&self, peers: &[Peer]) {
         let names: Vec<&str> = peers.iter().map(|peer| peer.name).collect();
-        println!("### Summary\n\nThe first column of each table.\n");
+        println!("### Summary\n\nThe first columns of the tables.\n");
         println!(
             "| test | what | {} |\n|---|---|{}",
             names.join(" | "),

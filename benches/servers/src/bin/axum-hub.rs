@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::routing::{get, post};
-use servers::message::Message;
+use servers::message::{LEN, Message};
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 use tokio_stream::{Stream, StreamExt, iter, once, pending};
@@ -48,6 +48,6 @@ async fn hello() -> Sse<impl Stream<Item = Sent>> {
 }
 
 async fn stream() -> Sse<impl Stream<Item = Sent>> {
-    let data = Message::sample();
+    let data = Message::sample(LEN);
     Sse::new(iter(std::iter::repeat_with(move || Ok(Event::default().data(&data)))))
 }

@@ -3,7 +3,7 @@
 //!
 //!     ours-stream PORT
 
-use servers::message::Message;
+use servers::message::{LEN, Message};
 use smol::{Executor, stream};
 use sse_proto::Event;
 use sse_smol_server::{Config, Error, Request, Server};
@@ -17,6 +17,6 @@ fn main() {
 }
 
 async fn endless(request: Request) -> Result<(), Error> {
-    let data = Message::sample();
+    let data = Message::sample(LEN);
     request.open().await?.forward(stream::repeat_with(|| Event::new(&data))).await
 }

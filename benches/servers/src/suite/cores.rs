@@ -39,6 +39,7 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
             "generator CPU, 1 core, %",
             "generator CPU, 2 cores, %",
         ],
+        summarized: 1,
         cases: vec!["1 topic".to_owned(), format!("{TOPICS} topics")],
         supports: |peer| (peer.is_ours() || peer.is_floor()) && processors().len() > 1,
         run: Box::new(move |peer, case| {

@@ -35,6 +35,7 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
             name: "paced",
             about: format!("{some} subscribers, 20 messages of 100 bytes per second."),
             columns: PACED,
+            summarized: 1,
             cases: vec![String::new()],
             supports: |_| true,
             run: Box::new(move |peer, _| {
@@ -48,6 +49,7 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
                  as the last one has its response: `published/s` is the actual rate."
             ),
             columns: PACED,
+            summarized: 1,
             cases: vec!["2/s".to_owned(), "20/s".to_owned()],
             supports: |_| true,
             run: Box::new(move |peer, case| {
@@ -68,6 +70,7 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
                 "published/s",
                 "generator CPU, %",
             ],
+            summarized: 1,
             cases: vec!["as answered".to_owned(), "one at a time".to_owned()],
             supports: |_| true,
             run: Box::new(move |peer, case| {
@@ -88,6 +91,7 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
                     subscribers: the cost of a publication alone."
                 .to_owned(),
             columns: &["server CPU, µs/publication", "published/s"],
+            summarized: 1,
             cases: vec![String::new()],
             supports: |_| true,
             run: Box::new(move |peer, _| {
@@ -103,6 +107,7 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
                  second to the topics in turn, so that the delivery rate stays the same."
             ),
             columns: PACED,
+            summarized: 1,
             cases: scale.topics.iter().map(|topics| format!("topics: {topics}")).collect(),
             supports: |peer| peer.topics,
             run: Box::new(move |peer, case| {

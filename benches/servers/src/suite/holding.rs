@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use servers::message::LEN;
+
 use super::delivering::drive;
 use super::{Found, Test};
 use crate::clients::Order;
-use crate::fill::fill;
+use crate::fill::{Form, fill};
 use crate::load::{Load, Pace, get};
 use crate::peers::{Peer, Setup};
 use crate::process::Process;
@@ -16,7 +18,10 @@ use crate::scale::Scale;
 const BYTES: &str = "4000000000";
 
 /// The number of replays in one run. A single one would be too short to measure.
-const REPLAYS: usize = 5;
+const REPLAYS: usize = 15;
+
+/// The lengths of replayed messages in bytes.
+const LENGTHS: [usize; 2] = [LEN, 1024];
 
 pub(super) fn tests(scale: Scale) -> Vec<Test> {
     vec![
@@ -29,6 +34,7 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
                 scale.some
             ),
             columns: &["server CPU, µs/delivery", "bytes/event", "published/s, to fill it"],
+            summarized: 1,
             cases: scale.histories.iter().map(|events| format!("{events} events")).collect(),
             supports: Peer::is_ours,
             run: Box::new(move |peer, case| history(peer, scale, scale.histories[case])),
@@ -36,14 +42,15 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
         Test {
             name: "replay",
             about: format!(
-                "A client reads all {} events of a log. The floor sends as many prepared events, which \
-                 is the cost of writing and reading alone.",
+                "A client reads all {} events of a log. The floor sends as many prepared events, 256 KiB \
+                 per write, which is the cost of writing and reading alone.",
                 scale.replayed
             ),
             columns: &["MB/s", "ms", "server CPU, ms", "bytes/event"],
-            cases: vec![String::new()],
+            summarized: 1,
+            cases: LENGTHS.map(|len| format!("{len} bytes")).into(),
             supports: |peer| peer.is_ours() || peer.is_floor(),
-            run: Box::new(move |peer, _| replay(peer, scale.replayed)),
+            run: Box::new(move |peer, case| replay(peer, scale.replayed, LENGTHS[case])),
         },
     ]
 }
@@ -58,7 +65,8 @@ fn history(peer: &Peer, scale: Scale, events: u32) -> Found {
     let server = start(peer, events)?;
     let memory = server.memory();
     let begun = std::time::Instant::now();
-    let filled = fill(server.address, peer.publish, events)?;
+    let filled =
+        fill(server.address, peer.publish, events, Form::Pipelined { publishers: 8, len: LEN })?;
     let filling = begun.elapsed();
     let grown = server.memory().saturating_sub(memory);
     let mut load = Load::connect(peer, server.address, 1, scale.some, 1)?;
@@ -70,12 +78,12 @@ fn history(peer: &Peer, scale: Scale, events: u32) -> Found {
     ])
 }
 
-fn replay(peer: &Peer, events: u32) -> Found {
+fn replay(peer: &Peer, events: u32, len: usize) -> Found {
     let server = start(peer, events)?;
     let request = if peer.is_floor() {
-        get(&format!("/blob/{events}"))
+        get(&format!("/blob/{events}/{len}"))
     } else {
-        fill(server.address, peer.publish, events)?;
+        fill(server.address, peer.publish, events, Form::Pipelined { publishers: 8, len })?;
         let target = format!("{}t0?lastEventId=earliest", peer.events);
         get(&target)
     };

@@ -14,6 +14,7 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
                     wait and are woken for each publication."
                 .to_owned(),
             columns: &["server CPU, µs/publication", "p50, ms", "p99, ms"],
+            summarized: 1,
             cases: vec!["1 subscriber".to_owned(), "10 subscribers".to_owned()],
             supports: |_| true,
             run: Box::new(move |peer, case| {
@@ -29,6 +30,7 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
                     the most subscribers."
                 .to_owned(),
             columns: &["p50, ms", "p99, ms", "p99.9, ms", "published/s"],
+            summarized: 1,
             cases: latency_cases(scale)
                 .iter()
                 .map(|(subscribers, rate)| format!("{subscribers} × {rate}/s"))

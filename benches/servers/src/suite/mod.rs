@@ -8,6 +8,7 @@ mod latency;
 mod storage;
 mod streaming;
 
+use crate::nats::Nats;
 use crate::peers::Peer;
 use crate::scale::Scale;
 
@@ -25,6 +26,8 @@ pub(crate) struct Test {
     pub(crate) about: String,
     /// The columns. Servers are compared by the first one.
     pub(crate) columns: &'static [&'static str],
+    /// The number of columns, from the first one, that are in the summary.
+    pub(crate) summarized: usize,
     /// The names of the cases, each with a row for every server. A single case has an empty name.
     pub(crate) cases: Vec<String>,
     /// Returns whether a server supports the test.
@@ -33,15 +36,15 @@ pub(crate) struct Test {
     pub(crate) run: Box<Run>,
 }
 
-/// Returns all tests.
-pub(crate) fn tests(scale: Scale) -> Vec<Test> {
+/// Returns all tests. Without `nats`, those of storages have no rows for NATS.
+pub(crate) fn tests(scale: Scale, nats: Option<Nats>) -> Vec<Test> {
     [
         delivering::tests(scale),
         latency::tests(scale),
         connecting::tests(scale),
         streaming::tests(scale),
         holding::tests(scale),
-        storage::tests(scale),
+        storage::tests(scale, nats),
         cores::tests(scale),
     ]
     .into_iter()

@@ -17,6 +17,7 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
                 cannot reach."
             .to_owned(),
         columns: &["server CPU, ns/event", "events/s", "bytes/event", "generator CPU, %"],
+        summarized: 1,
         cases: vec![String::new()],
         supports: Peer::streams,
         run: Box::new(move |peer, _| one_stream(peer, scale)),

@@ -5,7 +5,8 @@
 //!
 //! - `GET /events?topic=NAME` subscribes, `POST /publish?topic=NAME` publishes.
 //! - `GET /hello` responds with a head and an event in one write.
-//! - `GET /stream` sends prepared events in large writes without end, `GET /blob/N` sends N events.
+//! - `GET /stream` sends prepared events in large writes without end, `GET /blob/N/LENGTH` sends N events
+//!   with data of this length in bytes.
 
 mod connection;
 mod worker;

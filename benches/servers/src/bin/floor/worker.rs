@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::{SocketFlags, accept_with, sockopt};
-use servers::message::Message;
+use servers::message::{LEN, Message};
 use servers::net::{Poller, listen};
 
 use crate::connection::{Connection, Request};
@@ -48,8 +48,6 @@ pub(crate) struct Worker {
     mailboxes: Arc<[Mailbox]>,
     own: usize,
     buffer: Vec<u8>,
-    /// Many complete events.
-    events: Arc<[u8]>,
 }
 
 impl Worker {
@@ -58,11 +56,9 @@ impl Worker {
         let listener = listen(port)?;
         poller.watch(&listener, LISTENER)?;
         poller.watch(&mailboxes[own].wake, MAILBOX)?;
-        let event = framed(Message::sample().as_bytes());
-        let events = event.repeat(LARGE / event.len()).into();
         let (connections, free, topics) = (Vec::new(), Vec::new(), HashMap::new());
         let buffer = vec![0; 64 << 10];
-        Ok(Self { poller, listener, connections, free, topics, mailboxes, own, buffer, events })
+        Ok(Self { poller, listener, connections, free, topics, mailboxes, own, buffer })
     }
 
     pub(crate) fn run(&mut self) {
@@ -136,14 +132,14 @@ impl Worker {
             }
             "/hello" => self.send(token, &[HEAD, &framed(b"hello")].concat()),
             path => {
-                let many = path.strip_prefix("/blob/").map_or(usize::MAX, |many| {
-                    let one = framed(&[0; servers::message::LEN]).len();
-                    one * many.parse::<usize>().expect("a number")
-                });
+                let blob = path.strip_prefix("/blob/").and_then(|blob| blob.split_once('/'));
+                let number = |text: &str| text.parse::<usize>().expect("a number");
+                let event =
+                    framed(Message::sample(blob.map_or(LEN, |(_, len)| number(len))).as_bytes());
+                let bytes = blob.map_or(usize::MAX, |(count, _)| number(count) * event.len());
                 self.send(token, HEAD);
-                let events = Arc::clone(&self.events);
                 if let Some(connection) = &mut self.connections[token] {
-                    connection.repeat(events, many);
+                    connection.repeat(event.repeat(LARGE / event.len()).into(), bytes);
                 }
                 self.resume(token);
             }
