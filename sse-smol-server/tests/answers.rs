@@ -4,7 +4,7 @@ mod support;
 
 use std::io::Write as _;
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::Method;
 use sse_proto::Event;
@@ -430,4 +430,25 @@ fn head_on_a_stream_closes_the_connection() {
     let head = "HEAD /stream HTTP/1.1\r\nHost: a\r\n\r\n";
     let answers = read_to_end(&mut send(server.address, &format!("{head}{head}")));
     assert_eq!(answers.matches("HTTP/1.1 200 ").count(), 1, "{answers}");
+}
+
+#[test]
+fn answers_have_the_date_of_their_time() {
+    let server = server(Config::default());
+    let mut socket = TcpStream::connect(server.address).unwrap();
+    let begun = Instant::now();
+    let mut dates = Vec::new();
+    // Until the second has changed twice.
+    while dates.len() < 3 {
+        assert!(begun.elapsed() < TIMEOUT, "{dates:?}");
+        let before = SystemTime::now() - Duration::from_secs(1);
+        socket.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        let (_, head, _) = read_response(&mut socket);
+        let date = head.lines().find_map(|line| line.strip_prefix("Date: ")).unwrap();
+        let date = httpdate::parse_http_date(date).unwrap();
+        assert!((before..=SystemTime::now()).contains(&date), "{date:?}");
+        if dates.last() != Some(&date) {
+            dates.push(date);
+        }
+    }
 }

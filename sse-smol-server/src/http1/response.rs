@@ -1,10 +1,12 @@
 //! Responses, and how response heads are encoded.
 
+use std::cell::Cell;
 use std::io::Write as _;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use httpdate::HttpDate;
 use serde::Serialize;
 
 use crate::frame::{Frame, Framing};
@@ -93,7 +95,7 @@ pub(crate) fn stream_head(framing: Framing, headers: &HeaderMap) -> Vec<u8> {
     if framing == Framing::Chunked {
         all.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    head(StatusCode::OK, all, true)
+    head(StatusCode::OK, all, None, true)
 }
 
 /// Sets the headers `others`, with all their values, in place of those with the same names.
@@ -132,33 +134,58 @@ pub(crate) fn head_of_length(response: http::Response<()>, length: u64, close: b
     let (parts, ()) = response.into_parts();
     let mut headers = parts.headers;
     headers.remove(header::TRANSFER_ENCODING);
-    if may_have_body(parts.status) {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    } else {
-        headers.remove(header::CONTENT_LENGTH);
-    }
-    head(parts.status, headers, close)
+    headers.remove(header::CONTENT_LENGTH);
+    head(parts.status, headers, may_have_body(parts.status).then_some(length), close)
 }
 
-fn head(status: StatusCode, mut headers: HeaderMap, close: bool) -> Vec<u8> {
+/// Encodes a head with these headers, and the length of the body if it has one.
+fn head(status: StatusCode, mut headers: HeaderMap, length: Option<u64>, close: bool) -> Vec<u8> {
     if close {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     // This capacity is enough for most heads together with their body, which are then allocated
     // once.
     let mut bytes = Vec::with_capacity(512);
-    let reason = status.canonical_reason().unwrap_or_default();
-    let date = httpdate::fmt_http_date(SystemTime::now());
-    write!(bytes, "HTTP/1.1 {} {reason}\r\nDate: {date}\r\n", status.as_u16())
-        .expect("writing to a Vec does not fail");
+    bytes.extend_from_slice(b"HTTP/1.1 ");
+    bytes.extend_from_slice(status.as_str().as_bytes());
+    bytes.push(b' ');
+    bytes.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
+    bytes.extend_from_slice(b"\r\nDate: ");
+    bytes.extend_from_slice(&date());
+    bytes.extend_from_slice(b"\r\n");
     for (name, value) in &headers {
         bytes.extend(title_case(name));
-        bytes.extend(b": ");
-        bytes.extend(value.as_bytes());
-        bytes.extend(b"\r\n");
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
     }
-    bytes.extend(b"\r\n");
+    if let Some(length) = length {
+        write!(bytes, "Content-Length: {length}\r\n").expect("writing to a Vec does not fail");
+    }
+    bytes.extend_from_slice(b"\r\n");
     bytes
+}
+
+/// The length of a date.
+const DATE: usize = "Sun, 06 Nov 1994 08:49:37 GMT".len();
+
+/// Returns the current time as a `Date` header has it.
+fn date() -> [u8; DATE] {
+    thread_local! {
+        /// The last date of this thread, and its seconds since 1970. A busy server writes the same
+        /// date thousands of times.
+        static LAST: Cell<(u64, [u8; DATE])> = const { Cell::new((0, [0; DATE])) };
+    }
+    let now = SystemTime::now();
+    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let (last, date) = LAST.get();
+    if seconds == last && last != 0 {
+        return date;
+    }
+    let mut date = [0; DATE];
+    write!(&mut date[..], "{}", HttpDate::from(now)).expect("all dates have the same length");
+    LAST.set((seconds, date));
+    date
 }
 
 /// Returns a header name in title case, such as `Content-Type`, as some old clients expect it.
