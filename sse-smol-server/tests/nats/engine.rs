@@ -101,6 +101,13 @@ impl Engine {
         self.wait_for_port();
     }
 
+    /// Kills the server, and starts it again with other arguments.
+    pub(crate) fn restart_with(&mut self, arguments: &[&str]) {
+        self.kill();
+        self.arguments = arguments.iter().map(|&one| one.to_owned()).collect();
+        self.restart();
+    }
+
     /// Sends a signal, such as `-STOP`.
     pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();

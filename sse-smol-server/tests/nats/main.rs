@@ -7,6 +7,7 @@ mod dir;
 mod engine;
 mod equal;
 mod failures;
+mod large;
 mod load;
 mod metrics;
 mod nodes;

@@ -30,8 +30,8 @@ pub(super) struct Api {
 pub(super) struct Pull {
     /// The maximum number of messages.
     pub(super) messages: usize,
-    /// The maximum size of all messages in bytes. A single larger message is an error.
-    pub(super) bytes: usize,
+    /// The maximum size of all messages in bytes, if there is one. A larger message is not delivered.
+    pub(super) bytes: Option<usize>,
     /// The time for which the engine waits for new messages, with a heartbeat in the middle. Without
     /// one it sends those that it has.
     pub(super) wait: Option<Duration>,
@@ -173,7 +173,10 @@ impl Api {
         until: Instant,
     ) -> Result<Deliveries, Failure> {
         let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{consumer}", self.stream);
-        let mut body = json!({ "batch": pull.messages, "max_bytes": pull.bytes });
+        let mut body = json!({ "batch": pull.messages });
+        if let Some(bytes) = pull.bytes {
+            body["max_bytes"] = bytes.into();
+        }
         match pull.wait {
             Some(wait) => {
                 body["expires"] = u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX).into();

@@ -112,7 +112,7 @@ impl Shared {
             let wanted = range.limit.events.saturating_sub(fetched.messages.len());
             let pull = Pull {
                 messages: wanted.min(BATCH),
-                bytes: range.limit.bytes.max(2 * self.api.link.max_payload()),
+                bytes: Some(range.limit.bytes.max(2 * self.api.link.max_payload())),
                 wait: None,
             };
             let mut replies = self.api.pull(consumer, pull, until).await?;

@@ -183,12 +183,16 @@ impl Follower {
     /// Takes messages from a consumer.
     async fn take(&mut self, consumer: &str) -> Result<(), Break> {
         let mut deliveries = 0;
+        let mut is_large = false;
         loop {
-            let most = self.shared.api.link.max_payload();
-            let pull = Pull { messages: MESSAGES, bytes: BYTES.max(2 * most), wait: Some(WAIT) };
+            let bytes = BYTES.max(2 * self.shared.api.link.max_payload());
+            let mut pull = Pull { messages: MESSAGES, bytes: Some(bytes), wait: Some(WAIT) };
+            if mem::take(&mut is_large) {
+                (pull.messages, pull.bytes) = (1, None);
+            }
             let until = Instant::now() + SILENCE;
             let mut replies = self.shared.api.pull(consumer, pull, until).await?;
-            let mut left = MESSAGES;
+            let mut left = pull.messages;
             while left > 0 {
                 let reply = replies.next(Instant::now() + SILENCE).await?;
                 let status = reply.status.filter(|_| !Stored::is_stored(&reply));
@@ -198,7 +202,11 @@ impl Follower {
                     Some(100) => continue,
                     // The time of the request is over, or its size is reached.
                     Some(404 | 408) => break,
-                    Some(409) if reply.description.as_deref().is_some_and(is_complete) => break,
+                    Some(409) if reply.description.as_deref().is_some_and(is_complete) => {
+                        // Stored when the engine accepted larger messages than now.
+                        is_large = left == pull.messages;
+                        break;
+                    }
                     Some(status) => {
                         let why = reply.description.unwrap_or_default();
                         return Err(Failure::Lost(format!("status {status}: {why}")).into());
@@ -213,9 +221,14 @@ impl Follower {
                     return Err(Failure::Lost("a message was lost on the way".to_owned()).into());
                 }
                 self.shared.progress.assigned(message.sequence + pending);
+                let size = message.payload.len();
+                if size > bytes {
+                    let (sequence, subject) = (message.sequence, &message.subject);
+                    log::warn!("NATS: message {sequence} on {subject} is large: {size} bytes");
+                }
                 self.apply(message).await?;
             }
-            if left == MESSAGES {
+            if left == pull.messages && !is_large {
                 self.examine().await?;
             }
         }
