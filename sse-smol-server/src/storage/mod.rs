@@ -207,12 +207,18 @@ pub enum Change {
         /// A position after all of them, and before the next event of the topic.
         position: u64,
     },
+    /// Like [`Dropped`](Self::Dropped), for all topics.
+    AllDropped {
+        /// A position after all of the events.
+        position: u64,
+    },
     /// The log contains nothing else up to a position: neither events nor deletions.
     Skipped {
         /// The position.
         position: u64,
     },
-    /// The log was replaced or has lost its end. All event IDs from before are void.
+    /// The log was replaced or has lost its end. All event IDs from before are void. At most 255
+    /// replacements are possible while topics are open; the next one closes them with an error.
     Reset {
         /// The new [epoch](Storage::epoch).
         epoch: String,

@@ -2,8 +2,9 @@
 //!
 //! The log of a storage may be replaced while it is open, and positions start again then. In
 //! memory they only increase, since cursors, windows and subscriber groups compare them. So a
-//! position in memory is a generation, which is the number of replacements, and a position in the
-//! log of that generation. Without a storage there is a single generation, and both are the same.
+//! position in memory is a generation, which is the number of replacements, at most 255, and a
+//! position in the log of that generation. Without a storage there is a single generation, and both
+//! are the same.
 
 use std::sync::{Arc, RwLock};
 
@@ -131,7 +132,10 @@ impl Epochs {
     pub(crate) fn begin(&self, name: String) -> Result<Arc<Epoch>, StorageError> {
         check_name(&name)?;
         let next = self.current().next(name).map(Arc::new).ok_or_else(|| {
-            let why = format!("its log was replaced more than {MAX_GENERATION} times");
+            let why = format!(
+                "its log was replaced more than {MAX_GENERATION} times: the topics have to be opened \
+                 again"
+            );
             StorageError::new(StorageErrorKind::Unavailable, why)
         })?;
         *self.0.write().expect("no panic while this lock is held") = Arc::clone(&next);

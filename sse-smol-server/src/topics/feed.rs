@@ -118,6 +118,7 @@ impl State {
             Change::Appended { topic, event } => self.append_stored(&topic, event),
             Change::Deleted { topic, position } => self.delete_stored(&topic, position),
             Change::Dropped { topic, position } => self.skip_to(&topic, position),
+            Change::AllDropped { position } => self.skip_all_to(position),
             Change::Skipped { position } => self.advance(position),
             Change::Reset { epoch, position } => self.reset(epoch, position),
         }
@@ -128,14 +129,26 @@ impl State {
     fn reset(&self, epoch: String, position: u64) -> Result<(), StorageError> {
         log::warn!("the log of the storage was replaced: subscribers get a gap event");
         // This precedes the new positions: a task that finds one also finds its epoch.
-        let epoch = self.epochs.begin(epoch)?;
-        let position = epoch.in_memory(position);
-        let topics = self.registry().reset(position);
+        self.epochs.begin(epoch)?;
+        if let Some(backing) = &self.backing {
+            backing.counts.resets.inc();
+        }
+        self.skip_all_to(position)
+    }
+
+    /// Moves the windows of all topics to a position, before which events are missing. Subscribers
+    /// are woken, and read pages, which report the gap.
+    fn skip_all_to(&self, position: u64) -> Result<(), StorageError> {
+        // The first position of an epoch has no event, but follows those of the epoch before.
+        let position = self.epoch().in_memory(position);
+        let mut registry = self.registry();
+        check_order(position, registry.last_position)?;
+        let topics = registry.reset(position);
+        drop(registry);
         for topic in &topics {
             topic.notify();
         }
         if let Some(backing) = &self.backing {
-            backing.counts.resets.inc();
             backing.set_applied(position);
         }
         Ok(())

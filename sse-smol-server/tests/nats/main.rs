@@ -12,5 +12,6 @@ mod load;
 mod metrics;
 mod nodes;
 mod odd;
+mod retention;
 #[path = "../support/mod.rs"]
 mod support;

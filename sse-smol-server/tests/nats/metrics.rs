@@ -12,7 +12,7 @@ use super::support::Binary;
 use super::support::subscriber::{Publisher, wait_until};
 
 /// Returns the value of a metric.
-fn metric(node: &Binary, name: &str) -> u64 {
+pub(crate) fn metric(node: &Binary, name: &str) -> u64 {
     let (status, text) = request(node, "GET", "/metrics", "");
     assert_eq!(status, 200);
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

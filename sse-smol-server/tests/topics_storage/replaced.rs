@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use smol::Executor;
-use sse_smol_server::storage::{Storage as _, StorageErrorKind};
-use sse_smol_server::{Frame, Start, SubscriptionError, TopicError};
+use sse_smol_server::storage::{Storage, StorageErrorKind};
+use sse_smol_server::{Frame, Start, SubscriptionError, TopicError, Topics};
 
 use super::support::storage::Unreliable;
 use super::support::topics::{is_start, parse};
@@ -133,4 +133,32 @@ fn a_replacement_that_is_not_reported_is_an_error() {
         panic!("{published:?}");
     };
     assert_eq!(error.kind(), StorageErrorKind::Unavailable);
+}
+
+#[test]
+fn topics_are_closed_when_the_log_was_replaced_more_often_than_positions_can_express() {
+    let (executor, storage) = (Executor::new(), Arc::new(Unreliable::new(100, 25)));
+    let (topics, feed) =
+        run(&executor, Topics::open(small_window(), Arc::clone(&storage) as Arc<dyn Storage>))
+            .unwrap();
+    let feed = executor.spawn(feed);
+    for n in 0..255 {
+        storage.replace(0);
+        let id = run(&executor, topics.publish("a", event(&n.to_string()))).unwrap().id;
+        assert_eq!(id, format!("{}-{:012}", storage.epoch(), 1));
+        let mut late = run(&executor, topics.subscribe(&["a"], Start::Earliest)).unwrap();
+        assert_eq!(next_data(&executor, &mut late)[0], n.to_string());
+    }
+    let mut connected = run(&executor, topics.subscribe(&["a"], Start::Latest)).unwrap();
+    assert!(is_start(&run(&executor, connected.next_batch()).unwrap()[0]));
+    storage.replace(0);
+    let why = "its log was replaced more than 255 times: the topics have to be opened again";
+    let error = run(&executor, feed).unwrap_err().to_string();
+    assert!(error.contains(why), "{error}");
+    let published = run(&executor, topics.publish("a", event("x"))).unwrap_err().to_string();
+    let subscribed = run(&executor, topics.subscribe(&["a"], Start::Latest)).unwrap_err();
+    let ended = run(&executor, connected.next_batch()).unwrap_err().to_string();
+    for error in [published, subscribed.to_string(), ended] {
+        assert!(error.contains(why), "{error}");
+    }
 }

@@ -482,6 +482,7 @@ const fn position(change: &Change) -> u64 {
         Change::Appended { event, .. } => event.position,
         Change::Deleted { position, .. }
         | Change::Dropped { position, .. }
+        | Change::AllDropped { position }
         | Change::Skipped { position }
         | Change::Reset { position, .. } => *position,
     }

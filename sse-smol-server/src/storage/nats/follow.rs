@@ -2,7 +2,8 @@
 //!
 //! The consumer is created again, from the message after the last one that was seen, whenever the
 //! connection was lost or the engine is silent. Before that, the stream is compared with what was
-//! seen: if it is another one, or has lost its end, the feed yields [`Change::Reset`].
+//! seen: if it is another one, or has lost its end, the feed yields [`Change::Reset`]; if it has
+//! dropped all that follows, [`Change::AllDropped`].
 
 use std::collections::HashSet;
 use std::mem;
@@ -43,8 +44,6 @@ const MAX_CHECKED: usize = 10_000;
 
 /// The time for which a replicated stream may differ from what was seen of it.
 const DOUBT: Duration = Duration::from_secs(3);
-
-const DROPPED: &str = "has dropped events before this server saw them";
 
 /// An item of the stream of changes.
 pub(super) type Item = Result<Change, StorageError>;
@@ -283,7 +282,7 @@ impl Follower {
         self.check_skipped(end).await?;
         let info = self.shared.info(None, 0, Instant::now() + SILENCE).await?;
         if info.first > start + 1 {
-            return self.reset(&info, DROPPED).await;
+            return self.skip_dropped(&info).await;
         }
         self.hole = Some(Hole { start, checked: HashSet::new() });
         Ok(())
@@ -345,7 +344,7 @@ impl Follower {
             return Err(Failure::Lost("the stream has changed".to_owned()).into());
         }
         if info.first > self.last + 1 {
-            self.reset(&info, DROPPED).await?;
+            self.skip_dropped(&info).await?;
         }
         if info.last > self.last {
             self.check_skipped(info.last + 1).await?;
@@ -360,6 +359,9 @@ impl Follower {
     async fn compare(&mut self, info: &Info, until: Instant) -> Result<(), Break> {
         let Some(why) = self.difference(info, until).await? else {
             self.doubt = None;
+            if info.first > self.last + 1 {
+                self.skip_dropped(info).await?;
+            }
             return Ok(());
         };
         // A replica that has just become the leader may not have all events yet.
@@ -383,8 +385,9 @@ impl Follower {
         if info.last < self.last {
             return Ok(LOST);
         }
+        // All that was seen is gone, so no position of it can be taken for one of another event.
         if info.first > self.last + 1 {
-            return Ok(Some(DROPPED));
+            return Ok(None);
         }
         // The position before all events, or the end of a stream that has not grown.
         if self.last == 0 || self.salt == 0 {
@@ -416,25 +419,44 @@ impl Follower {
         Ok((!is_same).then_some("has none of the events that this server saw last"))
     }
 
-    /// Continues at the end of the stream as it is now. All windows start again.
+    /// Continues at the end of a stream that has dropped events before this server saw them.
+    async fn skip_dropped(&mut self, info: &Info) -> Result<(), Break> {
+        log::warn!(
+            "NATS: the stream has dropped events before this server saw them; subscribers get a gap \
+             event"
+        );
+        // Deletions may be among them, and events after deletions that are known.
+        self.shared.deleted().count(info.first);
+        let position = self.go_to_end(info).await?;
+        self.send(Change::AllDropped { position }).await?;
+        // The consumer starts again after this position.
+        Err(Failure::Lost("events were dropped".to_owned()).into())
+    }
+
+    /// Continues at the end of a stream that has other events than those that were seen. All windows
+    /// start again, with a new generation of positions.
     async fn reset(&mut self, info: &Info, why: &str) -> Result<(), Break> {
         log::warn!("NATS: the stream {why}; subscribers get a gap event");
-        let until = Instant::now() + SILENCE;
         self.shared.recent().clear();
         self.shared.known().clear();
         self.shared.deleted().clear();
         // Sequences may be assigned again, so they do not show which IDs have been read.
         *self.shared.ids() = Ids::default();
-        let salt = match info.last {
-            0 => 0,
-            last => self.shared.salt_at(last, until).await?,
-        };
+        let position = self.go_to_end(info).await?;
         self.epoch.clone_from(&info.epoch);
-        (self.last, self.salt, self.hole) = (info.last, salt, None);
-        let position = if info.last == 0 { 0 } else { position::at(info.last, salt) };
         self.send(Change::Reset { epoch: info.epoch.clone(), position }).await?;
         // The consumer starts again after this position.
         Err(Failure::Lost("the stream has changed".to_owned()).into())
+    }
+
+    /// Moves to the end of the stream, and returns its position.
+    async fn go_to_end(&mut self, info: &Info) -> Result<u64, Failure> {
+        let salt = match info.last {
+            0 => 0,
+            last => self.shared.salt_at(last, Instant::now() + SILENCE).await?,
+        };
+        (self.last, self.salt, self.hole) = (info.last, salt, None);
+        Ok(if info.last == 0 { 0 } else { position::at(info.last, salt) })
     }
 }
 
