@@ -15,3 +15,4 @@ mod odd;
 mod retention;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;

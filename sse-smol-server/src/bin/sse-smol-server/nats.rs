@@ -1,5 +1,6 @@
 //! The flags for events on NATS.
 
+use std::iter;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ pub(crate) struct Nats {
     nats_nkey: Option<PathBuf>,
 
     /// File with certificates of authorities that the certificates of NATS servers may be signed
-    /// by, in addition to those of the system
+    /// by, in place of those of the system
     #[arg(long, value_name = "FILE", requires = "nats")]
     nats_ca: Option<PathBuf>,
 
@@ -64,6 +65,20 @@ impl Nats {
         of_nats.max_bytes = config.max_bytes;
         of_nats.max_topics = config.max_topics;
         of_nats.timeout = config.publish_timeout.max(MIN_TIMEOUT);
-        Some(block_on(NatsStorage::open(of_nats)).map_err(|error| error.to_string()))
+        let opened = block_on(NatsStorage::open(of_nats));
+        Some(opened.map_err(|error| format!("{}: {error}", self.flags())))
+    }
+
+    /// Returns the flags that are set and that a failure to connect may be due to.
+    fn flags(&self) -> String {
+        let files = [
+            ("--nats-creds", &self.nats_creds),
+            ("--nats-nkey", &self.nats_nkey),
+            ("--nats-ca", &self.nats_ca),
+            ("--nats-cert", &self.nats_cert),
+            ("--nats-key", &self.nats_key),
+        ];
+        let set = files.iter().filter(|(_, file)| file.is_some()).map(|(flag, _)| *flag);
+        iter::once("--nats").chain(set).collect::<Vec<_>>().join(", ")
     }
 }

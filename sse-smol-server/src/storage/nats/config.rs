@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use async_nats::rustls::pki_types::pem::PemObject as _;
+use async_nats::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use async_nats::{ConnectOptions, ServerAddr};
 use percent_encoding::percent_decode_str;
 
@@ -27,7 +29,7 @@ pub struct NatsConfig {
     /// A file with the seed of an nkey on its first line.
     pub nkey: Option<PathBuf>,
     /// A file with the certificates of authorities that the servers' certificates may be signed by,
-    /// in addition to those of the system.
+    /// in place of those of the system.
     pub ca: Option<PathBuf>,
     /// Files with the certificate of this client, and its key.
     pub certificate: Option<(PathBuf, PathBuf)>,
@@ -107,6 +109,21 @@ impl NatsConfig {
         addresses.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 
+    /// Returns what the servers know this client by, without secrets, for messages.
+    pub(super) fn shown_access(&self) -> String {
+        let addresses = self.addresses().unwrap_or_default();
+        let user = addresses.iter().find(|address| address.has_user_pass());
+        match (&self.credentials, &self.nkey, user) {
+            (Some(path), ..) => format!("with the credentials in {}", path.display()),
+            (_, Some(path), _) => format!("with the nkey in {}", path.display()),
+            (_, _, Some(user)) if user.password().is_some() => {
+                "with the user in the URL".to_owned()
+            }
+            (_, _, Some(_)) => "with the token in the URL".to_owned(),
+            (None, None, None) => "without credentials".to_owned(),
+        }
+    }
+
     /// Returns the options of the connection.
     pub(super) fn options(&self) -> Result<ConnectOptions, StorageError> {
         let mut options = ConnectOptions::new();
@@ -134,7 +151,7 @@ impl NatsConfig {
         if let Some(path) = &self.nkey {
             let text = read(path)?;
             let seed = text.lines().next().unwrap_or_default().trim();
-            if !seed.starts_with('S') {
+            if nkeys::KeyPair::from_seed(seed).is_err() {
                 return Err(invalid(format_args!(
                     "{}: the first line is not the seed of an nkey",
                     path.display()
@@ -142,15 +159,28 @@ impl NatsConfig {
             }
             options = options.nkey(seed.to_owned());
         }
+        // The client reads these files again for each connection. Those that cannot be used are
+        // errors now.
+        let read_certificates = |path: &PathBuf| {
+            let text = read(path)?;
+            let mut certificates = CertificateDer::pem_slice_iter(text.as_bytes());
+            if matches!(certificates.next(), Some(Ok(_))) && certificates.all(|one| one.is_ok()) {
+                return Ok(path.clone());
+            }
+            Err(invalid(format_args!(
+                "{}: there is no certificate, or a damaged one",
+                path.display()
+            )))
+        };
         if let Some(path) = &self.ca {
-            // The client reads it again for each connection. A missing file is an error now.
-            read(path)?;
-            options = options.add_root_certificates(path.clone());
+            options = options.add_root_certificates(read_certificates(path)?);
         }
         if let Some((certificate, key)) = &self.certificate {
-            read(certificate)?;
-            read(key)?;
-            options = options.add_client_certificate(certificate.clone(), key.clone());
+            let certificate = read_certificates(certificate)?;
+            if PrivateKeyDer::from_pem_slice(read(key)?.as_bytes()).is_err() {
+                return Err(invalid(format_args!("{}: there is no key", key.display())));
+            }
+            options = options.add_client_certificate(certificate, key.clone());
         }
         Ok(options)
     }

@@ -6,13 +6,17 @@
 //! so each request for them has its own subscription.
 
 use std::collections::HashMap;
-use std::fmt;
+use std::error::Error;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use std::{fmt, io, iter};
 
-use async_nats::{Client, ConnectError, Event, HeaderMap, Message, StatusCode, Subscriber};
+use async_nats::{
+    Client, ConnectError, ConnectErrorKind, Event, HeaderMap, Message, StatusCode, Subscriber,
+    rustls,
+};
 use bytes::Bytes;
 use smol::stream::StreamExt as _;
 use tokio::sync::{oneshot, watch};
@@ -93,9 +97,12 @@ impl Link {
                 Ok(Ok(client)) => break client,
                 // That does not pass.
                 Ok(Err(error)) if is_refused(&error) => {
-                    return Err(unavailable(&error.to_string()));
+                    return Err(unavailable(&format!("{}: {error}", config.shown_access())));
                 }
-                Ok(Err(error)) => error.to_string(),
+                Ok(Err(error)) => match tls_failure(&error) {
+                    Some(failure) => return Err(unavailable(&failure)),
+                    None => error.to_string(),
+                },
                 Err(_) => "no answer".to_owned(),
             };
             if Instant::now() + RETRY >= until {
@@ -198,8 +205,20 @@ impl Link {
 
 /// Returns whether the server has refused the credentials.
 fn is_refused(error: &ConnectError) -> bool {
-    use async_nats::ConnectErrorKind::{Authentication, AuthorizationViolation};
+    use ConnectErrorKind::{Authentication, AuthorizationViolation};
     matches!(error.kind(), Authentication | AuthorizationViolation)
+}
+
+/// Returns why a certificate or a key, of either side, is refused or cannot be used, if that is the
+/// error.
+fn tls_failure(error: &ConnectError) -> Option<String> {
+    if error.kind() == ConnectErrorKind::Tls {
+        return Some(error.to_string());
+    }
+    iter::successors(error.source(), |cause| (*cause).source()).find_map(|cause| {
+        let inner = cause.downcast_ref::<io::Error>()?.get_ref()?;
+        Some(format!("TLS: {}", inner.downcast_ref::<rustls::Error>()?))
+    })
 }
 
 fn full() -> Failure {
