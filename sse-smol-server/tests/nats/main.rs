@@ -10,9 +10,12 @@ mod failures;
 mod large;
 mod load;
 mod metrics;
+mod model;
 mod nodes;
 mod odd;
 mod retention;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
+#[path = "../support/topics_model.rs"]
+mod topics_model;
