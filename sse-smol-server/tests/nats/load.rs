@@ -26,10 +26,12 @@ const PATHS: [&str; 3] = ["/topics?topic=a", "/topics?topic=b.c", "/topics?topic
 /// failures.
 const BOUND: Duration = Duration::from_secs(60);
 
-/// The time for which a client waits for an answer before it turns to another server.
+/// The time for which a publisher waits for an answer before it repeats the publication on another
+/// server, while it may still be in progress.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// The time for which a client waits for the first event of a stream.
+/// The time for which a client waits for an answer, or for the first event of a stream, before it
+/// turns to another server. It is longer than a server may take to find that it cannot answer.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +58,9 @@ struct Load {
     outage: u64,
     pause: u64,
     replicas: &'static str,
+    /// The number of events of each topic in memory. A client that is behind them reads pages from
+    /// the engine, which in the long forms have to be faster than the publishers.
+    window: &'static str,
 }
 
 /// The servers, which keep their addresses when they are started again.
@@ -66,11 +71,11 @@ struct Servers {
 }
 
 impl Servers {
-    fn start(engines: &[Engine], replicas: &str) -> Self {
+    fn start(engines: &[Engine], load: &Load) -> Self {
         let urls = engines.iter().map(Engine::url).collect::<Vec<_>>().join(",");
-        let arguments = ["--nats", &urls, "--nats-replicas", replicas, "--window", "100"];
-        let history = ["--history", "1000000", "--max-bytes", "1000000000"];
-        let arguments = [&arguments[..], &history].concat().into_iter().map(str::to_owned);
+        let arguments = ["--nats", &urls, "--nats-replicas", load.replicas];
+        let bounds = ["--window", load.window, "--history", "1000000", "--max-bytes", "1000000000"];
+        let arguments = [&arguments[..], &bounds].concat().into_iter().map(str::to_owned);
         let addresses = [(); 3].map(|()| unused_address());
         let mut servers = Self { addresses, running: Vec::new(), arguments: arguments.collect() };
         servers.running = addresses.iter().map(|address| servers.start_one(*address)).collect();
@@ -154,8 +159,14 @@ fn follow(
 ) -> Subscriber {
     let mut rng = Rng::with_seed(client as u64);
     let mut last = Instant::now();
+    // How attempts without an event have ended.
+    let (mut refused, mut ended, mut silent) = (0, 0, 0);
     loop {
-        assert!(last.elapsed() < BOUND, "client {client} of {path} gets nothing");
+        assert!(
+            last.elapsed() < BOUND,
+            "client {client} of {path} gets nothing: {refused} streams were refused, {ended} ended, \
+             and {silent} had no event"
+        );
         let address = *rng.choice(addresses).unwrap();
         // Some clients have lost what they read last.
         let last_id = {
@@ -167,8 +178,11 @@ fn follow(
         };
         let earliest = if last_id.is_none() { "&lastEventId=earliest" } else { "" };
         let path = format!("{path}{earliest}");
-        let stream = Subscriber::try_open(address, &path, last_id.as_deref(), ANSWER);
-        let Some(mut stream) = stream else { continue };
+        let stream = Subscriber::try_open(address, &path, last_id.as_deref(), PATIENCE);
+        let Some(mut stream) = stream else {
+            refused += 1;
+            continue;
+        };
         let (opened, stay) = (Instant::now(), Duration::from_millis(rng.u64(..6000)));
         while stream.end.is_none() {
             let read = stream.take(usize::MAX);
@@ -179,6 +193,7 @@ fn follow(
             };
             if !stream.events.is_empty() {
                 last = Instant::now();
+                (refused, ended, silent) = (0, 0, 0);
                 stream.events.clear();
             }
             stream.text.clear();
@@ -186,7 +201,7 @@ fn follow(
             if seen >= all {
                 return stream;
             }
-            // What is older than the window takes a while, as a client knows.
+            // Reading what is older than the window takes a while.
             if opened.elapsed() > stay && (last > opened || opened.elapsed() > PATIENCE) {
                 break;
             }
@@ -194,13 +209,16 @@ fn follow(
                 thread::sleep(Duration::from_millis(5));
             }
         }
+        if last < opened {
+            *(if stream.end.is_some() { &mut ended } else { &mut silent }) += 1;
+        }
     }
 }
 
 /// Runs publishers and clients, and checks what each client has got.
 fn run(load: &Load, mut engines: Vec<Engine>) {
     let start = Instant::now();
-    let mut servers = Servers::start(&engines, load.replicas);
+    let mut servers = Servers::start(&engines, load);
     let addresses = servers.addresses;
     let logs = PATHS.map(|_| Mutex::new(Log::new(load.clients)));
     let counts = PATHS.map(|_| AtomicUsize::new(usize::MAX));
@@ -307,6 +325,7 @@ fn no_event_is_lost_or_repeated_while_the_engine_and_servers_fail_under_load() {
         outage: 1000,
         pause: 1000,
         replicas: "1",
+        window: "100",
     };
     with_each(|engine| run(&load, vec![engine]));
 }
@@ -319,6 +338,7 @@ const LONG: Load = Load {
     outage: 4000,
     pause: 4000,
     replicas: "1",
+    window: "2000",
 };
 
 #[test]
