@@ -32,7 +32,8 @@ pub(crate) enum Until {
 }
 
 impl Until {
-    fn is_met_by(self, bytes: &[u8]) -> Result<bool, String> {
+    /// Returns whether these bytes of a response reach that point, or an error if it is not 200.
+    pub(crate) fn is_met_by(self, bytes: &[u8]) -> Result<bool, String> {
         let Some(head) = memchr::memmem::find(bytes, b"\r\n\r\n") else { return Ok(false) };
         if !bytes.starts_with(b"HTTP/1.1 200") {
             return Err(format!("answered {:?}", String::from_utf8_lossy(&bytes[..head])));

@@ -22,13 +22,17 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The maximum time of one poll.
 const LONGEST_WAIT: Duration = Duration::from_millis(20);
 
+/// The maximum number of messages in flight at a given rate: a server that does not reach the rate
+/// has no growing backlog, but the latency of this number of messages.
+pub(crate) const IN_FLIGHT: u64 = 10;
+
 /// The number of lazy subscribers to read from before publishers are served.
 const LAZY_READS: usize = 4;
 
 /// When the next message is published.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
-    /// This number each second, whether or not the last one has arrived.
+    /// This number each second, with at most [`IN_FLIGHT`] messages in flight.
     PerSecond(f64),
     /// As soon as a publisher has its response, with at most this number of messages in flight, so
     /// that no server has to drop any.
@@ -45,6 +49,8 @@ pub(crate) struct Driven {
     pub(crate) published: u64,
     /// The number of deliveries to all subscribers.
     pub(crate) delivered: u64,
+    /// The number of reads that these took.
+    pub(crate) reads: u64,
     /// The time from the first publication to the last delivery.
     pub(crate) took: Duration,
     /// The number of publications per second.
@@ -127,6 +133,13 @@ impl Load {
         Ok(load)
     }
 
+    /// Sets the length of all further messages in bytes.
+    pub(crate) fn set_message_len(&mut self, len: usize) {
+        for publisher in &mut self.publishers {
+            publisher.len = len;
+        }
+    }
+
     /// Makes all subscribers lazy, except the first of each topic: they are read from once per
     /// `period`, which takes little CPU time per message.
     pub(crate) fn make_subscribers_lazy(&mut self, period: Duration) {
@@ -190,6 +203,7 @@ impl Load {
         while let Some(&publisher) = self.idle.last() {
             let turn = self.published % u64::from(self.topics);
             let mut topic = usize::try_from(turn).expect("few");
+            let is_full = |most| self.missing() + self.each > most * self.each;
             match pace {
                 Pace::PerSecond(rate) => {
                     let due = begin + Duration::from_secs_f64(driven.published as f64 / rate);
@@ -197,9 +211,12 @@ impl Load {
                     if due > now {
                         return Ok(due.duration_since(now));
                     }
+                    if is_full(IN_FLIGHT) {
+                        break;
+                    }
                     driven.late.push(now.duration_since(due));
                 }
-                Pace::Window(most) if self.missing() + self.each > most * self.each => break,
+                Pace::Window(most) if is_full(most) => break,
                 Pace::Window(_) => {}
                 Pace::PerTopic => {
                     let topics = self.sent.len();
@@ -265,13 +282,15 @@ impl Load {
         let (begun, timed) = (self.begun, self.timed);
         let mut count = 0;
         let mut now = None;
-        self.subscribers[subscriber].receive(&mut self.buffer, |Message { sent, .. }| {
+        let from = &mut self.subscribers[subscriber];
+        let has_read = from.receive(&mut self.buffer, |Message { sent, .. }| {
             count += 1;
             if timed {
                 let now = *now.get_or_insert_with(|| begun.elapsed());
                 driven.latencies.push(now.saturating_sub(Duration::from_nanos(sent)));
             }
         })?;
+        driven.reads += u64::from(has_read);
         if let Some(got) = self.got.get_mut(subscriber) {
             *got += count;
         }

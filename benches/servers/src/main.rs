@@ -11,6 +11,7 @@ mod fill;
 mod load;
 mod nats;
 mod peers;
+mod probe;
 mod process;
 mod reader;
 mod scale;

@@ -37,6 +37,8 @@ pub(crate) struct Scale {
     pub(crate) replayed: u32,
     /// The number of events that a storage holds when a server starts.
     pub(crate) stored: u32,
+    /// The number of pipelined publications.
+    pub(crate) pipelined: u32,
 }
 
 impl Scale {
@@ -46,7 +48,7 @@ impl Scale {
             rounds: 3,
             idle_wait: Duration::from_secs(300),
             runs: 3,
-            publishing: Duration::from_secs(4),
+            publishing: Duration::from_secs(3),
             warming: Duration::from_millis(300),
             churning: Duration::from_secs(4),
             reading: Duration::from_secs(3),
@@ -59,6 +61,7 @@ impl Scale {
             histories: &[10, 1_000, 100_000, 1_000_000],
             replayed: 100_000,
             stored: 1_000_000,
+            pipelined: 200_000,
         }
     }
 
@@ -96,6 +99,7 @@ impl Scale {
             histories: &[10, 1_000],
             replayed: 1_000,
             stored: 2_000,
+            pipelined: 1_000,
             ..Self::quick()
         }
     }

@@ -39,8 +39,8 @@ pub(crate) struct Test {
 /// Returns all tests. Without `nats`, those of storages have no rows for NATS.
 pub(crate) fn tests(scale: Scale, nats: Option<Nats>) -> Vec<Test> {
     [
-        delivering::tests(scale),
         latency::tests(scale),
+        delivering::tests(scale),
         connecting::tests(scale),
         streaming::tests(scale),
         holding::tests(scale),
