@@ -59,13 +59,18 @@ fn is_reg_name(host: &str) -> bool {
             {
                 after
             }
-            (byte, after) if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte) => {
-                after
-            }
+            (byte, after) if is_plain(*byte) => after,
             _ => return false,
         };
     }
     !host.is_empty()
+}
+
+/// Returns whether a byte is `unreserved` or one of the `sub-delims` of RFC 3986.
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')')
+        || matches!(byte, b'*' | b'+' | b',' | b';' | b'=')
 }
 
 #[cfg(test)]

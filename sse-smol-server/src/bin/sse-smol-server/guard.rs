@@ -23,6 +23,8 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, DELETE")
 const HEADERS: &str = "Authorization, Content-Type, Event-Id, Event-Retry, Event-Type, \
                        Idempotency-Key, Last-Event-ID";
 
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
 /// The request headers that the response to a preflight depends on.
 const PREFLIGHT_VARY: HeaderValue = HeaderValue::from_static(
     "Origin, Access-Control-Request-Headers, Access-Control-Request-Private-Network",
@@ -190,7 +192,7 @@ impl Page {
         if self.several {
             return false;
         }
-        let mut sites = headers.get_all("sec-fetch-site").iter().peekable();
+        let mut sites = headers.get_all(SEC_FETCH_SITE).iter().peekable();
         if sites.peek().is_some() {
             return sites.all(|site| site == "same-origin" || site == "none");
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -247,34 +247,41 @@ impl Envelope {
     }
 }
 
+/// The fields of a publication that a header or a query parameter can set.
+const FIELDS: [(&str, &str); 4] = [
+    ("event-type", "type"),
+    ("event-id", "id"),
+    ("event-retry", "retry"),
+    ("idempotency-key", "key"),
+];
+
 /// Returns the fields in the headers and the query of a request.
 fn defaults(request: &Request) -> Result<Envelope, String> {
     let query = request.query_pairs().map_err(|error| error.to_string())?;
-    let field = |name: &'static str, parameter: &'static str| {
-        let mut values = request.headers().get_all(HeaderName::from_static(name)).iter();
-        let value = values.next();
-        if values.next().is_some() {
+    // One pass over the few headers of a request takes less time than a look-up of each name.
+    let mut headers = [None; FIELDS.len()];
+    for (name, value) in request.headers() {
+        let Some(at) = FIELDS.iter().position(|(header, _)| name == *header) else { continue };
+        if headers[at].replace(value).is_some() {
             return Err(format!("The request has more than one header {name}."));
         }
-        match value.map(|value| std::str::from_utf8(value.as_bytes())) {
-            Some(Ok(value)) => Ok(Some(value.to_owned())),
-            Some(Err(_)) => Err(format!("The header {name} is not UTF-8.")),
-            None => match query.only(parameter) {
-                Ok(value) => Ok(value.map(str::to_owned)),
-                Err(error) => Err(error.to_string()),
-            },
-        }
-    };
-    let retry = field("event-retry", "retry")?.map(|retry| {
+    }
+    let mut found = [const { None }; FIELDS.len()];
+    for (((header, parameter), value), found) in FIELDS.iter().zip(headers).zip(&mut found) {
+        *found = match value.map(|value| std::str::from_utf8(value.as_bytes())) {
+            Some(Ok(value)) => Some(value.to_owned()),
+            Some(Err(_)) => return Err(format!("The header {header} is not UTF-8.")),
+            None => {
+                let value = query.only(parameter).map_err(|error| error.to_string())?;
+                value.map(str::to_owned)
+            }
+        };
+    }
+    let [r#type, id, retry, key] = found;
+    let retry = retry.map(|retry| {
         retry.parse().map_err(|_| {
             format!("The reconnection time {retry:?} is not a whole number of milliseconds.")
         })
     });
-    Ok(Envelope {
-        data: String::new(),
-        r#type: field("event-type", "type")?,
-        id: field("event-id", "id")?,
-        retry: retry.transpose()?,
-        key: field("idempotency-key", "key")?,
-    })
+    Ok(Envelope { data: String::new(), r#type, id, retry: retry.transpose()?, key })
 }
