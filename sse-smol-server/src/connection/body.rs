@@ -36,7 +36,7 @@ pub(crate) async fn read_body(
     let max = max_size(config);
     let mut reader = BodyReader {
         connection,
-        deadline: Instant::now() + config.body_timeout,
+        deadline: None,
         max,
         // Even the smallest body needs some framing, and trailers are bounded like a head.
         framing_left: config.max_body.max(config.max_head),
@@ -63,8 +63,8 @@ fn fit(size: u64, room: usize) -> Result<usize, Refusal> {
 
 struct BodyReader<'w> {
     connection: &'w Connection,
-    /// The deadline for the whole body.
-    deadline: Instant,
+    /// The deadline for the whole body, once some of it has to be waited for.
+    deadline: Option<Instant>,
     /// The maximum size of the content.
     max: usize,
     /// The number of bytes of chunked framing that may still arrive.
@@ -162,10 +162,11 @@ impl BodyReader<'_> {
     }
 
     /// Waits for more input, at most for `head_timeout` and until the deadline of the body.
-    async fn more(&self) -> Result<(), NoInput<Error>> {
+    async fn more(&mut self) -> Result<(), NoInput<Error>> {
+        let (now, config) = (Instant::now(), &self.connection.shared.config);
+        let deadline = *self.deadline.get_or_insert_with(|| now + config.body_timeout);
         let late = async {
-            let stalled = Instant::now() + self.connection.shared.config.head_timeout;
-            Timer::at(stalled.min(self.deadline)).await;
+            Timer::at(deadline.min(now + config.head_timeout)).await;
             Err(Refusal::TOO_SLOW.into())
         };
         let read = async {

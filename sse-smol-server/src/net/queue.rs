@@ -110,7 +110,6 @@ impl Queue {
         let Some(backlog) = &mut self.backlog else {
             return;
         };
-        backlog.since = CompactInstant::now();
         loop {
             let Backlog { first, taken, .. } = &**backlog;
             let left = first.framed(framing).len() - taken;
@@ -118,6 +117,7 @@ impl Queue {
             self.sent.body_bytes += body(taken + count.min(left)) - body(*taken);
             if count < left {
                 backlog.taken += count;
+                backlog.since = CompactInstant::now();
                 return;
             }
             count -= left;
