@@ -13,11 +13,12 @@ use http::{Method, StatusCode, Version};
 use crate::connection::Connection;
 use crate::connection::body::{max_size, read_body};
 use crate::connection::delivery::DeliveryWorkers;
+use crate::connection::exchange::Progress;
 use crate::connection::input::NoInput;
 use crate::frame::Framing;
 use crate::http1::{
-    Body, Head, Response, accepts_event_stream, expects_continue, failure, head_of_length,
-    may_have_body, replace, stream_head, whole,
+    Body, Head, Response, accepts_event_stream, failure, head_of_length, may_have_body, replace,
+    stream_head, whole,
 };
 use crate::{Authority, BodyWriter, Error, EventStream, Frame, IntoFrame};
 
@@ -170,7 +171,7 @@ impl Request {
     /// large, or too large together with other bodies, the request has already been answered.
     pub async fn body(&mut self) -> Result<Vec<u8>, Error> {
         let Inner { head, connection, .. } = &*self.0;
-        if !connection.body_unread() {
+        if !connection.progress().body_unread {
             return Ok(Vec::new());
         }
         if !connection.begin_body() {
@@ -181,7 +182,7 @@ impl Request {
         let max = max_size(&connection.shared.config);
         let too_large = matches!(head.body, Body::Length(len) if len > max as u64);
         if !too_large
-            && expects_continue(&head.parts.headers)
+            && head.expects_continue
             && head.parts.version == Version::HTTP_11
             && !connection.has_input()
         {
@@ -263,7 +264,7 @@ impl Request {
         I: IntoIterator<Item: IntoFrame>,
     {
         let Inner { head, response_headers, connection, workers } = &*self.0;
-        if let Some(status) = connection.status() {
+        if let Some(status) = connection.progress().status {
             return Ok(Err(status));
         }
         if !accepts_event_stream(self.headers()) {
@@ -293,8 +294,10 @@ impl Request {
     /// # Errors
     ///
     /// Returns an [`Error`] if the peer is gone.
-    pub async fn respond(self, response: Response) -> Result<(), Error> {
+    pub async fn respond(mut self, response: Response) -> Result<(), Error> {
         self.answer(response);
+        // They need not be kept for the answer to an error.
+        self.0.response_headers.clear();
         self.0.connection.flush().await
     }
 
@@ -343,14 +346,15 @@ impl Request {
     pub fn start_response(self, mut head: http::Response<()>, length: u64) -> BodyWriter {
         let Inner { head: request, response_headers, connection, .. } = &*self.0;
         let connection = Arc::clone(connection);
-        if connection.status().is_some() {
+        let progress = connection.progress();
+        if progress.status.is_some() {
             // The request was refused while its body was read.
             return BodyWriter::new(connection, false, 0);
         }
         replace(head.headers_mut(), response_headers);
-        let close = prepare_close(request, &connection);
+        let close = prepare_close(request, &connection, progress);
         let status = head.status();
-        let has_body = !connection.head_only() && may_have_body(status);
+        let has_body = !progress.head_only && may_have_body(status);
         let bytes = head_of_length(head, length, close);
         let remaining = if has_body { length } else { 0 };
         connection.begin_response(status, bytes, remaining);
@@ -373,24 +377,25 @@ impl Request {
     fn refuse(&self, response: Response) -> Error {
         let status = response.status();
         self.answer(response);
-        Error::Answered(self.0.connection.status().unwrap_or(status))
+        Error::Answered(self.0.connection.progress().status.unwrap_or(status))
     }
 
     /// Queues an answer, unless the request was refused while its body was read.
     fn answer(&self, mut response: Response) {
         let Inner { head, response_headers, connection, .. } = &*self.0;
-        if connection.status().is_some() {
+        let progress = connection.progress();
+        if progress.status.is_some() {
             return;
         }
         replace(response.headers_mut(), response_headers);
-        let close = prepare_close(head, connection);
-        connection.answer(response.status(), whole(response, connection.head_only(), close));
+        let close = prepare_close(head, connection, progress);
+        connection.answer(response.status(), whole(response, progress.head_only, close));
     }
 }
 
 /// Returns whether the connection closes after the response to this request. If so, marks it.
-fn prepare_close(head: &Head, connection: &Connection) -> bool {
-    let close = !head.keeps_connection() || connection.body_unread();
+fn prepare_close(head: &Head, connection: &Connection, progress: Progress) -> bool {
+    let close = !head.keeps_connection || progress.body_unread;
     if close {
         connection.make_last();
     }

@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode};
 
 use super::Connection;
 use super::budget::Reservation;
-use super::exchange::{Exchange, Hook};
+use super::exchange::{Hook, Progress};
 use super::stream_state::StreamState;
 use crate::cancel_token::CancelToken;
 use crate::close_reason::Closed;
@@ -19,26 +19,30 @@ use crate::net::queue::Sent;
 
 impl Connection {
     /// Begins the next request of the connection.
-    pub(crate) fn begin_request(&self, has_body: bool, head_only: bool) {
+    pub(crate) fn begin_request(&self) {
         let mut state = self.state();
-        let old = state.begin_exchange(Exchange::new(has_body, head_only));
+        let old = state.begin_exchange();
         // Dropped outside the lock, since it may hold hooks and wakers.
         drop(state);
         drop(old);
     }
 
-    pub(crate) fn status(&self) -> Option<StatusCode> {
-        self.state().exchange.status
+    /// Records what the head of the request determines.
+    pub(crate) fn head_is_read(&self, has_body: bool, head_only: bool, is_last: bool) {
+        let exchange = &mut self.state().exchange;
+        exchange.body_unread = has_body;
+        exchange.head_only = head_only;
+        exchange.last = is_last;
+    }
+
+    /// Returns the progress of the exchange.
+    pub(crate) fn progress(&self) -> Progress {
+        self.state().exchange.progress()
     }
 
     /// Returns whether the answer is an event stream that is still open.
     pub(crate) fn is_open(&self) -> bool {
         self.state().exchange.is_open()
-    }
-
-    /// Returns whether the answer is or was an event stream.
-    pub(crate) fn had_stream(&self) -> bool {
-        self.state().exchange.stream.is_some()
     }
 
     /// Registers a hook that is called when the request ends, or calls it at once if it has ended.
@@ -61,11 +65,6 @@ impl Connection {
     /// Marks the connection to be closed after this request.
     pub(crate) fn make_last(&self) {
         self.state().exchange.last = true;
-    }
-
-    /// Returns whether the connection is closed after this request.
-    pub(crate) fn is_last(&self) -> bool {
-        self.state().exchange.last
     }
 
     /// Returns a token that is cancelled when the request is over.
@@ -126,14 +125,6 @@ impl Connection {
         self.state().exchange.queue.sent().clone()
     }
 
-    pub(crate) fn head_only(&self) -> bool {
-        self.state().exchange.head_only
-    }
-
-    pub(crate) fn body_unread(&self) -> bool {
-        self.state().exchange.body_unread
-    }
-
     /// Marks the body as begun. Returns false if it was begun before.
     pub(crate) fn begin_body(&self) -> bool {
         !mem::replace(&mut self.state().exchange.body_begun, true)
@@ -165,11 +156,6 @@ impl Connection {
         exchange.cold().unsent = length;
         exchange.tidy();
         exchange.push([Frame::head(head)]);
-    }
-
-    /// Returns the number of bytes of the announced body that have not been queued yet.
-    pub(crate) fn unsent(&self) -> u64 {
-        self.state().exchange.unsent()
     }
 
     /// Queues the next piece of the body. The caller ensures that it is not longer than

@@ -50,12 +50,39 @@ pub(super) struct ColdExchange {
     pub(super) headers: Option<Box<HeaderMap>>,
 }
 
+/// The progress of an exchange, read under one lock.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Progress {
+    /// The status of the answer, once it has begun.
+    pub(crate) status: Option<StatusCode>,
+    /// The number of bytes of the announced body that have not been queued yet.
+    pub(crate) unsent: u64,
+    /// Whether the request has a body that has not been read to its end.
+    pub(crate) body_unread: bool,
+    /// Whether the answer is only its head, as for `HEAD`.
+    pub(crate) head_only: bool,
+    /// Whether the connection is closed after this exchange.
+    pub(crate) is_last: bool,
+    /// Whether the answer is or was an event stream.
+    pub(crate) had_stream: bool,
+    /// Whether the kernel has accepted all output.
+    pub(crate) is_flushed: bool,
+}
+
 /// A hook that is called when a request has ended.
 pub(crate) type Hook = Box<dyn FnOnce(&Closed) + Send>;
 
 impl Exchange {
-    pub(super) fn new(has_body: bool, head_only: bool) -> Self {
-        Self { body_unread: has_body, head_only, ..Self::default() }
+    pub(super) fn progress(&self) -> Progress {
+        Progress {
+            status: self.status,
+            unsent: self.unsent(),
+            body_unread: self.body_unread,
+            head_only: self.head_only,
+            is_last: self.last,
+            had_stream: self.stream.is_some(),
+            is_flushed: self.queue.is_empty(),
+        }
     }
 
     /// Returns whether the answer is an event stream that is still open.

@@ -17,7 +17,7 @@ mod deadlines;
 pub(crate) mod delivery;
 pub(crate) mod driver;
 mod egress;
-mod exchange;
+pub(crate) mod exchange;
 pub(crate) mod input;
 mod locked;
 mod parked;
@@ -67,11 +67,6 @@ impl Connection {
     /// Returns the address of the peer.
     pub(crate) const fn peer(&self) -> Peer {
         self.transport.peer()
-    }
-
-    /// Returns whether the kernel has accepted all output.
-    pub(crate) fn is_flushed(&self) -> bool {
-        self.state().exchange.queue.is_empty()
     }
 
     /// Waits until the kernel has accepted all output.

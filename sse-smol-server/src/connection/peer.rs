@@ -29,6 +29,8 @@ impl Connection {
 
     /// Reads some bytes from the peer, and appends them to the input.
     pub(crate) fn poll_read(&self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        // Before the room below is filled with zeros.
+        ready!(self.transport.poll_readable(cx));
         // This takes room on the stack, and not in each connection's future.
         let mut piece = [0; READ_AHEAD];
         let count = ready!(self.poll_piece(cx, &mut piece))?;

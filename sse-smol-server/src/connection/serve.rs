@@ -12,6 +12,7 @@ use smol::future::{FutureExt as _, yield_now};
 use crate::compact_instant::CompactInstant;
 use crate::connection::Connection;
 use crate::connection::driver::{Driver, flush};
+use crate::connection::exchange::Progress;
 use crate::connection::input::{NoInput, ReadHead};
 use crate::connection::shared::Shared;
 use crate::http1::{Head, Refusal, busy, replace, whole};
@@ -46,7 +47,7 @@ where
         let mut first = true;
         loop {
             // Begun before the head is read, since a head that is refused counts as a request, too.
-            connection.begin_request(false, false);
+            connection.begin_request();
             let head = match ReadHead::new(&connection, first).await {
                 Ok(head) => Ok(head),
                 Err(NoInput::Refused(refusal)) => Err(refusal),
@@ -72,14 +73,16 @@ where
                 Err(error) => error.into(),
             };
             end = conclude(&connection, end);
-            if end.is_answerable() && !connection.is_flushed() {
+            if end.is_answerable() && !connection.progress().is_flushed {
                 // The handler has been dropped, but the peer is still watched.
                 match Box::pin(flush(&connection)).await {
                     Err(cut_short) if end.is_orderly() => end = cut_short.into(),
                     _ => {}
                 }
             }
-            if matches!(end, CloseReason::Error(Error::TimedOut)) && !connection.is_flushed() {
+            if matches!(end, CloseReason::Error(Error::TimedOut))
+                && !connection.progress().is_flushed
+            {
                 // If the peer accepts no data, the kernel's timeout for the last packet may expire
                 // just before the write timeout.
                 end = Error::Stuck.into();
@@ -88,8 +91,9 @@ where
                 connection.transport.reset_on_close();
             }
             let orderly = end.is_orderly();
-            let answered = connection.status().is_some() && end.is_answerable();
-            let again = !connection.is_last() && !connection.body_unread();
+            let progress = connection.progress();
+            let answered = progress.status.is_some() && end.is_answerable();
+            let again = !progress.is_last && !progress.body_unread;
             log.report(end);
             if !answered {
                 // The connection closes when its last reference is dropped. If other tasks hold
@@ -107,7 +111,7 @@ where
                 yield_now().await;
             }
         }
-        if connection.shared.drain.has_begun() && connection.had_stream() {
+        if connection.shared.drain.has_begun() && connection.progress().had_stream {
             // The stream is complete. A graceful shutdown does not wait for peers to close.
             drop(slot);
         }
@@ -131,10 +135,8 @@ where
         Error::Answered(refusal.status)
     })?;
     log.request = Some(loggable(&head));
-    connection.begin_request(head.has_body(), head.parts.method == Method::HEAD);
-    if !head.keeps_connection() {
-        connection.make_last();
-    }
+    let head_only = head.parts.method == Method::HEAD;
+    connection.head_is_read(head.has_body(), head_only, !head.keeps_connection);
     // A panic of the handler fails one request and not the server.
     catch_unwind(AssertUnwindSafe(|| handler(head, Arc::clone(connection)))).map_err(|_| panicked())
 }
@@ -146,17 +148,17 @@ fn panicked() -> Error {
 /// Queues the rest of the answer after the handler has ended, and returns how the request ended.
 fn conclude(connection: &Arc<Connection>, mut end: CloseReason) -> CloseReason {
     // Without this, the peer would read the next response as the rest of this body.
-    let unsent = connection.unsent();
+    let Progress { status, unsent, had_stream, .. } = connection.progress();
     if unsent > 0 && end.is_orderly() {
         let why = format!("the response body is {unsent} bytes too short");
         end = Error::Failed(why.into()).into();
     }
-    if connection.status().is_some() && Arc::strong_count(connection) > MINE {
+    if status.is_some() && Arc::strong_count(connection) > MINE {
         // Another task holds the request, with which it could answer the next one.
         connection.make_last();
     }
-    match connection.status() {
-        Some(_) if end.is_orderly() => connection.finish(),
+    match status {
+        Some(_) if had_stream && end.is_orderly() => connection.finish(),
         None if end.is_answerable() => {
             let error = match end {
                 CloseReason::Error(error @ (Error::Failed(_) | Error::Storage(_))) => error,
@@ -169,14 +171,15 @@ fn conclude(connection: &Arc<Connection>, mut end: CloseReason) -> CloseReason {
             let status = response.status();
             // After an error of the client, the connection can serve further requests, unless
             // another task holds the request, with which it could answer the next one.
+            let Progress { is_last, body_unread, head_only, .. } = connection.progress();
             let close = !status.is_client_error()
-                || connection.is_last()
-                || connection.body_unread()
+                || is_last
+                || body_unread
                 || Arc::strong_count(connection) > MINE;
             if close {
                 connection.make_last();
             }
-            connection.answer(status, whole(response, connection.head_only(), close));
+            connection.answer(status, whole(response, head_only, close));
             return if status.is_client_error() {
                 CloseReason::Answered(status)
             } else {
@@ -185,10 +188,8 @@ fn conclude(connection: &Arc<Connection>, mut end: CloseReason) -> CloseReason {
         }
         _ => {}
     }
-    match (&end, connection.status()) {
-        (CloseReason::Finished, Some(status)) if !connection.had_stream() => {
-            CloseReason::Answered(status)
-        }
+    match (&end, status) {
+        (CloseReason::Finished, Some(status)) if !had_stream => CloseReason::Answered(status),
         _ => end,
     }
 }
@@ -232,14 +233,16 @@ fn counted(count: u64, unit: &str) -> String {
 /// number of body bytes that the kernel has accepted and, for a stream, the number of events.
 struct AccessLog<'w> {
     connection: &'w Connection,
-    start: CompactInstant,
+    /// `None` if no line is logged.
+    start: Option<CompactInstant>,
     /// The request line, empty if there was no request. `None` once the end is reported.
     request: Option<Box<str>>,
 }
 
 impl<'w> AccessLog<'w> {
     fn new(connection: &'w Connection) -> Self {
-        Self { connection, start: CompactInstant::now(), request: Some(Box::default()) }
+        let start = log::log_enabled!(log::Level::Info).then(CompactInstant::now);
+        Self { connection, start, request: Some(Box::default()) }
     }
 
     fn report(&mut self, end: CloseReason) {
@@ -247,7 +250,7 @@ impl<'w> AccessLog<'w> {
             return;
         };
         let sent = self.connection.sent();
-        let had_stream = self.connection.had_stream();
+        let Progress { status, had_stream, .. } = self.connection.progress();
         let closed = Closed {
             reason: end,
             last_event_id: sent
@@ -259,19 +262,19 @@ impl<'w> AccessLog<'w> {
         };
         self.connection.shared.metrics.ended(&closed.reason, &sent, had_stream);
         let closed = self.connection.close(closed);
-        if !log::log_enabled!(log::Level::Info) {
+        let Some(start) = self.start else {
             return;
-        }
+        };
         let events =
             if had_stream { format!("{}, ", counted(sent.events, "event")) } else { String::new() };
         log::info!(
             "{} {} {}: {}, {events}{}, {:.3} s",
             self.connection.peer(),
             if request.is_empty() { "(no request)" } else { &request },
-            self.connection.status().map_or("-".into(), |status| status.as_u16().to_string()),
+            status.map_or("-".into(), |status| status.as_u16().to_string()),
             closed.reason,
             counted(sent.body_bytes, "byte"),
-            self.start.elapsed().as_secs_f64()
+            start.elapsed().as_secs_f64()
         );
     }
 }

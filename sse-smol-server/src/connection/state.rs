@@ -40,12 +40,12 @@ pub(super) struct ColdState {
 impl State {
     /// Replaces the exchange by a new one, and returns the old one, which may hold hooks and
     /// wakers, to be dropped after the lock is released.
-    pub(super) fn begin_exchange(&mut self, new: Exchange) -> Exchange {
+    pub(super) fn begin_exchange(&mut self) -> Exchange {
         if let Some(cold) = &mut self.cold {
             // The wait for the next answer starts now.
             cold.half_closed = cold.half_closed.map(|_| CompactInstant::now());
         }
-        std::mem::replace(&mut self.exchange, new)
+        std::mem::take(&mut self.exchange)
     }
 
     pub(super) fn is_driver(&self, cx: &Context<'_>) -> bool {

@@ -1,8 +1,10 @@
 //! Request heads: parsing, and the length of the body that follows.
 
-use http::Version;
-use http::header::{self, HeaderMap};
+use std::mem::MaybeUninit;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
+use http::{Method, Version};
 
 use super::authority::Authority;
 use super::list::list_members;
@@ -17,6 +19,10 @@ const MAX_HEADERS: usize = 100;
 pub(crate) struct Head {
     pub(crate) parts: Parts,
     pub(crate) body: Body,
+    /// Whether the client waits for `100 Continue` before it sends the body.
+    pub(crate) expects_continue: bool,
+    /// Whether the client may send another request on the same connection.
+    pub(crate) keeps_connection: bool,
 }
 
 /// The length of a request's body.
@@ -41,22 +47,14 @@ impl Head {
         };
         Authority::parse(text)
     }
-
-    /// Returns whether the client may send another request on the same connection.
-    pub(crate) fn keeps_connection(&self) -> bool {
-        let connection = self.parts.headers.get_all(header::CONNECTION).iter();
-        let mut options = connection.filter_map(|value| value.to_str().ok());
-        self.parts.version == Version::HTTP_11
-            && !options.any(|value| value.to_ascii_lowercase().contains("close"))
-    }
 }
 
 /// Parses a request head. Returns the head and its length in bytes, or `None` while it is
 /// incomplete.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut parsed = httparse::Request::new(&mut headers);
-    let len = match parsed.parse(bytes) {
+    let mut headers = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut parsed = httparse::Request::new(&mut []);
+    let len = match parsed.parse_with_uninit_headers(bytes, &mut headers) {
         Ok(httparse::Status::Partial) => return Ok(None),
         Ok(httparse::Status::Complete(len)) => len,
         Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TOO_MANY_HEADERS),
@@ -68,26 +66,33 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Refusal> {
         return Ok(None);
     };
     let version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
-    let mut request = http::Request::builder().method(method).uri(target).version(version);
-    for field in parsed.headers.iter() {
-        request = request.header(field.name, field.value);
-    }
-    let Ok(request) = request.body(()) else {
+    let Some(mut parts) = parts(method, target, parsed.headers) else {
         return Err(Refusal::bad("The request line or a header has an invalid value."));
     };
-    let (parts, ()) = request.into_parts();
+    parts.version = version;
     check_target(target, &parts.method, &parts.uri)?;
     check_host(version, &parts.headers)?;
-    if list_members(parts.headers.get_all(header::EXPECT))
-        .any(|one| !one.eq_ignore_ascii_case(b"100-continue"))
-    {
-        return Err(Refusal::EXPECTATION_FAILED);
-    }
+    let expects_continue = expects_continue(&parts.headers)?;
     let body = body_length(&parts.headers)?;
     if body == Body::Chunked && version == Version::HTTP_10 {
         return Err(Refusal::bad("A request of HTTP/1.0 has a chunked body."));
     }
-    Ok(Some((Head { parts, body }, len)))
+    let keeps_connection = keeps_connection(&parts);
+    Ok(Some((Head { parts, body, expects_continue, keeps_connection }, len)))
+}
+
+/// Converts the parts of a head, or returns `None` if one of them is invalid.
+fn parts(method: &str, target: &str, fields: &[httparse::Header<'_>]) -> Option<Parts> {
+    let (mut parts, ()) = http::Request::new(()).into_parts();
+    parts.method = Method::from_bytes(method.as_bytes()).ok()?;
+    parts.uri = target.parse().ok()?;
+    parts.headers = HeaderMap::with_capacity(fields.len());
+    for field in fields {
+        let name = HeaderName::from_bytes(field.name.as_bytes()).ok()?;
+        let value = HeaderValue::from_bytes(field.value).ok()?;
+        parts.headers.append(name, value);
+    }
+    Some(parts)
 }
 
 /// Returns whether a line, without its line end, is one header field by the grammar of request
@@ -99,10 +104,23 @@ pub(crate) fn is_header_line(line: &[u8]) -> bool {
     matches!(parsed, Ok(httparse::Status::Complete((len, [_]))) if len == lines.len())
 }
 
-/// Returns whether the client waits for `100 Continue` before it sends the body. [`parse`] refuses
-/// heads with any other expectation.
-pub(crate) fn expects_continue(headers: &HeaderMap) -> bool {
-    list_members(headers.get_all(header::EXPECT)).next().is_some()
+/// Returns whether the client waits for `100 Continue`. Refuses any other expectation.
+fn expects_continue(headers: &HeaderMap) -> Result<bool, Refusal> {
+    let mut expectations = list_members(headers.get_all(header::EXPECT)).peekable();
+    let has_any = expectations.peek().is_some();
+    if expectations.all(|one| one.eq_ignore_ascii_case(b"100-continue")) {
+        Ok(has_any)
+    } else {
+        Err(Refusal::EXPECTATION_FAILED)
+    }
+}
+
+/// Returns whether the client may send another request on the same connection.
+fn keeps_connection(parts: &Parts) -> bool {
+    let connection = parts.headers.get_all(header::CONNECTION).iter();
+    let mut options = connection.filter_map(|value| value.to_str().ok());
+    parts.version == Version::HTTP_11
+        && !options.any(|value| value.to_ascii_lowercase().contains("close"))
 }
 
 /// Returns the length of the request's body. Refuses any head that two parsers could interpret
@@ -156,7 +174,7 @@ mod tests {
         let head = |headers: &str| format!("POST / HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
         let expects = |headers: &str| {
             let head = head(headers);
-            expects_continue(&parse(head.as_bytes()).unwrap().unwrap().0.parts.headers)
+            parse(head.as_bytes()).unwrap().unwrap().0.expects_continue
         };
         assert!(!expects("") && !expects("Expect:\r\n") && !expects("Expect: ,\r\n"));
         assert!(expects("Expect: 100-Continue\r\n") && expects("Expect: , 100-continue\r\n"));

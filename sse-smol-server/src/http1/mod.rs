@@ -14,7 +14,7 @@ mod target;
 pub use self::accept::MediaRange;
 pub(crate) use self::accept::{accepted_weight, accepts_event_stream};
 pub use self::authority::Authority;
-pub(crate) use self::head::{Body, Head, expects_continue, is_header_line, parse};
+pub(crate) use self::head::{Body, Head, is_header_line, parse};
 pub use self::list::list_members;
 pub use self::query::{Query, Segments};
 pub(crate) use self::refusal::Refusal;
