@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::future;
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::{Duration, Instant, SystemTime};
@@ -451,4 +452,30 @@ fn answers_have_the_date_of_their_time() {
             dates.push(date);
         }
     }
+}
+
+#[test]
+fn answers_to_pipelined_requests_do_not_wait_for_the_next_request() {
+    let server = serve(Config::default(), |request| async move {
+        let waits = request.path() == "/wait";
+        request.respond(text(http::StatusCode::OK, "done")).await?;
+        if waits {
+            // Ends with the connection.
+            future::pending::<()>().await;
+        }
+        Ok(())
+    });
+    let begun = Instant::now();
+    for _ in 0..10 {
+        // The last request is incomplete, or comes after one whose handler does not return.
+        for (last, answers) in [("GET / HT", 3), ("GET /wait HTTP/1.1\r\nHost: a\r\n\r\nGET", 4)] {
+            let request = "GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(3) + last;
+            let mut socket = send(server.address, &request);
+            for _ in 0..answers {
+                assert_eq!(read_response(&mut socket).2, "done");
+            }
+        }
+    }
+    // The kernel holds data back for 200 ms at most.
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
 }

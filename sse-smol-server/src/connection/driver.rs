@@ -51,6 +51,7 @@ impl<F: Future + Unpin> Future for Driver<'_, F> {
             if let Poll::Ready(Err(end)) = connection.poll_flush(cx) {
                 return Poll::Ready(Err(end));
             }
+            connection.uncork();
             let deadline = connection.deadline().into_iter().chain(self.leave).min();
             let now = ready!(
                 deadline.map_or(Poll::Pending, |deadline| connection.poll_deadline(deadline))

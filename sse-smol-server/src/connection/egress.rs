@@ -41,11 +41,14 @@ impl Exchange {
         }
     }
 
-    /// Writes the queue as far as the transport accepts it now.
-    pub(super) fn write(&mut self, transport: &Transport) -> io::Result<()> {
+    /// Writes the queue as far as the transport accepts it now. With `corked`, the kernel may hold the
+    /// last bytes back until others are written.
+    pub(super) fn write(&mut self, transport: &Transport, corked: bool) -> io::Result<()> {
         let framing = self.framing();
         while let Some(bytes) = self.queue.next_bytes(framing) {
-            match transport.write(&bytes)? {
+            let written =
+                if corked { transport.write_corked(&bytes) } else { transport.write(&bytes) };
+            match written? {
                 0 => break,
                 count => self.queue.advance(count, framing),
             }
@@ -74,6 +77,6 @@ impl Exchange {
             self.queue.advance(written, Framing::Chunked);
             return Ok(());
         }
-        self.write(transport)
+        self.write(transport, false)
     }
 }

@@ -96,6 +96,13 @@ impl Exchange {
         self.stream.as_ref().map_or(Framing::Chunked, |stream| stream.framing)
     }
 
+    /// Returns whether the whole answer has been queued, and the connection serves the next request
+    /// after it.
+    pub(super) fn is_complete(&self) -> bool {
+        let is_answered = self.status.is_some() && self.stream.is_none() && self.unsent() == 0;
+        is_answered && !self.body_unread && !self.last
+    }
+
     pub(super) fn cold(&mut self) -> &mut ColdExchange {
         self.cold.get_or_insert_default()
     }

@@ -121,6 +121,7 @@ impl Future for ReadHead<'_> {
                     return Poll::Ready(Err(NoInput::Gone(Error::Drained.into())));
                 }
                 Poll::Pending => {
+                    connection.uncork();
                     ready!(self.poll_late());
                     let silent = NoInput::Gone(CloseReason::Silent);
                     let late = if self.begun { Refusal::TOO_SLOW.into() } else { silent };

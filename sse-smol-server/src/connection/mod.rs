@@ -123,13 +123,26 @@ impl Connection {
         }
     }
 
+    /// Makes the kernel send what it holds back for a further answer. Called before the task waits.
+    pub(crate) fn uncork(&self) {
+        let mut state = self.state();
+        if state.is_corked() {
+            state.set_corked(false);
+            self.transport.uncork();
+        }
+    }
+
     /// Writes as much of the queue as the kernel accepts. If that empties the queue, wakes the
     /// tasks that wait for it.
     fn write(&self, state: &mut Locked<'_>) -> Result<(), Error> {
         state.unbroken()?;
         // The task of a parked stream waits with an empty queue, and is not woken by this.
         let any = !state.exchange.queue.is_empty();
-        state.exchange.write(&self.transport).map_err(Error::from_socket)?;
+        let corked = any && state.is_followed();
+        state.exchange.write(&self.transport, corked).map_err(Error::from_socket)?;
+        if any {
+            state.set_corked(corked);
+        }
         if !state.exchange.queue.is_empty() {
             self.fell_behind(state);
         } else if any {

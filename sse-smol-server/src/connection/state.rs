@@ -27,6 +27,9 @@ pub(super) struct State {
 pub(super) struct ColdState {
     /// Bytes that were read, and belong to this request's body or to the next request.
     pub(super) input: Vec<u8>,
+    /// Whether the kernel may hold back the end of the last answer, since input of the next request
+    /// had arrived when it was written.
+    pub(super) corked: bool,
     /// The error of a delivery worker's write, to be returned to the driver.
     pub(super) broken: Option<io::Error>,
     /// Set if the peer has shut down its sending side and may still wait for the answer: the time
@@ -59,8 +62,9 @@ impl State {
     /// Frees the cold state if it is empty.
     pub(super) fn tidy(&mut self) {
         let needless = self.cold.take_if(|cold| {
-            let ColdState { input, broken, half_closed, slow_until } = &**cold;
-            input.is_empty() && broken.is_none() && half_closed.is_none() && slow_until.is_none()
+            let ColdState { input, corked, broken, half_closed, slow_until } = &**cold;
+            let is_quiet = input.is_empty() && !corked && broken.is_none();
+            is_quiet && half_closed.is_none() && slow_until.is_none()
         });
         drop(needless);
     }
@@ -75,6 +79,22 @@ impl State {
 
     pub(super) fn input(&self) -> &[u8] {
         self.cold.as_ref().map_or(&[], |cold| &cold.input)
+    }
+
+    /// Returns whether the answer is complete and the peer has sent a part of a further request.
+    pub(super) fn is_followed(&self) -> bool {
+        !self.input().is_empty() && self.exchange.is_complete()
+    }
+
+    pub(super) fn is_corked(&self) -> bool {
+        self.cold.as_ref().is_some_and(|cold| cold.corked)
+    }
+
+    pub(super) fn set_corked(&mut self, corked: bool) {
+        if corked != self.is_corked() {
+            self.cold().corked = corked;
+            self.tidy();
+        }
     }
 
     /// Returns the error of a delivery worker's write, once.

@@ -4,11 +4,17 @@
 //! a connection no system call.
 
 use std::io;
+#[cfg(not(target_os = "linux"))]
+use std::io::Write as _;
 use std::net::TcpListener;
+#[cfg(not(target_os = "linux"))]
+use std::net::TcpStream;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::net::sockopt;
+#[cfg(target_os = "linux")]
+use rustix::net::{SendFlags, send};
 
 use crate::Config;
 
@@ -66,6 +72,25 @@ pub(crate) fn limit_unacknowledged(
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn limit_unacknowledged(_: impl AsFd, _: Option<Duration>) -> io::Result<()> {
     Ok(())
+}
+
+/// Sends bytes that the kernel holds back until others follow.
+#[cfg(target_os = "linux")]
+pub(crate) fn send_corked(socket: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    Ok(send(socket, bytes, SendFlags::MORE | SendFlags::NOSIGNAL)?)
+}
+
+/// Sends bytes at once: not all other systems can hold them back.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn send_corked(mut socket: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    socket.write(bytes)
+}
+
+/// Makes the kernel send the bytes that it holds back.
+pub(crate) fn uncork(socket: impl AsFd) {
+    // On Linux this has that effect although the option is set already. If it fails, the connection
+    // is broken, and the next read or write reports it.
+    let _ = sockopt::set_tcp_nodelay(socket, true);
 }
 
 /// Makes the kernel discard unsent data and reset the connection when a socket is closed. Otherwise

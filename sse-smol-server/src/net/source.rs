@@ -78,9 +78,17 @@ impl<S: AsFd> Source<S> {
     where
         for<'s> &'s S: Write,
     {
+        self.write_with(|mut socket| socket.write(bytes))
+    }
+
+    /// Writes as [`write`](Self::write) does, with another operation.
+    pub(crate) fn write_with(
+        &self,
+        mut operation: impl FnMut(&S) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         let mut has_failed = false;
         loop {
-            match (&self.socket).write(bytes) {
+            match operation(&self.socket) {
                 Ok(0) => return Err(ErrorKind::ConnectionReset.into()),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {

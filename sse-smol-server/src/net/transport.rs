@@ -82,6 +82,23 @@ impl Transport {
         each!(self, socket => socket.write(bytes))
     }
 
+    /// Writes as [`write`](Self::write) does, but lets the kernel hold the bytes back until further
+    /// ones are written or [`uncork`](Self::uncork) is called, so that they share a packet.
+    pub(crate) fn write_corked(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(socket, _) => socket.write_with(|socket| socket::send_corked(socket, bytes)),
+            // Each write is what the peer reads.
+            Self::Unix(socket) => socket.write(bytes),
+        }
+    }
+
+    /// Sends the bytes that the kernel holds back.
+    pub(crate) fn uncork(&self) {
+        if let Self::Tcp(socket, _) = self {
+            socket::uncork(socket);
+        }
+    }
+
     /// Shuts down the sending side.
     pub(crate) fn finish(&self) -> io::Result<()> {
         each!(self, socket => socket.get_ref().shutdown(Shutdown::Write))
