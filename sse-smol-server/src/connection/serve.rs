@@ -213,14 +213,22 @@ fn loggable(head: &Head) -> Box<str> {
     if !log::log_enabled!(log::Level::Info) {
         return Box::default();
     }
-    let target = head.parts.uri.to_string();
-    let mut target: String = target.chars().flat_map(char::escape_default).take(MOST + 1).collect();
-    if target.len() > MOST {
-        target.truncate(MOST);
-        target.push_str("...");
+    let (method, target) = (head.parts.method.as_str(), head.parts.uri.to_string());
+    // A method is ASCII.
+    let mut line = method[..method.len().min(MOST)].to_owned();
+    line.push(' ');
+    let escapes = |byte: u8| !matches!(byte, b' '..=b'~') || matches!(byte, b'\\' | b'\'' | b'"');
+    if target.len() <= MOST && !target.bytes().any(escapes) {
+        line.push_str(&target);
+    } else {
+        let start = line.len();
+        line.extend(target.chars().flat_map(char::escape_default).take(MOST + 1));
+        if line.len() - start > MOST {
+            line.truncate(start + MOST);
+            line.push_str("...");
+        }
     }
-    let method: String = head.parts.method.as_str().chars().take(MOST).collect();
-    format!("{method} {target}").into()
+    line.into()
 }
 
 /// Returns a count with its unit, in the plural unless the count is one.

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use serde_json::json;
@@ -24,6 +24,10 @@ pub(crate) enum LogFormat {
 /// The maximum size of the queued lines in bytes: about ten thousand lines.
 const MAX_QUEUED: usize = 1 << 20;
 
+/// The minimum time between two writes. Under load, lines are written together: to wake the thread
+/// for each line takes more time than to format it.
+const BETWEEN_WRITES: Duration = Duration::from_millis(10);
+
 /// The pause before the next attempt to write if standard error is non-blocking and full.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -37,6 +41,8 @@ struct Inner {
     queue: Mutex<Queue>,
     /// Notified when the queue is no longer empty.
     filled: Condvar,
+    /// Notified when [`LogWriter::finish`] begins to wait.
+    finishing: Condvar,
     /// Notified when lines have been written and [`LogWriter::finish`] waits.
     written: Condvar,
     format: LogFormat,
@@ -78,6 +84,7 @@ impl LogWriter {
         // A timeout is ignored: nothing reads standard error, and the remaining lines are lost.
         let mut queue = self.0.queue();
         queue.is_finishing = true;
+        self.0.finishing.notify_one();
         drop(self.0.written.wait_timeout_while(queue, timeout, busy));
     }
 }
@@ -127,9 +134,15 @@ impl Inner {
     /// Writes queued lines to standard error, forever.
     fn run(&self) {
         let mut queue = self.queue();
+        let mut last: Option<Instant> = None;
         loop {
             let idle = |queue: &mut Queue| queue.lines.is_empty();
             queue = self.filled.wait_while(queue, idle).unwrap_or_else(PoisonError::into_inner);
+            let pause =
+                last.map_or(Duration::ZERO, |last| BETWEEN_WRITES.saturating_sub(last.elapsed()));
+            let goes_on = |queue: &mut Queue| !queue.is_finishing;
+            let waited = self.finishing.wait_timeout_while(queue, pause, goes_on);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
             let mut lines = mem::take(&mut queue.lines);
             let records = mem::take(&mut queue.records);
             let dropped = mem::take(&mut queue.dropped);
@@ -145,6 +158,7 @@ impl Inner {
                 lines.extend_from_slice(line.as_bytes());
             }
             let written = write_all(&lines);
+            last = Some(Instant::now());
             queue = self.queue();
             queue.writing = false;
             if written.is_err() {
