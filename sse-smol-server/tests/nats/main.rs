@@ -13,6 +13,7 @@ mod metrics;
 mod model;
 mod nodes;
 mod odd;
+mod replaced;
 mod retention;
 #[path = "../support/mod.rs"]
 mod support;

@@ -6,7 +6,7 @@ use async_nats::HeaderMap;
 use tokio::time::Instant;
 
 use super::failure::{Failure, WRONG_LAST_SEQUENCE};
-use super::message::{self, Kind};
+use super::message::{self, Ack, Kind};
 use super::position::{self, Place};
 use super::stream::Shared;
 use crate::storage::{Appended, NewEvent, StorageError, StorageErrorKind};
@@ -117,6 +117,7 @@ impl Shared {
             expected = Some(found.last);
         }
         let fields = publication.event.fields.clone();
+        let seen = self.progress.seen();
         let ack = match self.api.publish(&publication.subject, headers, fields, until).await {
             Ok(ack) => ack,
             // Another event of the topic came in between, and may have the ID.
@@ -126,6 +127,7 @@ impl Shared {
         if ack.is_duplicate && publication.event.key.is_some() {
             return self.repeated(publication, ack.sequence, until).await;
         }
+        self.verify(ack, seen, until).await?;
         self.progress.assigned(ack.sequence);
         self.known().insert(&topic);
         self.deleted().remove(&topic, ack.sequence);
@@ -136,6 +138,15 @@ impl Shared {
         Ok(Some(Appended::New(position)))
     }
 
+    /// Makes sure that the epoch is that of the stream which a message was stored in, given the last
+    /// sequence that the feed had seen before. A stream that was replaced begins again.
+    pub(super) async fn verify(&self, ack: Ack, seen: u64, until: Instant) -> Result<(), Failure> {
+        if ack.is_duplicate || ack.sequence <= seen {
+            self.refresh(until).await?;
+        }
+        Ok(())
+    }
+
     /// Returns the outcome for a message that the stream has already.
     async fn repeated(
         self: &Arc<Self>,
@@ -143,6 +154,10 @@ impl Shared {
         sequence: u64,
         until: Instant,
     ) -> Result<Option<Appended>, Failure> {
+        if self.recent().salt(sequence).is_none() {
+            // It may be a message of another stream.
+            self.refresh(until).await?;
+        }
         let stored = self.at(sequence, until).await?;
         let stored = stored.filter(|stored| stored.kind() == Kind::Event);
         let Some(stored) = stored else {

@@ -62,7 +62,9 @@ impl Shared {
         let mut headers = message::headers(&self.api.stream, salt, message_id);
         message::set_deleted(&mut headers, last.position());
         message::expect_last(&mut headers, last.sequence);
+        let seen = self.progress.seen();
         let ack = self.api.publish(subject, headers, Bytes::new(), until).await?;
+        self.verify(ack, seen, until).await?;
         self.progress.assigned(ack.sequence);
         Ok(Some(ack.sequence))
     }

@@ -102,6 +102,7 @@ impl Follower {
     pub(super) fn new(shared: Arc<Shared>, after: u64, epoch: String, out: Sender<Item>) -> Self {
         let place = Place::of(after);
         let (last, salt) = (place.last_included(), place.salt);
+        shared.progress.saw(last);
         Self {
             shared,
             out,
@@ -119,6 +120,7 @@ impl Follower {
     /// Runs until the receiver is gone.
     pub(super) async fn run(mut self) {
         loop {
+            let start = Instant::now();
             match self.consume().await {
                 Err(Break::Gone) => return,
                 Err(Break::Failed(failure)) => {
@@ -132,7 +134,8 @@ impl Follower {
             if self.out.is_closed() {
                 return;
             }
-            sleep(PAUSE).await;
+            // A consumer that has worked may have been deleted with the stream.
+            sleep(PAUSE.saturating_sub(start.elapsed())).await;
         }
     }
 
@@ -272,6 +275,7 @@ impl Follower {
 
     fn remember(&mut self, message: &Stored) {
         (self.last, self.salt) = (message.sequence, message.salt());
+        self.shared.progress.saw(self.last);
         self.shared.recent().push(self.last, self.salt);
     }
 
@@ -350,6 +354,7 @@ impl Follower {
             self.check_skipped(info.last + 1).await?;
             // Another program has removed the last messages.
             (self.last, self.salt) = (info.last, 0);
+            self.shared.progress.saw(self.last);
             self.send(Change::Skipped { position: position::at(info.last, 0) }).await?;
         }
         Ok(())
@@ -440,6 +445,7 @@ impl Follower {
         self.shared.recent().clear();
         self.shared.known().clear();
         self.shared.deleted().clear();
+        self.shared.progress.forget();
         // Sequences may be assigned again, so they do not show which IDs have been read.
         *self.shared.ids() = Ids::default();
         let position = self.go_to_end(info).await?;
@@ -456,6 +462,7 @@ impl Follower {
             last => self.shared.salt_at(last, Instant::now() + SILENCE).await?,
         };
         (self.last, self.salt, self.hole) = (info.last, salt, None);
+        self.shared.progress.saw(self.last);
         Ok(if info.last == 0 { 0 } else { position::at(info.last, salt) })
     }
 }

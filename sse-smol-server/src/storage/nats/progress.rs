@@ -1,19 +1,23 @@
-//! How far the stream is, and how often the feed was interrupted, for metrics.
+//! How far the stream and the feed are, and how often the feed was interrupted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The end of the stream as far as this server has seen it, and a count of interruptions.
+/// The end of the stream as far as this server knows it, that of the feed, and a count of
+/// interruptions.
 #[derive(Debug)]
 pub(super) struct Progress {
     /// The last sequence that is known to be assigned.
     newest: AtomicU64,
+    /// The last sequence that the feed has seen. A new message has a higher one, unless the stream
+    /// was replaced or has lost its end.
+    seen: AtomicU64,
     /// The number of times that the feed has continued after an interruption.
     heals: AtomicU64,
 }
 
 impl Progress {
     pub(super) const fn new(newest: u64) -> Self {
-        Self { newest: AtomicU64::new(newest), heals: AtomicU64::new(0) }
+        Self { newest: AtomicU64::new(newest), seen: AtomicU64::new(0), heals: AtomicU64::new(0) }
     }
 
     /// Records that a sequence was assigned.
@@ -24,6 +28,20 @@ impl Progress {
     /// Records the last sequence of the stream, which may have lost its end since.
     pub(super) fn set(&self, newest: u64) {
         self.newest.store(newest, Ordering::Relaxed);
+    }
+
+    /// Records that the feed has seen a sequence.
+    pub(super) fn saw(&self, sequence: u64) {
+        self.seen.fetch_max(sequence, Ordering::AcqRel);
+    }
+
+    /// Forgets what the feed has seen, which is not in the stream any more.
+    pub(super) fn forget(&self) {
+        self.seen.store(0, Ordering::Release);
+    }
+
+    pub(super) fn seen(&self) -> u64 {
+        self.seen.load(Ordering::Acquire)
     }
 
     /// Returns the number of sequences that are assigned after this one.

@@ -198,6 +198,7 @@ impl Shared {
             self.known().clear();
             self.deleted().clear();
             self.unreadable.store(0, Ordering::Relaxed);
+            self.progress.forget();
         }
         *identity = Identity { epoch: info.epoch.clone(), is_direct: info.is_direct, losses };
         drop(identity);
@@ -227,6 +228,23 @@ impl Shared {
     }
 
     async fn message(&self, body: Value, until: Instant) -> Result<Option<Stored>, Failure> {
+        let message = self.unverified_message(body, until).await?;
+        let differs = |message: &Stored| {
+            let known = self.recent().salt(message.sequence);
+            known.is_some_and(|salt| salt != message.salt())
+        };
+        if message.as_ref().is_some_and(differs) {
+            // The stream is another one, which the connection does not show.
+            self.refresh(until).await?;
+        }
+        Ok(message)
+    }
+
+    async fn unverified_message(
+        &self,
+        body: Value,
+        until: Instant,
+    ) -> Result<Option<Stored>, Failure> {
         let is_direct = self.identity().is_direct && self.unreadable.load(Ordering::Relaxed) == 0;
         if !is_direct {
             return self.by_leader(&body, until).await;
