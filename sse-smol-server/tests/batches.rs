@@ -4,6 +4,8 @@
 mod dir;
 mod support;
 
+use std::thread;
+
 use dir::Dir;
 use serde_json::{Value, json};
 use support::subscriber::Subscriber;
@@ -52,6 +54,43 @@ fn a_batch_is_published_in_its_order_and_answered_line_by_line() {
         let (status, _, lines) = publish(&server, "/topics/news", "", again);
         assert_eq!((status, &lines[..]), (200, &[json!({"duplicate": true, "id": "own"})][..]));
         assert_eq!(publish(&server, "/topics/news", "", "\n").0, 200);
+    }
+}
+
+/// More events than the queue of the file takes, from several publishers.
+#[test]
+fn batches_that_are_published_at_once_keep_their_order() {
+    const PUBLISHERS: usize = 4;
+    const BATCHES: usize = 3;
+    const EVENTS: usize = 1000;
+    let directory = Dir::new();
+    let all = (PUBLISHERS * BATCHES * EVENTS).to_string();
+    let held = ["--history", &all, "--history-bytes", "16777216"];
+    let data = ["--data", directory.path()];
+    for flags in [held.to_vec(), [&held[..], &data].concat()] {
+        let server = Binary::start(&flags);
+        thread::scope(|scope| {
+            for publisher in 0..PUBLISHERS {
+                let server = &server;
+                scope.spawn(move || {
+                    for batch in 0..BATCHES {
+                        let numbers = batch * EVENTS..(batch + 1) * EVENTS;
+                        let line = |n| format!("{{\"data\":\"{publisher} {n}\"}}\n");
+                        let body: String = numbers.map(line).collect();
+                        assert_eq!(publish(server, "/topics/news", "", &body).0, 201);
+                    }
+                });
+            }
+        });
+        let target = "/topics/news?lastEventId=earliest";
+        let mut subscriber = Subscriber::open(server.address, target);
+        let mut next = [0; PUBLISHERS];
+        for event in subscriber.read_events(PUBLISHERS * BATCHES * EVENTS) {
+            let (publisher, number) = event.data.split_once(' ').unwrap();
+            let next = &mut next[publisher.parse::<usize>().unwrap()];
+            assert_eq!(number.parse::<usize>().unwrap(), *next, "of publisher {publisher}");
+            *next += 1;
+        }
     }
 }
 

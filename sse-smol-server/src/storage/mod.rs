@@ -122,6 +122,39 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// publication with the same key gets [`Appended::Duplicate`] in the latter case.
     fn append(&self, event: NewEvent) -> StorageFuture<'_, Appended>;
 
+    /// Appends events in this order, and returns the result of each. One that is not appended does
+    /// not prevent the others, unless the storage is unavailable.
+    ///
+    /// By default, each event is appended when the one before is durable, and those after an error
+    /// of the kind [`Unavailable`](StorageErrorKind::Unavailable) get the same error. A storage that
+    /// keeps the order of events without waiting in between should do so.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error in place of the results if it holds for all of them.
+    fn append_all(
+        &self,
+        events: Vec<NewEvent>,
+    ) -> StorageFuture<'_, Vec<Result<Appended, StorageError>>> {
+        Box::pin(async move {
+            let mut results = Vec::with_capacity(events.len());
+            let mut failure = None;
+            for event in events {
+                let result = match &failure {
+                    None => self.append(event).await,
+                    Some(error) => Err(StorageError::clone(error)),
+                };
+                if let Err(error) = &result
+                    && error.kind() == StorageErrorKind::Unavailable
+                {
+                    failure.get_or_insert_with(|| error.clone());
+                }
+                results.push(result);
+            }
+            Ok(results)
+        })
+    }
+
     /// Returns the events of a topic after a position, oldest first: as many as `limit` allows, but
     /// at least one if there is one. A topic that does not exist has no events.
     fn read<'a>(&'a self, topic: &'a str, after: u64, limit: PageLimit) -> StorageFuture<'a, Page>;

@@ -180,12 +180,23 @@ impl Backing {
     pub(crate) async fn append(&self, event: NewEvent) -> Result<Appended, StorageError> {
         let _time = self.counts.start_append();
         let (epoch, appended) = self.writing(self.storage.append(event)).await?;
-        Ok(match appended {
-            Appended::New(position) => Appended::New(epoch.in_memory(position)),
-            Appended::Duplicate(position) => Appended::Duplicate(epoch.in_memory(position)),
-            Appended::KeyInUse(event) => Appended::KeyInUse(reference(&epoch, event)),
-            Appended::IdInUse | Appended::TooManyTopics(_) => appended,
-        })
+        Ok(in_memory(&epoch, appended))
+    }
+
+    /// See [`Storage::append_all`].
+    pub(crate) async fn append_all(
+        &self,
+        events: Vec<NewEvent>,
+    ) -> Result<Vec<Result<Appended, StorageError>>, StorageError> {
+        let count = events.len();
+        let _time = self.counts.start_append();
+        let (epoch, results) = self.writing(self.storage.append_all(events)).await?;
+        if results.len() != count {
+            let why = format!("it returned {} results for {count} events", results.len());
+            return Err(StorageError::new(StorageErrorKind::Unavailable, why));
+        }
+        let in_memory = |result: Result<_, _>| result.map(|appended| in_memory(&epoch, appended));
+        Ok(results.into_iter().map(in_memory).collect())
     }
 
     /// See [`Storage::delete`].
@@ -277,6 +288,16 @@ const REPLACING: Duration = Duration::from_secs(5);
 /// Returns the error of an operation during which the log was replaced.
 fn replaced() -> StorageError {
     StorageError::new(StorageErrorKind::Unavailable, "its log was replaced meanwhile")
+}
+
+/// Returns an outcome with positions in memory.
+fn in_memory(epoch: &Epoch, appended: Appended) -> Appended {
+    match appended {
+        Appended::New(position) => Appended::New(epoch.in_memory(position)),
+        Appended::Duplicate(position) => Appended::Duplicate(epoch.in_memory(position)),
+        Appended::KeyInUse(event) => Appended::KeyInUse(reference(epoch, event)),
+        Appended::IdInUse | Appended::TooManyTopics(_) => appended,
+    }
 }
 
 fn reference(epoch: &Epoch, event: EventRef) -> EventRef {

@@ -189,8 +189,8 @@ impl Topics {
     }
 
     /// Publishes events to a topic, in this order, as [`publish`](Self::publish) does with each, and
-    /// returns the results in the same order. Subscribers are woken once, and a storage gets all
-    /// events without waiting for the first.
+    /// returns the results in the same order. Subscribers are woken once. A storage gets 512 events
+    /// at a time, each time with the timeout of a publication.
     ///
     /// An event that is not published does not prevent the others from being so. If the future is
     /// dropped, any of them may have been published.

@@ -1,10 +1,8 @@
 //! Publishing: checks an event, encodes it, and appends it to the log of its topic. Deleting the
 //! events of a topic.
 
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::Future;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -133,22 +131,22 @@ pub struct Published {
     pub duplicate: bool,
 }
 
-/// Polls futures, all of them until each is ready, and returns their outputs in the same order.
-async fn all<F: Future + Unpin>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
-    let mut futures: Vec<_> = futures.map(|future| (future, None)).collect();
-    poll_fn(|cx| {
-        let mut is_ready = true;
-        for (future, output) in futures.iter_mut().filter(|(_, output)| output.is_none()) {
-            match Pin::new(future).poll(cx) {
-                Poll::Ready(ready) => *output = Some(ready),
-                Poll::Pending => is_ready = false,
-            }
+impl Checked<'_> {
+    /// Returns the event as a storage appends it to a topic.
+    fn to_append(&self, topic: &str) -> NewEvent {
+        let mut fields = Vec::with_capacity(self.event.encoded_len());
+        self.event.encode_to_vec(&mut fields);
+        NewEvent {
+            topic: topic.into(),
+            fields: Bytes::from(fields),
+            id: self.id.map(Into::into),
+            key: self.key.map(Into::into),
         }
-        if is_ready { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-    futures.into_iter().filter_map(|(_, output)| output).collect()
+    }
 }
+
+/// The number of events of a batch that a storage gets at once.
+const PART: usize = 512;
 
 /// Counts the result of an operation if it is an error of the storage, and returns it.
 fn count<T>(
@@ -204,8 +202,13 @@ impl State {
         name: &str,
         new: Vec<Publication<'_>>,
     ) -> Vec<Result<Published, TopicError>> {
-        if self.backing.is_some() {
-            return all(new.into_iter().map(|new| Box::pin(self.publish(name, new)))).await;
+        if let Some(backing) = &self.backing {
+            let mut results = Vec::with_capacity(new.len());
+            let mut new = new.into_iter();
+            while new.len() > 0 {
+                results.extend(self.store_all(backing, name, new.by_ref().take(PART)).await);
+            }
+            return results;
         }
         let mut changed: Option<Arc<Topic>> = None;
         let append = |new| {
@@ -299,22 +302,54 @@ impl State {
         new: &Checked<'_>,
     ) -> Result<Published, TopicError> {
         backing.check()?;
-        let mut fields = Vec::with_capacity(new.event.encoded_len());
-        new.event.encode_to_vec(&mut fields);
-        let appended = backing.append(NewEvent {
-            topic: name.into(),
-            fields: Bytes::from(fields),
-            id: new.id.map(Into::into),
-            key: new.key.map(Into::into),
+        let appended = backing.append(new.to_append(name)).await?;
+        if let Appended::New(position) | Appended::Duplicate(position) = appended {
+            backing.applied(position).await?;
+        }
+        self.published(new, appended)
+    }
+
+    /// Appends events to the storage, and waits until they are in the window of their topic.
+    async fn store_all<'a>(
+        &self,
+        backing: &Backing,
+        name: &str,
+        new: impl Iterator<Item = Publication<'a>>,
+    ) -> Vec<Result<Published, TopicError>> {
+        let check = |new| check_name(name).and_then(|()| self.check(new));
+        let new: Vec<Result<Checked<'_>, TopicError>> = new.map(check).collect();
+        let events: Vec<_> = new.iter().flatten().map(|new| new.to_append(name)).collect();
+        let count_of_events = events.len();
+        let stored = in_time(backing, async {
+            backing.check()?;
+            let results = backing.append_all(events).await?;
+            let last = results.iter().flatten().filter_map(|appended| match appended {
+                Appended::New(position) | Appended::Duplicate(position) => Some(*position),
+                _ => None,
+            });
+            if let Some(last) = last.max() {
+                backing.applied(last).await?;
+            }
+            Ok(results.into_iter().map(|result| result.map_err(TopicError::from)).collect())
         });
-        match appended.await? {
+        let all_failed = |failure| vec![Err(failure); count_of_events];
+        let mut results = stored.await.unwrap_or_else(all_failed).into_iter();
+        let published = |new: Result<_, _>| {
+            let new = new?;
+            let appended = results.next().expect("a result for each event");
+            count(backing, "append", appended.and_then(|appended| self.published(&new, appended)))
+        };
+        new.into_iter().map(published).collect()
+    }
+
+    /// Returns the result of a publication that the storage has appended, or has not.
+    fn published(&self, new: &Checked<'_>, appended: Appended) -> Result<Published, TopicError> {
+        match appended {
             Appended::New(position) => {
                 self.counts.published.inc();
-                backing.applied(position).await?;
                 Ok(Published { id: self.id_at(position, new.id), duplicate: false })
             }
             Appended::Duplicate(position) => {
-                backing.applied(position).await?;
                 Ok(Published { id: self.id_at(position, new.id), duplicate: true })
             }
             Appended::KeyInUse(EventRef { position, id }) => {

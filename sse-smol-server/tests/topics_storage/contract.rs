@@ -37,6 +37,13 @@ impl Storage for Broken {
         Box::pin(async { Ok(Appended::New(6)) })
     }
 
+    fn append_all(
+        &self,
+        _: Vec<NewEvent>,
+    ) -> StorageFuture<'_, Vec<Result<Appended, StorageError>>> {
+        Box::pin(async { Ok(vec![Ok(Appended::New(6))]) })
+    }
+
     fn read<'a>(&'a self, _: &'a str, after: u64, _: PageLimit) -> StorageFuture<'a, Page> {
         let event = |position| StoredEvent { position, fields: "data: x\n\n".into(), id: None };
         let events = match self.0 {
@@ -109,6 +116,10 @@ fn a_storage_that_breaks_its_contract_causes_errors() {
         topics = Some(broken);
     }
     let topics = topics.unwrap();
+    for result in run(&executor, topics.publish_all("a", ["1", "2"])) {
+        let error = result.unwrap_err().to_string();
+        assert!(error.contains("1 results for 2 events"), "{error}");
+    }
     let error = run(&executor, topics.list(None, 10)).unwrap_err().to_string();
     assert_eq!(error, "the storage is full: of the test");
 }

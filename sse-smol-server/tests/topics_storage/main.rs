@@ -111,6 +111,27 @@ fn a_dropped_publication_that_was_stored_is_published_once() {
     assert_eq!(data, ["stored", "next"]);
 }
 
+#[test]
+fn the_events_of_a_batch_are_stored_in_order_until_the_storage_is_unavailable() {
+    let (executor, storage) = (Executor::new(), Arc::new(Unreliable::new(100, 4)));
+    let topics = open(&executor, &storage, small_window());
+    let mut subscription = run(&executor, topics.subscribe(&["a"], Start::Latest)).unwrap();
+    let mut batch = ["1", "2", "not valid", "3", "4"].map(event);
+    batch[2].event_type = Some("a\nb".into());
+    let results = run(&executor, topics.publish_all("a", batch));
+    assert!(matches!(results[2], Err(TopicError::Type(_))));
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 4);
+    let mut data = Vec::new();
+    while data.len() < 4 {
+        data.extend(next_data(&executor, &mut subscription));
+    }
+    assert_eq!(data, ["1", "2", "3", "4"]);
+
+    storage.fail(100);
+    let results = run(&executor, topics.publish_all("a", ["5", "6"]));
+    assert!(results.iter().all(|result| matches!(result, Err(TopicError::Storage(_)))));
+}
+
 /// A waker that notes when it is called.
 struct Woken<T>(T, Mutex<mpsc::Sender<T>>);
 

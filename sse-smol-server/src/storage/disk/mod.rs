@@ -189,6 +189,26 @@ impl Storage for DiskStorage {
         })
     }
 
+    fn append_all(
+        &self,
+        events: Vec<NewEvent>,
+    ) -> StorageFuture<'_, Vec<Result<Appended, StorageError>>> {
+        Box::pin(async {
+            let mut receivers = Vec::with_capacity(events.len());
+            for event in events {
+                let (reply, receiver) = channel::bounded(1);
+                // The queue has each event before the next one waits for room in it.
+                self.command(Command::Append { event, reply }).await?;
+                receivers.push(receiver);
+            }
+            let mut results = Vec::with_capacity(receivers.len());
+            for receiver in receivers {
+                results.push(receiver.recv().await.unwrap_or_else(|_| Err(gone())));
+            }
+            Ok(results)
+        })
+    }
+
     fn read<'a>(&'a self, topic: &'a str, after: u64, limit: PageLimit) -> StorageFuture<'a, Page> {
         Box::pin(async move {
             let _permit = self.readers.acquire().await;
