@@ -109,6 +109,10 @@ const READS: usize = 8;
 /// The maximum number of positions that are checked at the same time.
 const CHECKS: usize = 64;
 
+/// The time within which a replica that lags behind does not answer any more, or has caught up.
+/// After it, a position that the stream does not have was lost.
+const SETTLED: Duration = Duration::from_secs(2);
+
 /// The maximum time that an operation waits for a permit. After the engine was unreachable, many
 /// subscribers read at once.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
@@ -187,9 +191,6 @@ impl Storage for NatsStorage {
 
     fn is_assigned(&self, position: u64) -> StorageFuture<'_, bool> {
         Box::pin(async move {
-            if let Some(is_assigned) = self.shared.is_recent(position) {
-                return Ok(is_assigned);
-            }
             let check = |shared: Arc<Shared>, until| async move {
                 loop {
                     match shared.is_assigned(position, until).await {
@@ -198,7 +199,18 @@ impl Storage for NatsStorage {
                     }
                 }
             };
-            self.run(&self.checks, check).await
+            let start = Instant::now();
+            loop {
+                if let Some(is_assigned) = self.shared.is_recent(position) {
+                    return Ok(is_assigned);
+                }
+                match self.run(&self.checks, check).await? {
+                    Some(is_assigned) => return Ok(is_assigned),
+                    None if start.elapsed() >= SETTLED => return Ok(false),
+                    // Without a permit.
+                    None => Timer::after(SETTLED / 10).await,
+                };
+            }
         })
     }
 

@@ -360,15 +360,23 @@ impl Shared {
     }
 
     /// Returns whether a position was assigned in the stream as it is now. A position whose message
-    /// is gone is not known, unless it is the last.
-    pub(super) async fn is_assigned(&self, position: u64, until: Instant) -> Result<bool, Failure> {
+    /// is gone is not known, unless it is the last. Returns `None` if the replica that has answered
+    /// may lag behind: one that was the leader, and has not noticed yet that it is not any more.
+    pub(super) async fn is_assigned(
+        &self,
+        position: u64,
+        until: Instant,
+    ) -> Result<Option<bool>, Failure> {
         self.confirm(until).await?;
         let place = Place::of(position);
-        if let Some(message) = self.at(place.sequence, until).await? {
-            return Ok(message.salt() == place.salt);
+        // A later message proves that the replica has seen this one, so that it is gone.
+        if let Some(message) = self.next(">", place.sequence, until).await? {
+            let is_it = message.sequence == place.sequence && message.salt() == place.salt;
+            return Ok(Some(is_it));
         }
         let info = self.info(None, 0, until).await?;
-        Ok(place.sequence == info.last && place.is_after)
+        let is_last = place.sequence == info.last && place.is_after;
+        Ok(if is_last || !info.is_replicated { Some(is_last) } else { None })
     }
 }
 
