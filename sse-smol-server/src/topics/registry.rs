@@ -13,8 +13,8 @@
 //! - in `net`: the timers, the counts of the admission, and the sockets of the reactor, the readiness
 //!   of each of them, and its connection to the kernel (`reactor.rs`);
 //! - the calls of helping threads (`threads.rs`);
-//! - in `storage/disk`: the file, its index, its epoch, and its failure (`shared.rs`), and
-//!   its followers (`mod.rs`);
+//! - in `storage/disk`: the file, its index, its unwritten events, its epoch, and its failure
+//!   (`shared.rs`), and its followers (`mod.rs`);
 //! - the tasks that wait for a notification (`notifier.rs`), and the state of each polled source
 //!   (`polled.rs`).
 //!
@@ -25,6 +25,8 @@
 //! - In the reactor, the connection to the kernel is locked before the sockets, and these before the
 //!   readiness of one of them.
 //! - The state of a connection is locked before the readiness of its socket.
+//! - The thread that writes the file of `storage/disk` locks the unwritten events before the file, both
+//!   for reading.
 //! - No other two locks of the library are held at once, and none across an await.
 //!
 //! The async lock in `polled.rs` is an exception to these rules and to those below. Its holder

@@ -325,6 +325,32 @@ fn a_storage_is_closed_although_a_follower_is_not_polled() {
     assert!(DiskStorage::open(config).unwrap().events() > 1000);
 }
 
+#[test]
+fn events_that_are_not_written_yet_are_read_and_recognized_like_others() {
+    let directory = Dir::new();
+    let mut config = DiskConfig::new(directory.path());
+    config.sync = Sync::Interval(Duration::from_secs(3600));
+    config.history.events = 25;
+    let run = Run::with(config.clone()).unwrap();
+    (0..10).for_each(|n| drop(run.publish("a", &n.to_string())));
+    drop(run);
+    let run = Run::with(config.clone()).unwrap();
+    (10..29).for_each(|n| drop(run.publish("a", &n.to_string())));
+    let last = Publication::new("29").with_key("k");
+    assert!(!run.wait(run.topics.publish("a", last)).unwrap().duplicate);
+    assert!(run.wait(run.topics.publish("a", last)).unwrap().duplicate);
+    run.publish("deleted", "x");
+    assert_eq!(run.data(&["a"], Start::Earliest, 25), numbers(5..30));
+    assert_eq!(run.wait(run.topics.delete("deleted")), Ok(true));
+    (30..60).for_each(|n| drop(run.publish("a", &n.to_string())));
+    assert_eq!(run.data(&["a"], Start::Earliest, 25), numbers(35..60));
+    drop(run);
+    let run = Run::with(config).unwrap();
+    assert_eq!(run.data(&["a"], Start::Earliest, 25), numbers(35..60));
+    let list = run.wait(run.topics.list(None, 10)).unwrap().topics;
+    assert_eq!(list.iter().map(|row| &*row.name).collect::<Vec<_>>(), ["a"]);
+}
+
 /// With an interval, a clean end keeps the epoch, and an unclean one renews it.
 #[test]
 fn an_unclean_end_between_two_syncs_makes_old_ids_unknown() {

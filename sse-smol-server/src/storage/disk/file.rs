@@ -1,17 +1,17 @@
 //! The file: its tables, how it is opened, and its errors.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::io;
-use std::iter;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redb::{
-    Database, DatabaseError, Durability, ReadableDatabase as _, ReadableTable as _, TableDefinition,
-};
+use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 
 use super::index::{Index, Removals};
 use super::record::Record;
+use super::unwritten::Unwritten;
 use crate::storage::{StorageError, StorageErrorKind, new_epoch};
 
 /// Events by position: see [`Record`].
@@ -245,36 +245,52 @@ impl File {
         damaged(&self.path.display(), &why)
     }
 
-    /// Writes new events and drops old ones, in one transaction. `last` is the last position that
-    /// is assigned then.
+    /// Writes new events and drops old ones, in one transaction, which is durable when this returns.
+    /// Events that are among both are left out. `last` is the last position that is assigned then.
     pub(super) fn write(
         &self,
-        new: &[(u64, Vec<u8>)],
+        new: &Unwritten,
         last: u64,
         old: &Removals,
-        durability: Durability,
     ) -> Result<(), StorageError> {
-        let mut transaction = self.database()?.begin_write().map_err(error)?;
-        transaction
-            .set_durability(durability)
-            .map_err(|why| StorageError::new(StorageErrorKind::Unavailable, why.to_string()))?;
+        let transaction = self.database()?.begin_write().map_err(error)?;
         {
             let mut events = transaction.open_table(EVENTS).map_err(error)?;
-            for (position, record) in new {
-                events.insert(position, record.as_slice()).map_err(error)?;
+            let first = new.first().unwrap_or(u64::MAX);
+            let is_new = |(position, _): &&(u64, Arc<str>)| *position >= first;
+            let skipped: HashSet<u64> = old.events.iter().filter(is_new).map(|one| one.0).collect();
+            let mut bytes = Vec::new();
+            for (position, record) in new.records().filter(|one| !skipped.contains(&one.0)) {
+                bytes.clear();
+                record.encode(&mut bytes).ok_or_else(too_long)?;
+                events.insert(position, bytes.as_slice()).map_err(error)?;
             }
-            let mut dropped = transaction.open_table(DROPPED).map_err(error)?;
+            // By topic, the last one.
+            let mut dropped = BTreeMap::new();
             for (position, topic) in &old.events {
-                events.remove(position).map_err(error)?;
-                dropped.insert(&**topic, position).map_err(error)?;
+                if !skipped.contains(position) {
+                    events.remove(position).map_err(error)?;
+                }
+                dropped.insert(&**topic, *position);
             }
-            for topic in &old.topics {
-                dropped.remove(&**topic).map_err(error)?;
+            if !old.is_empty() {
+                let mut table = transaction.open_table(DROPPED).map_err(error)?;
+                for (topic, position) in dropped {
+                    table.insert(topic, position).map_err(error)?;
+                }
+                for topic in &old.topics {
+                    table.remove(&**topic).map_err(error)?;
+                }
             }
-            let mut meta = transaction.open_table(META).map_err(error)?;
+            // Each table that is changed costs a page, so this is written only if it is needed.
+            let is_known = events.get(last).map_err(error)?.is_some();
+            let last = (!is_known).then_some(("last", last));
             let forgotten = (!old.topics.is_empty()).then_some(("forgotten", old.forgotten));
-            for (name, position) in iter::once(("last", last)).chain(forgotten) {
-                meta.insert(name, position.to_string().as_str()).map_err(error)?;
+            if last.is_some() || forgotten.is_some() {
+                let mut meta = transaction.open_table(META).map_err(error)?;
+                for (name, position) in last.into_iter().chain(forgotten) {
+                    meta.insert(name, position.to_string().as_str()).map_err(error)?;
+                }
             }
         }
         transaction.commit().map_err(error)
@@ -312,6 +328,12 @@ impl File {
         let range = events.range(after.saturating_add(1)..).map_err(error)?;
         range.map(|row| row.map(|(position, _)| position.value()).map_err(error)).collect()
     }
+}
+
+/// Returns the error for an event that does not fit into the format.
+pub(super) fn too_long() -> StorageError {
+    let why = "the idempotency key is longer than 65534 bytes";
+    StorageError::new(StorageErrorKind::TooLarge, why)
 }
 
 /// Converts the error of opening a file.

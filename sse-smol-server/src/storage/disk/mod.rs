@@ -7,11 +7,14 @@
 //! subscribers get it. So neither a crash of the process nor a power cut loses an event that a
 //! publisher or a subscriber knows of. Publications that wait at the same time share one write.
 //!
-//! With [`Sync::Interval`], events are written durably at an interval. An unclean end, such as a
-//! crash, loses the events since the last write. The storage then has a new
-//! [epoch](crate::storage::Storage::epoch) at the next start, so that the ID of a lost event is
-//! unknown and not assigned to another event. The same happens at once if a write fails, for
-//! example because the disk is full, and loses events: subscribers get a gap event.
+//! With [`Sync::Interval`], events stay in memory until they are written together, at an interval or
+//! when they take 8 MiB. An unclean end, such as a crash, loses the events since the last write. The
+//! storage then has a new [epoch](crate::storage::Storage::epoch) at the next start, so that the ID
+//! of a lost event is unknown and not assigned to another event.
+//!
+//! If a write fails, for example because the disk is full, publications return the error. The file
+//! is opened again, and what could not be written is written then. Should the file have lost events,
+//! subscribers get a gap event, as after an unclean end.
 //!
 //! Events beyond the bounds are dropped from the file, which reuses their space. A file that is
 //! damaged is refused; [`DiskConfig::recover`] opens it without the events that cannot be read.
@@ -57,8 +60,10 @@ mod file;
 mod index;
 mod record;
 mod shared;
+mod unwritten;
 mod writer;
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -70,7 +75,7 @@ use self::file::File;
 use self::shared::{Followed, Shared};
 use self::writer::{Command, Writer};
 use super::{
-    Appended, Bounds, NewEvent, Page, PageLimit, Storage, StorageError, StorageErrorKind,
+    Appended, Bounds, Change, NewEvent, Page, PageLimit, Storage, StorageError, StorageErrorKind,
     StorageFuture, StorageStream, TopicSummary,
 };
 
@@ -97,8 +102,8 @@ const QUEUE: usize = 1024;
 /// The maximum number of pages that are read at the same time.
 const READERS: usize = 4;
 
-/// The maximum number of events that the feed is behind the file.
-const FEED: usize = 1024;
+/// The maximum number of transactions that the feed is behind the writer.
+const FEED: usize = 1;
 
 impl DiskStorage {
     /// Opens the file in a directory, or creates it. Blocks while it is read: all events, after an
@@ -260,17 +265,25 @@ impl Storage for DiskStorage {
     }
 }
 
-/// The state of a stream of events: before and after the writer knows of it.
+/// The state of a stream of changes: before and after the writer knows of it.
 enum Following {
     New(smol::future::Boxed<Receiver<Followed>>),
-    Open(Receiver<Followed>),
+    /// The changes that were received and not returned yet come first.
+    Open(VecDeque<Change>, Receiver<Followed>),
 }
 
-async fn next(following: Following) -> Option<(Followed, Following)> {
-    let receiver = match following {
-        Following::New(begun) => begun.await,
-        Following::Open(receiver) => receiver,
+async fn next(following: Following) -> Option<(Result<Change, StorageError>, Following)> {
+    let (mut changes, receiver) = match following {
+        Following::New(begun) => (VecDeque::new(), begun.await),
+        Following::Open(changes, receiver) => (changes, receiver),
     };
-    let event = receiver.recv().await.ok()?;
-    Some((event, Following::Open(receiver)))
+    loop {
+        if let Some(change) = changes.pop_front() {
+            return Some((Ok(change), Following::Open(changes, receiver)));
+        }
+        match receiver.recv().await.ok()? {
+            Ok(more) => changes = more.into(),
+            Err(error) => return Some((Err(error), Following::Open(changes, receiver))),
+        }
+    }
 }

@@ -26,19 +26,24 @@ pub(super) struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Returns the record as bytes, or `None` if a value is too long for the format.
-    pub(super) fn encode(&self) -> Option<Vec<u8>> {
-        let mut out = Vec::with_capacity(self.fields.len() + self.topic.len() + 64);
+    /// Returns whether all values are short enough for the format.
+    pub(super) fn fits(&self) -> bool {
+        let names = [self.id, self.key];
+        u8::try_from(self.topic.len()).is_ok()
+            && names.into_iter().all(|name| optional_len(name).is_some())
+    }
+
+    /// Appends the record as bytes. Returns `None` if it does not [fit](Self::fits).
+    pub(super) fn encode(&self, out: &mut Vec<u8>) -> Option<()> {
         out.push(u8::try_from(self.topic.len()).ok()?);
         out.extend_from_slice(self.topic.as_bytes());
         for value in [self.id, self.key] {
-            let len = value.map_or(0, |value| value.len() + 1);
-            out.extend_from_slice(&u16::try_from(len).ok()?.to_le_bytes());
+            out.extend_from_slice(&optional_len(value)?.to_le_bytes());
             out.extend_from_slice(value.unwrap_or_default().as_bytes());
         }
         out.extend_from_slice(&self.time.to_le_bytes());
         out.extend_from_slice(self.fields);
-        Some(out)
+        Some(())
     }
 
     /// Returns the record in these bytes, or `None` if they are damaged.
@@ -63,6 +68,11 @@ impl<'a> Record<'a> {
         let fields = Bytes::copy_from_slice(self.fields);
         StoredEvent { position, fields, id: self.id.map(Into::into) }
     }
+}
+
+/// Returns the length of an optional value as the format has it.
+fn optional_len(value: Option<&str>) -> Option<u16> {
+    u16::try_from(value.map_or(0, |value| value.len() + 1)).ok()
 }
 
 fn take<'a>(input: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
@@ -98,14 +108,18 @@ mod tests {
             Record { id: Some("1"), key: Some(""), time: u64::MAX, ..plain },
             Record { key: Some("\u{1f600}"), fields: b"event: a\nretry: 1\ndata: \n\n", ..plain },
         ] {
-            let bytes = record.encode().unwrap();
+            assert!(record.fits());
+            let mut bytes = Vec::new();
+            record.encode(&mut bytes).unwrap();
             assert_eq!(Record::decode(&bytes), Some(record));
             for len in 0..bytes.len() {
                 assert_eq!(Record::decode(&bytes[..len]), None);
             }
         }
         let long = "x".repeat(1 << 16);
-        assert_eq!(Record { key: Some(&long), ..plain }.encode(), None);
-        assert_eq!(Record { topic: &long, ..plain }.encode(), None);
+        for long in [Record { key: Some(&long), ..plain }, Record { topic: &long, ..plain }] {
+            assert!(!long.fits());
+            assert_eq!(long.encode(&mut Vec::new()), None);
+        }
     }
 }

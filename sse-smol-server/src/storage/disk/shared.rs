@@ -1,21 +1,24 @@
 //! What readers of a file and its writer share.
 
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::file::File;
 use super::index::Index;
-use crate::storage::{Change, Page, PageLimit, StorageError};
+use super::unwritten::Unwritten;
+use crate::storage::{Change, Page, PageLimit, StorageError, StoredEvent};
 
-/// An item of the stream of a follower.
-pub(super) type Followed = Result<Change, StorageError>;
+/// The changes that a follower gets together.
+pub(super) type Followed = Result<Vec<Change>, StorageError>;
 
 /// What readers and the writer share.
 #[derive(Debug)]
 pub(super) struct Shared {
     /// Locked for reading by each operation on the file, and for writing to open it again.
     pub(super) file: RwLock<File>,
-    /// Events in the file, and not yet removed ones apart. Locked for a moment only, and never
-    /// together with the file.
+    /// Events that are not in the file yet. Only the writer changes them. It adds an event before
+    /// the index has it, and removes it when the file has it.
+    pub(super) unwritten: RwLock<Unwritten>,
+    /// All events that can be read. Locked for a moment only, and never together with the file.
     pub(super) index: Mutex<Index>,
     /// The epoch, which changes if events are lost. Locked for a moment only, and alone.
     epoch: Mutex<String>,
@@ -24,9 +27,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) const fn new(file: File, index: Index, epoch: String) -> Self {
+    pub(super) fn new(file: File, index: Index, epoch: String) -> Self {
         Self {
             file: RwLock::new(file),
+            unwritten: RwLock::default(),
             index: Mutex::new(index),
             epoch: Mutex::new(epoch),
             failure: Mutex::new(None),
@@ -50,6 +54,48 @@ impl Shared {
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn file(&self) -> RwLockReadGuard<'_, File> {
+        self.file.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn unwritten(&self) -> RwLockReadGuard<'_, Unwritten> {
+        self.unwritten.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn change_unwritten(&self) -> RwLockWriteGuard<'_, Unwritten> {
+        self.unwritten.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Passes the topics and the events at these positions to `each`, in order. Events that have
+    /// been dropped are left out.
+    pub(super) fn events(
+        &self,
+        positions: &[u64],
+        mut each: impl FnMut(&str, StoredEvent),
+    ) -> Result<(), StorageError> {
+        // Before the file: an event that is written meanwhile is in either.
+        let unwritten = self.unwritten();
+        let newer: Vec<_> = positions
+            .iter()
+            .filter_map(|position| unwritten.get(*position))
+            .map(|(topic, event)| (Arc::clone(topic), event))
+            .collect();
+        drop(unwritten);
+        // Events are written in the order of their positions.
+        let in_file = newer.first().map_or(positions.len(), |(_, first)| {
+            positions.partition_point(|position| *position < first.position)
+        });
+        if in_file > 0 {
+            self.file().read(&positions[..in_file], |position, record| {
+                each(record.topic, record.to_stored(position));
+            })?;
+        }
+        for (topic, event) in newer {
+            each(&topic, event);
+        }
+        Ok(())
+    }
+
     /// Reads a page, on a thread that may block.
     pub(super) fn read(
         &self,
@@ -60,9 +106,7 @@ impl Shared {
         loop {
             let (positions, is_last, dropped) = self.index().page(topic, after, limit);
             let mut events = Vec::with_capacity(positions.len());
-            let file = self.file.read().unwrap_or_else(PoisonError::into_inner);
-            file.read(&positions, |position, record| events.push(record.to_stored(position)))?;
-            drop(file);
+            self.events(&positions, |_, event| events.push(event))?;
             // Events that were dropped meanwhile are missing. The index then has another page.
             if events.len() == positions.len() {
                 return Ok(Page { events, is_last, dropped });

@@ -6,16 +6,15 @@ use std::mem;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use redb::Durability;
 use smol::Timer;
 use smol::channel::{Receiver, Sender};
 use smol::future::{block_on, or};
 
 use super::config::{DiskConfig, Sync};
-use super::file::File;
+use super::file::too_long;
 use super::index::{BATCH_EVENTS, Removals};
-use super::record::Record;
 use super::shared::{Followed, Shared};
+use super::unwritten::record;
 use crate::storage::{
     Appended, Change, EventRef, NewEvent, StorageError, StorageErrorKind, StoredEvent,
 };
@@ -54,8 +53,15 @@ pub(super) struct Writer {
     /// Events that are no longer in the index and still in the file. They are removed from it in
     /// the next transaction. If the process ends before that, the next start drops them again.
     dropped: Removals,
-    /// The time since when there are events that have not been written durably.
+    /// The last position that is in the file.
+    written: u64,
+    /// The time since when there are unwritten events.
     since: Option<Instant>,
+    /// The time of the next tick.
+    tick: Instant,
+    /// The time for which the timer is set, and the timer. It is kept, since setting one wakes
+    /// another thread.
+    timer: (Instant, Timer),
     /// The time of the last attempt to open it again.
     attempt: Option<Instant>,
 }
@@ -70,16 +76,11 @@ struct Pending {
     reply: Reply,
 }
 
-impl Pending {
-    fn record(&self, time: u64) -> Record<'_> {
-        let NewEvent { topic, fields, id, key } = &self.event;
-        Record { topic, id: id.as_deref(), key: key.as_deref(), time, fields }
-    }
-}
-
 impl Writer {
     /// Creates a writer, and applies the bounds to the events in the file.
     pub(super) fn new(shared: Arc<Shared>, queue: Receiver<Command>, config: DiskConfig) -> Self {
+        let tick = Instant::now() + TICK;
+        let written = shared.index().last_position;
         let mut writer = Self {
             shared,
             queue,
@@ -88,7 +89,10 @@ impl Writer {
             last_topic: None,
             deleting: None,
             dropped: Removals::default(),
+            written,
             since: None,
+            tick,
+            timer: (tick, Timer::at(tick)),
             attempt: None,
         };
         writer.apply_all_bounds();
@@ -101,33 +105,39 @@ impl Writer {
             let is_tick = matches!(command, Command::Tick);
             let batch = self.batch(command);
             self.append(batch);
-            let is_late = self.until_sync().is_some_and(|left| left.is_zero());
-            if is_late || is_tick && !self.dropped.is_empty() {
-                self.flush();
+            let is_due = self.due().is_some_and(|due| due <= Instant::now())
+                || self.shared.unwritten().bytes() >= BATCH_BYTES;
+            if is_due || is_tick && !self.dropped.is_empty() {
+                // The error is logged, and returned by the next operation.
+                let _ = self.flush();
             }
         }
-        self.flush();
-        if self.shared.check().is_ok()
-            && let Err(error) = self.with_file(File::mark_clean)
+        if self.flush().is_ok()
+            && let Err(error) = self.shared.file().mark_clean()
         {
             log::error!("{error}");
         }
     }
 
-    /// Returns the time until events have to be written durably, if there are any.
-    fn until_sync(&self) -> Option<Duration> {
+    /// Returns the time at which unwritten events have to be written, if there are any.
+    fn due(&self) -> Option<Instant> {
         match self.config.sync {
-            Sync::Interval(interval) => Some(interval.saturating_sub(self.since?.elapsed())),
+            Sync::Interval(interval) => Some(self.since? + interval),
             Sync::Always => None,
         }
     }
 
     /// Waits for a command, or for the next tick. Returns `None` when there are no more.
-    fn next(&self) -> Option<Command> {
-        let tick = self.until_sync().map_or(TICK, |left| left.min(TICK));
+    fn next(&mut self) -> Option<Command> {
+        let at = self.due().map_or(self.tick, |due| due.min(self.tick));
+        let (set, timer) = &mut self.timer;
+        if *set != at {
+            timer.set_at(at);
+            *set = at;
+        }
         let command = async { self.queue.recv().await.ok() };
         let tick = async {
-            Timer::after(tick).await;
+            timer.await;
             Some(Command::Tick)
         };
         block_on(or(command, tick))
@@ -157,6 +167,7 @@ impl Writer {
                     self.follow(after, follower);
                 }
                 Command::Tick => {
+                    self.tick = Instant::now() + TICK;
                     // Also without a publication: a server that is not ready may get none.
                     if let Err(error) = self.reopen() {
                         log::debug!("{error}");
@@ -171,9 +182,9 @@ impl Writer {
     }
 
     fn follow(&mut self, after: u64, follower: Sender<Followed>) {
-        let positions = self.with_file(|file| file.positions_after(after));
-        let stored = positions.and_then(|positions| self.stored(&positions));
-        match stored {
+        // If this fails, the last position is not in the file.
+        let stored = self.flush().and_then(|()| self.shared.file().positions_after(after));
+        match stored.and_then(|positions| self.stored(&positions)) {
             Ok(mut changes) => {
                 let last_position = self.shared.index().last_position;
                 // The last event has been dropped, or the last change is a deletion.
@@ -181,12 +192,9 @@ impl Writer {
                 if let Some(topic) = self.last_topic.clone().filter(|_| sent < last_position) {
                     changes.push(Change::Deleted { topic, position: last_position });
                 }
-                for change in changes {
-                    if follower.send_blocking(Ok(change)).is_err() {
-                        return;
-                    }
+                if changes.is_empty() || follower.send_blocking(Ok(changes)).is_ok() {
+                    self.followers.push(follower);
                 }
-                self.followers.push(follower);
             }
             Err(error) => drop(follower.send_blocking(Err(error))),
         }
@@ -195,23 +203,14 @@ impl Writer {
     /// Reads events.
     fn stored(&self, positions: &[u64]) -> Result<Vec<Change>, StorageError> {
         let mut events = Vec::new();
-        self.with_file(|file| {
-            file.read(positions, |position, record| {
-                let (topic, event) = (record.topic.into(), record.to_stored(position));
-                events.push(Change::Appended { topic, event });
-            })
+        self.shared.events(positions, |topic, event| {
+            events.push(Change::Appended { topic: topic.into(), event });
         })?;
         Ok(events)
     }
 
-    fn with_file<T>(
-        &self,
-        operation: impl FnOnce(&File) -> Result<T, StorageError>,
-    ) -> Result<T, StorageError> {
-        operation(&self.shared.file.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Appends events in one transaction, and answers their publishers.
+    /// Appends events, and answers their publishers. With [`Sync::Always`], they are in one
+    /// transaction. Otherwise they stay unwritten.
     fn append(&mut self, batch: Vec<(NewEvent, Reply)>) {
         if batch.is_empty() {
             return;
@@ -222,30 +221,31 @@ impl Writer {
             }
             return;
         }
-        let (mut pending, repeated) = self.place(batch);
+        let (pending, repeated) = self.place(batch);
         let time = now();
-        let mut records = Vec::with_capacity(pending.len());
-        pending.retain(|one| {
-            let record = one.record(time).encode();
-            let is_encoded = record.is_some();
-            if !is_encoded {
-                let why = "the idempotency key is longer than 65534 bytes";
-                let error = StorageError::new(StorageErrorKind::TooLarge, why);
-                let _ = one.reply.try_send(Err(error));
+        if let Some(last) = pending.last().map(|one| one.position) {
+            let mut unwritten = self.shared.change_unwritten();
+            for one in &pending {
+                unwritten.push(one.position, one.event.clone(), time);
             }
-            records.extend(record.map(|record| (one.position, record)));
-            is_encoded
-        });
-        let written = match records.last() {
-            Some((last, _)) => self.write(&records, *last, self.durability()),
-            None => Ok(()),
-        };
-        if let Err(error) = written {
-            for Pending { reply, .. } in pending {
-                let _ = reply.try_send(Err(error.clone()));
+            drop(unwritten);
+            let written = match self.config.sync {
+                Sync::Always => self.write(last),
+                Sync::Interval(_) => {
+                    self.since.get_or_insert_with(Instant::now);
+                    Ok(())
+                }
+            };
+            match written {
+                Ok(()) => self.make_visible(pending, time),
+                Err(error) => {
+                    // They are not visible. With an interval, this cannot fail.
+                    self.shared.change_unwritten().clear();
+                    for Pending { reply, .. } in pending {
+                        let _ = reply.try_send(Err(error.clone()));
+                    }
+                }
             }
-        } else {
-            self.make_visible(pending, time);
         }
         // After the events before them: a repeated publication may be one of those.
         for (event, reply) in repeated {
@@ -265,22 +265,14 @@ impl Writer {
         index.list_events(topic, &mut self.dropped);
         drop(index);
         // The index is changed after the file, so that nothing is missing there if this fails.
-        if let Err(error) = self.write(&[], position, self.durability()) {
+        if let Err(error) = self.write(position) {
             self.deleting = Some((Arc::clone(topic), position));
             return Err(error);
         }
         self.shared.index().delete(topic, position, &mut self.dropped);
         self.last_topic = Some(Arc::clone(topic));
-        self.send(&Change::Deleted { topic: Arc::clone(topic), position });
+        self.send(vec![Change::Deleted { topic: Arc::clone(topic), position }]);
         Ok(Some(position))
-    }
-
-    /// Returns how durably a change is written before it is answered.
-    fn durability(&self) -> Durability {
-        match self.config.sync {
-            Sync::Always => Durability::Immediate,
-            Sync::Interval(_) => Durability::None,
-        }
     }
 
     /// Assigns positions to events that are new, and returns the others apart.
@@ -293,6 +285,10 @@ impl Writer {
         let mut topics = HashSet::new();
         let (mut pending, mut repeated) = (Vec::new(), Vec::new());
         for (event, reply) in batch {
+            if !record(&event, 0).fits() {
+                let _ = reply.try_send(Err(too_long()));
+                continue;
+            }
             let topic = &event.topic;
             let is_repeated = event.key.as_deref().is_some_and(|key| {
                 index.by_key(topic, key).is_some()
@@ -354,26 +350,41 @@ impl Writer {
         Err(StorageError::new(StorageErrorKind::Unavailable, why))
     }
 
-    /// Adds written events to the index, sends them to the followers, and answers the publishers.
+    /// Adds events to the index, sends them to the followers, and answers the publishers.
     fn make_visible(&mut self, pending: Vec<Pending>, time: u64) {
         let mut index = self.shared.index();
         let mut names = Vec::with_capacity(pending.len());
         for one in &pending {
-            names.push(index.push(one.position, &one.record(time)));
+            names.push(index.push(one.position, &record(&one.event, time)));
         }
         drop(index);
         self.apply_bounds(&names);
         self.last_topic = names.last().map(Arc::clone).or(self.last_topic.take());
+        let (mut changes, mut replies) = (Vec::with_capacity(names.len()), Vec::new());
         for (Pending { event, position, reply }, topic) in pending.into_iter().zip(names) {
-            let stored = StoredEvent { position, fields: event.fields, id: event.id };
-            self.send(&Change::Appended { topic, event: stored });
+            let event = StoredEvent { position, fields: event.fields, id: event.id };
+            changes.push(Change::Appended { topic, event });
+            replies.push((position, reply));
+        }
+        // The feed first, so that a publisher that has its answer seldom waits for the feed.
+        self.send(changes);
+        for (position, reply) in replies {
             // The publisher may have left.
             let _ = reply.try_send(Ok(Appended::New(position)));
         }
     }
 
-    fn send(&mut self, change: &Change) {
-        self.followers.retain(|follower| follower.send_blocking(Ok(change.clone())).is_ok());
+    fn send(&mut self, changes: Vec<Change>) {
+        let Some((last, others)) = self.followers.split_last() else {
+            return;
+        };
+        let mut open: Vec<_> = others
+            .iter()
+            .map(|follower| follower.send_blocking(Ok(changes.clone())).is_ok())
+            .collect();
+        open.push(last.send_blocking(Ok(changes)).is_ok());
+        let mut open = open.into_iter();
+        self.followers.retain(|_| open.next() == Some(true));
     }
 
     /// Drops all events that exceed the bounds.
@@ -395,32 +406,28 @@ impl Writer {
         index.evict(*max_bytes, &mut self.dropped);
     }
 
-    /// Writes everything durably, and removes dropped events from the file.
-    fn flush(&mut self) {
-        if self.shared.check().is_err() || self.since.is_none() && self.dropped.is_empty() {
-            return;
+    /// Writes unwritten events, and removes dropped events from the file.
+    fn flush(&mut self) -> Result<(), StorageError> {
+        self.shared.check()?;
+        if self.shared.unwritten().is_empty() && self.dropped.is_empty() {
+            return Ok(());
         }
         let last = self.shared.index().last_position;
-        if self.write(&[], last, Durability::Immediate).is_ok() {
-            self.since = None;
-        }
+        self.write(last)
     }
 
-    /// Writes records, and removes dropped events, in one transaction. After an error, the file has
-    /// to be opened again.
-    fn write(
-        &mut self,
-        records: &[(u64, Vec<u8>)],
-        last: u64,
-        durability: Durability,
-    ) -> Result<(), StorageError> {
-        let written = self.with_file(|file| file.write(records, last, &self.dropped, durability));
+    /// Writes unwritten events, and removes dropped events from the file, in one transaction. After
+    /// an error, the file has to be opened again.
+    fn write(&mut self, last: u64) -> Result<(), StorageError> {
+        let unwritten = self.shared.unwritten();
+        let written = self.shared.file().write(&unwritten, last, &self.dropped);
+        drop(unwritten);
+        self.since = None;
         match &written {
             Ok(()) => {
+                self.shared.change_unwritten().clear();
                 self.dropped = Removals::default();
-                if matches!(durability, Durability::None) {
-                    self.since.get_or_insert_with(Instant::now);
-                }
+                self.written = last;
             }
             Err(error) => {
                 log::error!("{error}");
@@ -430,48 +437,62 @@ impl Writer {
         written
     }
 
-    /// Opens the file again after a failure, at most once in [`REOPEN`].
+    /// Opens the file again after a failure, at most once in [`REOPEN`], and writes the events that
+    /// are visible and could not be written.
     fn reopen(&mut self) -> Result<(), StorageError> {
         if self.shared.check().is_ok() {
             return Ok(());
         }
         if self.attempt.is_some_and(|attempt| attempt.elapsed() < REOPEN) {
-            let why = "it failed a moment ago, and is opened again soon";
-            return Err(StorageError::new(StorageErrorKind::Unavailable, why));
+            // The error of the last attempt, such as that the disk is full.
+            return self.shared.check();
         }
         self.attempt = Some(Instant::now());
-        let last = self.shared.index().last_position;
+        let visible = self.shared.index().last_position;
         let mut file = self.shared.file.write().unwrap_or_else(PoisonError::into_inner);
         file.reopen()?;
-        let loaded = file.load(false, self.config.sync != Sync::Always, Some(last))?;
+        let loaded = file.load(false, self.config.sync != Sync::Always, Some(self.written))?;
         drop(file);
-        let reached = loaded.index.last_position;
+        let mut index = loaded.index;
+        let reached = index.last_position;
         let is_new = *self.shared.epoch() != loaded.epoch;
+        let mut unwritten = self.shared.change_unwritten();
+        if is_new {
+            unwritten.clear();
+        } else {
+            // A write whose failure was reported may have reached the file nevertheless.
+            unwritten.remove_up_to(reached);
+            for (position, record) in unwritten.records() {
+                index.push(position, &record);
+            }
+        }
+        drop(unwritten);
         // Before the index: an operation that finds the new one also finds the new epoch.
         self.shared.epoch().clone_from(&loaded.epoch);
-        *self.shared.index() = loaded.index;
+        *self.shared.index() = index;
         self.dropped = Removals::default();
         *self.shared.failure() = None;
-        self.since = None;
-        log::info!("the file of events was opened again after a failure");
+        self.written = reached;
         if is_new {
-            log::warn!("events that were not written durably yet are lost");
+            log::warn!("the file of events was opened again, and has lost events");
             self.deleting = None;
             self.last_topic = None;
-            self.send(&Change::Reset { epoch: loaded.epoch, position: reached });
+            self.send(vec![Change::Reset { epoch: loaded.epoch, position: reached }]);
             self.apply_all_bounds();
             return Ok(());
         }
-        // A write whose failure was reported may have reached the file nevertheless.
-        let positions = self.with_file(|file| file.positions_after(last))?;
-        for change in self.stored(&positions)? {
-            self.send(&change);
+        let positions = self.shared.file().positions_after(visible)?;
+        let stored = self.stored(&positions)?;
+        if !stored.is_empty() {
+            self.send(stored);
         }
         if let Some((topic, position)) = self.deleting.take().filter(|(_, at)| *at <= reached) {
             self.last_topic = Some(Arc::clone(&topic));
-            self.send(&Change::Deleted { topic, position });
+            self.send(vec![Change::Deleted { topic, position }]);
         }
         self.apply_all_bounds();
+        self.flush()?;
+        log::info!("the file of events was opened again after a failure");
         Ok(())
     }
 }
