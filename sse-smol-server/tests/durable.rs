@@ -127,6 +127,8 @@ fn a_server_that_is_killed_while_it_creates_the_file_starts_again() {
         starting.wait().unwrap();
         let server = Binary::start(&["--data", dir.path()]);
         Publisher::open(server.address).publish("news", "x");
+        let files = fs::read_dir(&dir.0).unwrap().map(|file| file.unwrap().file_name());
+        assert_eq!(files.collect::<Vec<_>>(), ["events.redb"]);
     }
 }
 

@@ -336,9 +336,9 @@ fn events_that_are_not_written_yet_are_read_and_recognized_like_others() {
     drop(run);
     let run = Run::with(config.clone()).unwrap();
     (10..29).for_each(|n| drop(run.publish("a", &n.to_string())));
-    let last = Publication::new("29").with_key("k");
-    assert!(!run.wait(run.topics.publish("a", last)).unwrap().duplicate);
-    assert!(run.wait(run.topics.publish("a", last)).unwrap().duplicate);
+    let keyed = Publication::new("29").with_key("k");
+    assert!(!run.wait(run.topics.publish("a", keyed)).unwrap().duplicate);
+    assert!(run.wait(run.topics.publish("a", keyed)).unwrap().duplicate);
     run.publish("deleted", "x");
     assert_eq!(run.data(&["a"], Start::Earliest, 25), numbers(5..30));
     assert_eq!(run.wait(run.topics.delete("deleted")), Ok(true));
@@ -405,6 +405,71 @@ fn a_damaged_file_is_refused_and_recovered_on_request() {
         }
     }
     assert!(refused >= 3, "{refused} kinds of damage are noticed");
+}
+
+#[test]
+fn events_of_a_damaged_file_are_kept_and_deleted_ones_stay_deleted() {
+    let directory = Dir::new();
+    let mut config = DiskConfig::new(directory.path());
+    config.history.events = 20;
+    let run = Run::with(config.clone()).unwrap();
+    for n in 0..30 {
+        run.publish("a", &format!("{n} {}", "x".repeat(1500)));
+        run.publish("deleted", &n.to_string());
+    }
+    let large = "y".repeat(100_000);
+    let key = Publication::new(&*large).with_id("own").with_key("k");
+    run.wait(run.topics.publish("b", key)).unwrap();
+    assert_eq!(run.wait(run.topics.delete("deleted")), Ok(true));
+    drop(run);
+    let path = directory.0.join("events.redb");
+    let mut bytes = fs::read(&path).unwrap();
+    // The header, so that no page can be found.
+    bytes[..4096].fill(0);
+    fs::write(&path, &bytes).unwrap();
+    let error = DiskStorage::open(config.clone()).unwrap_err();
+    assert_eq!(error.kind(), StorageErrorKind::Damaged, "{error}");
+    config.recover = true;
+    let run = Run::with(config.clone()).unwrap();
+    let list = run.wait(run.topics.list(None, 10)).unwrap().topics;
+    let rows: Vec<_> = list.iter().map(|row| (&*row.name, row.events)).collect();
+    assert_eq!(rows, [("a", 20), ("b", 1)]);
+    let data = run.data(&["a"], Start::Earliest, 20);
+    assert!(data.iter().zip(10..30).all(|(data, n)| data.starts_with(&format!("{n} "))));
+    assert_eq!(run.data(&["b"], Start::Earliest, 1), [&*large]);
+    assert!(run.wait(run.topics.publish("b", key)).unwrap().duplicate);
+    // What was recovered is there without the flag, and the damaged file until it is deleted.
+    drop(run);
+    config.recover = false;
+    let run = Run::with(config).unwrap();
+    assert_eq!(run.data(&["b"], Start::Earliest, 1), [large]);
+    let aside = fs::read_dir(&directory.0).unwrap().map(|file| file.unwrap().path());
+    let aside: Vec<_> = aside.filter(|file| *file != path).collect();
+    assert_eq!(aside.len(), 1, "{aside:?}");
+    assert!(aside[0].to_string_lossy().contains("events.redb.damaged-"), "{aside:?}");
+    assert_eq!(fs::read(&aside[0]).unwrap(), bytes);
+}
+
+#[test]
+fn files_whose_creation_was_interrupted_are_removed_unless_they_are_in_use() {
+    let directory = Dir::new();
+    directory.write("events.redb.new-1", "interrupted");
+    directory.write("events.redb.new-2", "in use");
+    directory.write("other.new-1", "of another program");
+    let in_use = fs::File::open(directory.0.join("events.redb.new-2")).unwrap();
+    in_use.try_lock().unwrap();
+    let names = || {
+        let files = fs::read_dir(&directory.0).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names
+    };
+    drop(Run::open(&directory));
+    assert_eq!(names(), ["events.redb", "events.redb.new-2", "other.new-1"]);
+    drop(in_use);
+    drop(Run::open(&directory));
+    assert_eq!(names(), ["events.redb", "other.new-1"]);
 }
 
 #[test]

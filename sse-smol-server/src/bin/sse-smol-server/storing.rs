@@ -31,7 +31,7 @@ pub(crate) struct Storing {
     #[arg(long, value_name = "EVENTS", requires = "storage", default_value = "100", value_parser = at_least(1_u32, "the newest event of a topic is always in memory"))]
     window: u32,
 
-    /// Open a damaged file, and drop what cannot be read
+    /// Recover a damaged file: keep its intact events, and the file itself under another name
     #[arg(long, requires = "data")]
     recover: bool,
 
@@ -79,7 +79,7 @@ impl Storing {
         of_file.recover = self.recover;
         let storage = DiskStorage::open(of_file).map_err(|error| {
             let is_damaged = error.kind() == StorageErrorKind::Damaged;
-            let hint = if is_damaged { "; --recover opens it without what is damaged" } else { "" };
+            let hint = if is_damaged { "; --recover keeps its intact events" } else { "" };
             format!("{error}{hint}")
         })?;
         log::info!("{}: {} events", directory.display(), storage.events());

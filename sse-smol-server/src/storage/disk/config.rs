@@ -20,8 +20,9 @@ pub struct DiskConfig {
     pub max_bytes: usize,
     /// The maximum number of topics that hold events. Default: 1000.
     pub max_topics: usize,
-    /// Whether a damaged file is opened. What cannot be read is dropped, and logged; if that is the
-    /// whole file, it is renamed. Default: false.
+    /// Whether a damaged file is recovered: its intact events are copied to a new file, which has a
+    /// new epoch, and the number of these and what was damaged are logged. The damaged file is kept
+    /// as `events.redb.damaged-`, followed by a unique text. Default: false.
     pub recover: bool,
 }
 

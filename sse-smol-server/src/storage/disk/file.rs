@@ -7,21 +7,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{Database, DatabaseError, ReadableDatabase as _, ReadableTable as _};
 
 use super::index::{Index, Removals};
+use super::new_file::{NewFile, remove_left};
 use super::record::Record;
+use super::salvage::Salvage;
+use super::tables::{self, DROPPED, EVENTS, FORMAT, META};
 use super::unwritten::Unwritten;
 use crate::storage::{StorageError, StorageErrorKind, new_epoch};
-
-/// Events by position: see [`Record`].
-const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("events");
-/// The position of the last event that was dropped, by topic.
-const DROPPED: TableDefinition<'_, &str, u64> = TableDefinition::new("dropped");
-const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
-
-/// The version of the format of records and tables.
-const FORMAT: &str = "1";
 
 /// The name of the file in the directory.
 const NAME: &str = "events.redb";
@@ -72,28 +66,46 @@ fn is_damage(error: &io::Error) -> bool {
 
 impl File {
     /// Opens the file in a directory, which is created if necessary. If `recover` is set and the
-    /// file cannot be opened because it is damaged, it is renamed, and a new one is created.
+    /// file cannot be opened because it is damaged, its intact events are copied to a new file, and
+    /// it is kept under another name.
     pub(super) fn open(directory: &Path, recover: bool) -> Result<Self, StorageError> {
-        let io = |error: io::Error| {
-            let why = format!("{}: {error}", directory.display());
-            StorageError::new(StorageErrorKind::Unavailable, why)
-        };
+        let io = |error: io::Error| not_usable(directory, &error);
         fs::create_dir_all(directory).map_err(io)?;
         let path = directory.join(NAME);
         let mut file = Self { path, database: None };
         match file.reopen() {
             Err(damaged) if recover && damaged.kind() == StorageErrorKind::Damaged => {
-                let aside = directory.join(format!("{NAME}.damaged-{}", new_epoch()));
-                fs::rename(&file.path, &aside).map_err(io)?;
-                log::warn!(
-                    "{damaged}; it was renamed to {}, and all its events are dropped",
-                    aside.display()
-                );
+                log::warn!("{damaged}");
+                file.recover()?;
                 file.reopen()?;
             }
             result => result?,
         }
+        remove_left(&file.path).map_err(io)?;
         Ok(file)
+    }
+
+    /// Replaces a damaged file by one with its intact events.
+    fn recover(&self) -> Result<(), StorageError> {
+        let path = &self.path;
+        let io = |error: io::Error| not_usable(path, &error);
+        let mut source = fs::File::open(path).map_err(io)?;
+        // As by another process that recovers it.
+        source.try_lock().map_err(|_| in_use(path))?;
+        let salvage = Salvage::read(&mut source).map_err(io)?;
+        let new = NewFile::beside(path).map_err(|cause| not_opened(path, cause))?;
+        salvage.copy(&mut source, &new.database).map_err(error)?;
+        let aside = path.with_file_name(format!("{NAME}.damaged-{}", new_epoch()));
+        // With two names for a moment, so that there is a file with its name at all times. Not all
+        // file systems have links.
+        fs::hard_link(path, &aside).or_else(|_| fs::rename(path, &aside)).map_err(io)?;
+        new.replace(path).map_err(io)?;
+        log::warn!("{}: {}", path.display(), salvage.report());
+        log::warn!(
+            "the damaged file is kept as {}; delete it if it is not needed",
+            aside.display()
+        );
+        Ok(())
     }
 
     /// Closes the file if it is open, and opens it again.
@@ -121,28 +133,13 @@ impl File {
     /// Creates the file, if there is none. It gets its name when it is complete: redb takes one
     /// whose creation was interrupted for damaged.
     fn create(&self) -> Result<(), StorageError> {
-        let failed = |error: io::Error| {
-            let why = format!("{}: {error}", self.path.display());
-            StorageError::new(StorageErrorKind::Unavailable, why)
-        };
-        if self.path.try_exists().map_err(failed)? {
+        let path = &self.path;
+        let failed = |error: io::Error| not_usable(path, &error);
+        if path.try_exists().map_err(failed)? {
             return Ok(());
         }
-        let new = self.path.with_file_name(format!("{NAME}.new-{}", new_epoch()));
-        drop(Database::create(&new).map_err(|cause| not_opened(&new, cause))?);
-        let linked = match fs::hard_link(&new, &self.path) {
-            // Another process was faster.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            linked => linked,
-        };
-        match linked {
-            Ok(()) => fs::remove_file(&new).map_err(failed)?,
-            // Only on file systems without links, since it replaces the file of a faster process.
-            Err(_) => fs::rename(&new, &self.path).map_err(failed)?,
-        }
-        // Makes the name durable, too.
-        let directory = self.path.parent().unwrap_or(Path::new("."));
-        fs::File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)
+        let new = NewFile::beside(path).map_err(|cause| not_opened(path, cause))?;
+        new.link(path).map_err(failed)
     }
 
     fn database(&self) -> Result<&Database, StorageError> {
@@ -216,18 +213,18 @@ impl File {
         &self,
         index: &mut Index,
         events: &impl redb::ReadableTable<u64, &'static [u8]>,
-        dropped: &impl redb::ReadableTable<&'static str, u64>,
+        dropped: &impl redb::ReadableTable<&'static str, (u64, u32)>,
         recover: bool,
     ) -> Result<Vec<u64>, StorageError> {
         let mut bad = Vec::new();
         let mut reported = Instant::now();
         for row in dropped.iter().map_err(error)? {
             let (topic, position) = row.map_err(error)?;
-            index.set_dropped(topic.value(), position.value());
+            index.set_dropped(topic.value(), position.value().0);
         }
         for row in events.iter().map_err(error)? {
             let (position, value) = row.map_err(error)?;
-            match Record::decode(value.value()) {
+            match Record::decode(position.value(), value.value()) {
                 Some(record) => drop(index.push(position.value(), &record)),
                 None if recover => bad.push(position.value()),
                 None => return Err(self.unreadable(position.value())),
@@ -261,8 +258,7 @@ impl File {
             let skipped: HashSet<u64> = old.events.iter().filter(is_new).map(|one| one.0).collect();
             let mut bytes = Vec::new();
             for (position, record) in new.records().filter(|one| !skipped.contains(&one.0)) {
-                bytes.clear();
-                record.encode(&mut bytes).ok_or_else(too_long)?;
+                record.encode(position, &mut bytes).ok_or_else(too_long)?;
                 events.insert(position, bytes.as_slice()).map_err(error)?;
             }
             // By topic, the last one.
@@ -276,7 +272,7 @@ impl File {
             if !old.is_empty() {
                 let mut table = transaction.open_table(DROPPED).map_err(error)?;
                 for (topic, position) in dropped {
-                    table.insert(topic, position).map_err(error)?;
+                    table.insert(topic, tables::dropped(topic, position)).map_err(error)?;
                 }
                 for topic in &old.topics {
                     table.remove(&**topic).map_err(error)?;
@@ -314,7 +310,7 @@ impl File {
         let events = transaction.open_table(EVENTS).map_err(error)?;
         for position in positions {
             if let Some(value) = events.get(position).map_err(error)? {
-                let record = Record::decode(value.value());
+                let record = Record::decode(*position, value.value());
                 each(*position, record.ok_or_else(|| self.unreadable(*position))?);
             }
         }
@@ -338,18 +334,27 @@ pub(super) fn too_long() -> StorageError {
 
 /// Converts the error of opening a file.
 fn not_opened(path: &Path, cause: DatabaseError) -> StorageError {
-    let path = path.display();
     match cause {
-        DatabaseError::DatabaseAlreadyOpen => StorageError::new(
-            StorageErrorKind::Unavailable,
-            format!("{path} is in use by another process; stop it, or choose another directory"),
-        ),
-        DatabaseError::Storage(redb::StorageError::Corrupted(why)) => damaged(&path, &why),
-        DatabaseError::Storage(redb::StorageError::Io(why)) if is_damage(&why) => {
-            damaged(&path, &why)
+        DatabaseError::DatabaseAlreadyOpen => in_use(path),
+        DatabaseError::Storage(redb::StorageError::Corrupted(why)) => {
+            damaged(&path.display(), &why)
         }
-        cause => StorageError::new(StorageErrorKind::Unavailable, format!("{path}: {cause}")),
+        DatabaseError::Storage(redb::StorageError::Io(why)) if is_damage(&why) => {
+            damaged(&path.display(), &why)
+        }
+        cause => not_usable(path, &cause),
     }
+}
+
+fn in_use(path: &Path) -> StorageError {
+    let path = path.display();
+    let why = format!("{path} is in use by another process; stop it, or choose another directory");
+    StorageError::new(StorageErrorKind::Unavailable, why)
+}
+
+fn not_usable(path: &Path, why: &dyn std::fmt::Display) -> StorageError {
+    let path = path.display();
+    StorageError::new(StorageErrorKind::Unavailable, format!("{path}: {why}"))
 }
 
 fn damaged(path: &std::path::Display<'_>, why: &dyn std::fmt::Display) -> StorageError {

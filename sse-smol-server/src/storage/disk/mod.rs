@@ -17,7 +17,8 @@
 //! subscribers get a gap event, as after an unclean end.
 //!
 //! Events beyond the bounds are dropped from the file, which reuses their space. A file that is
-//! damaged is refused; [`DiskConfig::recover`] opens it without the events that cannot be read.
+//! damaged is refused; [`DiskConfig::recover`] copies its intact events to a new one. If the damage
+//! has destroyed the list of dropped events, some of these may be among them.
 //!
 //! If the end was unclean and only the last write is damaged, for example by a disk that reported it
 //! as durable too early, the file is opened without that write. This cannot be distinguished from a
@@ -55,11 +56,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod checksum;
 mod config;
 mod file;
 mod index;
+mod new_file;
 mod record;
+mod salvage;
 mod shared;
+mod tables;
 mod unwritten;
 mod writer;
 

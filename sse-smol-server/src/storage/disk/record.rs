@@ -1,7 +1,8 @@
-//! Events as values of the file, in format 1.
+//! Events as values of the file, in format 2.
 //!
 //! | bytes | what |
 //! |---|---|
+//! | 4 | the [`checksum`] of the position and the bytes after this |
 //! | 1, n | the length of the topic's name; the name |
 //! | 2, n | the length of the publisher-chosen ID plus one, or 0 without one; the ID |
 //! | 2, n | the same for the idempotency key |
@@ -12,6 +13,7 @@
 
 use bytes::Bytes;
 
+use super::checksum::checksum;
 use crate::storage::StoredEvent;
 
 /// An event with everything that is stored of it, apart from its position.
@@ -33,8 +35,11 @@ impl<'a> Record<'a> {
             && names.into_iter().all(|name| optional_len(name).is_some())
     }
 
-    /// Appends the record as bytes. Returns `None` if it does not [fit](Self::fits).
-    pub(super) fn encode(&self, out: &mut Vec<u8>) -> Option<()> {
+    /// Writes the record of the event at a position as bytes, in place of what is in `out`. Returns
+    /// `None` if it does not [fit](Self::fits).
+    pub(super) fn encode(&self, position: u64, out: &mut Vec<u8>) -> Option<()> {
+        out.clear();
+        out.extend_from_slice(&[0; 4]);
         out.push(u8::try_from(self.topic.len()).ok()?);
         out.extend_from_slice(self.topic.as_bytes());
         for value in [self.id, self.key] {
@@ -43,12 +48,18 @@ impl<'a> Record<'a> {
         }
         out.extend_from_slice(&self.time.to_le_bytes());
         out.extend_from_slice(self.fields);
+        let (sum, rest) = out.split_first_chunk_mut()?;
+        *sum = checksum(position, rest).to_le_bytes();
         Some(())
     }
 
-    /// Returns the record in these bytes, or `None` if they are damaged.
-    pub(super) fn decode(mut bytes: &'a [u8]) -> Option<Self> {
-        let input = &mut bytes;
+    /// Returns the record of the event at a position, or `None` if the bytes are damaged.
+    pub(super) fn decode(position: u64, bytes: &'a [u8]) -> Option<Self> {
+        let (sum, mut rest) = bytes.split_first_chunk()?;
+        if checksum(position, rest).to_le_bytes() != *sum {
+            return None;
+        }
+        let input = &mut rest;
         let len = usize::from(*take(input, 1)?.first()?);
         let topic = text(input, len)?;
         let (id, key) = (optional(input).ok()?, optional(input).ok()?);
@@ -101,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_are_read_as_they_were_written_and_cut_ones_are_refused() {
+    fn records_are_read_as_they_were_written_and_damaged_ones_are_refused() {
         let plain = Record { topic: "news", id: None, key: None, time: 7, fields: b"data: x\n\n" };
         for record in [
             plain,
@@ -110,16 +121,22 @@ mod tests {
         ] {
             assert!(record.fits());
             let mut bytes = Vec::new();
-            record.encode(&mut bytes).unwrap();
-            assert_eq!(Record::decode(&bytes), Some(record));
+            record.encode(5, &mut bytes).unwrap();
+            assert_eq!(Record::decode(5, &bytes), Some(record));
+            assert_eq!(Record::decode(6, &bytes), None, "at another position");
             for len in 0..bytes.len() {
-                assert_eq!(Record::decode(&bytes[..len]), None);
+                assert_eq!(Record::decode(5, &bytes[..len]), None);
+            }
+            for at in 0..bytes.len() {
+                bytes[at] ^= 4;
+                assert_eq!(Record::decode(5, &bytes), None, "byte {at} is damaged");
+                bytes[at] ^= 4;
             }
         }
         let long = "x".repeat(1 << 16);
         for long in [Record { key: Some(&long), ..plain }, Record { topic: &long, ..plain }] {
             assert!(!long.fits());
-            assert_eq!(long.encode(&mut Vec::new()), None);
+            assert_eq!(long.encode(5, &mut Vec::new()), None);
         }
     }
 }

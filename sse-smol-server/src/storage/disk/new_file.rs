@@ -1,0 +1,84 @@
+//! A file that is being created. It gets its name when it is complete.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use redb::{Database, DatabaseError};
+
+use crate::storage::new_epoch;
+
+/// A file under another name. It is removed when it is dropped before it has its name, or by a later
+/// start.
+#[derive(Debug)]
+pub(super) struct NewFile {
+    path: PathBuf,
+    /// Locks the file as long as it is open, so that no other process removes it.
+    pub(super) database: Database,
+}
+
+/// Returns the start of the names of new files beside the file at a path.
+fn prefix(path: &Path) -> String {
+    format!("{}.new-", path.file_name().unwrap_or_default().to_string_lossy())
+}
+
+impl NewFile {
+    /// Creates a file beside the one at `path`, whose place it takes later.
+    pub(super) fn beside(path: &Path) -> Result<Self, DatabaseError> {
+        let path = path.with_file_name(format!("{}{}", prefix(path), new_epoch()));
+        Ok(Self { database: Database::create(&path)?, path })
+    }
+
+    /// Gives the file its name, unless there is a file with that name.
+    pub(super) fn link(self, path: &Path) -> io::Result<()> {
+        match fs::hard_link(&self.path, path) {
+            Ok(()) => {}
+            // Another process was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+            // Only on file systems without links, since it replaces the file of a faster process.
+            Err(_) => fs::rename(&self.path, path)?,
+        }
+        sync_directory(path)
+    }
+
+    /// Gives the file its name in place of the file with that name.
+    pub(super) fn replace(self, path: &Path) -> io::Result<()> {
+        fs::rename(&self.path, path)?;
+        sync_directory(path)
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        // If it was renamed, it is not there any more.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Makes the names of files durable.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    fs::File::open(directory)?.sync_all()
+}
+
+/// Removes new files beside the one at `path` that a process has left, for example because it was
+/// killed.
+pub(super) fn remove_left(path: &Path) -> io::Result<()> {
+    let prefix = prefix(path);
+    for entry in fs::read_dir(path.parent().unwrap_or(Path::new(".")))? {
+        let entry = entry?;
+        if !entry.file_name().to_string_lossy().starts_with(&prefix) {
+            continue;
+        }
+        let file = match fs::File::open(entry.path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            file => file?,
+        };
+        // A process that creates it holds the lock.
+        if file.try_lock().is_ok() {
+            fs::remove_file(entry.path())?;
+            log::info!("{}: removed, since its creation was interrupted", entry.path().display());
+        }
+    }
+    Ok(())
+}

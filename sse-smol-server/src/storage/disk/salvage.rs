@@ -1,0 +1,227 @@
+//! Events from a damaged file: from all pages that have them, without the structure that leads to
+//! these pages.
+//!
+//! The file consists of pages of 4 KiB and multiples of that. A leaf of a table begins with its type
+//! (one byte, 1), a byte that is not used, the number of pairs (two bytes) and, unless they have a
+//! fixed size, the offsets at which keys and values end (four bytes each). Keys and values follow.
+//! Every event and every dropped position has a checksum, so nothing else is taken for one.
+//!
+//! Pages that are not in use any more may have events that were dropped or deleted. These are left
+//! out if the position up to which events of the topic were dropped is found, too.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::sync::Arc;
+
+use redb::Database;
+
+use super::record::Record;
+use super::tables::{self, EVENTS, FORMAT, META};
+
+/// The size of the smallest page in bytes.
+const PAGE: usize = 4096;
+
+/// The maximum size of a page in bytes, more than that of any event.
+const LARGEST: usize = 1 << 28;
+
+/// The size at which a transaction is complete, in bytes.
+const BATCH: usize = 8 << 20;
+
+/// The intact events of a file.
+#[derive(Debug, Default)]
+pub(super) struct Salvage {
+    events: BTreeMap<u64, Place>,
+    /// The position of the last event that was dropped, by topic.
+    dropped: HashMap<Arc<str>, u64>,
+    topics: BTreeSet<Arc<str>>,
+    /// The positions of damaged events.
+    damaged: BTreeSet<u64>,
+}
+
+/// Where an event is.
+#[derive(Debug)]
+struct Place {
+    topic: Arc<str>,
+    /// The time, in milliseconds since 1970.
+    time: u64,
+    /// The offset in the file and the length in bytes.
+    offset: u64,
+    len: usize,
+}
+
+impl Salvage {
+    /// Finds the events of a file.
+    pub(super) fn read(file: &mut File) -> io::Result<Self> {
+        let len = file.seek(SeekFrom::End(0))?;
+        let mut salvage = Self::default();
+        let mut page = Vec::new();
+        for offset in (0..len).step_by(PAGE) {
+            read(file, offset, PAGE, &mut page)?;
+            let Some(pairs) = number_of_pairs(&page) else {
+                continue;
+            };
+            // Larger pages are known by the offset at which their last value ends.
+            let size = end(&page, pairs, pairs - 1).unwrap_or(0);
+            if (PAGE + 1..=LARGEST).contains(&size) && size as u64 <= len - offset {
+                read(file, offset, size, &mut page)?;
+            }
+            salvage.add_events(offset, &page, pairs);
+            salvage.add_dropped(&page, pairs);
+        }
+        let dropped = &salvage.dropped;
+        let is_held = |position: &u64, place: &mut Place| {
+            dropped.get(&place.topic).is_none_or(|dropped| position > dropped)
+        };
+        salvage.events.retain(is_held);
+        let events = &salvage.events;
+        salvage.damaged.retain(|position| !events.contains_key(position));
+        salvage.topics = events.values().map(|place| Arc::clone(&place.topic)).collect();
+        Ok(salvage)
+    }
+
+    /// Adds the events of a page if it is a leaf of their table.
+    fn add_events(&mut self, offset: u64, page: &[u8], pairs: usize) {
+        let keys = 4 + 4 * pairs;
+        let (mut start, mut intact, mut damaged) = (keys + 8 * pairs, false, Vec::new());
+        for number in 0..pairs {
+            let key = page.get(keys + 8 * number..).and_then(|key| key.first_chunk());
+            let Some((key, end)) = key.zip(end(page, pairs, number)) else {
+                break;
+            };
+            let position = u64::from_le_bytes(*key);
+            let record = page.get(start..end).and_then(|value| Record::decode(position, value));
+            if let Some(record) = record {
+                intact = true;
+                let place = Place {
+                    topic: self.topic(record.topic),
+                    time: record.time,
+                    offset: offset + start as u64,
+                    len: end - start,
+                };
+                let known = self.events.get(&position);
+                // Positions were assigned again after an unclean end of a lossy run.
+                if known.is_none_or(|known| known.time < place.time) {
+                    self.events.insert(position, place);
+                }
+            } else {
+                damaged.push(position);
+            }
+            start = end;
+        }
+        if intact {
+            self.damaged.extend(damaged);
+        }
+    }
+
+    /// Adds the dropped positions of a page if it is a leaf of their table.
+    fn add_dropped(&mut self, page: &[u8], pairs: usize) {
+        const VALUE: usize = 12;
+        let mut start = 4 + 4 * pairs;
+        let Some(values) = end(page, pairs, pairs - 1) else {
+            return;
+        };
+        for number in 0..pairs {
+            let Some(end) = end(page, pairs, number) else {
+                return;
+            };
+            let name = page.get(start..end).and_then(|name| std::str::from_utf8(name).ok());
+            let value = page.get(values + VALUE * number..).and_then(|value| value.first_chunk());
+            start = end;
+            let Some((name, value)) = name.zip(value) else {
+                continue;
+            };
+            if let Some(position) = tables::dropped_position(name, value) {
+                let known = self.dropped.entry(name.into()).or_default();
+                *known = position.max(*known);
+            }
+        }
+    }
+
+    /// Returns the shared name of a topic.
+    fn topic(&mut self, name: &str) -> Arc<str> {
+        if let Some(known) = self.topics.get(name) {
+            return Arc::clone(known);
+        }
+        let name: Arc<str> = name.into();
+        self.topics.insert(Arc::clone(&name));
+        name
+    }
+
+    /// Copies the events to an empty database.
+    pub(super) fn copy(&self, file: &mut File, to: &Database) -> Result<(), redb::Error> {
+        let mut record = Vec::new();
+        let mut events = self.events.iter().peekable();
+        let transaction = to.begin_write()?;
+        transaction.open_table(META)?.insert("format", FORMAT)?;
+        transaction.commit()?;
+        while events.peek().is_some() {
+            let transaction = to.begin_write()?;
+            let mut table = transaction.open_table(EVENTS)?;
+            let mut bytes = 0;
+            while let Some((position, place)) = events.next_if(|_| bytes < BATCH) {
+                read(file, place.offset, place.len, &mut record)?;
+                table.insert(position, &*record)?;
+                bytes += place.len;
+            }
+            drop(table);
+            transaction.commit()?;
+        }
+        Ok(())
+    }
+
+    /// Describes what is kept and what is not.
+    pub(super) fn report(&self) -> String {
+        let range = match (self.events.first_key_value(), self.events.last_key_value()) {
+            (Some((first, _)), Some((last, _))) => format!(" (positions {first} to {last})"),
+            _ => String::new(),
+        };
+        let topics: Vec<&str> = self.topics.iter().take(LISTED).map(|topic| &**topic).collect();
+        let more = if self.topics.len() > LISTED { ", ..." } else { "" };
+        let damaged: Vec<String> =
+            self.damaged.iter().take(LISTED).map(ToString::to_string).collect();
+        let more_damaged = if self.damaged.len() > LISTED { ", ..." } else { "" };
+        let lost = if damaged.is_empty() {
+            "events on pages that cannot be read at all are lost".to_owned()
+        } else {
+            format!(
+                "{} damaged events are dropped (positions {}{more_damaged}), and so are those on pages \
+                 that cannot be read at all",
+                self.damaged.len(),
+                damaged.join(", ")
+            )
+        };
+        format!(
+            "{} events{range} of {} topics ({}{more}) are kept; {lost}",
+            self.events.len(),
+            self.topics.len(),
+            topics.join(", ")
+        )
+    }
+}
+
+/// The number of topics and positions that a report lists.
+const LISTED: usize = 10;
+
+/// Reads a part of a file. It ends with the file.
+fn read(file: &mut File, offset: u64, len: usize, into: &mut Vec<u8>) -> io::Result<()> {
+    into.clear();
+    file.seek(SeekFrom::Start(offset))?;
+    file.take(len as u64).read_to_end(into).map(drop)
+}
+
+/// Returns the number of pairs of a page that may be a leaf.
+fn number_of_pairs(page: &[u8]) -> Option<usize> {
+    match *page {
+        [1, _, low, high, ..] => Some(u16::from_le_bytes([low, high]).into()),
+        _ => None,
+    }
+    .filter(|pairs| *pairs > 0)
+}
+
+/// Returns the offset at which a key or value of a leaf ends.
+fn end(page: &[u8], pairs: usize, number: usize) -> Option<usize> {
+    let ends = page.get(4..4 + 4 * pairs)?;
+    let end = u32::from_le_bytes(*ends.get(4 * number..)?.first_chunk()?);
+    usize::try_from(end).ok()
+}
