@@ -68,8 +68,12 @@ impl Metrics {
                 gauge(totals.topics),
             );
             registry.register("subscriptions", "Subscriptions", gauge(totals.subscriptions));
-            registry.register("events_held", "Events in all logs", gauge(totals.events));
-            registry.register("bytes_held", "Bytes in all logs", gauge(totals.bytes));
+            registry.register(
+                "events_held",
+                "Events of all topics in memory",
+                gauge(totals.events),
+            );
+            registry.register("bytes_held", "Bytes of these events", gauge(totals.bytes));
             if let Some((counts, status)) = topics.storage_counts() {
                 let storage = registry.sub_registry_with_prefix("storage");
                 storage.register(
