@@ -135,14 +135,18 @@ fn a_server_that_is_killed_while_it_creates_the_file_starts_again() {
 #[test]
 fn a_second_server_on_the_same_directory_does_not_start() {
     let dir = Dir::new();
-    let _server = Binary::start(&["--data", dir.path()]);
-    let second = Command::new(env!("CARGO_BIN_EXE_sse-smol-server"))
-        .args(["--listen", "127.0.0.1:0", "--data", dir.path()])
-        .output()
-        .unwrap();
-    assert!(!second.status.success());
-    let errors = String::from_utf8(second.stderr).unwrap();
-    assert!(errors.contains("is in use by another process"), "{errors}");
+    let server = Binary::start(&["--data", dir.path()]);
+    // At the same address, too: a server opens the file before it listens, so that clients do not
+    // wait for one that still reads it.
+    for listen in ["127.0.0.1:0", &server.address.to_string()] {
+        let second = Command::new(env!("CARGO_BIN_EXE_sse-smol-server"))
+            .args(["--listen", listen, "--data", dir.path()])
+            .output()
+            .unwrap();
+        assert!(!second.status.success());
+        let errors = String::from_utf8(second.stderr).unwrap();
+        assert!(errors.contains("is in use by another process"), "{errors}");
+    }
 }
 
 #[test]

@@ -121,6 +121,10 @@ fn run(args: &Args) -> Result<(), String> {
     }
     let publishing = Publishing::new(args)?;
     raise_descriptor_limit();
+    // Before the server listens, since this may take long: until then, clients are refused and try
+    // again or elsewhere, instead of waiting without an answer. Those of a socket from systemd wait,
+    // which is its purpose. The signals have no handler yet, so they end the process at once.
+    let (topics, feed) = args.storing.open(args.topics_config())?;
     let in_use = |error: io::Error| {
         use ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
         let hint = match error.kind() {
@@ -150,7 +154,6 @@ fn run(args: &Args) -> Result<(), String> {
         (None, _) => "Listening on the Unix socket from systemd\n".to_owned(),
     };
     let offer = Arc::new(offer_token(address, &args.listen, &publishing));
-    let (topics, feed) = args.storing.open(args.topics_config())?;
     let stopping = Stopping::new(server.drain(), args.drain_delay);
     let app = Arc::new(App::new(args, publishing, topics, stopping.clone(), &server)?);
     print(start_up_text);
