@@ -28,7 +28,7 @@ fn is_comment_or_blank(line: &[u8]) -> bool {
 fn len_by_block(chunk: &[u8]) -> usize {
     let mut at = 0;
     if is_comment_or_blank(chunk) {
-        while chunk.get(at..).and_then(<[u8]>::first_chunk).is_some_and(only_comments) {
+        while chunk.get(at..).and_then(<[u8]>::first_chunk).is_some_and(only_comments::<65>) {
             at += 64;
         }
     }
@@ -40,20 +40,13 @@ fn len_by_block(chunk: &[u8]) -> usize {
 /// `line`.
 #[inline]
 fn len_from(chunk: &[u8], mut at: usize, mut line: usize) -> usize {
-    const LOW: u64 = 0x7F * ONES;
-    // The high bit of each byte that differs from `byte`; the other bits are undefined.
-    let unlike = |word: u64, byte: u8| {
-        let differ = word ^ (u64::from(byte) * ONES);
-        ((differ & LOW) + LOW) | differ
-    };
     // 0x80 if a line begins at the start of the word.
     let mut first = if line == at { 0x80 } else { 0 };
     for word in chunk[at..].chunks_exact(8) {
         let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
-        let within = unlike(word, b'\n') & unlike(word, b'\r');
-        let ends = !within & !LOW;
+        let ends = line_ends(word);
         let lines = (ends << 8) | first;
-        let others = lines & within & unlike(word, b':');
+        let others = lines & !ends & unlike(word, b':');
         if others != 0 {
             return at + others.trailing_zeros() as usize / 8;
         }
@@ -66,11 +59,65 @@ fn len_from(chunk: &[u8], mut at: usize, mut line: usize) -> usize {
     if first == 0 { line } else { at }
 }
 
-/// Returns whether all lines that begin within a block, or right after it, are comments or blank.
+/// Returns whether a short chunk that begins within a comment, or with one, contains nothing but
+/// comments and blank lines. The last line may be incomplete. Always returns false for chunks of
+/// less than 8 or more than 64 bytes.
+///
+/// No line end is located, which would take longer than this: it is for keep-alives that arrive
+/// alone.
 #[inline]
-fn only_comments(block: &[u8; 65]) -> bool {
+pub(crate) fn is_all(chunk: &[u8]) -> bool {
+    match chunk.len() {
+        // The two words may overlap.
+        8..16 => {
+            chunk.first_chunk().is_some_and(|word| only_comments_in_word(*word))
+                && chunk.last_chunk().is_some_and(|word| only_comments_in_word(*word))
+        }
+        16..=64 => is_all_by_block(chunk),
+        _ => false,
+    }
+}
+
+/// Returns whether all lines that begin after the first byte of a word are comments or blank.
+#[inline]
+fn only_comments_in_word(word: [u8; 8]) -> bool {
+    let word = u64::from_le_bytes(word);
+    let ends = line_ends(word);
+    (ends << 8) & !ends & unlike(word, b':') == 0
+}
+
+/// Returns the high bit of each byte that is CR or LF.
+#[inline]
+const fn line_ends(word: u64) -> u64 {
+    !(unlike(word, b'\n') & unlike(word, b'\r')) & (0x80 * ONES)
+}
+
+/// Returns the high bit of each byte that differs from `byte`; the other bits are undefined.
+#[inline]
+const fn unlike(word: u64, byte: u8) -> u64 {
+    const LOW: u64 = 0x7F * ONES;
+    let differ = word ^ (byte as u64 * ONES);
+    ((differ & LOW) + LOW) | differ
+}
+
+#[inline(never)]
+fn is_all_by_block(chunk: &[u8]) -> bool {
+    let mut rest = chunk;
+    while let Some(block) = rest.first_chunk() {
+        if !only_comments::<17>(block) {
+            return false;
+        }
+        rest = &rest[16..];
+    }
+    // The last 16 bytes, of which all but `rest` have been checked.
+    chunk.last_chunk().is_some_and(only_comments::<16>)
+}
+
+/// Returns whether all lines that begin after the first byte of a block are comments or blank.
+#[inline]
+fn only_comments<const LEN: usize>(block: &[u8; LEN]) -> bool {
     let mut others = 0;
-    for at in 1..block.len() {
+    for at in 1..LEN {
         let is_end = |byte| u8::from(byte == b'\r') | u8::from(byte == b'\n');
         let (before, byte) = (block[at - 1], block[at]);
         others |= is_end(before) & !(is_end(byte) | u8::from(byte == b':'));
@@ -95,7 +142,7 @@ pub(crate) fn report<'i>(chunk: &'i [u8], on_comment: &mut impl FnMut(&'i [u8], 
 
 #[cfg(test)]
 mod tests {
-    use super::len;
+    use super::{is_all, is_comment_or_blank, len};
     use crate::line_end::tests::{among_similar_bytes, at_all_distances};
 
     fn check(bytes: &[u8]) {
@@ -111,6 +158,11 @@ mod tests {
         let ends = whole.len() - whole.len() % 8;
         assert!(found == expected || found < expected && expected > ends, "{bytes:?}");
         assert!(found == 0 || matches!(whole[found - 1], b'\r' | b'\n'), "{bytes:?}");
+        // Lines that begin after the first byte.
+        let only_comments = bytes
+            .windows(2)
+            .all(|pair| !matches!(pair[0], b'\r' | b'\n') || is_comment_or_blank(&pair[1..]));
+        assert_eq!(is_all(bytes), (8..=64).contains(&bytes.len()) && only_comments, "{bytes:?}");
     }
 
     #[test]

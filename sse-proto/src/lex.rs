@@ -249,6 +249,17 @@ impl Lexer {
         Some((comment, false))
     }
 
+    /// Consumes a chunk that contains nothing but comments and blank lines; the last one may be
+    /// incomplete.
+    #[inline]
+    pub(crate) fn skip_chunk_of_comments(&mut self, chunk: &[u8]) {
+        self.state = match chunk.last() {
+            Some(b'\n') => State::Line,
+            Some(b'\r') => State::AfterCr,
+            _ => State::Value(Field::Comment),
+        };
+    }
+
     /// Consumes more of a line of data, if the lexer is in one. Returns it, and whether it ends
     /// here.
     #[inline]

@@ -89,6 +89,21 @@ fn a_line_feed_after_a_carriage_return_ends_no_second_line() {
     }
 }
 
+/// Chunks of nothing but comments are recognized by a path of their own.
+#[test]
+fn short_chunks_of_comments_end_in_the_same_state_as_long_ones() {
+    for comments in ["", ":", ": ping", ": a longer comment\n:\n\n: and one more, of thirty bytes"]
+    {
+        for end in ["\n", "\r", "\r\n"] {
+            let comments = comments.replace('\n', end) + end;
+            for after in ["data: a", " data: not at the start of a line", "\ndata: a"] {
+                let wire = format!("{comments}{comments}{after}{end}{end}data: b{end}{end}");
+                check_in_two(wire.as_bytes());
+            }
+        }
+    }
+}
+
 #[test]
 fn comments_are_reported_in_order_and_in_parts() {
     let stream = b": one\n:two\n\n:\ndata: a\n: three\r\n\r\n: four\r: five\n\ndata: b\n\n: six";
