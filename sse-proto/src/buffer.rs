@@ -4,6 +4,8 @@
 use alloc::vec::Vec;
 
 use self::sealed::Storage;
+#[cfg(feature = "alloc")]
+use crate::utf8::BLOCK;
 
 /// The memory of a [`Decoder`](crate::Decoder): [`GrowableBuffer`] or [`BorrowedBuffer`]. The trait
 /// is sealed.
@@ -19,6 +21,9 @@ mod sealed {
         fn as_mut_slice(&mut self) -> &mut [u8];
         fn extend(&mut self, bytes: &[u8]);
         fn truncate(&mut self, len: usize);
+
+        /// Appends a block of UTF-8 validation, if there is memory for it.
+        fn pad(&mut self) {}
 
         /// Returns whether `clear` may have memory to release.
         fn is_large(&self) -> bool {
@@ -135,6 +140,13 @@ impl Storage for GrowableBuffer {
             self.inline_len = self.inline_len.min(len);
         } else {
             self.heap.truncate(len);
+        }
+    }
+
+    #[inline]
+    fn pad(&mut self) {
+        if self.heap.capacity() - self.heap.len() >= BLOCK {
+            self.heap.extend_from_slice(&[0; BLOCK]);
         }
     }
 

@@ -16,7 +16,7 @@ pub(crate) fn validate(bytes: &[u8]) -> Result<&str, Utf8Error> {
 }
 
 /// The number of bytes that `simdutf8` validates in one step.
-#[cfg(any(feature = "simdutf8", feature = "bytes"))]
+#[cfg(any(feature = "simdutf8", feature = "alloc"))]
 pub(crate) const BLOCK: usize = 64;
 
 /// Returns whether a byte continues a character.

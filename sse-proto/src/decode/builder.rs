@@ -225,11 +225,19 @@ impl<B: DecodeBuffer> EventBuilder<B> {
     /// Returns the event of a block; values that are not in `block` are in the buffers.
     #[inline]
     pub(super) fn event<'e, 'i: 'e>(&'e mut self, block: &BorrowedBlock<'i>) -> Event<'e> {
+        let (data, memory) = if let Some(data) = block.data {
+            (data, block.chunk)
+        } else {
+            let len = self.data.len();
+            self.data.pad();
+            let memory = self.data.as_slice();
+            (&memory[..len], memory)
+        };
         Event::from_parts(
             if block.event_type.is_empty() { self.fields.event_type() } else { block.event_type },
-            Some(block.data.unwrap_or_else(|| self.data.as_slice())),
+            Some(data),
             block.id.unwrap_or_else(|| self.fields.last_event_id()),
-            block.chunk,
+            memory,
             mem::take(&mut self.id_updated),
             self.retry.filter(|_| mem::take(&mut self.retry_updated)),
         )
