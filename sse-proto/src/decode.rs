@@ -106,6 +106,16 @@ impl<'b> Decoder<BorrowedBuffer<'b>> {
     }
 }
 
+/// What [`Decoder::resume_data`] has consumed.
+enum Resumed {
+    /// The chunk.
+    Chunk,
+    /// The lines up to one that is no data, or that ends with CR at the end of the chunk.
+    Lines,
+    /// The rest of an event.
+    Event,
+}
+
 impl<B> Decoder<B> {
     const fn with_storage(fields: B, data: B) -> Self {
         Self { lexer: Lexer::new(), builder: EventBuilder::new(fields, data) }
@@ -185,10 +195,38 @@ impl<B: DecodeBuffer> Decoder<B> {
     ) -> Result<Option<T>, EventTooLarge> {
         self.builder.assert_consistent(&self.lexer);
         if self.builder.is_empty() {
-            self.start_block(input, on_comment, convert)
-        } else {
-            self.resume_block(input, on_comment, convert)
+            return self.start_block(input, on_comment, convert);
         }
+        self.resume_block(input, on_comment, convert)
+    }
+
+    /// Consumes the rest of a line of data and the lines of data after it, as far as nothing else
+    /// comes between them.
+    #[inline]
+    fn resume_data(&mut self, input: &mut &[u8]) -> Result<Resumed, EventTooLarge> {
+        let chunk = *input;
+        let Some(at) = line_end::find_far(chunk) else {
+            *input = &[];
+            self.builder.continue_data(chunk, false)?;
+            return Ok(Resumed::Chunk);
+        };
+        self.lexer.end_data(input, at);
+        self.builder.continue_data(&chunk[..at], true)?;
+        if Field::Data.begins(input) {
+            let start = chunk.len() - input.len();
+            let Some(rest) = self.builder.append_lines(chunk, start) else {
+                *input = &[];
+                self.lexer.begin_data();
+                return Ok(Resumed::Chunk);
+            };
+            *input = rest;
+        }
+        if let Some(after) = line_end::strip_lf_or_crlf(input) {
+            *input = after;
+            self.builder.end_block(&BorrowedBlock::new(&[]));
+            return Ok(Resumed::Event);
+        }
+        Ok(Resumed::Lines)
     }
 
     /// Consumes the next event if it is one line of data that lies in the chunk, and if nothing else
@@ -340,20 +378,13 @@ impl<B: DecodeBuffer> Decoder<B> {
             if self.builder.is_empty() {
                 return self.start_block(input, on_comment, convert);
             }
-        }
-        // Most chunks of a long line contain nothing but data.
-        if self.builder.in_data() {
-            if let Some((bytes, end)) = self.lexer.continue_data(input) {
-                self.builder.continue_data(bytes, end)?;
-                if !end {
-                    return Ok(None);
+        } else if self.builder.in_data() && self.lexer.in_data() {
+            match self.resume_data(input)? {
+                Resumed::Chunk => return Ok(None),
+                Resumed::Event => {
+                    return Ok(Some(convert(self.builder.event(&BorrowedBlock::new(&[])))));
                 }
-                if let Some(after) = line_end::strip_lf_or_crlf(input) {
-                    *input = after;
-                    let block = BorrowedBlock::new(&[]);
-                    self.builder.end_block(&block);
-                    return Ok(Some(convert(self.builder.event(&block))));
-                }
+                Resumed::Lines => {}
             }
         }
         self.decode_buffered(BorrowedBlock::new(input), None, input, on_comment, convert)
@@ -383,7 +414,12 @@ impl<B: DecodeBuffer> Decoder<B> {
                         return Ok(None);
                     }
                     if self.builder.has_data() && Field::Data.begins(input) {
-                        self.builder.append_lines(input);
+                        let Some(rest) = self.builder.append_lines(input, 0) else {
+                            *input = &[];
+                            self.lexer.begin_data();
+                            break;
+                        };
+                        *input = rest;
                     }
                 }
                 LineToken::Dispatch => {

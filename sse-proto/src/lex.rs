@@ -260,11 +260,24 @@ impl Lexer {
         };
     }
 
-    /// Consumes more of a line of data, if the lexer is in one. Returns it, and whether it ends
-    /// here.
+    /// Returns whether the lexer is in a line of data.
     #[inline]
-    pub(crate) fn continue_data<'i>(&mut self, input: &mut &'i [u8]) -> Option<(&'i [u8], bool)> {
-        matches!(self.state, State::Value(Field::Data)).then(|| self.continue_value(input))
+    pub(crate) fn in_data(&self) -> bool {
+        matches!(self.state, State::Value(Field::Data))
+    }
+
+    /// Consumes the rest of a line of data, which ends at `at`.
+    #[inline]
+    pub(crate) fn end_data(&mut self, input: &mut &[u8], at: usize) {
+        self.state = State::Line;
+        self.end_line(input, at);
+    }
+
+    /// Records that a line of data has begun, of which at least one byte after the colon is in the
+    /// chunk.
+    #[inline]
+    pub(crate) fn begin_data(&mut self) {
+        self.state = State::Value(Field::Data);
     }
 
     /// Consumes more of a value. Returns it, and whether it ends here.

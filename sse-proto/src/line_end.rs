@@ -77,7 +77,8 @@ fn first_low_byte(word: [u8; 8]) -> usize {
 }
 
 /// Returns the position of the first CR or LF, where none is expected soon.
-#[inline]
+#[allow(clippy::inline_always)] // it is most of what its callers do
+#[inline(always)]
 pub(crate) fn find_far(bytes: &[u8]) -> Option<usize> {
     let mut rest = bytes;
     // Checking four blocks takes no longer than the fixed cost of a call.
@@ -102,9 +103,10 @@ pub(crate) struct Lines<'i> {
 }
 
 impl<'i> Lines<'i> {
+    /// Creates an iterator over the lines from the one that begins at `start`.
     #[inline]
-    pub(crate) fn new(chunk: &'i [u8]) -> Self {
-        Self { ends: LineEnds { chunk, block: 0, ends: 0, next: 0 }, rest: 0 }
+    pub(crate) fn new(chunk: &'i [u8], start: usize) -> Self {
+        Self { ends: LineEnds { chunk, block: 0, ends: 0, next: start }, rest: start }
     }
 
     /// Returns what follows the lines so far.
@@ -148,19 +150,40 @@ impl Iterator for LineEnds<'_> {
     fn next(&mut self) -> Option<usize> {
         while self.ends == 0 {
             let rest = &self.chunk[self.next..];
-            let Some(block) = rest.first_chunk() else {
-                let at = self.next + find::<true>(rest)?;
-                self.next = at + 1;
-                return Some(at);
-            };
-            self.ends = transpose(line_ends_transposed(block));
-            self.block = self.next;
-            self.next += block.len();
+            if let Some(block) = rest.first_chunk() {
+                self.ends = transpose(line_ends_transposed(block));
+                self.block = self.next;
+                self.next += block.len();
+            } else {
+                (self.block, self.ends) = line_ends_of_tail(self.chunk, self.next);
+                self.next = self.chunk.len();
+                if self.ends == 0 {
+                    return None;
+                }
+            }
         }
         let at = self.block + self.ends.trailing_zeros() as usize;
         self.ends &= self.ends - 1;
         Some(at)
     }
+}
+
+/// Returns the CRs and LFs from `start` to the end of a chunk, where less than a block is left: the
+/// offset of a block, and its bit `at` for the byte `at` bytes after that. The block may begin
+/// before `start`.
+#[inline(never)]
+fn line_ends_of_tail(chunk: &[u8], start: usize) -> (usize, u64) {
+    if start == chunk.len() {
+        return (start, 0);
+    }
+    let (first, ends) = if let Some(block) = chunk.last_chunk() {
+        (chunk.len() - block.len(), line_ends_transposed(block))
+    } else {
+        let mut block = [0; 64];
+        block[..chunk.len()].copy_from_slice(chunk);
+        (0, line_ends_transposed(&block))
+    };
+    (first, transpose(ends) & (u64::MAX << (start - first)))
 }
 
 /// Returns the CRs and LFs of a block: bit `8 * column + row` for byte `8 * row + column`.
@@ -210,7 +233,7 @@ pub(crate) mod tests {
         assert_eq!(found, [first; 3], "{bytes:?}");
         let all = LineEnds { chunk: bytes, block: 0, ends: 0, next: 0 };
         assert!(all.eq((0..bytes.len()).filter(is_end)), "{bytes:?}");
-        let mut lines = Lines::new(bytes);
+        let mut lines = Lines::new(bytes, 0);
         let mut rest = bytes;
         while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
             let (line, end) = rest.split_at(at);

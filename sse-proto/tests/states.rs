@@ -89,6 +89,25 @@ fn a_line_feed_after_a_carriage_return_ends_no_second_line() {
     }
 }
 
+/// Values that were borrowed from the chunk are kept when it ends within one of several lines of data.
+#[test]
+fn values_before_lines_of_data_that_a_chunk_cuts_are_kept() {
+    for end in ["\n", "\r", "\r\n"] {
+        let lines = [
+            "id: 1", "event: t", "data: a", "data:b", "data: ", "data:", "data", "data: c", "", "",
+        ];
+        let stream = lines.join(end);
+        check_in_two(stream.as_bytes());
+        // At each limit, the event is dropped in the same place.
+        for data in 0..10 {
+            for cut in 0..=stream.len() {
+                let (left, right) = stream.as_bytes().split_at(cut);
+                check(&[left, right], b"", Limits::DEFAULT.with_data(data));
+            }
+        }
+    }
+}
+
 /// Chunks of nothing but comments are recognized by a path of their own.
 #[test]
 fn short_chunks_of_comments_end_in_the_same_state_as_long_ones() {

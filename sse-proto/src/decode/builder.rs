@@ -359,21 +359,42 @@ impl<B: DecodeBuffer> EventBuilder<B> {
         Ok(())
     }
 
-    /// Appends lines of data that follow other lines of data.
+    /// Appends lines of data that follow other lines of data, from this position of a chunk. Returns
+    /// what is left, or `None` if all of it is data and the end of the chunk cuts the last line.
     #[inline(never)]
-    pub(super) fn append_lines(&mut self, input: &mut &[u8]) {
-        let mut lines = Lines::new(input);
-        while Field::Data.begins(lines.rest()) {
-            let Some(value) = lines.next().and_then(|line| Field::Data.value_in(line)) else {
-                return;
+    pub(super) fn append_lines<'i>(&mut self, chunk: &'i [u8], start: usize) -> Option<&'i [u8]> {
+        let mut lines = Lines::new(chunk, start);
+        let mut rest = lines.rest();
+        while Field::Data.begins(rest) {
+            let Some(line) = lines.next() else {
+                return if self.append_cut_line(rest) { None } else { Some(rest) };
             };
+            let Some(value) = Field::Data.value_in(line) else { break };
             if self.data.len() + 1 + value.len() > self.data.limit() {
-                return;
+                break;
             }
             self.data.extend(b"\n");
             self.data.extend(value);
-            *input = lines.rest();
+            rest = lines.rest();
         }
+        Some(rest)
+    }
+
+    /// Appends a line of data that the end of the chunk cuts. Returns false if it must be lexed.
+    #[inline]
+    fn append_cut_line(&mut self, line: &[u8]) -> bool {
+        // The lexer has states for a line that is cut behind its colon, or within CRLF.
+        let Some(value @ [.., b'\0'..=b'\x0C' | b'\x0E'..]) = Field::Data.strip_name(line) else {
+            return false;
+        };
+        let value = Field::Data.strip_space(value);
+        if self.data.len() + 1 + value.len() > self.data.limit() {
+            return false;
+        }
+        self.data.extend(b"\n");
+        self.data.extend(value);
+        self.line = LineState::Part;
+        true
     }
 
     #[inline]
