@@ -66,6 +66,22 @@ impl GrowableBuffer {
         Self { inline: [0; Self::INLINE], inline_len: 0, heap: Vec::new(), limit }
     }
 
+    /// Takes the first `len` bytes out of the buffer, and drops the others. The next event has as
+    /// much memory as it would have if the buffer had been cleared.
+    #[cfg(any(feature = "futures-core", feature = "tokio-util"))]
+    pub(crate) fn take(&mut self, len: usize) -> Vec<u8> {
+        if self.is_inline() {
+            let bytes = self.inline[..len].to_vec();
+            self.inline_len = 0;
+            return bytes;
+        }
+        let kept = Vec::with_capacity(self.heap.capacity().min(Self::KEPT));
+        let mut bytes = core::mem::replace(&mut self.heap, kept);
+        bytes.truncate(len);
+        bytes.shrink_to_fit();
+        bytes
+    }
+
     #[inline]
     fn is_inline(&self) -> bool {
         self.heap.capacity() == 0

@@ -81,6 +81,15 @@ impl Decoder {
     }
 }
 
+#[cfg(any(feature = "futures-core", feature = "tokio-util"))]
+impl Decoder {
+    /// Takes the data of the last event out of the decoder, which must have joined them. They have
+    /// this length.
+    pub(crate) fn take_data(&mut self, len: usize) -> alloc::vec::Vec<u8> {
+        self.builder.take_data(len)
+    }
+}
+
 #[cfg(feature = "alloc")]
 impl Default for Decoder {
     fn default() -> Self {
@@ -227,6 +236,14 @@ impl<B: DecodeBuffer> Decoder<B> {
             return Ok(Resumed::Event);
         }
         Ok(Resumed::Lines)
+    }
+
+    /// Consumes a chunk if it is the middle of a line of data, and within the limits. Otherwise it
+    /// changes nothing and returns false.
+    #[cfg(feature = "futures-core")]
+    #[inline]
+    pub(crate) fn extend_data(&mut self, chunk: &[u8]) -> bool {
+        self.builder.in_data() && self.lexer.in_data() && self.builder.extend_data(chunk)
     }
 
     /// Consumes the next event if it is one line of data that lies in the chunk, and if nothing else

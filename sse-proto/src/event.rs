@@ -365,6 +365,13 @@ impl<'a> Event<'a> {
         Self { event_type, data, last_event_id, context, sets_id, retry }
     }
 
+    /// Returns memory in which the values may lie: see [`Text`].
+    #[cfg(feature = "bytes")]
+    #[inline]
+    pub(crate) const fn context(&self) -> &'a [u8] {
+        self.context
+    }
+
     /// Returns the event type; `message` if the event has none.
     #[inline]
     pub fn event_type(&self) -> Text<'a> {

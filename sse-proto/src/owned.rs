@@ -151,6 +151,11 @@ impl OwnedEvent {
         Self(Repr::Parts(Arc::new(parts)))
     }
 
+    /// Sets the data.
+    pub(crate) fn set_data(&mut self, data: Bytes) {
+        self.parts_mut().data = Some(data);
+    }
+
     /// Gives each value memory of its own, if it has none, and returns them.
     fn parts_mut(&mut self) -> &mut Parts {
         if let Repr::Short { memory, layout } = &mut self.0 {
@@ -280,6 +285,15 @@ impl Parts {
 impl Event<'_> {
     /// Copies the event into memory of its own.
     pub fn into_owned(self) -> OwnedEvent {
+        match Layout::of(self) {
+            Some((layout, range)) => OwnedEvent::short(copy(self.context(), range), layout),
+            None => self.join(),
+        }
+    }
+
+    /// Copies the values of the event into one piece of memory, one after the other.
+    #[inline(never)]
+    fn join(self) -> OwnedEvent {
         let (event_type, id) = (self.named_type().unwrap_or_default(), self.last_event_id());
         if let Some(layout) = Layout::of_joined(self) {
             return OwnedEvent::short(padded(&[event_type, &id, &self.data()]), layout);
@@ -302,25 +316,47 @@ impl Event<'_> {
     ///
     /// [`OwnedEvent`] describes how long that keeps the chunk in memory.
     pub fn slice_ref(self, chunk: &Bytes) -> OwnedEvent {
-        self.take_from(chunk, &mut Bytes::new())
+        self.slice_from(chunk, &mut Bytes::new())
     }
 
     /// Like `slice_ref`. `inherited_id` caches the last event ID of events without one of their own.
+    pub(crate) fn slice_from(self, chunk: &Bytes, inherited_id: &mut Bytes) -> OwnedEvent {
+        let mut joined = None;
+        let mut event = self.take_from(chunk, inherited_id, &mut joined);
+        if joined.is_some() {
+            event.set_data(Bytes::copy_from_slice(&self.data()));
+        }
+        event
+    }
+
+    /// Like `slice_from`, but long data that the decoder has joined are left out, and their length is stored in
+    /// `joined`.
     #[inline]
-    pub(crate) fn take_from(self, chunk: &Bytes, inherited_id: &mut Bytes) -> OwnedEvent {
-        match Layout::of(self, chunk) {
-            Some((layout, range)) => OwnedEvent::short(copy(chunk, range), layout),
-            None => self.take_long_from(chunk, inherited_id),
+    pub(crate) fn take_from(
+        self,
+        chunk: &Bytes,
+        inherited_id: &mut Bytes,
+        joined: &mut Option<usize>,
+    ) -> OwnedEvent {
+        match Layout::of(self) {
+            Some((layout, range)) => OwnedEvent::short(copy(self.context(), range), layout),
+            None => self.take_long_from(chunk, inherited_id, joined),
         }
     }
 
     #[inline(never)]
-    fn take_long_from(self, chunk: &Bytes, inherited_id: &mut Bytes) -> OwnedEvent {
-        let id = self.last_event_id();
-        let len = self.data().len() + id.len();
-        if len <= Layout::MAX || offset(&self.data(), chunk).is_none() {
-            return self.into_owned();
+    fn take_long_from(
+        self,
+        chunk: &Bytes,
+        inherited_id: &mut Bytes,
+        joined: &mut Option<usize>,
+    ) -> OwnedEvent {
+        let (data, id) = (self.data(), self.last_event_id());
+        let is_joined = offset(&data, chunk).is_none();
+        if data.len() + id.len() <= Layout::MAX || is_joined && data.len() <= Layout::MAX {
+            return self.join();
         }
+        *joined = is_joined.then_some(data.len());
         let last_event_id = if self.id().is_some() {
             part(chunk, &id)
         } else {
@@ -331,7 +367,7 @@ impl Event<'_> {
         };
         OwnedEvent::from_parts(Parts {
             event_type: part(chunk, self.named_type().unwrap_or_default()),
-            data: self.own_data().map(|data| part(chunk, data)),
+            data: self.own_data().filter(|_| !is_joined).map(|data| part(chunk, data)),
             last_event_id,
             sets_id: self.id().is_some(),
             retry: self.retry_millis(),
@@ -341,6 +377,9 @@ impl Event<'_> {
 
 /// Returns a slice of the chunk if `bytes` lies in it, and a copy otherwise.
 fn part(chunk: &Bytes, bytes: &[u8]) -> Bytes {
+    if bytes.is_empty() {
+        return Bytes::new();
+    }
     match offset(bytes, chunk) {
         Some(start) => chunk.slice(start..start + bytes.len()),
         None => Bytes::copy_from_slice(bytes),

@@ -148,6 +148,31 @@ fn memory_shrinks_after_a_giant_event() {
     assert!(info.bytes_current <= 128 << 10, "{} bytes are still held", info.bytes_current);
 }
 
+/// The event takes the memory in which the decoder has joined the data.
+#[cfg(feature = "futures-core")]
+#[test]
+fn joined_data_of_a_long_event_are_held_once() {
+    use bytes::Bytes;
+    use futures_lite::{StreamExt as _, future::block_on, stream};
+    use sse_proto::Events;
+
+    const LEN: usize = 1_000_000;
+    let wire = Bytes::from(format!("data: {}\n\ndata: b\n\n", "a".repeat(LEN)));
+    let cuts = (0..wire.len()).step_by(16 << 10);
+    let chunks: Vec<_> = cuts.map(|at| wire.slice(at..wire.len().min(at + (16 << 10)))).collect();
+    let mut events = Events::new(stream::iter(chunks.into_iter().map(Ok::<_, ()>)));
+    // The executor allocates once.
+    block_on(async {});
+    let mut event = None;
+    let info = measure(|| event = block_on(events.next()));
+    let event = event.unwrap().unwrap();
+    let held = usize::try_from(info.bytes_current).unwrap();
+    assert!(held <= LEN + (65 << 10), "{held} bytes are held");
+    assert_eq!(event.data(), "a".repeat(LEN));
+    assert_eq!(block_on(events.next()).unwrap().unwrap().data(), "b");
+    assert!(block_on(events.next()).is_none());
+}
+
 /// The chunk is the only allocation, whatever fields the event has.
 #[cfg(feature = "futures-core")]
 #[test]

@@ -78,7 +78,22 @@ fn take_event<'i>(
     rest: &mut &'i [u8],
     inherited_id: &mut Bytes,
 ) -> Result<Option<OwnedEvent>, EventTooLarge> {
-    decoder.next_event_as(rest, |event| event.take_from(chunk, inherited_id))
+    let mut joined = None;
+    let event =
+        decoder.next_event_as(rest, |event| event.take_from(chunk, inherited_id, &mut joined));
+    match joined {
+        None => event,
+        Some(len) => event.map(|event| add_joined(event, decoder, len)),
+    }
+}
+
+/// Adds the data that the decoder has joined. Their memory becomes that of the event, so that they
+/// are not copied again.
+#[inline(never)]
+fn add_joined(event: Option<OwnedEvent>, decoder: &mut Decoder, len: usize) -> Option<OwnedEvent> {
+    let mut event = event?;
+    event.set_data(decoder.take_data(len).into());
+    Some(event)
 }
 
 /// Shortens a chunk to its last `left` bytes.

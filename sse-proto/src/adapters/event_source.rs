@@ -245,7 +245,7 @@ where
         let event = self
             .client
             .next_event(&mut rest, Instant::now())
-            .map(|event| event.map(|event| event.take_from(&self.chunk, &mut self.inherited_id)));
+            .map(|event| event.map(|event| event.slice_from(&self.chunk, &mut self.inherited_id)));
         let left = rest.len();
         consume(&mut self.chunk, left);
         event.transpose()

@@ -149,6 +149,9 @@ where
             match chunks.poll_next(cx) {
                 Poll::Ready(Some(Ok(chunk))) => {
                     let chunk = chunk.into();
+                    if this.decoding.decoder.extend_data(&chunk) {
+                        continue;
+                    }
                     if this.decoding.decoder.is_plain(&chunk) {
                         this.decoding.chunk = chunk;
                         return Item::Plain;

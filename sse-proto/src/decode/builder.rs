@@ -99,6 +99,15 @@ impl<B> EventBuilder<B> {
     }
 }
 
+#[cfg(any(feature = "futures-core", feature = "tokio-util"))]
+impl EventBuilder<crate::GrowableBuffer> {
+    /// Takes the data of the event that was returned last, which must be in the buffer.
+    pub(super) fn take_data(&mut self, len: usize) -> alloc::vec::Vec<u8> {
+        debug_assert!(self.is_yielded(), "{:?}", self.state);
+        self.data.take(len)
+    }
+}
+
 impl<B: DecodeBuffer> EventBuilder<B> {
     /// Returns whether the buffers are empty, except for the last event ID.
     #[inline]
@@ -306,6 +315,19 @@ impl<B: DecodeBuffer> EventBuilder<B> {
         }
         self.data.extend(bytes);
         Ok(())
+    }
+
+    /// Stores a chunk if it is the middle of a line of data, and within the limit. Otherwise it
+    /// changes nothing and returns false.
+    #[cfg(feature = "futures-core")]
+    #[inline(never)]
+    pub(super) fn extend_data(&mut self, chunk: &[u8]) -> bool {
+        let room = self.data.limit() - self.data.len();
+        let extends = chunk.len() <= room && crate::line_end::find_far(chunk).is_none();
+        if extends {
+            self.data.extend(chunk);
+        }
+        extends
     }
 
     /// Ends the current block and returns whether it is an event.

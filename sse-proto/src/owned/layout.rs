@@ -44,13 +44,14 @@ impl Layout {
         Some(Self(Self::HAS_DATA | Self::number(len, Self::DATA_LEN)?))
     }
 
-    /// Returns the layout of an event whose values lie in `memory`, for a copy of a range of it,
+    /// Returns the layout of an event whose values lie in its context, for a copy of a range of that,
     /// from the first to the last of them.
     ///
     /// Returns `None` if a value lies elsewhere, if that range is longer than [`MAX`](Self::MAX), or
     /// if there is a reconnection time.
     #[inline]
-    pub(crate) fn of(event: Event<'_>, memory: &[u8]) -> Option<(Self, Range<usize>)> {
+    pub(crate) fn of(event: Event<'_>) -> Option<(Self, Range<usize>)> {
+        let memory = event.context();
         if event.retry_millis().is_some() {
             return None;
         }
