@@ -222,7 +222,7 @@ impl State {
         };
         registry.change(&topic, |window, last_position| {
             window.expire(history.age, now, usize::MAX);
-            window.append(Entry { position, frame, at: now, key: None }, false, history);
+            window.append(Entry { position, frame, at: now }, false, None, history);
             *last_position = position;
         });
         registry.evict_topics(*max_topics);

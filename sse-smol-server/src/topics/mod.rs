@@ -10,6 +10,7 @@ pub(crate) mod counts;
 mod epoch;
 pub(crate) mod error;
 pub(crate) mod feed;
+mod index;
 pub(crate) mod listener;
 mod pages;
 mod publish;

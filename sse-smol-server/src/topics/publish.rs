@@ -240,7 +240,7 @@ impl State {
         let epoch = self.epoch();
         let mut id = epoch.id_at(0, new.id);
         let mut frame = encode(&id)?;
-        let key = new.key.map(Arc::from);
+        let key: Option<Arc<str>> = new.key.map(Arc::from);
         let mut registry = self.registry();
         // Read under the lock, so that positions are in the order of time.
         let now = CompactInstant::now();
@@ -282,7 +282,8 @@ impl State {
             if needs_place && is_full {
                 return Err(TopicError::TooManyTopics(*max_topics));
             }
-            window.append(Entry { position, frame, at: now, key }, new.id.is_some(), history);
+            let entry = Entry { position, frame, at: now };
+            window.append(entry, new.id.is_some(), key.as_ref(), history);
             *last_position = position;
             Ok(Published { id, duplicate: false })
         })?;

@@ -3,16 +3,14 @@
 //! Positions are numbers that increase over all topics of a server; a window holds some of them. A
 //! reader at a position has seen every event up to and including it.
 
-use std::borrow::Borrow;
-use std::collections::{HashMap, VecDeque};
-use std::hash::{Hash, Hasher};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Frame;
 use crate::compact_instant::CompactInstant;
-use crate::frame::allocated;
 use crate::storage::History;
+use crate::topics::index::Index;
 
 /// The maximum number of events in one batch.
 pub(crate) const BATCH_EVENTS: usize = 512;
@@ -26,8 +24,6 @@ pub(crate) struct Entry {
     pub(crate) position: u64,
     pub(crate) frame: Frame,
     pub(crate) at: CompactInstant,
-    /// The idempotency key, by which a repeated publication is recognized.
-    pub(crate) key: Option<Arc<str>>,
 }
 
 impl Entry {
@@ -36,15 +32,10 @@ impl Entry {
         String::from_utf8_lossy(self.frame.id().unwrap_or_default()).into_owned()
     }
 
-    /// Returns the memory that the entry takes in bytes. The window's buffer and the tables of the
-    /// index grow by doubling, and count as if they had just grown: the tables are 7/16 full then.
-    fn cost(&self, has_own_id: bool) -> usize {
-        const fn row<K>() -> usize {
-            (size_of::<(K, u64)>() + 1) * 16 / 7
-        }
-        let own_id = if has_own_id { row::<ById>() } else { 0 };
-        let key = self.key.as_ref().map_or(0, |key| row::<Arc<str>>() + allocated(key.len() + 16));
-        2 * size_of::<Self>() + self.frame.memory() + own_id + key
+    /// Returns the memory that the entry takes in bytes. The window's buffer grows by doubling, and
+    /// counts as if it had just grown.
+    fn cost(&self) -> usize {
+        2 * size_of::<Self>() + self.frame.memory()
     }
 }
 
@@ -68,55 +59,6 @@ pub(crate) struct Window {
     index: Option<Box<Index>>,
 }
 
-/// The positions of events by ID and by key.
-#[derive(Debug, Default)]
-struct Index {
-    /// IDs that publishers chose. Assigned IDs contain their position and need no index.
-    own_ids: HashMap<ById, u64>,
-    /// Idempotency keys.
-    keys: HashMap<Arc<str>, u64>,
-}
-
-impl Index {
-    /// The memory of an index with its smallest tables, in bytes.
-    const FIXED: usize = 256;
-
-    /// Shrinks tables that are much larger than their content.
-    fn shrink(&mut self) {
-        let (ids, keys) = (self.own_ids.len(), self.keys.len());
-        if self.own_ids.capacity() > 4 * ids.max(4) {
-            self.own_ids.shrink_to(2 * ids);
-        }
-        if self.keys.capacity() > 4 * keys.max(4) {
-            self.keys.shrink_to(2 * keys);
-        }
-    }
-}
-
-/// A frame as a map key, compared by its ID. The index shares the frame instead of copying the ID.
-#[derive(Debug)]
-struct ById(Frame);
-
-impl Borrow<[u8]> for ById {
-    fn borrow(&self) -> &[u8] {
-        self.0.id().unwrap_or_default()
-    }
-}
-
-impl Hash for ById {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        Borrow::<[u8]>::borrow(self).hash(state);
-    }
-}
-
-impl PartialEq for ById {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.id() == other.0.id()
-    }
-}
-
-impl Eq for ById {}
-
 impl Window {
     /// Creates an empty window from which events up to and including the position `evicted` count
     /// as dropped. The topic takes `fixed` bytes of memory besides its events.
@@ -135,7 +77,7 @@ impl Window {
 
     /// Returns the memory that the window takes in bytes, or 0 if it holds no events.
     pub(crate) fn bytes(&self) -> usize {
-        let index = if self.index.is_some() { Index::FIXED } else { 0 };
+        let index = self.index.as_ref().map_or(0, |index| index.bytes());
         if self.entries.is_empty() { 0 } else { self.fixed + self.bytes + index }
     }
 
@@ -159,29 +101,35 @@ impl Window {
 
     /// Returns the position of the event with this publisher-chosen ID.
     pub(crate) fn position_of(&self, own_id: &str) -> Option<u64> {
-        self.index.as_ref()?.own_ids.get(own_id.as_bytes()).copied()
+        self.index.as_ref()?.position_of(own_id)
     }
 
     /// Returns the event that was published with this key.
     pub(crate) fn published(&self, key: &str) -> Option<&Entry> {
-        let position = *self.index.as_ref()?.keys.get(key)?;
+        let position = self.index.as_ref()?.published(key)?;
         let index = self.entries.partition_point(|entry| entry.position < position);
         self.entries.get(index)
     }
 
     /// Appends an event, whose position must be higher than all others, and drops the oldest events
     /// that exceed the bounds. The newest event stays even if it exceeds them alone.
-    pub(crate) fn append(&mut self, entry: Entry, has_own_id: bool, history: &History) {
+    pub(crate) fn append(
+        &mut self,
+        entry: Entry,
+        has_own_id: bool,
+        key: Option<&Arc<str>>,
+        history: &History,
+    ) {
         debug_assert!(self.entries.back().is_none_or(|last| last.position < entry.position));
-        self.bytes += entry.cost(has_own_id);
+        self.bytes += entry.cost();
         self.appended += 1;
-        if has_own_id || entry.key.is_some() {
+        if has_own_id || key.is_some() {
             let index = self.index.get_or_insert_default();
             if has_own_id {
-                index.own_ids.insert(ById(entry.frame.clone()), entry.position);
+                index.add_id(entry.frame.id().unwrap_or_default(), entry.position);
             }
-            if let Some(key) = &entry.key {
-                index.keys.insert(Arc::clone(key), entry.position);
+            if let Some(key) = key {
+                index.add_key(key, entry.position);
             }
         }
         self.entries.push_back(entry);
@@ -223,20 +171,13 @@ impl Window {
             return;
         };
         self.evicted = entry.position;
-        let mut has_own_id = false;
         if let Some(index) = &mut self.index {
-            // Assigned IDs are not in the index, so this identifies a chosen one.
-            let id = entry.frame.id().unwrap_or_default();
-            has_own_id = index.own_ids.remove(id).is_some();
-            if let Some(key) = &entry.key {
-                index.keys.remove(key);
-            }
-            index.shrink();
-            if index.own_ids.is_empty() && index.keys.is_empty() {
+            index.remove(entry.position, entry.frame.id().unwrap_or_default());
+            if index.is_empty() {
                 self.index = None;
             }
         }
-        self.bytes -= entry.cost(has_own_id);
+        self.bytes -= entry.cost();
         // Twice the length is kept, so that the next events do not make the buffer grow again.
         if self.entries.is_empty() {
             self.entries = VecDeque::new();
