@@ -7,6 +7,10 @@ use std::sync::Arc;
 
 use sse_proto::{Comment, Event, KEEP_ALIVE, OwnedEvent};
 
+use crate::compact_instant::CompactInstant;
+use crate::framing::{Framed, Framing};
+use crate::segment::{Segment, allocated};
+
 /// An event, encoded once and framed for HTTP, to be sent to any number of clients.
 ///
 /// ```
@@ -30,7 +34,19 @@ use sse_proto::{Comment, Event, KEEP_ALIVE, OwnedEvent};
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Frame(Arc<Inner>);
+pub struct Frame(Repr);
+
+#[derive(Clone)]
+enum Repr {
+    /// A frame with memory of its own.
+    Own(Arc<Inner>),
+    /// Events of a segment, from the index `first` to before `end`, framed as one chunk. There is
+    /// at least one. (The fields are not a type of their own, which would make this larger.)
+    Run { segment: Arc<Segment>, first: u16, end: u16 },
+}
+
+// Every connection holds one.
+const _: () = assert!(size_of::<Option<Frame>>() == 16);
 
 struct Inner {
     /// An HTTP/1.1 chunk (size line, `encoded`, line end), or bytes outside of any framing.
@@ -50,21 +66,6 @@ struct IdRange {
     /// Never 0, since the field name precedes it.
     start: NonZeroUsize,
     len: usize,
-}
-
-/// The framing of a stream's body, which marks its end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Framing {
-    /// HTTP/1.1: chunks, the last of which is empty.
-    Chunked,
-    /// HTTP/1.0: the body ends with the connection.
-    Close,
-}
-
-/// Returns the size of an allocation of `len` bytes, as common allocators round it.
-pub(crate) const fn allocated(len: usize) -> usize {
-    let rounded = (len + 8).next_multiple_of(16);
-    if rounded < 32 { 32 } else { rounded }
 }
 
 impl From<Event<'_>> for Frame {
@@ -104,6 +105,12 @@ fn id_line_offset(encoded: &[u8]) -> usize {
 
 const ID: &[u8] = b"id: ";
 
+/// Returns the ID that an encoded event sets, if any.
+fn encoded_id(encoded: &[u8]) -> Option<&[u8]> {
+    let id = encoded[id_line_offset(encoded)..].strip_prefix(ID)?;
+    id.split(|byte| *byte == b'\n').next()
+}
+
 impl From<Comment<'_>> for Frame {
     fn from(comment: Comment<'_>) -> Self {
         Self::framing(comment.encoded_len(), false, None, |out| comment.encode_to_vec(out))
@@ -111,6 +118,10 @@ impl From<Comment<'_>> for Frame {
 }
 
 impl Frame {
+    fn own(inner: Inner) -> Self {
+        Self(Repr::Own(Arc::new(inner)))
+    }
+
     fn framing(
         len: usize,
         is_event: bool,
@@ -128,7 +139,7 @@ impl Frame {
             Some(IdRange { start: NonZeroUsize::new(start)?, len })
         });
         bytes.extend_from_slice(b"\r\n");
-        Self(Arc::new(Inner { bytes: bytes.into(), head: 0, before, after: 2, is_event, id }))
+        Self::own(Inner { bytes: bytes.into(), head: 0, before, after: 2, is_event, id })
     }
 
     /// Creates a frame of an event without data, and of its data lines. `encode` appends the lines
@@ -166,7 +177,10 @@ impl Frame {
     /// Replaces the ID by another one of the same length. Returns false, and does not change the
     /// frame, if the length differs or the frame is shared.
     pub(crate) fn replace_id(&mut self, new: &str) -> bool {
-        let Some(Inner { bytes, id: Some(id), .. }) = Arc::get_mut(&mut self.0) else {
+        let Repr::Own(inner) = &mut self.0 else {
+            return false;
+        };
+        let Some(Inner { bytes, id: Some(id), .. }) = Arc::get_mut(inner) else {
             return false;
         };
         let fits = id.len == new.len();
@@ -180,7 +194,7 @@ impl Frame {
     /// body, the others do.
     pub(crate) fn raw(bytes: Vec<u8>, head: usize) -> Self {
         let bytes = bytes.into();
-        Self(Arc::new(Inner { bytes, head, before: 0, after: 0, is_event: false, id: None }))
+        Self::own(Inner { bytes, head, before: 0, after: 0, is_event: false, id: None })
     }
 
     /// Creates a frame of bytes outside of any framing that do not belong to a body.
@@ -195,43 +209,145 @@ impl Frame {
 
     /// Returns the bytes of the event without the framing of HTTP.
     pub fn encoded(&self) -> &[u8] {
-        &self.0.bytes[self.0.before..self.0.bytes.len() - self.0.after]
+        match &self.0 {
+            Repr::Own(own) => &own.bytes[own.before..own.bytes.len() - own.after],
+            Repr::Run { segment, first, end } => segment.encoded(*first, *end),
+        }
     }
 
     /// Returns the ID that the event sets, if any.
     pub fn id(&self) -> Option<&[u8]> {
-        self.0.id.map(|id| &self.0.bytes[id.start.get()..][..id.len])
+        match &self.0 {
+            Repr::Own(own) => own.id.map(|id| &own.bytes[id.start.get()..][..id.len]),
+            Repr::Run { segment, end, .. } => encoded_id(segment.encoded(end - 1, *end)),
+        }
     }
 
-    /// Returns the number of bytes of memory that the frame takes.
+    /// Returns the number of bytes of memory that the frame takes: with all of its segment, if it
+    /// has events of one.
     pub(crate) fn memory(&self) -> usize {
-        allocated(self.0.bytes.len()) + allocated(size_of::<Inner>() + 16)
+        match &self.0 {
+            Repr::Own(own) => allocated(own.bytes.len()) + allocated(size_of::<Inner>() + 16),
+            Repr::Run { segment, .. } => segment.memory(),
+        }
     }
 
-    pub(crate) fn is_event(&self) -> bool {
-        self.0.is_event
+    /// Returns the number of events in the frame.
+    pub(crate) fn events(&self) -> usize {
+        match &self.0 {
+            Repr::Own(own) => own.is_event.into(),
+            Repr::Run { first, end, .. } => usize::from(end - first),
+        }
     }
 
-    /// Returns the event framed as a chunk.
-    pub(crate) fn chunk(&self) -> &[u8] {
-        &self.0.bytes
+    /// Appends the frame as a chunk.
+    pub(crate) fn append_chunk(&self, out: &mut Vec<u8>) {
+        self.framed(Framing::Chunked).pieces(0).for_each(|piece| out.extend_from_slice(piece));
     }
 
-    pub(crate) fn framed(&self, framing: Framing) -> &[u8] {
-        match framing {
-            Framing::Chunked => &self.0.bytes,
-            Framing::Close => self.encoded(),
+    pub(crate) fn framed(&self, framing: Framing) -> Framed<'_> {
+        match (&self.0, framing) {
+            (Repr::Own(own), Framing::Chunked) => Framed::whole(&own.bytes),
+            (Repr::Run { .. }, Framing::Chunked) => Framed::chunk(self.encoded()),
+            (_, Framing::Close) => Framed::whole(self.encoded()),
         }
     }
 
     /// Returns the number of body bytes among the first `len` bytes of the framed form.
     pub(crate) fn body_len(&self, len: usize, framing: Framing) -> usize {
-        let Inner { bytes, head, before, after, .. } = &*self.0;
-        let start = match framing {
-            Framing::Chunked => head + before,
-            Framing::Close => *head,
+        let (start, most) = match (&self.0, framing) {
+            (Repr::Own(own), Framing::Chunked) => {
+                let start = own.head + own.before;
+                (start, own.bytes.len() - start - own.after)
+            }
+            (Repr::Own(own), Framing::Close) => {
+                (own.head, own.bytes.len() - own.head - own.before - own.after)
+            }
+            (Repr::Run { .. }, _) => (self.framed(framing).size_line_len(), self.encoded().len()),
         };
-        len.saturating_sub(start).min(bytes.len() - head - before - after)
+        len.saturating_sub(start).min(most)
+    }
+}
+
+/// Runs: frames with events of a segment.
+impl Frame {
+    /// Creates a frame of all events of a segment, or returns `None` if it has none.
+    pub(crate) fn of_segment(segment: Segment) -> Option<Self> {
+        let end = segment.len();
+        (end > 0).then(|| Self(Repr::Run { segment: Arc::new(segment), first: 0, end }))
+    }
+
+    /// Returns the part of a run between two indices, or `None` if that is empty.
+    fn part(&self, from: u16, to: u16) -> Option<Self> {
+        let Repr::Run { segment, .. } = &self.0 else {
+            return None;
+        };
+        let run = || Self(Repr::Run { segment: Arc::clone(segment), first: from, end: to });
+        (from < to).then(run)
+    }
+
+    /// Returns the position and the time of the first event of a run.
+    pub(crate) fn run_start(&self) -> Option<(u64, CompactInstant)> {
+        match &self.0 {
+            Repr::Own(_) => None,
+            Repr::Run { segment, first, .. } => {
+                Some((segment.position(*first), segment.at(*first)))
+            }
+        }
+    }
+
+    /// Removes the first event of a run with several. Returns false if there is only one.
+    pub(crate) fn skip_first(&mut self) -> bool {
+        match &mut self.0 {
+            Repr::Run { first, end, .. } if *first + 1 < *end => {
+                *first += 1;
+                true
+            }
+            Repr::Run { .. } | Repr::Own(_) => false,
+        }
+    }
+
+    /// Returns the ID that the first event sets, if any.
+    pub(crate) fn first_id(&self) -> Option<&[u8]> {
+        match &self.0 {
+            Repr::Own(_) => self.id(),
+            Repr::Run { segment, first, .. } => encoded_id(segment.encoded(*first, first + 1)),
+        }
+    }
+
+    /// Returns the events of a run after a position. `None` if there are none.
+    pub(crate) fn run_after(&self, position: u64) -> Option<Self> {
+        match &self.0 {
+            Repr::Own(_) => None,
+            Repr::Run { segment, first, end } => {
+                self.part(segment.after(position).max(*first), *end)
+            }
+        }
+    }
+
+    /// Returns the events of a run that are whole in the first `len` bytes of its framed form.
+    pub(crate) fn run_within(&self, len: usize, framing: Framing) -> Option<Self> {
+        match &self.0 {
+            Repr::Own(_) => None,
+            Repr::Run { segment, first, end } => {
+                let body_len = self.body_len(len, framing);
+                self.part(*first, segment.within(*first, body_len).min(*end))
+            }
+        }
+    }
+
+    /// Returns the events of the frame one by one, with their positions. `position` is that of the
+    /// last one.
+    pub(crate) fn single_events(self, position: u64) -> impl Iterator<Item = (u64, Self)> {
+        let (run, own) = match &self.0 {
+            Repr::Own(_) => (0..0, Some((position, self.clone()))),
+            Repr::Run { first, end, .. } => (*first..*end, None),
+        };
+        let events = run.filter_map(move |index| {
+            let event = self.part(index, index + 1)?;
+            Some((event.run_start()?.0, event))
+        });
+        own.into_iter().chain(events)
     }
 }
 
@@ -248,6 +364,13 @@ mod tests {
     use sse_proto::{EventId, EventType};
 
     use super::*;
+    use crate::segment::SegmentSize;
+
+    fn chunk(frame: &Frame) -> Vec<u8> {
+        let mut chunk = Vec::new();
+        frame.append_chunk(&mut chunk);
+        chunk
+    }
 
     #[test]
     fn an_id_is_added_and_replaced_as_if_it_had_been_encoded() {
@@ -263,15 +386,54 @@ mod tests {
                 let encoded = Frame::from(event.with_id(id));
                 assert_eq!(encoded.id(), Some(text.as_bytes()));
                 let mut added = Frame::with_id(&fields, text);
-                assert_eq!((added.chunk(), added.id()), (encoded.chunk(), encoded.id()));
+                assert_eq!((chunk(&added), added.id()), (chunk(&encoded), encoded.id()));
+                assert_eq!(encoded_id(encoded.encoded()), encoded.id());
 
                 let other = "z".repeat(text.len());
                 assert!(added.replace_id(&other));
-                assert_eq!(added.chunk(), Frame::with_id(&fields, &other).chunk());
+                assert_eq!(chunk(&added), chunk(&Frame::with_id(&fields, &other)));
                 assert!(!added.replace_id(&format!("{other}z")), "of another length");
                 let _shared = added.clone();
                 assert!(!added.replace_id(text), "of a shared frame");
             }
         }
+    }
+    #[test]
+    fn a_run_is_one_chunk_of_its_events() {
+        let at = CompactInstant::now();
+        let frames = ["1", "2", "3"].map(|id| Frame::with_id(b"data: x\n\n", id));
+        let events = (10..).zip(&frames).map(|(n, frame)| (n, at, frame.encoded()));
+        let size = SegmentSize { events: 10, bytes: 100 };
+        let run = Frame::of_segment(Segment::copy_of(events, size)).unwrap();
+        assert_eq!((run.events(), run.id()), (3, Some(&b"3"[..])));
+        let text = "id: 1\ndata: x\n\nid: 2\ndata: x\n\nid: 3\ndata: x\n\n";
+        assert_eq!(run.encoded(), text.as_bytes());
+        let chunked = format!("2D\r\n{text}\r\n");
+        assert_eq!(chunk(&run), chunked.as_bytes());
+        for taken in 0..=chunked.len() {
+            let left: Vec<u8> =
+                run.framed(Framing::Chunked).pieces(taken).flatten().copied().collect();
+            assert_eq!(left, chunked.as_bytes()[taken..]);
+            let body = taken.saturating_sub(4).min(45);
+            assert_eq!(run.body_len(taken, Framing::Chunked), body);
+            let whole = run.run_within(taken, Framing::Chunked).map_or(0, |run| run.events());
+            assert_eq!(whole, body / 15);
+            let whole = run.run_within(taken, Framing::Close).map_or(0, |run| run.events());
+            assert_eq!(whole, taken.min(45) / 15);
+        }
+
+        let mut rest = run.run_after(10).unwrap();
+        assert_eq!(rest.encoded(), &text.as_bytes()[15..]);
+        for (after, events) in [(0, 2), (10, 2), (11, 1), (12, 0)] {
+            assert_eq!(rest.run_after(after).map_or(0, |run| run.events()), events);
+        }
+        for ((position, event), frame) in rest.clone().single_events(12).zip(&frames[1..]) {
+            assert_eq!(event.run_start(), Some((position, at)));
+            assert_eq!((chunk(&event), event.id()), (chunk(frame), frame.id()));
+        }
+        assert_eq!(rest.first_id(), frames[1].id());
+        assert!(rest.skip_first());
+        assert_eq!((rest.encoded(), rest.first_id()), (frames[2].encoded(), frames[2].id()));
+        assert!(!rest.skip_first(), "the last event stays");
     }
 }

@@ -15,7 +15,7 @@ use crate::connection::body::{max_size, read_body};
 use crate::connection::delivery::DeliveryWorkers;
 use crate::connection::exchange::Progress;
 use crate::connection::input::NoInput;
-use crate::frame::Framing;
+use crate::framing::Framing;
 use crate::http1::{
     Body, Head, Response, accepts_event_stream, failure, head_of_length, may_have_body, replace,
     stream_head, whole,

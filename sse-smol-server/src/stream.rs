@@ -203,7 +203,7 @@ impl EventStream {
         async move {
             loop {
                 self.connection.flush().await?;
-                match subscription.read() {
+                match subscription.read_runs() {
                     Ok(frames) if frames.is_empty() => {}
                     Ok(frames) => {
                         self.queue(frames)?;

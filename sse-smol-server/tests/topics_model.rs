@@ -18,7 +18,7 @@ use sse_smol_server::storage::disk::{DiskConfig, DiskStorage};
 use sse_smol_server::{History, Publication, Start, Topics, TopicsConfig};
 
 use dir::Dir;
-use model::{Backing, NAMES, operation, run};
+use model::{Backing, NAMES, Operation, operation, run};
 use support::now;
 use support::storage::Unreliable;
 use support::topics::{parse, read_now};
@@ -69,6 +69,40 @@ proptest! {
         let open = move || -> Arc<dyn Storage> { Arc::new(DiskStorage::open(config.clone()).unwrap()) };
         let backing = Backing::Durable { open: Box::new(open), has_more_gaps: false };
         run(backing, most, window, gap_on_lag, &operations);
+    }
+}
+
+/// Operations on windows that have segments.
+fn operation_or_burst() -> impl Strategy<Value = Operation> {
+    // Most events are those of one topic.
+    let topic = prop_oneof![4 => Just(0), 1 => 1..3_usize];
+    prop_oneof![
+        3 => operation(),
+        2 => (topic, 1..60_u8).prop_map(|(topic, count)| Operation::Burst { topic, count }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
+
+    /// The smallest windows with segments hold 128 events.
+    #[test]
+    fn the_same_holds_for_segments(
+        events in 128..170_usize,
+        gap_on_lag in any::<bool>(),
+        operations in vec(operation_or_burst(), 0..60),
+    ) {
+        run(Backing::Memory, events, events, gap_on_lag, &operations);
+    }
+
+    #[test]
+    fn the_same_holds_for_segments_before_a_storage(
+        events in 128..250_usize,
+        gap_on_lag in any::<bool>(),
+        operations in vec(operation_or_burst(), 0..40),
+    ) {
+        let storage = Arc::new(Unreliable::new(events, 7));
+        run(Backing::Unreliable(storage), events, 128, gap_on_lag, &operations);
     }
 }
 

@@ -14,7 +14,8 @@ use super::stream_state::StreamState;
 use crate::cancel_token::CancelToken;
 use crate::close_reason::Closed;
 use crate::compact_instant::CompactInstant;
-use crate::frame::{Frame, Framing};
+use crate::frame::Frame;
+use crate::framing::Framing;
 use crate::net::queue::Sent;
 
 impl Connection {
@@ -122,7 +123,8 @@ impl Connection {
     }
 
     pub(crate) fn sent(&self) -> Sent {
-        self.state().exchange.queue.sent().clone()
+        let exchange = &self.state().exchange;
+        exchange.queue.sent(exchange.framing())
     }
 
     /// Marks the body as begun. Returns false if it was begun before.

@@ -55,7 +55,7 @@ impl Batch {
     /// Appends the next event.
     pub(super) fn push(&mut self, position: u64, frame: Frame) {
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(frame.chunk());
+        frame.append_chunk(&mut self.bytes);
         self.events.push((position, start, frame));
     }
 

@@ -161,7 +161,7 @@ impl SubscriberGroup {
             return None;
         }
         let window = topic.window();
-        let Ok(entries) = window.after(parked.position) else {
+        let Ok(events) = window.events_after(parked.position) else {
             // Each stream continues from its own position, or reports a lag if events after it were
             // dropped. A stream that is parked again has read to the end.
             parked.position = window.last_position();
@@ -176,12 +176,12 @@ impl SubscriberGroup {
             return None;
         };
         let mut batch = Batch::new(self.number, parked.position);
-        for entry in entries {
+        for (position, frame) in events {
             if batch.is_full() {
                 batch.is_cut_short = true;
                 break;
             }
-            batch.push(entry.position, entry.frame.clone());
+            batch.push(position, frame);
         }
         parked.position = batch.last_position()?;
         Some(batch)

@@ -18,7 +18,8 @@ use std::io;
 use super::batch::Remaining;
 use super::exchange::Exchange;
 use crate::compact_instant::CompactInstant;
-use crate::frame::{Frame, Framing};
+use crate::frame::Frame;
+use crate::framing::Framing;
 use crate::net::transport::Transport;
 
 impl Exchange {
@@ -45,12 +46,14 @@ impl Exchange {
     /// last bytes back until others are written.
     pub(super) fn write(&mut self, transport: &Transport, corked: bool) -> io::Result<()> {
         let framing = self.framing();
-        while let Some(bytes) = self.queue.next_bytes(framing) {
-            let written =
-                if corked { transport.write_corked(&bytes) } else { transport.write(&bytes) };
-            match written? {
-                0 => break,
-                count => self.queue.advance(count, framing),
+        while let Some(output) = self.queue.next_output(framing) {
+            let (count, has_more_room) = output.write_to(transport, corked)?;
+            drop(output);
+            if count > 0 {
+                self.queue.advance(count, framing);
+            }
+            if !has_more_room {
+                break;
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use super::budget::Reservation;
 use super::stream_state::StreamState;
 use crate::cancel_token::CancelToken;
 use crate::close_reason::Closed;
-use crate::frame::Framing;
+use crate::framing::Framing;
 use crate::net::queue::Queue;
 
 /// The state of one request and its answer. The next request of the connection has a new one.

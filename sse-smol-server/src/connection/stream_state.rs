@@ -2,7 +2,7 @@
 
 use super::batch::GroupNumber;
 use crate::compact_instant::CompactInstant;
-use crate::frame::Framing;
+use crate::framing::Framing;
 
 /// The state of an event stream.
 pub(super) struct StreamState {

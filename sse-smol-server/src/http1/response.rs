@@ -9,7 +9,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use httpdate::HttpDate;
 use serde::Serialize;
 
-use crate::frame::{Frame, Framing};
+use crate::frame::Frame;
+use crate::framing::Framing;
 
 /// A response other than an event stream: status, headers and a body in memory.
 ///

@@ -1,12 +1,13 @@
 //! The output queue of a connection: whole frames, and the part of the first one that was written.
 
-use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::mem;
+use std::io::{self, IoSlice};
+use std::{iter, mem};
 
 use crate::Frame;
 use crate::compact_instant::CompactInstant;
-use crate::frame::Framing;
+use crate::framing::{Framed, Framing};
+use crate::net::transport::Transport;
 
 /// The frames to be written, and the counts of those that were.
 #[derive(Debug, Default)]
@@ -42,8 +43,9 @@ pub(crate) struct Sent {
 impl Sent {
     /// Counts a whole frame, except for its body bytes.
     fn count(&mut self, frame: Frame) {
-        if frame.is_event() {
-            self.events += 1;
+        let events = frame.events() as u64;
+        if events > 0 {
+            self.events += events;
             self.event_bytes += frame.encoded().len() as u64;
         }
         if frame.id().is_some() {
@@ -56,6 +58,44 @@ impl Sent {
 /// usual size, a copy costs less than a vectored write does in the kernel.
 const BYTES_AT_ONCE: usize = 32 << 10;
 
+/// The number of bytes from which on a frame is not copied.
+const LARGE: usize = 4 << 10;
+
+/// The maximum number of frames in one vectored write.
+const FRAMES_AT_ONCE: usize = 32;
+
+/// The next bytes to be written.
+pub(crate) enum Output<'q> {
+    /// The rest of a frame.
+    Rest(&'q [u8]),
+    /// Frames that are small.
+    Joined(Vec<u8>),
+    /// Frames that are not copied, of the first of which some bytes have been written.
+    Frames(Vec<Framed<'q>>, usize),
+}
+
+impl Output<'_> {
+    /// Writes as much as the kernel accepts now. Returns the number of bytes, and whether it may
+    /// accept more. With `corked`, the kernel may hold the last bytes back.
+    pub(crate) fn write_to(
+        &self,
+        transport: &Transport,
+        corked: bool,
+    ) -> io::Result<(usize, bool)> {
+        let write = if corked { Transport::write_corked } else { Transport::write };
+        let (frames, taken) = match self {
+            Self::Rest(bytes) => return write(transport, bytes).map(|count| (count, count > 0)),
+            Self::Joined(bytes) => return write(transport, bytes).map(|count| (count, count > 0)),
+            Self::Frames(frames, taken) => (frames, *taken),
+        };
+        let taken = iter::once(taken).chain(iter::repeat(0));
+        let pieces = frames.iter().zip(taken).flat_map(|(frame, taken)| frame.pieces(taken));
+        let pieces: Vec<_> = pieces.map(IoSlice::new).collect();
+        let size: usize = pieces.iter().map(|piece| piece.len()).sum();
+        transport.write_vectored(&pieces).map(|count| (count, count == size))
+    }
+}
+
 impl Queue {
     pub(crate) fn is_empty(&self) -> bool {
         self.backlog.is_none()
@@ -66,8 +106,15 @@ impl Queue {
         self.backlog.as_ref().map(|backlog| backlog.since)
     }
 
-    pub(crate) fn sent(&self) -> &Sent {
-        &self.sent
+    /// Returns the counts, including the whole events of a frame that was written in part.
+    pub(crate) fn sent(&self, framing: Framing) -> Sent {
+        let mut sent = self.sent.clone();
+        if let Some(backlog) = &self.backlog
+            && let Some(events) = backlog.first.run_within(backlog.taken, framing)
+        {
+            sent.count(events);
+        }
+        sent
     }
 
     /// Appends a frame.
@@ -82,19 +129,29 @@ impl Queue {
 
     /// Returns the next bytes to be written: the rest of the first frame, joined with the frames
     /// after it if these are small. Returns `None` if the queue is empty.
-    pub(crate) fn next_bytes(&self, framing: Framing) -> Option<Cow<'_, [u8]>> {
-        let backlog = self.backlog.as_ref()?;
-        let first = &backlog.first.framed(framing)[backlog.taken..];
-        let mut others = backlog.others.iter().map(|frame| frame.framed(framing)).peekable();
-        let fits = |bytes: &[u8], len| len + bytes.len() <= BYTES_AT_ONCE;
-        if !others.peek().is_some_and(|next| fits(next, first.len())) {
-            return Some(first.into());
+    pub(crate) fn next_output(&self, framing: Framing) -> Option<Output<'_>> {
+        let Backlog { first, taken, others, .. } = &**self.backlog.as_ref()?;
+        let first = first.framed(framing);
+        let left = first.len() - taken;
+        let mut others = others.iter().map(|frame| frame.framed(framing)).peekable();
+        let fits =
+            |frame: &Framed<'_>, len| frame.len() < LARGE && len + frame.len() <= BYTES_AT_ONCE;
+        let Some(next) = others.peek() else {
+            return Some(match first.contiguous() {
+                Some(bytes) => Output::Rest(&bytes[*taken..]),
+                None => Output::Frames(vec![first], *taken),
+            });
+        };
+        if !fits(next, left) {
+            let frames = iter::once(first).chain(others).take(FRAMES_AT_ONCE).collect();
+            return Some(Output::Frames(frames, *taken));
         }
-        let mut joined = first.to_vec();
+        let mut joined = Vec::with_capacity(BYTES_AT_ONCE);
+        first.pieces(*taken).for_each(|piece| joined.extend_from_slice(piece));
         while let Some(next) = others.next_if(|next| fits(next, joined.len())) {
-            joined.extend_from_slice(next);
+            next.pieces(0).for_each(|piece| joined.extend_from_slice(piece));
         }
-        Some(joined.into())
+        Some(Output::Joined(joined))
     }
 
     /// Counts frames of events that were written without being queued.
@@ -127,6 +184,87 @@ impl Queue {
         }
         if let Some(last) = self.backlog.take() {
             self.sent.count(last.first);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::{Segment, SegmentSize};
+
+    /// Returns a run of events with the IDs from `first` on.
+    fn run(first: u64, count: u64, data_len: usize) -> Frame {
+        let fields = format!("data: {}\n\n", "x".repeat(data_len));
+        let frames =
+            (first..first + count).map(|n| Frame::with_id(fields.as_bytes(), &n.to_string()));
+        let frames: Vec<_> = frames.collect();
+        let now = CompactInstant::now();
+        let events = (first..).zip(&frames).map(|(n, frame)| (n, now, frame.encoded()));
+        let size = SegmentSize { events: 1000, bytes: 1 << 20 };
+        Frame::of_segment(Segment::copy_of(events, size)).unwrap()
+    }
+
+    fn bytes(output: &Output<'_>) -> Vec<u8> {
+        match output {
+            Output::Rest(bytes) => bytes.to_vec(),
+            Output::Joined(bytes) => bytes.clone(),
+            Output::Frames(frames, taken) => {
+                let pieces = frames.iter().flat_map(|frame| frame.pieces(0));
+                pieces.flatten().skip(*taken).copied().collect()
+            }
+        }
+    }
+
+    /// For any sizes of frames and of writes, the output is that of all frames in order, and whole
+    /// events are counted when their last byte has been accepted.
+    #[test]
+    fn runs_are_written_and_counted_in_parts() {
+        let now = CompactInstant::now();
+        let frames = [
+            Frame::with_id(b"data: x\n\n", "1"),
+            run(2, 3, 5),
+            Frame::with_id(b"data: x\n\n", "5"),
+            run(6, 60, 200),
+            run(66, 40, 300),
+            Frame::keep_alive(),
+        ];
+        for framing in [Framing::Chunked, Framing::Close] {
+            let mut all = Vec::new();
+            // The offset at which each event is whole.
+            let mut ends = Vec::new();
+            for frame in &frames {
+                let output: Vec<u8> = frame.framed(framing).pieces(0).flatten().copied().collect();
+                if frame.events() == 1 {
+                    ends.push(all.len() + output.len());
+                } else {
+                    let blank = (1..output.len()).filter(|at| output[at - 1..=*at] == *b"\n\n");
+                    ends.extend(blank.map(|at| all.len() + at + 1).take(frame.events()));
+                }
+                all.extend(output);
+            }
+            for step in [1, 7, 64, 4096, 9000, 50_000] {
+                let mut queue = Queue::default();
+                for frame in &frames {
+                    queue.push(frame.clone(), now);
+                }
+                let mut written = Vec::new();
+                while let Some(output) = queue.next_output(framing) {
+                    let next = bytes(&output);
+                    let count = step.min(next.len());
+                    written.extend_from_slice(&next[..count]);
+                    queue.advance(count, framing);
+                    let sent = queue.sent(framing);
+                    let whole = ends.iter().filter(|end| **end <= written.len()).count();
+                    assert_eq!(sent.events, whole as u64, "after {} bytes", written.len());
+                    let id = sent.last_with_id.as_ref().and_then(Frame::id).map(<[u8]>::to_vec);
+                    assert_eq!(id, (whole > 0).then(|| whole.to_string().into_bytes()));
+                }
+                assert!(written == all, "{framing:?} in steps of {step}");
+                let body = queue.sent(framing).body_bytes;
+                let encoded: usize = frames.iter().map(|frame| frame.encoded().len()).sum();
+                assert_eq!(body, encoded as u64);
+            }
         }
     }
 }

@@ -1,11 +1,21 @@
 //! A socket that is registered in the reactor.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
+
 use super::reactor::{Direction, Reactor, Readiness};
+
+/// A write to a connection that was closed is an error instead of a signal. Other systems than
+/// Linux set that with an option of the socket.
+#[cfg(not(target_vendor = "apple"))]
+const FLAGS: SendFlags = SendFlags::NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+const FLAGS: SendFlags = SendFlags::empty();
 
 /// A socket in the reactor of its server. It must be in non-blocking mode.
 #[derive(Debug)]
@@ -103,6 +113,28 @@ impl<S: AsFd> Source<S> {
                 written => return written,
             }
         }
+    }
+
+    /// Writes as much of these pieces, at least one of which is not empty, as the kernel accepts
+    /// now, and returns the number of those bytes. A full send buffer is not an error.
+    ///
+    /// If the kernel has not accepted all bytes, it accepts no more until the socket is ready.
+    pub(crate) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let size: usize = pieces.iter().map(|piece| piece.len()).sum();
+        // Cleared first, so that a change during the write is kept.
+        self.readiness.set_ready(Direction::Write, false);
+        let written = loop {
+            match sendmsg(&self.socket, pieces, &mut SendAncillaryBuffer::default(), FLAGS) {
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(0),
+                Ok(0) => break Err(ErrorKind::ConnectionReset.into()),
+                written => break written.map_err(Into::into),
+            }
+        };
+        if !written.as_ref().is_ok_and(|count| *count < size) {
+            self.readiness.set_ready(Direction::Write, true);
+        }
+        written
     }
 }
 

@@ -4,7 +4,7 @@
 //! `listener.rs`.
 
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::task::{Context, Poll};
@@ -97,6 +97,12 @@ impl Transport {
         if let Self::Tcp(socket, _) = self {
             socket::uncork(socket);
         }
+    }
+
+    /// Writes as much of these pieces as the kernel accepts now, like [`write`](Self::write). If it
+    /// has not accepted all bytes, it accepts no more until the socket is ready.
+    pub(crate) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        each!(self, socket => socket.write_vectored(pieces))
     }
 
     /// Shuts down the sending side.

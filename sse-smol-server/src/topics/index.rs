@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::frame::allocated;
+use crate::segment::allocated;
 
 /// The positions of events by ID and by key. It holds copies of both, so that it keeps no frame in
 /// memory.

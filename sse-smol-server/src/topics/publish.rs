@@ -261,7 +261,7 @@ impl State {
             let needs_place = window.len() == 0;
             window.expire(history.age, now, usize::MAX);
             let repeated = new.key.and_then(|key| window.published(key));
-            let position = repeated.map_or(*last_position + 1, |entry| entry.position);
+            let position = repeated.as_ref().map_or(*last_position + 1, |entry| entry.position);
             if new.id.is_none() {
                 id.clear();
                 epoch.push_id(&mut id, position);

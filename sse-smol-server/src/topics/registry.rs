@@ -50,7 +50,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::compact_instant::CompactInstant;
-use crate::frame::allocated;
+use crate::segment::allocated;
 use crate::topics::listener::Followers;
 use crate::topics::window::Window;
 
@@ -258,12 +258,11 @@ impl Registry {
         change: impl FnOnce(&mut Window, &mut u64) -> R,
     ) -> R {
         let mut window = topic.window();
-        let first = |window: &Window| window.first().map(|entry| (entry.position, entry.at));
-        let (bytes, events, old) = (window.bytes(), window.len(), first(&window));
+        let (bytes, events, old) = (window.bytes(), window.len(), window.start());
         let result = change(&mut window, &mut self.last_position);
         self.bytes = self.bytes - bytes + window.bytes();
         self.events = self.events - events + window.len();
-        let new = first(&window);
+        let new = window.start();
         drop(window);
         if old != new {
             let known = old.and_then(|(position, _)| self.oldest.remove(&position));
@@ -299,7 +298,7 @@ impl Registry {
                 return;
             };
             let topic = Arc::clone(topic);
-            self.change(&topic, |window, _| window.evict());
+            self.change(&topic, |window, _| window.release());
         }
     }
 

@@ -100,7 +100,7 @@ impl Cursor {
             |entry: &Entry| EventRef { position: entry.position, id: Some(entry.id().into()) };
         Ok(Bounds {
             dropped: window.evicted(),
-            first: window.first().map(event),
+            first: window.first().as_ref().map(event),
             last: window.last().map(event),
         })
     }

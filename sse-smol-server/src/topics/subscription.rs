@@ -16,7 +16,7 @@ use crate::storage::{Page, PageLimit, StorageError, StorageErrorKind, StoredEven
 use crate::topics::backing::Backing;
 use crate::topics::registry::{Topic, unsubscribe};
 use crate::topics::state::State;
-use crate::topics::window::{BATCH_BYTES, BATCH_EVENTS};
+use crate::topics::window::{BATCH_BYTES, BATCH_EVENTS, REPLAY_BYTES};
 
 /// A cursor into the logs of one or more topics.
 ///
@@ -250,20 +250,9 @@ impl Subscription {
 
     /// Returns the next batch of events in memory, which is empty if there are none.
     pub(crate) fn read(&mut self) -> Result<Vec<Frame>, Behind> {
-        if let Some(streaming) = &mut self.0.streaming {
-            if streaming.is_reading() {
-                return Err(Behind);
-            }
-            let frames = streaming.take_frames();
-            if !frames.is_empty() {
-                return Ok(frames);
-            }
+        if let Some(frames) = self.begun()? {
+            return Ok(frames);
         }
-        if let Some(first) = self.0.first.take() {
-            return Ok(vec![first]);
-        }
-        // All frames of the page before have been sent.
-        self.hold_page(0);
         // Several windows are read under the registry's lock. Otherwise an event could be appended
         // to a window that was read already, and a later event of another window would pass it.
         let registry = (self.0.topics.len() > 1).then(|| self.0.state.registry());
@@ -271,14 +260,16 @@ impl Subscription {
         let mut batch = Batch::new(u64::MAX);
         for cursor in self.0.topics.iter() {
             let window = cursor.topic.window();
-            let entries = window.after(self.0.position.max(cursor.gap_end)).map_err(|_| Behind)?;
+            let after = self.0.position.max(cursor.gap_end);
+            let events = window.events_after(after).map_err(|_| Behind)?;
             let mut bytes = 0;
             let end = batch.end;
-            for (count, entry) in entries.take_while(|entry| entry.position <= end).enumerate() {
-                batch.events.push((entry.position, entry.frame.clone()));
-                bytes += entry.frame.encoded().len();
+            for (count, event) in events.take_while(|(position, _)| *position <= end).enumerate() {
+                let position = event.0;
+                bytes += event.1.encoded().len();
+                batch.events.push(event);
                 if count + 1 == BATCH_EVENTS || bytes >= BATCH_BYTES {
-                    batch.end = entry.position;
+                    batch.end = position;
                     break;
                 }
             }
@@ -289,6 +280,50 @@ impl Subscription {
             self.0.position = last;
         }
         Ok(frames)
+    }
+
+    /// Returns the next batch of events in memory, which is empty if there are none. Those of a
+    /// segment are one frame, so that a client that reads many events needs no work for each.
+    pub(crate) fn read_runs(&mut self) -> Result<Vec<Frame>, Behind> {
+        if self.only_topic().is_none() {
+            return self.read();
+        }
+        if let Some(frames) = self.begun()? {
+            return Ok(frames);
+        }
+        let (mut frames, mut bytes) = (Vec::new(), 0);
+        let Some((topic, mut position)) = self.only_topic() else { return Ok(frames) };
+        for entry in topic.window().after(position).map_err(|_| Behind)? {
+            let is_run = entry.frame.events() > 1;
+            bytes += entry.frame.encoded().len();
+            position = entry.position;
+            frames.push(entry.frame);
+            let most = if is_run { REPLAY_BYTES } else { BATCH_BYTES };
+            if frames.len() == BATCH_EVENTS || bytes >= most {
+                break;
+            }
+        }
+        self.0.position = position;
+        Ok(frames)
+    }
+
+    /// Returns the frames that were read or queued before, and are to be returned first.
+    fn begun(&mut self) -> Result<Option<Vec<Frame>>, Behind> {
+        if let Some(streaming) = &mut self.0.streaming {
+            if streaming.is_reading() {
+                return Err(Behind);
+            }
+            let frames = streaming.take_frames();
+            if !frames.is_empty() {
+                return Ok(Some(frames));
+            }
+        }
+        if let Some(first) = self.0.first.take() {
+            return Ok(Some(vec![first]));
+        }
+        // All frames of the page before have been sent.
+        self.hold_page(0);
+        Ok(None)
     }
 
     /// Returns the next batch of events from the storage, or a gap event if events are missing. An

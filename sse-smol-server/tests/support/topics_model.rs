@@ -29,6 +29,11 @@ pub(crate) enum Operation {
         own_id: Option<u8>,
         key: Option<u8>,
     },
+    /// Publishes several events.
+    Burst {
+        topic: usize,
+        count: u8,
+    },
     Subscribe {
         topics: Vec<usize>,
         start: StartAt,
@@ -75,6 +80,7 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
         1 => any::<prop::sample::Index>().prop_map(|subscriber| Operation::Leave { subscriber }),
         1 => (0..3_usize).prop_map(|topic| Operation::Delete { topic }),
         1 => (0..2_usize).prop_map(|keep| Operation::Replace { keep }),
+        1 => (0..3_usize, 1..8_u8).prop_map(|(topic, count)| Operation::Burst { topic, count }),
         1 => Just(Operation::Restart),
     ]
 }
@@ -263,6 +269,14 @@ pub(crate) fn run(
         match operation {
             Operation::Publish { topic, own_id, key } => {
                 publish(&world, &mut all, *topic, *own_id, *key);
+            }
+            Operation::Burst { topic, count } => {
+                for n in 0..*count {
+                    // Keys and IDs are in segments, too. They are not those of other operations.
+                    let key = (n % 7 == 0).then_some(100);
+                    let own_id = (n % 5 == 0).then_some(100 + n / 5);
+                    publish(&world, &mut all, *topic, own_id, key);
+                }
             }
             Operation::Subscribe { topics: wanted, start } => {
                 subscribers.extend(subscribe(&world, &all, wanted, start));
