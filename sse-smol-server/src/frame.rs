@@ -398,6 +398,7 @@ mod tests {
             }
         }
     }
+
     #[test]
     fn a_run_is_one_chunk_of_its_events() {
         let at = CompactInstant::now();

@@ -198,8 +198,12 @@ impl Window {
 
     /// Returns the entries whose last event is not before a position, oldest first.
     fn entries_from(&self, position: u64) -> impl Iterator<Item = &Entry> {
-        let from =
-            |entries: &VecDeque<Entry>| entries.partition_point(|entry| entry.position < position);
+        let is_before = |entry: &Entry| entry.position < position;
+        // Not searched for a subscriber that keeps up.
+        let from = |entries: &VecDeque<Entry>| match entries.back() {
+            Some(last) if !is_before(last) => entries.partition_point(is_before),
+            _ => entries.len(),
+        };
         self.sealed.range(from(&self.sealed)..).chain(self.newest.range(from(&self.newest)..))
     }
 
