@@ -63,8 +63,7 @@ fn len_from(chunk: &[u8], mut at: usize, mut line: usize) -> usize {
 /// comments and blank lines. The last line may be incomplete. Always returns false for chunks of
 /// less than 8 or more than 64 bytes.
 ///
-/// No line end is located, which would take longer than this: it is for keep-alives that arrive
-/// alone.
+/// This is for keep-alives that arrive alone. It locates no line ends, which would take longer.
 #[inline]
 pub(crate) fn is_all(chunk: &[u8]) -> bool {
     match chunk.len() {

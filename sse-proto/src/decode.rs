@@ -83,8 +83,8 @@ impl Decoder {
 
 #[cfg(any(feature = "futures-core", feature = "tokio-util"))]
 impl Decoder {
-    /// Takes the data of the last event out of the decoder, which must have joined them. They have
-    /// this length.
+    /// Takes the data of the last event, of `len` bytes, out of the decoder, which must have joined
+    /// them.
     pub(crate) fn take_data(&mut self, len: usize) -> alloc::vec::Vec<u8> {
         self.builder.take_data(len)
     }
@@ -119,7 +119,7 @@ impl<'b> Decoder<BorrowedBuffer<'b>> {
 enum Resumed {
     /// The chunk.
     Chunk,
-    /// The lines up to one that is no data, or that ends with CR at the end of the chunk.
+    /// The lines up to one that is not data, or that ends with CR at the end of the chunk.
     Lines,
     /// The rest of an event.
     Event,

@@ -168,9 +168,9 @@ impl Iterator for LineEnds<'_> {
     }
 }
 
-/// Returns the CRs and LFs from `start` to the end of a chunk, where less than a block is left: the
-/// offset of a block, and its bit `at` for the byte `at` bytes after that. The block may begin
-/// before `start`.
+/// Returns the CRs and LFs from `start` to the end of a chunk, where less than a block is left, as
+/// the offset of a block and a mask whose bit `n` is that of byte `n` of the block. The block may
+/// begin before `start`.
 #[inline(never)]
 fn line_ends_of_tail(chunk: &[u8], start: usize) -> (usize, u64) {
     if start == chunk.len() {

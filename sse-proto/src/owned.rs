@@ -329,8 +329,8 @@ impl Event<'_> {
         event
     }
 
-    /// Like `slice_from`, but long data that the decoder has joined are left out, and their length is stored in
-    /// `joined`.
+    /// Like `slice_from`, but leaves out long data that the decoder has joined, and stores their
+    /// length in `joined`.
     #[inline]
     pub(crate) fn take_from(
         self,

@@ -223,8 +223,8 @@ impl Frame {
         }
     }
 
-    /// Returns the number of bytes of memory that the frame takes: with all of its segment, if it
-    /// has events of one.
+    /// Returns the number of bytes of memory that the frame takes. For a run, this is the memory of
+    /// its whole segment.
     pub(crate) fn memory(&self) -> usize {
         match &self.0 {
             Repr::Own(own) => allocated(own.bytes.len()) + allocated(size_of::<Inner>() + 16),
@@ -315,7 +315,7 @@ impl Frame {
         }
     }
 
-    /// Returns the events of a run after a position. `None` if there are none.
+    /// Returns the events of a run after a position, or `None` if there are none.
     pub(crate) fn run_after(&self, position: u64) -> Option<Self> {
         match &self.0 {
             Repr::Own(_) => None,

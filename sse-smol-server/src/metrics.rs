@@ -73,12 +73,16 @@ impl Metrics {
                 "Events of all topics in memory",
                 gauge(totals.events),
             );
-            registry.register("bytes_held", "Bytes of these events", gauge(totals.bytes));
+            registry.register(
+                "bytes_held",
+                "Bytes of the events of all topics in memory",
+                gauge(totals.bytes),
+            );
             if let Some((counts, status)) = topics.storage_counts() {
                 let storage = registry.sub_registry_with_prefix("storage");
                 storage.register(
                     "append_seconds",
-                    "Time of appending an event to the storage",
+                    "Time of appending an event, or a part of a batch, to the storage",
                     counts.appends.clone(),
                 );
                 storage.register(
@@ -91,7 +95,11 @@ impl Metrics {
                     "Pages of events read for subscribers that are behind memory",
                     counts.pages.clone(),
                 );
-                storage.register("bytes_read", "Bytes of these events", counts.bytes.clone());
+                storage.register(
+                    "bytes_read",
+                    "Bytes of the events in these pages",
+                    counts.bytes.clone(),
+                );
                 storage.register(
                     "resets",
                     "Replacements of the log, after which event IDs from before are unknown",

@@ -1,8 +1,8 @@
 //! Segments: many events of a topic in one piece of memory.
 //!
-//! An event of its own takes several allocations, and a client that reads the log of a topic would
-//! need them one by one. In a segment an event takes its encoded form and 16 bytes, and any number
-//! of consecutive events is one slice.
+//! A frame with a single event takes two allocations, and a client that reads the log of a topic
+//! would read them one by one. In a segment, an event takes its encoded form and 16 bytes, and any
+//! number of consecutive events is one slice.
 
 use crate::compact_instant::CompactInstant;
 
@@ -78,7 +78,8 @@ impl Segment {
             + allocated(size_of::<Self>() + 16)
     }
 
-    /// Returns where an event begins. The end of the bytes for the index after the last event.
+    /// Returns the offset at which an event begins: for the index after the last event, the end of
+    /// the bytes.
     fn start_of(&self, index: u16) -> usize {
         let index = usize::from(index);
         match index.checked_sub(1) {

@@ -44,8 +44,8 @@ impl Layout {
         Some(Self(Self::HAS_DATA | Self::number(len, Self::DATA_LEN)?))
     }
 
-    /// Returns the layout of an event whose values lie in its context, for a copy of a range of that,
-    /// from the first to the last of them.
+    /// Returns the layout of an event whose values lie in its context, for a copy of the range of
+    /// the context from the first to the last of them.
     ///
     /// Returns `None` if a value lies elsewhere, if that range is longer than [`MAX`](Self::MAX), or
     /// if there is a reconnection time.

@@ -29,7 +29,7 @@ impl<E> From<Refusal> for NoInput<E> {
 pub(crate) struct ReadHead<'w> {
     connection: &'w Connection,
     /// The deadline for the start of the request line; after that, for the whole head. `None` until
-    /// the task waits for it, so that a head that is there at once needs no time.
+    /// the task waits for it, so that a head that has arrived already needs no look at the clock.
     deadline: Option<CompactInstant>,
     is_first: bool,
     /// The number of bytes of empty lines before the request line, which are dropped on arrival.

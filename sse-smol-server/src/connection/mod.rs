@@ -123,7 +123,8 @@ impl Connection {
         }
     }
 
-    /// Makes the kernel send what it holds back for a further answer. Called before the task waits.
+    /// Makes the kernel send what it holds back until a further answer. Called before the task
+    /// waits.
     pub(crate) fn uncork(&self) {
         let mut state = self.state();
         if state.is_corked() {

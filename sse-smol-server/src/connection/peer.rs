@@ -29,7 +29,7 @@ impl Connection {
 
     /// Reads some bytes from the peer, and appends them to the input.
     pub(crate) fn poll_read(&self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
-        // Before the room below is filled with zeros.
+        // Checked first, since filling the room below with zeros takes time.
         ready!(self.transport.poll_readable(cx));
         // This takes room on the stack, and not in each connection's future.
         let mut piece = [0; READ_AHEAD];

@@ -58,7 +58,7 @@ impl Sent {
 /// usual size, a copy costs less than a vectored write does in the kernel.
 const BYTES_AT_ONCE: usize = 32 << 10;
 
-/// The number of bytes from which on a frame is not copied.
+/// The size in bytes from which a frame is written without a copy.
 const LARGE: usize = 4 << 10;
 
 /// The maximum number of frames in one vectored write.
@@ -68,9 +68,9 @@ const FRAMES_AT_ONCE: usize = 32;
 pub(crate) enum Output<'q> {
     /// The rest of a frame.
     Rest(&'q [u8]),
-    /// Frames that are small.
+    /// Small frames, copied into one buffer.
     Joined(Vec<u8>),
-    /// Frames that are not copied, of the first of which some bytes have been written.
+    /// Frames that are not copied, and the number of bytes of the first one that have been written.
     Frames(Vec<Framed<'q>>, usize),
 }
 
@@ -127,8 +127,8 @@ impl Queue {
         }
     }
 
-    /// Returns the next bytes to be written: the rest of the first frame, joined with the frames
-    /// after it if these are small. Returns `None` if the queue is empty.
+    /// Returns the next bytes to be written: the rest of the first frame, and frames after it,
+    /// which are joined with it if the next one is small. Returns `None` if the queue is empty.
     pub(crate) fn next_output(&self, framing: Framing) -> Option<Output<'_>> {
         let Backlog { first, taken, others, .. } = &**self.backlog.as_ref()?;
         let first = first.framed(framing);

@@ -10,8 +10,8 @@ use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 
 use super::reactor::{Direction, Reactor, Readiness};
 
-/// A write to a connection that was closed is an error instead of a signal. Other systems than
-/// Linux set that with an option of the socket.
+/// The flags of `sendmsg`: a write to a connection that was closed is an error instead of a signal.
+/// Apple's systems have an option of the socket for that.
 #[cfg(not(target_vendor = "apple"))]
 const FLAGS: SendFlags = SendFlags::NOSIGNAL;
 #[cfg(target_vendor = "apple")]

@@ -87,7 +87,7 @@ impl Transport {
     pub(crate) fn write_corked(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(socket, _) => socket.write_with(|socket| socket::send_corked(socket, bytes)),
-            // Each write is what the peer reads.
+            // A Unix socket has no packets that writes could share.
             Self::Unix(socket) => socket.write(bytes),
         }
     }

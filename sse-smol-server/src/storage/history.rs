@@ -11,8 +11,8 @@ pub struct History {
     /// The maximum number of events. Default: 1000.
     pub events: usize,
     /// The maximum memory taken by the topic's events in bytes, including their IDs, keys and
-    /// indexes. In memory, old events are kept in pieces of up to 1/16 of this, each of which is
-    /// dropped as a whole. Default: 1 MiB.
+    /// indexes. In memory, older events are kept in segments of at most 1/16 of this; beyond the
+    /// limit, the oldest segment is dropped as a whole. Default: 1 MiB.
     pub bytes: usize,
     /// The maximum age of an event; must be more than 0. Default: one hour.
     pub age: Duration,

@@ -127,11 +127,11 @@ pub trait Storage: fmt::Debug + Send + Sync {
     ///
     /// By default, each event is appended when the one before is durable, and those after an error
     /// of the kind [`Unavailable`](StorageErrorKind::Unavailable) get the same error. A storage that
-    /// keeps the order of events without waiting in between should do so.
+    /// can keep the order without waiting for each event should implement this.
     ///
     /// # Errors
     ///
-    /// Returns an error in place of the results if it holds for all of them.
+    /// Returns an error in place of the results if it applies to all events.
     fn append_all(
         &self,
         events: Vec<NewEvent>,
@@ -200,13 +200,13 @@ pub trait Storage: fmt::Debug + Send + Sync {
     }
 }
 
-/// The state of a storage for metrics: see [`Storage::status`]. A storage leaves out what it does
-/// not count.
+/// The state of a storage for metrics: see [`Storage::status`]. What a storage does not count is
+/// `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StorageStatus {
-    /// The number of changes after the position. Without it, the positions that publications of
-    /// this server were assigned count.
+    /// The number of changes after the position. If it is `None`, the metric is computed from the
+    /// positions that publications of this server were assigned.
     pub lag: Option<u64>,
     /// The number of times that a lost connection to the engine was established again.
     pub reconnects: Option<u64>,
@@ -242,7 +242,7 @@ pub enum Change {
     },
     /// Like [`Dropped`](Self::Dropped), for all topics.
     AllDropped {
-        /// A position after all of the events.
+        /// A position after all of the dropped events.
         position: u64,
     },
     /// The log contains nothing else up to a position: neither events nor deletions.
@@ -250,8 +250,8 @@ pub enum Change {
         /// The position.
         position: u64,
     },
-    /// The log was replaced or has lost its end. All event IDs from before are void. At most 255
-    /// replacements are possible while topics are open; the next one closes them with an error.
+    /// The log was replaced or has lost its end. All event IDs from before are void. Topics accept
+    /// at most 255 replacements; the next one closes them with an error.
     Reset {
         /// The new [epoch](Storage::epoch).
         epoch: String,

@@ -189,9 +189,9 @@ impl Topics {
         self.0.publish(name, new.into())
     }
 
-    /// Publishes events to a topic, in this order, as [`publish`](Self::publish) does with each, and
-    /// returns the results in the same order. Subscribers are woken once. A storage gets 512 events
-    /// at a time, each time with the timeout of a publication.
+    /// Publishes events to a topic, in this order, as [`publish`](Self::publish) does with each,
+    /// and returns the results in the same order. Subscribers are woken once. A storage gets at
+    /// most 512 events in one call, and each call has the timeout of one publication.
     ///
     /// An event that is not published does not prevent the others from being so. If the future is
     /// dropped, any of them may have been published.

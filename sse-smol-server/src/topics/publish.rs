@@ -145,7 +145,7 @@ impl Checked<'_> {
     }
 }
 
-/// The number of events of a batch that a storage gets at once.
+/// The maximum number of events of a batch that a storage gets in one call.
 const PART: usize = 512;
 
 /// Counts the result of an operation if it is an error of the storage, and returns it.

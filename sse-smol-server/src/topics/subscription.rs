@@ -282,8 +282,8 @@ impl Subscription {
         Ok(frames)
     }
 
-    /// Returns the next batch of events in memory, which is empty if there are none. Those of a
-    /// segment are one frame, so that a client that reads many events needs no work for each.
+    /// Returns the next batch of events in memory, which is empty if there are none. Consecutive
+    /// events of a segment are one frame, so that there is no work for each of them.
     pub(crate) fn read_runs(&mut self) -> Result<Vec<Frame>, Behind> {
         if self.only_topic().is_none() {
             return self.read();
@@ -307,7 +307,7 @@ impl Subscription {
         Ok(frames)
     }
 
-    /// Returns the frames that were read or queued before, and are to be returned first.
+    /// Returns frames that were read or queued before, which precede those of the windows.
     fn begun(&mut self) -> Result<Option<Vec<Frame>>, Behind> {
         if let Some(streaming) = &mut self.0.streaming {
             if streaming.is_reading() {

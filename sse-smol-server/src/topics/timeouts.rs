@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use smol::Timer;
 use smol::future::or;
 
-/// A timeout that any number of operations have.
+/// The timeout of any number of operations.
 #[derive(Debug)]
 pub(crate) struct Timeouts {
     timeout: Duration,
@@ -26,8 +26,8 @@ pub(crate) struct Timeouts {
 #[derive(Debug, Default)]
 struct Alarm {
     waiting: Mutex<Waiting>,
-    /// Set under this lock, which only the thread that has found `is_set` to be false, or that the
-    /// timer has woken, takes.
+    /// Set under this lock. A thread takes it only if it has found `is_set` to be false, or if it
+    /// runs the waker of the timer.
     timer: Mutex<Option<Timer>>,
 }
 
@@ -52,7 +52,7 @@ impl Timeouts {
 
     /// Runs an operation. Returns `None` if it is not complete in time.
     pub(crate) async fn limit<T>(&self, operation: impl Future<Output = T>) -> Option<T> {
-        // Without a deadline, if it is too far in the future to be expressed.
+        // A deadline that is too far in the future to be expressed is none.
         let Some(deadline) = Instant::now().checked_add(self.timeout) else {
             return Some(operation.await);
         };
@@ -67,7 +67,7 @@ impl Timeouts {
 
 impl Drop for Timeouts {
     fn drop(&mut self) {
-        // The timer has a waker, which shares the alarm.
+        // The timer holds a waker, which holds the alarm: a reference cycle.
         let timer = self.alarm.timer().take();
         drop(timer);
     }

@@ -19,8 +19,8 @@ pub(crate) const BATCH_EVENTS: usize = 512;
 /// The size in bytes at which a batch is complete; its last event may exceed it.
 pub(crate) const BATCH_BYTES: usize = 64 << 10;
 
-/// The size in bytes at which a batch of segments is complete. These cost nothing for each event,
-/// and no copy, so the number of writes matters.
+/// The size in bytes at which a batch of segments is complete. Segments are written without a copy
+/// and without work for each event, so most of the cost is that of the writes.
 pub(crate) const REPLAY_BYTES: usize = 256 << 10;
 
 /// The maximum size of segments.
@@ -49,12 +49,12 @@ fn segment_size(history: &History) -> Option<SegmentSize> {
     (size.events >= SMALLEST.events && size.bytes >= SMALLEST.bytes).then_some(size)
 }
 
-/// An event in the window, or those of a segment.
+/// An event in the window, or the events of a segment that are left.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     /// The position of the last event.
     pub(crate) position: u64,
-    /// The event, which always has an ID, or the events of a segment that are left.
+    /// The event or the events, each of which has an ID.
     pub(crate) frame: Frame,
     /// The time of the event, or of the last one.
     pub(crate) at: CompactInstant,
@@ -199,7 +199,7 @@ impl Window {
     /// Returns the entries whose last event is not before a position, oldest first.
     fn entries_from(&self, position: u64) -> impl Iterator<Item = &Entry> {
         let is_before = |entry: &Entry| entry.position < position;
-        // Not searched for a subscriber that keeps up.
+        // No search for a subscriber that keeps up.
         let from = |entries: &VecDeque<Entry>| match entries.back() {
             Some(last) if !is_before(last) => entries.partition_point(is_before),
             _ => entries.len(),
@@ -242,8 +242,8 @@ impl Window {
         }
     }
 
-    /// Copies the oldest of the newest events into a segment, if there are enough of them for one
-    /// and a quarter of one is left.
+    /// Copies the first of the newest events into segments, while there are enough of them for a
+    /// segment and a quarter.
     fn seal(&mut self, size: SegmentSize) {
         let is_complete = |events: usize, bytes: usize| {
             4 * events >= 5 * usize::from(size.events) || 4 * bytes >= 5 * size.bytes as usize
@@ -270,7 +270,7 @@ impl Window {
             entry.frame = sealed.unwrap_or(entry.frame);
             self.bytes += entry.cost();
             self.sealed.push_back(entry);
-            // As much as its entries count for.
+            // The capacity that `Entry::cost` counts.
             self.newest.shrink_to(2 * self.newest.len());
         }
     }
@@ -345,7 +345,7 @@ impl Window {
         shrink(&mut self.newest);
     }
 
-    /// Returns the events after a position, oldest first, those of a segment as one entry.
+    /// Returns the events after a position, oldest first. Those of a segment are one entry.
     ///
     /// # Errors
     ///

@@ -143,7 +143,7 @@ fn damage_and_open(seed: u64, rounds: usize) {
                 refused += 1;
                 let is_most = held.len() * 10 >= original.held.len() * 9;
                 mostly += usize::from(is_most);
-                // Other kinds of damage may be that of the whole file.
+                // Other kinds of damage may affect the whole file.
                 let is_small = how.contains("flipped") || how.contains("swapped");
                 assert!(is_most || !is_small, "{how}: {} events are left", held.len());
                 assert_eq!(kept_aside(&directory.0), 1, "{how}: the damaged file is kept");

@@ -215,7 +215,7 @@ fn follow(
     }
 }
 
-/// Runs publishers and clients, and checks what each client has got.
+/// Runs publishers and clients, and checks the events that each client has received.
 fn run(load: &Load, mut engines: Vec<Engine>) {
     let start = Instant::now();
     let mut servers = Servers::start(&engines, load);

@@ -137,7 +137,7 @@ impl Subscriber {
 #[allow(dead_code)] // each test uses a part of it
 pub(crate) enum Backing {
     Memory,
-    /// A storage that fails at will and can replace its log. All its operations end within
+    /// A storage that fails on request and can replace its log. All its operations end within
     /// [`POLLS`] polls.
     Unreliable(Arc<Unreliable>),
     /// A storage as servers use it.
@@ -241,7 +241,7 @@ impl World {
         }
     }
 
-    /// Whether a subscriber may get a gap event although it has missed nothing.
+    /// Returns whether a subscriber may get a gap event although it has missed nothing.
     fn may_report_gap(&self, subscriber: &Subscriber, all: &[Event]) -> bool {
         let held = |topic| all.iter().filter(|event| event.topic == topic && event.held).count();
         let is_last_held = subscriber.next.checked_sub(1).is_none_or(|last| all[last].held);

@@ -28,8 +28,8 @@ enum Place {
 }
 
 impl Place {
-    /// Whether a client can resume after the server was killed. A file that was not written durably
-    /// before each response may have lost events, so its IDs become unknown.
+    /// Returns whether a client can resume after the server was killed. A file that was not written
+    /// durably before each response may have lost events, so its IDs become unknown.
     fn resumes(self) -> bool {
         matches!(self, Self::File("always") | Self::Nats)
     }

@@ -121,8 +121,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) storing: Storing,
 
-    /// Answer 503 to a publication that has not been written durably after this time; it may be
-    /// written later
+    /// Answer 503 to a publication that has not been stored and delivered after this time; it may
+    /// be stored later
     #[arg(long, value_name = "SECONDS", requires = "storage", default_value = "5", value_parser = timeout)]
     publish_timeout: Duration,
 

@@ -90,10 +90,10 @@ impl Guard {
             Some(origin) if page.may_read() => {
                 request.response_headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             }
-            // The page only learns that there was an error, so this is where one finds the cause.
+            // The browser gives the page no reason, so the log has it.
             Some(origin) if page.is_origin => log::info!(
-                "the browser keeps the answer for {:?} from the page, unless the server runs with \
-                 --allow-origin {}",
+                "the browser withholds the response to {:?} from the page; to allow it, start the \
+                 server with --allow-origin {}",
                 request.path(),
                 String::from_utf8_lossy(origin.as_bytes()),
             ),

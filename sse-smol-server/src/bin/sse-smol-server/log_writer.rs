@@ -24,8 +24,8 @@ pub(crate) enum LogFormat {
 /// The maximum size of the queued lines in bytes: about ten thousand lines.
 const MAX_QUEUED: usize = 1 << 20;
 
-/// The minimum time between two writes. Under load, lines are written together: to wake the thread
-/// for each line takes more time than to format it.
+/// The minimum time between two writes. Under load, lines are written together: waking the thread
+/// for each line would take more time than formatting it.
 const BETWEEN_WRITES: Duration = Duration::from_millis(10);
 
 /// The pause before the next attempt to write if standard error is non-blocking and full.

@@ -121,9 +121,9 @@ fn run(args: &Args) -> Result<(), String> {
     }
     let publishing = Publishing::new(args)?;
     raise_descriptor_limit();
-    // Before the server listens, since this may take long: until then, clients are refused and try
-    // again or elsewhere, instead of waiting without an answer. Those of a socket from systemd wait,
-    // which is its purpose. The signals have no handler yet, so they end the process at once.
+    // Opened before the server listens, since this may take long. Connections are refused until
+    // then, so that clients try again or elsewhere instead of waiting. Those to a socket from
+    // systemd wait. The signals have no handlers yet, so they end the process at once.
     let (topics, feed) = args.storing.open(args.topics_config())?;
     let in_use = |error: io::Error| {
         use ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};

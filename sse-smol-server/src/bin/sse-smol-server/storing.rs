@@ -22,8 +22,8 @@ pub(crate) struct Storing {
     data: Option<PathBuf>,
 
     /// When events are written durably: `always`, before a publication is answered, or
-    /// `interval=MILLISECONDS`, which is faster; an unclean end then loses the events since the
-    /// last time, and subscribers that resume get a gap event
+    /// `interval=MILLISECONDS`, which takes less CPU time; an unclean end then loses the events
+    /// since the last time, and subscribers that resume get a gap event
     #[arg(long, value_name = "WHEN", requires = "data", default_value = "always", value_parser = sync)]
     sync: Sync,
 
@@ -31,7 +31,8 @@ pub(crate) struct Storing {
     #[arg(long, value_name = "EVENTS", requires = "storage", default_value = "100", value_parser = at_least(1_u32, "the newest event of a topic is always in memory"))]
     window: u32,
 
-    /// Recover a damaged file: keep its intact events, and the file itself under another name
+    /// If the file is damaged, copy its intact events to a new file, and keep the damaged one under
+    /// another name
     #[arg(long, requires = "data")]
     recover: bool,
 
@@ -79,7 +80,7 @@ impl Storing {
         of_file.recover = self.recover;
         let storage = DiskStorage::open(of_file).map_err(|error| {
             let is_damaged = error.kind() == StorageErrorKind::Damaged;
-            let hint = if is_damaged { "; --recover keeps its intact events" } else { "" };
+            let hint = if is_damaged { "; --recover copies its intact events" } else { "" };
             format!("{error}{hint}")
         })?;
         log::info!("{}: {} events", directory.display(), storage.events());

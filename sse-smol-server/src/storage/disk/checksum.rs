@@ -1,7 +1,8 @@
-//! The checksum of what the file holds: CRC-32, as in gzip (RFC 1952, section 8).
+//! The checksum of events and of dropped positions in the file: CRC-32, as in gzip (RFC 1952,
+//! section 8).
 
-/// The tables: the first is that of a byte, and each of the others that of a byte followed by one
-/// more zero.
+/// Lookup tables for eight bytes in one step: table `n` has the checksum of each byte followed by
+/// `n` zeros.
 const TABLES: [[u32; 256]; 8] = tables();
 
 const fn tables() -> [[u32; 256]; 8] {
@@ -30,8 +31,8 @@ const fn tables() -> [[u32; 256]; 8] {
     tables
 }
 
-/// Returns the checksum of a position and of bytes that belong to it. So bytes that are found at
-/// another position are noticed, too.
+/// Returns the checksum of a position and of the bytes stored there. It includes the position, so
+/// that bytes found at another position count as damaged.
 pub(super) fn checksum(position: u64, bytes: &[u8]) -> u32 {
     !update(update(!0, &position.to_le_bytes()), bytes)
 }

@@ -20,9 +20,9 @@ pub struct DiskConfig {
     pub max_bytes: usize,
     /// The maximum number of topics that hold events. Default: 1000.
     pub max_topics: usize,
-    /// Whether a damaged file is recovered: its intact events are copied to a new file, which has a
-    /// new epoch, and the number of these and what was damaged are logged. The damaged file is kept
-    /// as `events.redb.damaged-`, followed by a unique text. Default: false.
+    /// Whether a damaged file is recovered. Its intact events are copied to a new file, which has a
+    /// new epoch. The log has the number of intact events, and the positions of damaged ones. The
+    /// damaged file is kept as `events.redb.damaged-`, followed by a unique text. Default: false.
     pub recover: bool,
 }
 
@@ -32,7 +32,8 @@ pub struct DiskConfig {
 pub enum Sync {
     /// Before a publication is answered.
     Always,
-    /// At this interval. An unclean end loses the events since the last time.
+    /// At this interval, or when they take 8 MiB. Publications are answered before that, and an
+    /// unclean end loses the events since the last write.
     Interval(Duration),
 }
 

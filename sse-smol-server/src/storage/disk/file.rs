@@ -59,7 +59,7 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), FileTooLarge | QuotaExceeded | StorageFull)
 }
 
-/// Whether the file is not one of redb, or is too short.
+/// Returns whether the error is that the file is not one of redb, or is too short.
 fn is_damage(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
@@ -90,14 +90,14 @@ impl File {
         let path = &self.path;
         let io = |error: io::Error| not_usable(path, &error);
         let mut source = fs::File::open(path).map_err(io)?;
-        // As by another process that recovers it.
+        // Another process that uses or recovers the file holds the lock.
         source.try_lock().map_err(|_| in_use(path))?;
         let salvage = Salvage::read(&mut source).map_err(io)?;
         let new = NewFile::beside(path).map_err(|cause| not_opened(path, cause))?;
         salvage.copy(&mut source, &new.database).map_err(error)?;
         let aside = path.with_file_name(format!("{NAME}.damaged-{}", new_epoch()));
-        // With two names for a moment, so that there is a file with its name at all times. Not all
-        // file systems have links.
+        // With a link, a file with the name `events.redb` exists at all times. On file systems
+        // without links, it is renamed.
         fs::hard_link(path, &aside).or_else(|_| fs::rename(path, &aside)).map_err(io)?;
         new.replace(path).map_err(io)?;
         log::warn!("{}: {}", path.display(), salvage.report());
@@ -243,7 +243,7 @@ impl File {
     }
 
     /// Writes new events and drops old ones, in one transaction, which is durable when this returns.
-    /// Events that are among both are left out. `last` is the last position that is assigned then.
+    /// A new event that is dropped already is not written. `last` is the last assigned position.
     pub(super) fn write(
         &self,
         new: &Unwritten,
@@ -261,7 +261,7 @@ impl File {
                 record.encode(position, &mut bytes).ok_or_else(too_long)?;
                 events.insert(position, bytes.as_slice()).map_err(error)?;
             }
-            // By topic, the last one.
+            // The last position by topic.
             let mut dropped = BTreeMap::new();
             for (position, topic) in &old.events {
                 if !skipped.contains(position) {
@@ -278,7 +278,8 @@ impl File {
                     table.remove(&**topic).map_err(error)?;
                 }
             }
-            // Each table that is changed costs a page, so this is written only if it is needed.
+            // Each changed table costs the write of a page, so the last position is stored only if
+            // no event has it.
             let is_known = events.get(last).map_err(error)?.is_some();
             let last = (!is_known).then_some(("last", last));
             let forgotten = (!old.topics.is_empty()).then_some(("forgotten", old.forgotten));

@@ -1,24 +1,25 @@
 //! Events in a file.
 //!
 //! A [`DiskStorage`] keeps the events of topics in one file of the engine redb, in a directory of
-//! its own, which one process uses at a time. It needs the feature `disk`.
+//! its own, which only one process can use. It needs the feature `disk`.
 //!
 //! With [`Sync::Always`], an event is written durably before its publication is answered and before
-//! subscribers get it. So neither a crash of the process nor a power cut loses an event that a
-//! publisher or a subscriber knows of. Publications that wait at the same time share one write.
+//! subscribers get it. So neither a crash of the process nor a power cut loses an event that was
+//! acknowledged or delivered. Publications that wait at the same time share one write.
 //!
-//! With [`Sync::Interval`], events stay in memory until they are written together, at an interval or
-//! when they take 8 MiB. An unclean end, such as a crash, loses the events since the last write. The
-//! storage then has a new [epoch](crate::storage::Storage::epoch) at the next start, so that the ID
-//! of a lost event is unknown and not assigned to another event.
+//! With [`Sync::Interval`], events are acknowledged and delivered first, and stay in memory until
+//! they are written together, at an interval or when they take 8 MiB. An unclean end, such as a
+//! crash, loses the events since the last write. The storage then has a new
+//! [epoch](crate::storage::Storage::epoch) at the next start, so that the ID of a lost event is
+//! unknown and not assigned to another event.
 //!
 //! If a write fails, for example because the disk is full, publications return the error. The file
-//! is opened again, and what could not be written is written then. Should the file have lost events,
-//! subscribers get a gap event, as after an unclean end.
+//! is opened again, at most once a second, and the events in memory are written then. If the file
+//! has lost events, subscribers get a gap event, as after an unclean end.
 //!
-//! Events beyond the bounds are dropped from the file, which reuses their space. A file that is
-//! damaged is refused; [`DiskConfig::recover`] copies its intact events to a new one. If the damage
-//! has destroyed the list of dropped events, some of these may be among them.
+//! Events beyond the bounds are dropped from the file, which reuses their space. A damaged file is
+//! refused; with [`DiskConfig::recover`], its intact events are copied to a new one. If the damage
+//! has destroyed the list of dropped and deleted events, some of those may reappear.
 //!
 //! If the end was unclean and only the last write is damaged, for example by a disk that reported it
 //! as durable too early, the file is opened without that write. This cannot be distinguished from a
@@ -107,7 +108,7 @@ const QUEUE: usize = 1024;
 /// The maximum number of pages that are read at the same time.
 const READERS: usize = 4;
 
-/// The maximum number of transactions that the feed is behind the writer.
+/// The maximum number of batches of changes that the feed is behind the writer.
 const FEED: usize = 1;
 
 impl DiskStorage {
@@ -145,7 +146,8 @@ impl DiskStorage {
         })
     }
 
-    /// Returns the number of events in the file.
+    /// Returns the number of events that can be read: those in the file, and those that are not
+    /// written yet.
     pub fn events(&self) -> usize {
         self.shared.index().len()
     }
@@ -207,7 +209,7 @@ impl Storage for DiskStorage {
             let mut receivers = Vec::with_capacity(events.len());
             for event in events {
                 let (reply, receiver) = channel::bounded(1);
-                // The queue has each event before the next one waits for room in it.
+                // One after the other, so that they are queued in this order.
                 self.command(Command::Append { event, reply }).await?;
                 receivers.push(receiver);
             }
@@ -270,10 +272,11 @@ impl Storage for DiskStorage {
     }
 }
 
-/// The state of a stream of changes: before and after the writer knows of it.
+/// The state of a stream of changes.
 enum Following {
+    /// The writer has not added the follower yet.
     New(smol::future::Boxed<Receiver<Followed>>),
-    /// The changes that were received and not returned yet come first.
+    /// Changes that were received and not returned yet, and the channel for further ones.
     Open(VecDeque<Change>, Receiver<Followed>),
 }
 

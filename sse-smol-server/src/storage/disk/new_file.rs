@@ -8,22 +8,22 @@ use redb::{Database, DatabaseError};
 
 use crate::storage::new_epoch;
 
-/// A file under another name. It is removed when it is dropped before it has its name, or by a later
-/// start.
+/// A file under a temporary name, which is removed when this is dropped, or by the next start if
+/// the process was killed.
 #[derive(Debug)]
 pub(super) struct NewFile {
     path: PathBuf,
-    /// Locks the file as long as it is open, so that no other process removes it.
+    /// The database, which locks the file while it is open, so that no other process removes it.
     pub(super) database: Database,
 }
 
-/// Returns the start of the names of new files beside the file at a path.
+/// Returns the prefix of the names of new files beside the file at a path.
 fn prefix(path: &Path) -> String {
     format!("{}.new-", path.file_name().unwrap_or_default().to_string_lossy())
 }
 
 impl NewFile {
-    /// Creates a file beside the one at `path`, whose place it takes later.
+    /// Creates a file beside `path`, whose name it gets later.
     pub(super) fn beside(path: &Path) -> Result<Self, DatabaseError> {
         let path = path.with_file_name(format!("{}{}", prefix(path), new_epoch()));
         Ok(Self { database: Database::create(&path)?, path })
@@ -50,7 +50,7 @@ impl NewFile {
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        // If it was renamed, it is not there any more.
+        // Fails if the file was renamed.
         let _ = fs::remove_file(&self.path);
     }
 }
@@ -74,7 +74,7 @@ pub(super) fn remove_left(path: &Path) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             file => file?,
         };
-        // A process that creates it holds the lock.
+        // A process that is still creating the file holds its lock.
         if file.try_lock().is_ok() {
             fs::remove_file(entry.path())?;
             log::info!("{}: removed, since its creation was interrupted", entry.path().display());

@@ -35,7 +35,7 @@ impl<'a> Record<'a> {
             && names.into_iter().all(|name| optional_len(name).is_some())
     }
 
-    /// Writes the record of the event at a position as bytes, in place of what is in `out`. Returns
+    /// Replaces the content of `out` by the bytes of the record of the event at a position. Returns
     /// `None` if it does not [fit](Self::fits).
     pub(super) fn encode(&self, position: u64, out: &mut Vec<u8>) -> Option<()> {
         out.clear();
@@ -81,7 +81,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// Returns the length of an optional value as the format has it.
+/// Returns the length of an optional value as the format stores it, or `None` if it is too long.
 fn optional_len(value: Option<&str>) -> Option<u16> {
     u16::try_from(value.map_or(0, |value| value.len() + 1)).ok()
 }

@@ -1,13 +1,13 @@
-//! Events from a damaged file: from all pages that have them, without the structure that leads to
-//! these pages.
+//! Finds the intact events of a damaged file in all of its pages, without the tree that refers to
+//! the pages.
 //!
 //! The file consists of pages of 4 KiB and multiples of that. A leaf of a table begins with its type
 //! (one byte, 1), a byte that is not used, the number of pairs (two bytes) and, unless they have a
 //! fixed size, the offsets at which keys and values end (four bytes each). Keys and values follow.
-//! Every event and every dropped position has a checksum, so nothing else is taken for one.
+//! Each event and each dropped position has a checksum, which distinguishes it from other bytes.
 //!
-//! Pages that are not in use any more may have events that were dropped or deleted. These are left
-//! out if the position up to which events of the topic were dropped is found, too.
+//! Unused pages may still have events that were dropped or deleted. These are left out if the
+//! position up to which the events of their topic were dropped is intact.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -39,7 +39,7 @@ pub(super) struct Salvage {
     damaged: BTreeSet<u64>,
 }
 
-/// Where an event is.
+/// The place of an event in the file.
 #[derive(Debug)]
 struct Place {
     topic: Arc<str>,
@@ -61,7 +61,7 @@ impl Salvage {
             let Some(pairs) = number_of_pairs(&page) else {
                 continue;
             };
-            // Larger pages are known by the offset at which their last value ends.
+            // The page is larger if its last value ends beyond it.
             let size = end(&page, pairs, pairs - 1).unwrap_or(0);
             if (PAGE + 1..=LARGEST).contains(&size) && size as u64 <= len - offset {
                 read(file, offset, size, &mut page)?;
@@ -100,7 +100,8 @@ impl Salvage {
                     len: end - start,
                 };
                 let known = self.events.get(&position);
-                // Positions were assigned again after an unclean end of a lossy run.
+                // After an unclean end of a lossy run, positions were assigned again. The later
+                // event counts.
                 if known.is_none_or(|known| known.time < place.time) {
                     self.events.insert(position, place);
                 }
@@ -203,7 +204,7 @@ impl Salvage {
 /// The number of topics and positions that a report lists.
 const LISTED: usize = 10;
 
-/// Reads a part of a file. It ends with the file.
+/// Replaces the content of `into` by at most `len` bytes of a file, or fewer at its end.
 fn read(file: &mut File, offset: u64, len: usize, into: &mut Vec<u8>) -> io::Result<()> {
     into.clear();
     file.seek(SeekFrom::Start(offset))?;

@@ -7,7 +7,7 @@ use super::index::Index;
 use super::unwritten::Unwritten;
 use crate::storage::{Change, Page, PageLimit, StorageError, StoredEvent};
 
-/// The changes that a follower gets together.
+/// A message to a follower: consecutive changes, or the error that ends its stream.
 pub(super) type Followed = Result<Vec<Change>, StorageError>;
 
 /// What readers and the writer share.
@@ -15,10 +15,10 @@ pub(super) type Followed = Result<Vec<Change>, StorageError>;
 pub(super) struct Shared {
     /// Locked for reading by each operation on the file, and for writing to open it again.
     pub(super) file: RwLock<File>,
-    /// Events that are not in the file yet. Only the writer changes them. It adds an event before
-    /// the index has it, and removes it when the file has it.
+    /// Events that are not in the file yet. Only the writer changes them: it adds an event before
+    /// it adds it to the index, and removes it after it has written it to the file.
     pub(super) unwritten: RwLock<Unwritten>,
-    /// All events that can be read. Locked for a moment only, and never together with the file.
+    /// The index of all events that can be read. Locked briefly, and never together with the file.
     pub(super) index: Mutex<Index>,
     /// The epoch, which changes if events are lost. Locked for a moment only, and alone.
     epoch: Mutex<String>,
@@ -73,7 +73,7 @@ impl Shared {
         positions: &[u64],
         mut each: impl FnMut(&str, StoredEvent),
     ) -> Result<(), StorageError> {
-        // Before the file: an event that is written meanwhile is in either.
+        // Read before the file, so that an event that is written meanwhile is found in one of them.
         let unwritten = self.unwritten();
         let newer: Vec<_> = positions
             .iter()

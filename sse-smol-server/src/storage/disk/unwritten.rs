@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::record::Record;
 use crate::storage::{NewEvent, StoredEvent};
 
-/// The memory of an event beside its fields in bytes, as it counts towards the size.
+/// The number of bytes that count for an event in addition to its fields.
 const OVERHEAD: usize = 256;
 
 /// Events that are not in the file yet, by position.

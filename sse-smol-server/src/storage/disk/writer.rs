@@ -1,5 +1,5 @@
-//! The thread that writes: takes queued events, writes them in one transaction, and answers their
-//! publishers.
+//! The thread that writes: takes queued events and answers their publishers. It writes the events
+//! in one transaction before that, or at an interval after that.
 
 use std::collections::HashSet;
 use std::mem;
@@ -55,14 +55,14 @@ pub(super) struct Writer {
     dropped: Removals,
     /// The last position that is in the file.
     written: u64,
-    /// The time since when there are unwritten events.
+    /// The time at which the first of the unwritten events was appended.
     since: Option<Instant>,
     /// The time of the next tick.
     tick: Instant,
-    /// The time for which the timer is set, and the timer. It is kept, since setting one wakes
-    /// another thread.
+    /// The time for which the timer is set, and the timer. It stays set, since setting a timer
+    /// wakes another thread.
     timer: (Instant, Timer),
-    /// The time of the last attempt to open it again.
+    /// The time of the last attempt to open the file again.
     attempt: Option<Instant>,
 }
 
@@ -182,7 +182,7 @@ impl Writer {
     }
 
     fn follow(&mut self, after: u64, follower: Sender<Followed>) {
-        // If this fails, the last position is not in the file.
+        // Written first, since the follower has to get a change with the last position.
         let stored = self.flush().and_then(|()| self.shared.file().positions_after(after));
         match stored.and_then(|positions| self.stored(&positions)) {
             Ok(mut changes) => {
@@ -239,7 +239,7 @@ impl Writer {
             match written {
                 Ok(()) => self.make_visible(pending, time),
                 Err(error) => {
-                    // They are not visible. With an interval, this cannot fail.
+                    // Only with `Sync::Always`, where no other events are unwritten.
                     self.shared.change_unwritten().clear();
                     for Pending { reply, .. } in pending {
                         let _ = reply.try_send(Err(error.clone()));
@@ -366,7 +366,7 @@ impl Writer {
             changes.push(Change::Appended { topic, event });
             replies.push((position, reply));
         }
-        // The feed first, so that a publisher that has its answer seldom waits for the feed.
+        // The feed gets them first, since each publication waits until the feed has applied it.
         self.send(changes);
         for (position, reply) in replies {
             // The publisher may have left.
@@ -444,7 +444,7 @@ impl Writer {
             return Ok(());
         }
         if self.attempt.is_some_and(|attempt| attempt.elapsed() < REOPEN) {
-            // The error of the last attempt, such as that the disk is full.
+            // The error of the last write, such as that the disk is full.
             return self.shared.check();
         }
         self.attempt = Some(Instant::now());
@@ -474,7 +474,10 @@ impl Writer {
         *self.shared.failure() = None;
         self.written = reached;
         if is_new {
-            log::warn!("the file of events was opened again, and has lost events");
+            log::warn!(
+                "the file of events was opened again, and has lost events; subscribers get a gap \
+                 event"
+            );
             self.deleting = None;
             self.last_topic = None;
             self.send(vec![Change::Reset { epoch: loaded.epoch, position: reached }]);

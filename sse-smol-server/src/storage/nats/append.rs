@@ -138,8 +138,9 @@ impl Shared {
         Ok(Some(Appended::New(position)))
     }
 
-    /// Makes sure that the epoch is that of the stream which a message was stored in, given the last
-    /// sequence that the feed had seen before. A stream that was replaced begins again.
+    /// Compares the stream with the known one if a message may have been stored in another stream:
+    /// if it is a duplicate, or if its sequence is not after `seen`, the last one that the feed had
+    /// seen before. The sequences of a new stream start at 1.
     pub(super) async fn verify(&self, ack: Ack, seen: u64, until: Instant) -> Result<(), Failure> {
         if ack.is_duplicate || ack.sequence <= seen {
             self.refresh(until).await?;

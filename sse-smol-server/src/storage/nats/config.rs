@@ -109,7 +109,7 @@ impl NatsConfig {
         addresses.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 
-    /// Returns what the servers know this client by, without secrets, for messages.
+    /// Returns how this client identifies itself, without secrets, for messages.
     pub(super) fn shown_access(&self) -> String {
         let addresses = self.addresses().unwrap_or_default();
         let user = addresses.iter().find(|address| address.has_user_pass());
@@ -159,8 +159,8 @@ impl NatsConfig {
             }
             options = options.nkey(seed.to_owned());
         }
-        // The client reads these files again for each connection. Those that cannot be used are
-        // errors now.
+        // The client reads these files for each connection. They are checked here, so that a file
+        // that cannot be used is an error at start.
         let read_certificates = |path: &PathBuf| {
             let text = read(path)?;
             let mut certificates = CertificateDer::pem_slice_iter(text.as_bytes());
@@ -168,7 +168,7 @@ impl NatsConfig {
                 return Ok(path.clone());
             }
             Err(invalid(format_args!(
-                "{}: there is no certificate, or a damaged one",
+                "{}: there is no certificate, or one of them is damaged",
                 path.display()
             )))
         };

@@ -1,4 +1,4 @@
-//! The topics that were deleted and have no event since.
+//! The topics that were deleted and have had no event since.
 //!
 //! The deletion of a topic is a message, which remains in the stream until a limit drops it. Such a
 //! topic has a subject, but holds no events, and does not count towards the maximum number of
@@ -8,14 +8,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 
-/// The maximum number of topics. They take about 16 MiB. Further ones count as holding events.
+/// The maximum number of topics that are noted, which take about 16 MiB. Beyond it, those that were
+/// deleted first count as holding events.
 const MAX: usize = 1 << 18;
 
 /// Deleted topics.
 #[derive(Debug, Default)]
 pub(super) struct Deleted {
-    /// The sequences of deletions, by the hash of the topic. Its name would take more memory, and if
-    /// two are the same, one topic is not counted.
+    /// The sequences of deletions, by the hash of the topic's name, which takes less memory than
+    /// the name. If two hashes are equal, the number of topics is wrong by one.
     topics: HashMap<u64, u64>,
     /// The hashes, by sequence.
     sequences: BTreeMap<u64, u64>,

@@ -134,7 +134,8 @@ impl Follower {
             if self.out.is_closed() {
                 return;
             }
-            // A consumer that has worked may have been deleted with the stream.
+            // No pause after a consumer that has worked for longer: it may have been deleted with
+            // the stream, whose replacement is then found at once.
             sleep(PAUSE.saturating_sub(start.elapsed())).await;
         }
     }
@@ -205,7 +206,8 @@ impl Follower {
                     // The time of the request is over, or its size is reached.
                     Some(404 | 408) => break,
                     Some(409) if reply.description.as_deref().is_some_and(is_complete) => {
-                        // Stored when the engine accepted larger messages than now.
+                        // The next message exceeds this size alone: it was stored when
+                        // `max_payload` was higher. It is requested alone and without a limit.
                         is_large = left == pull.messages;
                         break;
                     }
@@ -226,7 +228,10 @@ impl Follower {
                 let size = message.payload.len();
                 if size > bytes {
                     let (sequence, subject) = (message.sequence, &message.subject);
-                    log::warn!("NATS: message {sequence} on {subject} is large: {size} bytes");
+                    log::warn!(
+                        "NATS: message {sequence} on {subject} has {size} bytes, more than NATS \
+                         accepts now; it is delivered nevertheless"
+                    );
                 }
                 self.apply(message).await?;
             }

@@ -22,7 +22,7 @@ pub(super) struct Info {
     pub(super) last: u64,
     /// The number of subjects.
     pub(super) subjects: u64,
-    /// Whether some of them may not be those of topics.
+    /// Whether the stream may have subjects that are not those of topics.
     pub(super) has_other_subjects: bool,
     /// The number of messages of the selected subjects, by subject.
     pub(super) counts: Vec<(String, u64)>,
@@ -100,8 +100,8 @@ impl Info {
     }
 }
 
-/// Returns whether a stream with this configuration takes no subjects but those that one is created
-/// with.
+/// Returns whether a stream with this configuration has only the subjects with which it is created
+/// here.
 fn has_only_topics(config: &Value) -> bool {
     let own = config["name"].as_str().map(|name| format!("{name}.*"));
     let subjects = config["subjects"].as_array();

@@ -95,7 +95,7 @@ impl Link {
                 });
             let error = match timeout_at(until, options.connect(addresses.clone())).await {
                 Ok(Ok(client)) => break client,
-                // That does not pass.
+                // Another attempt would fail, too.
                 Ok(Err(error)) if is_refused(&error) => {
                     return Err(unavailable(&format!("{}: {error}", config.shown_access())));
                 }
@@ -209,8 +209,8 @@ fn is_refused(error: &ConnectError) -> bool {
     matches!(error.kind(), Authentication | AuthorizationViolation)
 }
 
-/// Returns why a certificate or a key, of either side, is refused or cannot be used, if that is the
-/// error.
+/// Returns the reason if the error is that a certificate or a key, of either side, is refused or
+/// cannot be used.
 fn tls_failure(error: &ConnectError) -> Option<String> {
     if error.kind() == ConnectErrorKind::Tls {
         return Some(error.to_string());
@@ -314,7 +314,7 @@ async fn pass_on(mut replies: Subscriber, receivers: Receivers) {
 fn note(state: &watch::Sender<State>, event: &Event) {
     match event {
         Event::Connected => state.send_modify(|state| {
-            // It counts as open from the start on.
+            // The state is open from the start, so the first connection is not counted.
             state.reconnects += u64::from(!state.is_open);
             state.is_open = true;
         }),

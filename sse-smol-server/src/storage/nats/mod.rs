@@ -18,8 +18,8 @@
 //! - IDs that publishers choose are unique among the events of a topic that the stream holds. They
 //!   are kept in memory, at most 50000. A publication with an ID takes longer if others publish to
 //!   the same topic at the same time.
-//! - A subscriber may get a gap event although it has missed nothing: after its ID's event was
-//!   dropped, or if the stream has dropped events and not recorded whose they were.
+//! - A subscriber may get a gap event although it has missed nothing: after the event of its ID was
+//!   dropped, or if the stream has dropped events, whose topics JetStream does not record.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -109,8 +109,8 @@ const READS: usize = 8;
 /// The maximum number of positions that are checked at the same time.
 const CHECKS: usize = 64;
 
-/// The time within which a replica that lags behind does not answer any more, or has caught up.
-/// After it, a position that the stream does not have was lost.
+/// The time after which a replica that lagged behind has caught up, or does not answer any more. A
+/// position that the stream does not have then was lost.
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// The maximum time that an operation waits for a permit. After the engine was unreachable, many
@@ -207,7 +207,7 @@ impl Storage for NatsStorage {
                 match self.run(&self.checks, check).await? {
                     Some(is_assigned) => return Ok(is_assigned),
                     None if start.elapsed() >= SETTLED => return Ok(false),
-                    // Without a permit.
+                    // The permit has been released.
                     None => Timer::after(SETTLED / 10).await,
                 };
             }

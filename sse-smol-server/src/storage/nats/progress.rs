@@ -1,8 +1,8 @@
-//! How far the stream and the feed are, and how often the feed was interrupted.
+//! The progress of the stream and of the feed, and the number of interruptions of the feed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The end of the stream as far as this server knows it, that of the feed, and a count of
+/// The last sequences of the stream and of the feed that this server has seen, and the number of
 /// interruptions.
 #[derive(Debug)]
 pub(super) struct Progress {

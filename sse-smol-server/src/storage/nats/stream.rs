@@ -45,7 +45,7 @@ pub(super) struct Shared {
     ids: Mutex<Ids>,
     known: Mutex<Known>,
     deleted: Mutex<Deleted>,
-    /// The time of the last examination of all topics, for which this is locked.
+    /// The end of the last examination of all topics. Locked during an examination.
     pub(super) examined: Arc<tokio::sync::Mutex<Option<Instant>>>,
     /// A permit for each operation that reads the IDs of a topic's events, which takes much memory.
     pub(super) id_reads: Semaphore,
@@ -361,7 +361,7 @@ impl Shared {
 
     /// Returns whether a position was assigned in the stream as it is now. A position whose message
     /// is gone is not known, unless it is the last. Returns `None` if the replica that has answered
-    /// may lag behind: one that was the leader, and has not noticed yet that it is not any more.
+    /// may lag behind, such as a former leader that the election of another one has not reached.
     pub(super) async fn is_assigned(
         &self,
         position: u64,

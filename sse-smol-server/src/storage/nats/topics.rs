@@ -22,7 +22,7 @@ const AT_ONCE: usize = 16;
 /// The minimum time between two examinations of all topics, while publications are refused.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The maximum time of an examination. A publication waits for it only for its own time.
+/// The maximum time of an examination. A publication waits for it only until its own deadline.
 const EXAMINATION: Duration = Duration::from_secs(60);
 
 /// The number of topics that are examined with one request.
@@ -52,19 +52,19 @@ impl Shared {
             if topics.saturating_sub(self.deleted().count(info.first)) < most {
                 return Ok(None);
             }
-            // Deletions from before the feed has started, or that it has not come to, are not
+            // Deletions from before the start of the feed, or that it has not reached, are not
             // counted yet.
-            let late = |_| Failure::Lost("the topics are not delivered in time".to_owned());
+            let late = |_| Failure::Lost("the topics were not read in time".to_owned());
             let examined = Arc::clone(&self.examined).lock_owned();
             let mut examined = timeout_at(until, examined).await.map_err(late)?;
             match *examined {
-                // For another publication, in the meantime.
+                // Another publication has had all topics examined meanwhile.
                 Some(end) if end > start => continue,
                 Some(end) if end + AGAIN > start => return Ok(Some(most)),
                 _ => {}
             }
             let shared = Arc::clone(self);
-            // A task of its own, since it may take longer than this publication may.
+            // A separate task, since it may take longer than this publication may wait.
             let examination = tokio::spawn(async move {
                 shared.examine_topics(info.last, Instant::now() + EXAMINATION).await?;
                 *examined = Some(Instant::now());
