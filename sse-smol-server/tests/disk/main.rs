@@ -1,5 +1,6 @@
 //! Events in a file: restarts, bounds, failures, damage.
 
+use std::collections::HashSet;
 use std::fs;
 use std::future::Future;
 use std::sync::{Arc, mpsc};
@@ -373,6 +374,26 @@ fn an_unclean_end_between_two_syncs_makes_old_ids_unknown() {
     let events = after_crash.read(&["a"], Start::After(&id), 1);
     assert_eq!(events[0].0, "gap");
     assert!(events[0].1.contains("\"reason\":\"unknown\""), "{}", events[0].1);
+}
+
+/// If the first transaction after a start is damaged, the file is opened without it.
+#[test]
+fn positions_of_a_lost_transaction_are_not_assigned_again() {
+    let (directory, name) = (Dir::new(), "events.redb");
+    drop(Run::open(&directory));
+    let mut ids = Vec::new();
+    // Also after a second start without a publication that is kept.
+    for _ in 0..3 {
+        let run = Run::open(&directory);
+        let before = Dir::new();
+        fs::copy(directory.0.join(name), before.0.join(name)).unwrap();
+        ids.push(run.publish("a", "lost"));
+        drop(run);
+        fs::copy(before.0.join(name), directory.0.join(name)).unwrap();
+    }
+    let epochs: HashSet<_> = ids.iter().map(|id| id.split_once('-').unwrap().0).collect();
+    assert_eq!(epochs.len(), 1, "{ids:?}");
+    assert!(ids.is_sorted_by(|one, next| one < next), "{ids:?}");
 }
 
 #[test]

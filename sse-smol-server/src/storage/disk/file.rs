@@ -38,8 +38,6 @@ pub(super) struct File {
 pub(super) struct Loaded {
     pub(super) index: Index,
     pub(super) epoch: String,
-    /// The number of damaged events that were dropped.
-    pub(super) damaged: usize,
 }
 
 /// Converts an error of redb.
@@ -65,24 +63,34 @@ fn is_damage(error: &io::Error) -> bool {
 }
 
 impl File {
-    /// Opens the file in a directory, which is created if necessary. If `recover` is set and the
-    /// file cannot be opened because it is damaged, its intact events are copied to a new file, and
-    /// it is kept under another name.
-    pub(super) fn open(directory: &Path, recover: bool) -> Result<Self, StorageError> {
+    /// Opens the file in a directory, which is created if necessary, and [loads](Self::load) its
+    /// events. If `recover` is set and the file is damaged, its intact events are copied to a new
+    /// file, and it is kept under another name.
+    pub(super) fn open(
+        directory: &Path,
+        recover: bool,
+        is_lossy: bool,
+    ) -> Result<(Self, Loaded), StorageError> {
         let io = |error: io::Error| not_usable(directory, &error);
         fs::create_dir_all(directory).map_err(io)?;
         let path = directory.join(NAME);
         let mut file = Self { path, database: None };
-        match file.reopen() {
+        let open = |file: &mut Self| {
+            file.reopen()?;
+            file.load(is_lossy, None)
+        };
+        let loaded = match open(&mut file) {
             Err(damaged) if recover && damaged.kind() == StorageErrorKind::Damaged => {
                 log::warn!("{damaged}");
+                // Releases the lock on the file.
+                file.database = None;
                 file.recover()?;
-                file.reopen()?;
+                open(&mut file)?
             }
             result => result?,
-        }
+        };
         remove_left(&file.path).map_err(io)?;
-        Ok(file)
+        Ok((file, loaded))
     }
 
     /// Replaces a damaged file by one with its intact events.
@@ -150,18 +158,12 @@ impl File {
     }
 
     /// Reads all events into an index. The file gets a new epoch if it has none, or if events may
-    /// have been lost: after an unclean end of a lossy run, or if damaged events are dropped. If
-    /// this run has had the file open before, `known` is the last position, and the file gets a new
-    /// epoch if it has not reached that.
+    /// have been lost after an unclean end of a process with `is_lossy`. If this process has had the
+    /// file open before, `known` is the last position, and the file gets a new epoch if it has not
+    /// reached that.
     ///
-    /// With `recover`, damaged events are dropped. Otherwise they are an error. `is_lossy` marks the
-    /// file as one whose next end may be unclean.
-    pub(super) fn load(
-        &self,
-        recover: bool,
-        is_lossy: bool,
-        known: Option<u64>,
-    ) -> Result<Loaded, StorageError> {
+    /// `is_lossy` marks the file as one whose next end may be unclean.
+    pub(super) fn load(&self, is_lossy: bool, known: Option<u64>) -> Result<Loaded, StorageError> {
         let transaction = self.database()?.begin_write().map_err(error)?;
         let loaded = {
             let mut meta = transaction.open_table(META).map_err(error)?;
@@ -172,6 +174,7 @@ impl File {
                 |text: Option<String>| text.and_then(|text| text.parse().ok()).unwrap_or(0);
             let (format, epoch) = (get("format")?, get("epoch")?);
             let (last, forgotten) = (number(get("last")?), number(get("forgotten")?));
+            let reserved = number(get("reserved")?);
             let was_clean = get("clean")?.as_deref() != Some("no");
             if let Some(format) = format.filter(|format| format != FORMAT) {
                 let why = format!(
@@ -180,61 +183,60 @@ impl File {
                 );
                 return Err(StorageError::new(StorageErrorKind::Unavailable, why));
             }
-            let mut events = transaction.open_table(EVENTS).map_err(error)?;
+            let events = transaction.open_table(EVENTS).map_err(error)?;
             let mut dropped = transaction.open_table(DROPPED).map_err(error)?;
             let mut index = Index::new(forgotten);
-            let bad = self.read_all(&mut index, &events, &dropped, recover)?;
-            for position in &bad {
-                events.remove(position).map_err(error)?;
-            }
+            self.read_all(&mut index, &events, &dropped)?;
             index.last_position = index.last_position.max(last);
             let is_whole = known.map_or(was_clean, |known| index.last_position >= known);
-            let keeps = is_whole && bad.is_empty();
-            let epoch = epoch.filter(|_| keeps).inspect(|_| index.reserve());
-            let epoch = epoch.unwrap_or_else(new_epoch);
-            if !keeps {
+            let kept = epoch.filter(|_| is_whole);
+            let reserved = if kept.is_some() { index.reserve(reserved) } else { 0 };
+            let epoch = kept.unwrap_or_else(new_epoch);
+            if !is_whole {
                 dropped.retain(|_, _| false).map_err(error)?;
             }
             for (name, value) in [
                 ("format", FORMAT),
                 ("epoch", &epoch),
                 ("clean", if is_lossy { "no" } else { "yes" }),
+                ("reserved", &reserved.to_string()),
             ] {
                 meta.insert(name, value).map_err(error)?;
             }
-            Loaded { index, epoch, damaged: bad.len() }
+            Loaded { index, epoch }
         };
         transaction.commit().map_err(error)?;
         Ok(loaded)
     }
 
-    /// Adds the events to the index, and returns the positions of damaged ones.
+    /// Adds the events to the index.
     fn read_all(
         &self,
         index: &mut Index,
         events: &impl redb::ReadableTable<u64, &'static [u8]>,
         dropped: &impl redb::ReadableTable<&'static str, (u64, u32)>,
-        recover: bool,
-    ) -> Result<Vec<u64>, StorageError> {
-        let mut bad = Vec::new();
+    ) -> Result<(), StorageError> {
         let mut reported = Instant::now();
         for row in dropped.iter().map_err(error)? {
-            let (topic, position) = row.map_err(error)?;
-            index.set_dropped(topic.value(), position.value().0);
+            let (topic, value) = row.map_err(error)?;
+            let (topic, value) = (topic.value(), value.value());
+            if value != tables::dropped(topic, value.0) {
+                let why = format!("the dropped position of the topic {topic:?} is not readable");
+                return Err(damaged(&self.path.display(), &why));
+            }
+            index.set_dropped(topic, value.0);
         }
         for row in events.iter().map_err(error)? {
             let (position, value) = row.map_err(error)?;
-            match Record::decode(position.value(), value.value()) {
-                Some(record) => drop(index.push(position.value(), &record)),
-                None if recover => bad.push(position.value()),
-                None => return Err(self.unreadable(position.value())),
-            }
+            let record = Record::decode(position.value(), value.value());
+            let record = record.ok_or_else(|| self.unreadable(position.value()))?;
+            index.push(position.value(), &record);
             if reported.elapsed() >= REPORT {
                 reported = Instant::now();
                 log::info!("{}: reading, {} events so far", self.path.display(), index.len());
             }
         }
-        Ok(bad)
+        Ok(())
     }
 
     fn unreadable(&self, position: u64) -> StorageError {
@@ -271,11 +273,15 @@ impl File {
             }
             if !old.is_empty() {
                 let mut table = transaction.open_table(DROPPED).map_err(error)?;
-                for (topic, position) in dropped {
-                    table.insert(topic, tables::dropped(topic, position)).map_err(error)?;
-                }
                 for topic in &old.topics {
                     table.remove(&**topic).map_err(error)?;
+                    // One that was used again since has a later position.
+                    if dropped.get(&**topic).is_some_and(|last| *last <= old.forgotten) {
+                        dropped.remove(&**topic);
+                    }
+                }
+                for (topic, position) in dropped {
+                    table.insert(topic, tables::dropped(topic, position)).map_err(error)?;
                 }
             }
             // Each changed table costs the write of a page, so the last position is stored only if

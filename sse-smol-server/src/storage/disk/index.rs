@@ -90,6 +90,15 @@ impl Slot {
     }
 }
 
+/// Removes the ID or key of an event, unless a newer event has it.
+fn remove(positions: &mut HashMap<Box<str>, u64>, name: Option<&str>, position: u64) {
+    if let Some(name) = name
+        && positions.get(name) == Some(&position)
+    {
+        positions.remove(name);
+    }
+}
+
 impl Topic {
     fn push(&mut self, slot: Slot) {
         if let Some(names) = &slot.names {
@@ -107,8 +116,8 @@ impl Topic {
     fn pop(&mut self) -> Option<Slot> {
         let slot = self.events.pop_front()?;
         if let Some(names) = &slot.names {
-            names.id.as_ref().map(|id| self.ids.remove(id));
-            names.key.as_ref().map(|key| self.keys.remove(key));
+            remove(&mut self.ids, names.id.as_deref(), slot.position);
+            remove(&mut self.keys, names.key.as_deref(), slot.position);
         }
         self.bytes -= slot.size;
         self.dropped = slot.position;
@@ -185,11 +194,13 @@ impl Index {
         }
     }
 
-    /// Reserves the positions that the last transaction of the run before may have assigned. If it
+    /// Reserves the positions that the last transaction before this start may have assigned. If it
     /// was damaged, the file has been opened without it, as if it had been interrupted. Its
-    /// positions are not assigned to other events.
-    pub(super) fn reserve(&mut self) {
-        self.reserved = self.last_position + BATCH_EVENTS as u64;
+    /// positions are not assigned to other events. `before` is the last position that the start
+    /// before has reserved. Returns that of this one, which the file has to keep.
+    pub(super) fn reserve(&mut self, before: u64) -> u64 {
+        self.reserved = self.last_position.max(before) + BATCH_EVENTS as u64;
+        self.reserved
     }
 
     /// Returns the position of the next event.
@@ -316,5 +327,26 @@ impl Index {
     /// Returns the number of events.
     pub(super) fn len(&self) -> usize {
         self.topics.values().map(|topic| topic.events.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// After a write at an interval has failed, an event that was dropped is pushed again.
+    #[test]
+    fn the_key_and_the_id_of_a_newer_event_stay_when_an_older_one_is_dropped() {
+        let mut index = Index::new(0);
+        let record =
+            Record { topic: "a", id: Some("i"), key: Some("k"), time: 1, fields: b"data: x\n\n" };
+        let name = index.push(1, &record);
+        index.push(2, &record);
+        let history = History::default().with_events(1);
+        index.trim(&name, &history, &mut Removals::default());
+        assert_eq!((index.by_key("a", "k"), index.by_id("a", "i")), (Some(2), Some(2)));
+        index.push(3, &Record { id: None, key: None, ..record });
+        index.trim(&name, &history, &mut Removals::default());
+        assert_eq!((index.by_key("a", "k"), index.by_id("a", "i")), (None, None));
     }
 }

@@ -62,6 +62,7 @@ mod config;
 mod file;
 mod index;
 mod new_file;
+mod place;
 mod record;
 mod salvage;
 mod shared;
@@ -122,15 +123,7 @@ impl DiskStorage {
     /// or another process uses the file.
     pub fn open(config: DiskConfig) -> Result<Self, StorageError> {
         let is_lossy = config.sync != Sync::Always;
-        let file = File::open(&config.directory, config.recover)?;
-        let loaded = file.load(config.recover, is_lossy, None)?;
-        if loaded.damaged > 0 {
-            log::warn!(
-                "{}: {} damaged events were dropped; subscribers that resume get a gap event",
-                config.directory.display(),
-                loaded.damaged
-            );
-        }
+        let (file, loaded) = File::open(&config.directory, config.recover, is_lossy)?;
         let shared = Arc::new(Shared::new(file, loaded.index, loaded.epoch));
         let (commands, queue) = channel::bounded(QUEUE);
         let writer = Writer::new(Arc::clone(&shared), queue, config);

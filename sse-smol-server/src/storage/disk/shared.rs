@@ -5,10 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use super::file::File;
 use super::index::Index;
 use super::unwritten::Unwritten;
-use crate::storage::{Change, Page, PageLimit, StorageError, StoredEvent};
+use crate::storage::{Change, Page, PageLimit, StorageError, StorageErrorKind, StoredEvent};
 
 /// A message to a follower: consecutive changes, or the error that ends its stream.
 pub(super) type Followed = Result<Vec<Change>, StorageError>;
+
+/// The number of attempts to read a page whose events are dropped meanwhile.
+const ATTEMPTS: usize = 100;
 
 /// What readers and the writer share.
 #[derive(Debug)]
@@ -103,7 +106,7 @@ impl Shared {
         after: u64,
         limit: PageLimit,
     ) -> Result<Page, StorageError> {
-        loop {
+        for _ in 0..ATTEMPTS {
             let (positions, is_last, dropped) = self.index().page(topic, after, limit);
             let mut events = Vec::with_capacity(positions.len());
             self.events(&positions, |_, event| events.push(event))?;
@@ -112,5 +115,7 @@ impl Shared {
                 return Ok(Page { events, is_last, dropped });
             }
         }
+        let why = "events of the page are missing, such as while the file is opened again";
+        Err(StorageError::new(StorageErrorKind::Unavailable, why))
     }
 }

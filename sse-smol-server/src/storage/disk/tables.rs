@@ -10,7 +10,8 @@ pub(super) const EVENTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new(
 /// The position of the last event that was dropped, by topic, with a checksum.
 pub(super) const DROPPED: TableDefinition<'_, &str, (u64, u32)> = TableDefinition::new("dropped");
 
-/// The format, the epoch, and the last position if no event has it.
+/// The format, the epoch, whether the end was clean, the last position if no event has it, and the
+/// last positions that are forgotten and reserved (see `Index`).
 pub(super) const META: TableDefinition<'_, &str, &str> = TableDefinition::new("meta");
 
 /// The version of the format of records and tables.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::record::Record;
 use crate::storage::{NewEvent, StoredEvent};
 
-/// The number of bytes that count for an event in addition to its fields.
+/// The number of bytes that count for an event in addition to its values.
 const OVERHEAD: usize = 256;
 
 /// Events that are not in the file yet, by position.
@@ -23,6 +23,13 @@ struct Event {
     time: u64,
 }
 
+/// Returns the memory of an event in bytes.
+fn size(event: &NewEvent) -> usize {
+    let NewEvent { topic, fields, id, key } = event;
+    let name = |name: &Option<Box<str>>| name.as_ref().map_or(0, |name| name.len());
+    OVERHEAD + topic.len() + fields.len() + name(id) + name(key)
+}
+
 /// Returns an event as a record of the file.
 pub(super) fn record(event: &NewEvent, time: u64) -> Record<'_> {
     let NewEvent { topic, fields, id, key } = event;
@@ -32,15 +39,14 @@ pub(super) fn record(event: &NewEvent, time: u64) -> Record<'_> {
 impl Unwritten {
     /// Adds an event with a position higher than all others.
     pub(super) fn push(&mut self, position: u64, event: NewEvent, time: u64) {
-        self.bytes += OVERHEAD + event.fields.len();
+        self.bytes += size(&event);
         self.events.insert(position, Event { event, time });
     }
 
     /// Removes all events up to a position.
     pub(super) fn remove_up_to(&mut self, position: u64) {
         self.events = self.events.split_off(&position.saturating_add(1));
-        let size = |one: &Event| OVERHEAD + one.event.fields.len();
-        self.bytes = self.events.values().map(size).sum();
+        self.bytes = self.events.values().map(|one| size(&one.event)).sum();
     }
 
     /// Removes all events.
@@ -50,6 +56,10 @@ impl Unwritten {
 
     pub(super) fn is_empty(&self) -> bool {
         self.events.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.events.len()
     }
 
     /// Returns the size of all events in bytes.

@@ -1,7 +1,6 @@
 //! The thread that writes: takes queued events and answers their publishers. It writes the events
 //! in one transaction before that, or at an interval after that.
 
-use std::collections::HashSet;
 use std::mem;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,13 +10,11 @@ use smol::channel::{Receiver, Sender};
 use smol::future::{block_on, or};
 
 use super::config::{DiskConfig, Sync};
-use super::file::too_long;
 use super::index::{BATCH_EVENTS, Removals};
+use super::place::{Pending, Reply, outcome, place};
 use super::shared::{Followed, Shared};
 use super::unwritten::record;
-use crate::storage::{
-    Appended, Change, EventRef, NewEvent, StorageError, StorageErrorKind, StoredEvent,
-};
+use crate::storage::{Appended, Change, NewEvent, StorageError, StoredEvent};
 
 /// A request to the writer.
 #[derive(Debug)]
@@ -62,18 +59,8 @@ pub(super) struct Writer {
     /// The time for which the timer is set, and the timer. It stays set, since setting a timer
     /// wakes another thread.
     timer: (Instant, Timer),
-    /// The time of the last attempt to open the file again.
-    attempt: Option<Instant>,
-}
-
-/// A sender for the answer to a publication.
-type Reply = Sender<Result<Appended, StorageError>>;
-
-/// An event of a batch.
-struct Pending {
-    event: NewEvent,
-    position: u64,
-    reply: Reply,
+    /// The time before which the file is not opened again.
+    next_attempt: Option<Instant>,
 }
 
 impl Writer {
@@ -93,7 +80,7 @@ impl Writer {
             since: None,
             tick,
             timer: (tick, Timer::at(tick)),
-            attempt: None,
+            next_attempt: None,
         };
         writer.apply_all_bounds();
         writer
@@ -112,10 +99,18 @@ impl Writer {
                 let _ = self.flush();
             }
         }
-        if self.flush().is_ok()
-            && let Err(error) = self.shared.file().mark_clean()
-        {
-            log::error!("{error}");
+        self.finish();
+    }
+
+    /// Writes everything, with a second attempt after a failure, and marks the file as complete.
+    fn finish(&mut self) {
+        let written = self.flush().or_else(|_| {
+            self.next_attempt = None;
+            self.reopen()
+        });
+        if let Err(error) = written.and_then(|()| self.shared.file().mark_clean()) {
+            let lost = self.shared.unwritten().len();
+            log::error!("{error}; {lost} events that were delivered are lost");
         }
     }
 
@@ -221,7 +216,8 @@ impl Writer {
             }
             return;
         }
-        let (pending, repeated) = self.place(batch);
+        let most = self.config.max_topics;
+        let (pending, repeated) = place(&self.shared, most, batch);
         let time = now();
         if let Some(last) = pending.last().map(|one| one.position) {
             let mut unwritten = self.shared.change_unwritten();
@@ -249,8 +245,7 @@ impl Writer {
         }
         // After the events before them: a repeated publication may be one of those.
         for (event, reply) in repeated {
-            let outcome = self.outcome(&event);
-            let _ = reply.try_send(outcome);
+            let _ = reply.try_send(outcome(&self.shared, most, &event));
         }
     }
 
@@ -273,81 +268,6 @@ impl Writer {
         self.last_topic = Some(Arc::clone(topic));
         self.send(vec![Change::Deleted { topic: Arc::clone(topic), position }]);
         Ok(Some(position))
-    }
-
-    /// Assigns positions to events that are new, and returns the others apart.
-    fn place(&self, batch: Vec<(NewEvent, Reply)>) -> (Vec<Pending>, Vec<(NewEvent, Reply)>) {
-        let index = self.shared.index();
-        let mut next = index.next_position();
-        // What the events of the batch itself will use.
-        let mut keys = HashSet::new();
-        let mut ids = HashSet::new();
-        let mut topics = HashSet::new();
-        let (mut pending, mut repeated) = (Vec::new(), Vec::new());
-        for (event, reply) in batch {
-            if !record(&event, 0).fits() {
-                let _ = reply.try_send(Err(too_long()));
-                continue;
-            }
-            let topic = &event.topic;
-            let is_repeated = event.key.as_deref().is_some_and(|key| {
-                index.by_key(topic, key).is_some()
-                    || keys.contains(&(Arc::clone(topic), key.to_owned()))
-            }) || event.id.as_deref().is_some_and(|id| {
-                index.by_id(topic, id).is_some()
-                    || ids.contains(&(Arc::clone(topic), id.to_owned()))
-            });
-            let (holding, is_held) = index.holding(topic);
-            let is_full = !is_held
-                && !topics.contains(topic)
-                && holding + topics.len() >= self.config.max_topics;
-            if is_repeated || is_full {
-                repeated.push((event, reply));
-                continue;
-            }
-            if !is_held {
-                topics.insert(Arc::clone(topic));
-            }
-            if let Some(key) = event.key.as_deref() {
-                keys.insert((Arc::clone(topic), key.to_owned()));
-            }
-            if let Some(id) = event.id.as_deref() {
-                ids.insert((Arc::clone(topic), id.to_owned()));
-            }
-            pending.push(Pending { event, position: next, reply });
-            next += 1;
-        }
-        (pending, repeated)
-    }
-
-    /// Returns the outcome for an event that is not appended.
-    fn outcome(&self, event: &NewEvent) -> Result<Appended, StorageError> {
-        let NewEvent { topic, fields, id, key } = event;
-        let index = self.shared.index();
-        let known = key.as_deref().and_then(|key| index.by_key(topic, key));
-        let has_id = id.as_deref().is_some_and(|id| index.by_id(topic, id).is_some());
-        let (holding, is_held) = index.holding(topic);
-        drop(index);
-        if let Some(position) = known {
-            let stored = self.stored(&[position])?;
-            if let Some(Change::Appended { event: stored, .. }) = stored.into_iter().next() {
-                let is_same = stored.fields == *fields && stored.id == *id;
-                return Ok(if is_same {
-                    Appended::Duplicate(position)
-                } else {
-                    Appended::KeyInUse(EventRef { position, id: stored.id })
-                });
-            }
-        }
-        if has_id {
-            return Ok(Appended::IdInUse);
-        }
-        if !is_held && holding >= self.config.max_topics {
-            return Ok(Appended::TooManyTopics(self.config.max_topics));
-        }
-        // The event that it would have repeated was not written, or has been dropped meanwhile.
-        let why = "an event with the same key or ID could not be written";
-        Err(StorageError::new(StorageErrorKind::Unavailable, why))
     }
 
     /// Adds events to the index, sends them to the followers, and answers the publishers.
@@ -443,24 +363,39 @@ impl Writer {
         if self.shared.check().is_ok() {
             return Ok(());
         }
-        if self.attempt.is_some_and(|attempt| attempt.elapsed() < REOPEN) {
+        let started = Instant::now();
+        if self.next_attempt.is_some_and(|next| started < next) {
             // The error of the last write, such as that the disk is full.
             return self.shared.check();
         }
-        self.attempt = Some(Instant::now());
+        let result = self.open_again();
+        // All of the file is read, while no one else can read it. So a large file gets more time.
+        self.next_attempt = Some(Instant::now() + REOPEN.max(2 * started.elapsed()));
+        result
+    }
+
+    fn open_again(&mut self) -> Result<(), StorageError> {
         let visible = self.shared.index().last_position;
         let mut file = self.shared.file.write().unwrap_or_else(PoisonError::into_inner);
         file.reopen()?;
-        let loaded = file.load(false, self.config.sync != Sync::Always, Some(self.written))?;
+        let loaded = file.load(self.config.sync != Sync::Always, Some(self.written))?;
+        let is_new = *self.shared.epoch() != loaded.epoch;
+        let mut missed = Vec::new();
+        if !is_new {
+            // A write whose failure was reported may have reached the file nevertheless.
+            let positions = file.positions_after(visible)?;
+            file.read(&positions, |position, record| {
+                let (topic, event) = (record.topic.into(), record.to_stored(position));
+                missed.push(Change::Appended { topic, event });
+            })?;
+        }
         drop(file);
         let mut index = loaded.index;
         let reached = index.last_position;
-        let is_new = *self.shared.epoch() != loaded.epoch;
         let mut unwritten = self.shared.change_unwritten();
         if is_new {
             unwritten.clear();
         } else {
-            // A write whose failure was reported may have reached the file nevertheless.
             unwritten.remove_up_to(reached);
             for (position, record) in unwritten.records() {
                 index.push(position, &record);
@@ -484,10 +419,8 @@ impl Writer {
             self.apply_all_bounds();
             return Ok(());
         }
-        let positions = self.shared.file().positions_after(visible)?;
-        let stored = self.stored(&positions)?;
-        if !stored.is_empty() {
-            self.send(stored);
+        if !missed.is_empty() {
+            self.send(missed);
         }
         if let Some((topic, position)) = self.deleting.take().filter(|(_, at)| *at <= reached) {
             self.last_topic = Some(Arc::clone(&topic));

@@ -1,0 +1,102 @@
+//! Which events of a batch are new, and the outcome for the others.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use smol::channel::Sender;
+
+use super::file::too_long;
+use super::shared::Shared;
+use super::unwritten::record;
+use crate::storage::{Appended, EventRef, NewEvent, StorageError, StorageErrorKind};
+
+/// A sender for the answer to a publication.
+pub(super) type Reply = Sender<Result<Appended, StorageError>>;
+
+/// An event of a batch.
+pub(super) struct Pending {
+    pub(super) event: NewEvent,
+    pub(super) position: u64,
+    pub(super) reply: Reply,
+}
+
+/// Assigns positions to events that are new, and returns the others apart.
+pub(super) fn place(
+    shared: &Shared,
+    max_topics: usize,
+    batch: Vec<(NewEvent, Reply)>,
+) -> (Vec<Pending>, Vec<(NewEvent, Reply)>) {
+    let index = shared.index();
+    let mut next = index.next_position();
+    // What the events of the batch itself will use.
+    let mut keys = HashSet::new();
+    let mut ids = HashSet::new();
+    let mut topics = HashSet::new();
+    let (mut pending, mut repeated) = (Vec::new(), Vec::new());
+    for (event, reply) in batch {
+        if !record(&event, 0).fits() {
+            let _ = reply.try_send(Err(too_long()));
+            continue;
+        }
+        let topic = &event.topic;
+        let is_repeated = event.key.as_deref().is_some_and(|key| {
+            index.by_key(topic, key).is_some()
+                || keys.contains(&(Arc::clone(topic), key.to_owned()))
+        }) || event.id.as_deref().is_some_and(|id| {
+            index.by_id(topic, id).is_some() || ids.contains(&(Arc::clone(topic), id.to_owned()))
+        });
+        let (holding, is_held) = index.holding(topic);
+        let is_full = !is_held && !topics.contains(topic) && holding + topics.len() >= max_topics;
+        if is_repeated || is_full {
+            repeated.push((event, reply));
+            continue;
+        }
+        if !is_held {
+            topics.insert(Arc::clone(topic));
+        }
+        if let Some(key) = event.key.as_deref() {
+            keys.insert((Arc::clone(topic), key.to_owned()));
+        }
+        if let Some(id) = event.id.as_deref() {
+            ids.insert((Arc::clone(topic), id.to_owned()));
+        }
+        pending.push(Pending { event, position: next, reply });
+        next += 1;
+    }
+    (pending, repeated)
+}
+
+/// Returns the outcome for an event that is not appended.
+pub(super) fn outcome(
+    shared: &Shared,
+    max_topics: usize,
+    event: &NewEvent,
+) -> Result<Appended, StorageError> {
+    let NewEvent { topic, fields, id, key } = event;
+    let index = shared.index();
+    let known = key.as_deref().and_then(|key| index.by_key(topic, key));
+    let has_id = id.as_deref().is_some_and(|id| index.by_id(topic, id).is_some());
+    let (holding, is_held) = index.holding(topic);
+    drop(index);
+    if let Some(position) = known {
+        let mut stored = None;
+        shared.events(&[position], |_, event| stored = Some(event))?;
+        if let Some(stored) = stored {
+            let is_same = stored.fields == *fields && stored.id == *id;
+            return Ok(if is_same {
+                Appended::Duplicate(position)
+            } else {
+                Appended::KeyInUse(EventRef { position, id: stored.id })
+            });
+        }
+    }
+    if has_id {
+        return Ok(Appended::IdInUse);
+    }
+    if !is_held && holding >= max_topics {
+        return Ok(Appended::TooManyTopics(max_topics));
+    }
+    // The event that it would have repeated was not written, or has been dropped meanwhile.
+    let why = "an event with the same key or ID could not be written";
+    Err(StorageError::new(StorageErrorKind::Unavailable, why))
+}
