@@ -117,11 +117,11 @@ impl Future for ReadHead<'_> {
             match connection.poll_read(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(NoInput::Gone(error.into()))),
-                Poll::Pending if connection.shared.drain.has_begun() => {
-                    return Poll::Ready(Err(NoInput::Gone(Error::Drained.into())));
-                }
                 Poll::Pending => {
                     connection.uncork();
+                    if connection.shared.drain.has_begun() {
+                        return Poll::Ready(Err(NoInput::Gone(Error::Drained.into())));
+                    }
                     ready!(self.poll_late());
                     let silent = NoInput::Gone(CloseReason::Silent);
                     let late = if self.begun { Refusal::TOO_SLOW.into() } else { silent };

@@ -207,6 +207,13 @@ impl State {
             let mut new = new.into_iter();
             while new.len() > 0 {
                 results.extend(self.store_all(backing, name, new.by_ref().take(PART)).await);
+                // A publisher that repeats the events that were not stored keeps the order.
+                if let Some(Err(TopicError::Storage(error))) = results.last()
+                    && error.kind() == StorageErrorKind::Unavailable
+                {
+                    let failure = TopicError::Storage(error.clone());
+                    results.extend(new.by_ref().map(|_| Err(failure.clone())));
+                }
             }
             return results;
         }

@@ -127,9 +127,14 @@ fn the_events_of_a_batch_are_stored_in_order_until_the_storage_is_unavailable() 
     }
     assert_eq!(data, ["1", "2", "3", "4"]);
 
-    storage.fail(100);
-    let results = run(&executor, topics.publish_all("a", ["5", "6"]));
-    assert!(results.iter().all(|result| matches!(result, Err(TopicError::Storage(_)))));
+    // More than the storage gets at once: none is stored after one that was not.
+    storage.fail(1);
+    let batch = vec!["x"; 2000];
+    let results = block_on(executor.run(topics.publish_all("a", batch)));
+    let stored = results.iter().take_while(|result| result.is_ok()).count();
+    assert!(stored < 1000, "one of a hundred fails");
+    let is_failed = |result: &_| matches!(result, Err(TopicError::Storage(_)));
+    assert!(results.len() == 2000 && results[stored..].iter().all(is_failed));
 }
 
 /// A waker that notes when it is called.
