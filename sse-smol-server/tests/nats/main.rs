@@ -14,6 +14,7 @@ mod model;
 mod nodes;
 mod odd;
 mod replaced;
+mod replies;
 mod retention;
 #[path = "../support/mod.rs"]
 mod support;
