@@ -2,8 +2,9 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::str;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::engine::with_each;
@@ -11,25 +12,24 @@ use super::failures::subscribe;
 use super::support::Binary;
 use super::support::subscriber::Publisher;
 
-/// Passes connections on to a port. While the flag is set, the connection on which a publication is
-/// acknowledged is cut instead, and the flag cleared.
-fn cutting_proxy(port: u16, cut: Arc<AtomicBool>) -> SocketAddr {
+/// Passes connections on to a port. The function may change what the engine sends, and has the
+/// connection cut by returning false.
+fn proxy(port: u16, alter: impl Fn(&mut [u8]) -> bool + Send + Sync + 'static) -> SocketAddr {
+    type Alter = Arc<dyn Fn(&mut [u8]) -> bool + Send + Sync>;
+    let alter: Alter = Arc::new(alter);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for client in listener.incoming() {
             let client = client.unwrap();
             let Ok(server) = TcpStream::connect(("127.0.0.1", port)) else { continue };
-            let pass = |mut from: TcpStream, mut to: TcpStream, cut: Option<Arc<AtomicBool>>| {
+            let pass = |mut from: TcpStream, mut to: TcpStream, alter: Option<Alter>| {
                 thread::spawn(move || {
                     let mut buffer = vec![0; 1 << 16];
                     while let Ok(len @ 1..) = from.read(&mut buffer) {
-                        let is_ack =
-                            || String::from_utf8_lossy(&buffer[..len]).contains("\"seq\":");
-                        let is_cut = cut
-                            .as_ref()
-                            .is_some_and(|cut| is_ack() && cut.swap(false, Ordering::SeqCst));
-                        if is_cut || to.write_all(&buffer[..len]).is_err() {
+                        let bytes = &mut buffer[..len];
+                        let is_cut = alter.as_ref().is_some_and(|alter| !alter(bytes));
+                        if is_cut || to.write_all(bytes).is_err() {
                             break;
                         }
                     }
@@ -39,10 +39,15 @@ fn cutting_proxy(port: u16, cut: Arc<AtomicBool>) -> SocketAddr {
             };
             let copies = (client.try_clone().unwrap(), server.try_clone().unwrap());
             pass(client, server, None);
-            pass(copies.1, copies.0, Some(Arc::clone(&cut)));
+            pass(copies.1, copies.0, Some(Arc::clone(&alter)));
         }
     });
     address
+}
+
+/// Returns whether the engine acknowledges a publication, or sends a message in JSON.
+fn is_ack(bytes: &[u8]) -> bool {
+    String::from_utf8_lossy(bytes).contains("\"seq\":")
 }
 
 /// The answer to a publication is lost, and the publication repeated by the server.
@@ -50,7 +55,10 @@ fn cutting_proxy(port: u16, cut: Arc<AtomicBool>) -> SocketAddr {
 fn a_publication_whose_answer_was_lost_is_stored_once() {
     with_each(|engine| {
         let cut = Arc::new(AtomicBool::new(false));
-        let proxy = cutting_proxy(engine.port(), Arc::clone(&cut));
+        let is_set = Arc::clone(&cut);
+        let proxy = proxy(engine.port(), move |bytes| {
+            !(is_ack(bytes) && is_set.swap(false, Ordering::SeqCst))
+        });
         let node = Binary::start(&["--nats", &format!("nats://{proxy}")]);
         let mut publisher = Publisher::open(node.address);
         let mut subscriber = subscribe(node.address, "a");
@@ -68,5 +76,74 @@ fn a_publication_whose_answer_was_lost_is_stored_once() {
         subscriber.read_events(6);
         assert_eq!(subscriber.data(), ["0", "1", "2", "3", "4", "5"]);
         assert!(subscriber.end.is_none());
+    });
+}
+
+/// What a member of a cluster that lags behind does not have yet.
+#[derive(Default)]
+struct Lag {
+    /// The sequence of a message.
+    sequence: u64,
+    /// The number of answers that are still without it.
+    answers: usize,
+}
+
+impl Lag {
+    /// Replaces answers with the message by one without it, and has the stream appear to have
+    /// replicas.
+    fn alter(&mut self, bytes: &mut [u8]) {
+        const START: &str = r#"{"type":"io.nats.jetstream.api.v1.stream_msg_get_response""#;
+        const NONE: &[u8] = br#"{"error":{"code":404,"description":"no message found"}}"#;
+        const REPLICAS: &str = r#""num_replicas":"#;
+        let text = str::from_utf8(bytes).unwrap().to_owned();
+        for (index, _) in text.match_indices(REPLICAS) {
+            bytes[index + REPLICAS.len()] = b'3';
+        }
+        for (start, _) in text.match_indices(START) {
+            let size = text[..start].trim_end().rsplit(' ').next().unwrap();
+            let end = start + size.parse::<usize>().unwrap();
+            let is_it = text[start..end].contains(&format!("\"seq\":{},", self.sequence));
+            if is_it && self.answers > 0 {
+                self.answers -= 1;
+                bytes[start..end].fill(b' ');
+                bytes[start..start + NONE.len()].copy_from_slice(NONE);
+            }
+        }
+    }
+}
+
+/// A member that was the leader answers that it does not have a message, which is not gone.
+#[test]
+fn a_message_that_a_replica_does_not_have_yet_is_not_stored_again() {
+    with_each(|engine| {
+        let cut = Arc::new(AtomicBool::new(false));
+        let lag = Arc::new(Mutex::new(Lag::default()));
+        let shared = (Arc::clone(&cut), Arc::clone(&lag));
+        let proxy = proxy(engine.port(), move |bytes| {
+            let is_cut = is_ack(bytes) && shared.0.swap(false, Ordering::SeqCst);
+            shared.1.lock().unwrap().alter(bytes);
+            !is_cut
+        });
+        let node = Binary::start(&["--nats", &format!("nats://{proxy}")]);
+        let mut publisher = Publisher::open(node.address);
+        let mut subscriber = subscribe(node.address, "a");
+        publisher.publish("a", "0");
+        // The publication is repeated, and the engine answers that it has it. The feed may need the
+        // message, too.
+        *lag.lock().unwrap() = Lag { sequence: 2, answers: 3 };
+        cut.store(true, Ordering::SeqCst);
+        publisher.publish("a?key=k", "1");
+        assert!(!cut.load(Ordering::SeqCst), "the answer was not lost");
+        assert_eq!(lag.lock().unwrap().answers, 0);
+        // An ID that this server has read.
+        publisher.publish("a?id=own", "2");
+        *lag.lock().unwrap() = Lag { sequence: 3, answers: 2 };
+        publisher.send("a?id=own", "again");
+        let (status, body) = publisher.receive();
+        assert_eq!(status, 409, "{body}");
+        assert_eq!(lag.lock().unwrap().answers, 0);
+        publisher.publish("a", "3");
+        subscriber.read_events(4);
+        assert_eq!(subscriber.data(), ["0", "1", "2", "3"]);
     });
 }

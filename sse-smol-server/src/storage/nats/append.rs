@@ -6,8 +6,8 @@ use async_nats::HeaderMap;
 use tokio::time::Instant;
 
 use super::failure::{Failure, WRONG_LAST_SEQUENCE};
-use super::message::{self, Ack, Kind};
-use super::position::{self, Place};
+use super::message::{self, Ack, Kind, Stored};
+use super::position;
 use super::stream::Shared;
 use crate::storage::{Appended, NewEvent, StorageError, StorageErrorKind};
 
@@ -30,6 +30,19 @@ impl Publication {
             message::set_id(&mut headers, id);
         }
         headers
+    }
+
+    /// Returns the outcome if the stream has an event with the same key.
+    fn repeats(&self, stored: &Stored) -> Appended {
+        let is_same = stored.payload == self.event.fields && stored.id() == self.event.id;
+        if !is_same {
+            Appended::KeyInUse(stored.event_ref())
+        } else if stored.salt() == self.salt {
+            // An earlier attempt of this publication.
+            Appended::New(stored.position())
+        } else {
+            Appended::Duplicate(stored.position())
+        }
     }
 }
 
@@ -102,14 +115,13 @@ impl Shared {
         let mut expected = None;
         if let Some(id) = &publication.event.id {
             let found = self.lookup(&topic, id, &publication.message_id, until).await?;
-            if let Some(position) = found.by_key {
-                return self.repeated(publication, Place::of(position).sequence, until).await;
+            if let Some(stored) = found.by_key {
+                return Ok(Some(publication.repeats(&stored)));
             }
-            if let Some(position) = found.by_id {
+            if let Some(stored) = found.by_id {
                 // Its answer may have been lost in an attempt before this one.
-                let stored = self.at(Place::of(position).sequence, until).await?;
-                let identity = Some(&*publication.message_id);
-                let is_own = stored.is_some_and(|stored| stored.message_id() == identity);
+                let is_own = stored.message_id() == Some(&*publication.message_id);
+                let position = stored.position();
                 let outcome = if is_own { Appended::New(position) } else { Appended::IdInUse };
                 return Ok(Some(outcome));
             }
@@ -148,7 +160,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Returns the outcome for a message that the stream has already.
+    /// Returns the outcome for a publication whose identity the engine has seen before, in the
+    /// message with a sequence. Returns `None` if it has to be published again.
     async fn repeated(
         self: &Arc<Self>,
         publication: &mut Publication,
@@ -159,7 +172,7 @@ impl Shared {
             // It may be a message of another stream.
             self.refresh(until).await?;
         }
-        let stored = self.at(sequence, until).await?;
+        let stored = self.kept(sequence, until).await?;
         let stored = stored.filter(|stored| stored.kind() == Kind::Event);
         let Some(stored) = stored else {
             // The event is gone, and its key with it. The engine still remembers the identity, so
@@ -167,15 +180,6 @@ impl Shared {
             publication.message_id = format!("{}/{sequence}", publication.message_id);
             return Ok(None);
         };
-        // The salt identifies an earlier attempt of this publication.
-        let is_same =
-            stored.payload == publication.event.fields && stored.id() == publication.event.id;
-        Ok(Some(if !is_same {
-            Appended::KeyInUse(stored.event_ref())
-        } else if stored.salt() == publication.salt {
-            Appended::New(stored.position())
-        } else {
-            Appended::Duplicate(stored.position())
-        }))
+        Ok(Some(publication.repeats(&stored)))
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::failure::Failure;
 use super::fetch::Range;
 use super::ids::{Ids, MAX_IDS, of_id, of_key};
+use super::message::Stored;
 use super::position::Place;
 use super::stream::Shared;
 use crate::storage::{PageLimit, StorageError};
@@ -25,10 +26,10 @@ const EVENTS: usize = 1000;
 pub(super) struct Lookup {
     /// The sequence of the last message.
     pub(super) last: u64,
-    /// The position of the event with an ID.
-    pub(super) by_id: Option<u64>,
-    /// The position of the event with a key.
-    pub(super) by_key: Option<u64>,
+    /// The event with an ID.
+    pub(super) by_id: Option<Stored>,
+    /// The event with a key.
+    pub(super) by_key: Option<Stored>,
 }
 
 impl Shared {
@@ -96,20 +97,20 @@ impl Shared {
         Ok(())
     }
 
-    /// Returns the position of an ID or a key that has been read, if the stream still has its event.
+    /// Returns the event of an ID or a key that has been read, if the stream still has it.
     async fn entry(
         &self,
         topic: &Arc<str>,
         id: &str,
         until: Instant,
-    ) -> Result<Option<u64>, Failure> {
+    ) -> Result<Option<Stored>, Failure> {
         let Some(position) = self.ids().get(topic, id) else { return Ok(None) };
-        let stored = self.at(Place::of(position).sequence, until).await?;
-        if stored.is_some_and(|stored| stored.position() == position) {
-            return Ok(Some(position));
+        let stored = self.kept(Place::of(position).sequence, until).await?;
+        let stored = stored.filter(|stored| stored.position() == position);
+        if stored.is_none() {
+            self.ids().remove(topic, id);
         }
-        self.ids().remove(topic, id);
-        Ok(None)
+        Ok(stored)
     }
 
     /// Looks up the ID of an event, and the identity of its message.
@@ -167,7 +168,7 @@ impl Shared {
             match found.await {
                 Err(failure) if failure.is_lost() && self.pause(until).await => {}
                 Err(failure) => return Err(failure.into()),
-                Ok(position) => return Ok(position),
+                Ok(stored) => return Ok(stored.map(|stored| stored.position())),
             }
         }
     }

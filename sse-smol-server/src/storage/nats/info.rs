@@ -66,6 +66,13 @@ impl Info {
         self.counts.iter().find(|(name, _)| name == subject).map_or(0, |(_, count)| *count)
     }
 
+    /// Returns whether a message is certainly gone, given that neither it nor a later one was found.
+    /// The only replica does not lag behind, and one whose messages begin after the sequence has
+    /// seen it.
+    pub(super) const fn has_dropped(&self, sequence: u64) -> bool {
+        !self.is_replicated || self.first > sequence
+    }
+
     /// Returns an error if the stream cannot hold events of topics.
     pub(super) fn check(&self, name: &str) -> Result<(), StorageError> {
         let subjects = self.config["subjects"].as_array();

@@ -77,7 +77,7 @@ use tokio::time::Instant;
 
 use self::follow::Follower;
 use self::position::Place;
-use self::stream::Shared;
+use self::stream::{SETTLED, Shared};
 use self::thread::Thread;
 use super::{
     Appended, Bounds, NewEvent, Page, PageLimit, Storage, StorageError, StorageErrorKind,
@@ -108,10 +108,6 @@ const READS: usize = 8;
 
 /// The maximum number of positions that are checked at the same time.
 const CHECKS: usize = 64;
-
-/// The time after which a replica that lagged behind has caught up, or does not answer any more. A
-/// position that the stream does not have then was lost.
-const SETTLED: Duration = Duration::from_secs(2);
 
 /// The maximum time that an operation waits for a permit. After the engine was unreachable, many
 /// subscribers read at once.

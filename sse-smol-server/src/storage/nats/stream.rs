@@ -29,6 +29,10 @@ const START: Duration = Duration::from_secs(10);
 /// The time between two attempts of an operation.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// The time after which a replica that lagged behind has caught up, or does not answer any more. A
+/// message that the stream does not have then is gone.
+pub(super) const SETTLED: Duration = Duration::from_secs(2);
+
 /// The maximum number of topics whose IDs are read at the same time.
 const ID_READS: usize = 4;
 
@@ -63,6 +67,14 @@ struct Identity {
     is_direct: bool,
     /// How often the connection had been lost when this was read.
     losses: u64,
+}
+
+/// What the stream has from a sequence on.
+enum Rest {
+    /// The first message, which has this sequence or a later one.
+    First(Stored),
+    /// No message. This is the state of the stream.
+    Nothing(Info),
 }
 
 /// Returns the state of the stream, which is created if it does not exist, and whether it was.
@@ -293,7 +305,7 @@ impl Shared {
             return Ok(());
         };
         if self.info(None, 0, until).await?.last < *seen {
-            return Err(Failure::Lost("the leader of the stream lags behind".to_owned()));
+            return Err(lags_behind());
         }
         Ok(())
     }
@@ -369,15 +381,58 @@ impl Shared {
     ) -> Result<Option<bool>, Failure> {
         self.confirm(until).await?;
         let place = Place::of(position);
-        // A later message proves that the replica has seen this one, so that it is gone.
-        if let Some(message) = self.next(">", place.sequence, until).await? {
-            let is_it = message.sequence == place.sequence && message.salt() == place.salt;
-            return Ok(Some(is_it));
-        }
-        let info = self.info(None, 0, until).await?;
+        let info = match self.rest(place.sequence, until).await? {
+            Rest::First(message) => {
+                let is_it = message.sequence == place.sequence && message.salt() == place.salt;
+                return Ok(Some(is_it));
+            }
+            Rest::Nothing(info) => info,
+        };
         let is_last = place.sequence == info.last && place.is_after;
-        Ok(if is_last || !info.is_replicated { Some(is_last) } else { None })
+        Ok((is_last || info.has_dropped(place.sequence)).then_some(is_last))
     }
+
+    /// Returns what the stream has from a sequence on. A replica that lags behind may answer, but if
+    /// it has a later message, the one with this sequence is gone.
+    async fn rest(&self, sequence: u64, until: Instant) -> Result<Rest, Failure> {
+        Ok(match self.next(">", sequence, until).await? {
+            Some(message) => Rest::First(message),
+            None => Rest::Nothing(self.info(None, 0, until).await?),
+        })
+    }
+
+    /// Returns a message that the stream has had, or `None` if it is gone. Unlike [`at`](Self::at),
+    /// this does not take the answer of a replica that lags behind as proof of that.
+    pub(super) async fn kept(
+        &self,
+        sequence: u64,
+        until: Instant,
+    ) -> Result<Option<Stored>, Failure> {
+        let start = Instant::now();
+        loop {
+            let info = match self.rest(sequence, until).await? {
+                Rest::First(message) => {
+                    return Ok(Some(message).filter(|message| message.sequence == sequence));
+                }
+                Rest::Nothing(info) => info,
+            };
+            if info.has_dropped(sequence) {
+                return Ok(None);
+            }
+            // Otherwise another program has removed the last messages, or the two answers are those
+            // of different replicas.
+            if info.last >= sequence && start.elapsed() >= SETTLED {
+                return Ok(None);
+            }
+            if info.last < sequence || !self.pause(until).await {
+                return Err(lags_behind());
+            }
+        }
+    }
+}
+
+fn lags_behind() -> Failure {
+    Failure::Lost("the leader of the stream lags behind".to_owned())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
