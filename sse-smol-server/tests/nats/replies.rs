@@ -6,11 +6,12 @@ use std::str;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use super::engine::with_each;
 use super::failures::subscribe;
-use super::support::Binary;
 use super::support::subscriber::Publisher;
+use super::support::{Binary, read_response, send};
 
 /// Passes connections on to a port. The function may change what the engine sends, and has the
 /// connection cut by returning false.
@@ -145,5 +146,43 @@ fn a_message_that_a_replica_does_not_have_yet_is_not_stored_again() {
         publisher.publish("a", "3");
         subscriber.read_events(4);
         assert_eq!(subscriber.data(), ["0", "1", "2", "3"]);
+    });
+}
+
+/// NATS takes so long for each event that a batch is not complete in time.
+#[test]
+fn the_events_of_a_slow_batch_that_were_published_are_reported() {
+    const EVENTS: usize = 400;
+    with_each(|engine| {
+        let proxy = proxy(engine.port(), |bytes| {
+            if is_ack(bytes) {
+                thread::sleep(Duration::from_millis(20));
+            }
+            true
+        });
+        let url = format!("nats://{proxy}");
+        let node = Binary::start(&["--nats", &url, "--publish-timeout", "3"]);
+        let mut subscriber = subscribe(node.address, "a");
+        let line = |n| format!("{{\"data\":\"{n}\"}}\n");
+        let body: String = (0..EVENTS).map(line).collect();
+        let head = format!(
+            "POST /topics/a HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-ndjson\r\n\
+             Content-Length: {}\r\n\r\n",
+            node.address,
+            body.len()
+        );
+        let (status, _, body) = read_response(&mut send(node.address, &(head + &body)));
+        let lines: Vec<serde_json::Value> =
+            body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((status, lines.len()), (503, EVENTS), "{body}");
+        let ids: Vec<_> = lines.iter().map_while(|line| line["id"].as_str()).collect();
+        assert!((1..EVENTS).contains(&ids.len()), "{body}");
+        assert!(lines[ids.len()..].iter().all(|line| line["status"] == 503), "{body}");
+        let last = lines.last().unwrap()["error"].as_str().unwrap();
+        assert!(last.contains("not published: "), "{last}");
+        let events = subscriber.read_events(ids.len());
+        for (n, (event, id)) in events.iter().zip(&ids).enumerate() {
+            assert_eq!((&*event.id, event.data.as_str()), (*id, n.to_string().as_str()));
+        }
     });
 }

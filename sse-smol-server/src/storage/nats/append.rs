@@ -85,6 +85,36 @@ impl Shared {
         }
     }
 
+    /// Appends events in their order: see [`Storage::append_all`](crate::storage::Storage::append_all).
+    /// Each one is appended when the one before is acknowledged.
+    pub(super) async fn append_all(
+        self: Arc<Self>,
+        events: Vec<NewEvent>,
+        until: Instant,
+    ) -> Vec<Result<Appended, StorageError>> {
+        let now = Instant::now();
+        // The results have to be there before the publisher gives up.
+        let until = now + until.saturating_duration_since(now) * 4 / 5;
+        let mut results = Vec::with_capacity(events.len());
+        let mut skipped = None;
+        for event in events {
+            if skipped.is_none() && Instant::now() >= until {
+                skipped = Some("not published: earlier events of the batch took too long");
+            }
+            let result = match skipped {
+                None => Arc::clone(&self).append(event, until).await,
+                Some(why) => Err(StorageError::new(StorageErrorKind::Unavailable, why)),
+            };
+            let is_unavailable =
+                |error: &StorageError| error.kind() == StorageErrorKind::Unavailable;
+            if skipped.is_none() && result.as_ref().is_err_and(is_unavailable) {
+                skipped = Some("not published: an earlier event of the batch failed");
+            }
+            results.push(result);
+        }
+        results
+    }
+
     /// Returns an error if the server would refuse the message for its size.
     fn check_size(&self, publication: &Publication) -> Result<(), StorageError> {
         let headers = message::headers_size(&publication.headers(&self.api.stream));

@@ -42,8 +42,9 @@ pub struct NatsConfig {
     /// The maximum number of topics that hold events. Several servers may exceed it by the topics
     /// that they create at the same time. Default: 1000.
     pub max_topics: usize,
-    /// The maximum time of an operation, within which it is retried if the connection is lost.
-    /// Default: 5 seconds.
+    /// The maximum time of an operation, within which it is retried if the connection is lost. The
+    /// events of a batch have four fifths of it together, so that their results arrive in the time
+    /// that publishers have. Default: 5 seconds.
     pub timeout: Duration,
 }
 

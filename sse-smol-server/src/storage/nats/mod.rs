@@ -214,6 +214,15 @@ impl Storage for NatsStorage {
         Box::pin(self.run(&self.publications, |shared, until| shared.append(event, until)))
     }
 
+    fn append_all(
+        &self,
+        events: Vec<NewEvent>,
+    ) -> StorageFuture<'_, Vec<Result<Appended, StorageError>>> {
+        Box::pin(self.run(&self.publications, |shared, until| async move {
+            Ok(shared.append_all(events, until).await)
+        }))
+    }
+
     fn read<'a>(&'a self, topic: &'a str, after: u64, limit: PageLimit) -> StorageFuture<'a, Page> {
         let topic = topic.to_owned();
         Box::pin(self.run(&self.reads, move |shared, until| async move {
