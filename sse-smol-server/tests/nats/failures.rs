@@ -125,6 +125,39 @@ fn subscribers_get_a_gap_event_when_events_were_dropped_while_their_server_was_s
     });
 }
 
+/// An event is dropped unseen, then events of another topic, and then the topic is deleted.
+#[test]
+fn subscribers_get_a_gap_event_for_what_was_dropped_before_a_later_hole() {
+    with_each(|engine| {
+        let url = engine.url();
+        let arguments = ["--nats", &url, "--history", "50", "--on-lag", "gap"];
+        let [a, b] = [(); 2].map(|()| Binary::start(&arguments));
+        let mut deleted = subscribe(b.address, "deleted");
+        let mut publisher = Publisher::open(a.address);
+        publisher.publish("kept", "first");
+        publisher.publish("deleted", "0");
+        deleted.read_events(1);
+        b.signal("-STOP");
+        let publish_many = |publisher: &mut Publisher| {
+            for n in 0..1000 {
+                publisher.publish("busy", &n.to_string());
+            }
+        };
+        publish_many(&mut publisher);
+        publisher.publish("deleted", "1");
+        publisher.publish("kept", "between the holes");
+        publish_many(&mut publisher);
+        let (status, _) = request(&a, "DELETE", "/topics/deleted", "");
+        assert!((200..300).contains(&status));
+        publisher.publish("deleted", "2");
+        b.signal("-CONT");
+        deleted.read_events(3);
+        let seen = deleted.events.iter().map(|event| (&*event.event_type, &*event.data));
+        let seen: Vec<_> = seen.collect();
+        assert_eq!((seen[0], seen[1].0, seen[2]), (("message", "0"), "gap", ("message", "2")));
+    });
+}
+
 /// Publishes until it is answered. Returns the ID.
 pub(crate) fn publish_at_last(publisher: &mut Publisher, topic: &str, data: &str) -> String {
     let start = Instant::now();

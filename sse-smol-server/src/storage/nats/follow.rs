@@ -72,6 +72,9 @@ pub(super) struct Follower {
 struct Hole {
     /// The sequence before it.
     start: u64,
+    /// The sequence before the first hole. A deletion after several holes may have removed events
+    /// that were in any of them.
+    first_start: u64,
     /// The topics that have lost nothing in it.
     checked: HashSet<Arc<str>>,
 }
@@ -293,7 +296,8 @@ impl Follower {
         if info.first > start + 1 {
             return self.skip_dropped(&info).await;
         }
-        self.hole = Some(Hole { start, checked: HashSet::new() });
+        let first_start = self.hole.as_ref().map_or(start, |hole| hole.first_start);
+        self.hole = Some(Hole { start, first_start, checked: HashSet::new() });
         Ok(())
     }
 
@@ -317,7 +321,7 @@ impl Follower {
         }
         let has_lost = match message.kind() {
             // The events before it have been removed.
-            Kind::Deletion(up_to) => Place::of(up_to).sequence > hole.start,
+            Kind::Deletion(up_to) => Place::of(up_to).sequence > hole.first_start,
             Kind::Event | Kind::Foreign => self.may_have_lost(hole.start, &message.subject).await?,
         };
         if has_lost {
