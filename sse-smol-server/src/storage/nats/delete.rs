@@ -26,6 +26,7 @@ impl Shared {
     ) -> Result<Option<u64>, StorageError> {
         let subject = self.subject(&topic);
         let (salt, message_id) = (position::new_salt(), unique_id());
+        let _reader = self.deleted().reader();
         let sequence = loop {
             match self.try_delete(&subject, salt, &message_id, until).await {
                 Ok(None) => return Ok(None),

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
 
 /// The maximum number of topics that are noted, which take about 16 MiB. Beyond it, those that were
 /// deleted first count as holding events.
@@ -20,13 +21,33 @@ pub(super) struct Deleted {
     topics: HashMap<u64, u64>,
     /// The hashes, by sequence.
     sequences: BTreeMap<u64, u64>,
+    /// The sequence of the last event of each topic that has had one since the oldest reader began,
+    /// by hash. Empty without a reader.
+    used: HashMap<u64, u64>,
+    readers: Arc<()>,
     hasher: RandomState,
 }
 
+/// An operation that reads which topics were deleted. Until it is dropped, later events of topics
+/// are recorded, so that a deletion from before them has no effect when it is noted.
+#[derive(Debug)]
+pub(super) struct Reader {
+    _count: Arc<()>,
+}
+
 impl Deleted {
-    /// Notes the deletion of a topic.
+    /// Begins an operation that may note deletions after the feed has applied later events.
+    pub(super) fn reader(&self) -> Reader {
+        Reader { _count: Arc::clone(&self.readers) }
+    }
+
+    /// Notes the deletion of a topic, unless a later event of it was noted since a reader began.
     pub(super) fn insert(&mut self, topic: &str, sequence: u64) {
         let hash = self.hasher.hash_one(topic);
+        // If not all later events could be noted, the topic counts as holding events.
+        if self.used.len() >= MAX || self.used.get(&hash).is_some_and(|event| *event > sequence) {
+            return;
+        }
         let known = self.topics.entry(hash).or_default();
         if *known < sequence {
             self.sequences.remove(known);
@@ -40,10 +61,18 @@ impl Deleted {
 
     /// Notes an event of a topic.
     pub(super) fn remove(&mut self, topic: &str, sequence: u64) {
-        if self.topics.is_empty() {
+        let has_readers = Arc::strong_count(&self.readers) > 1;
+        if !has_readers && !self.used.is_empty() {
+            self.used = HashMap::new();
+        }
+        if self.topics.is_empty() && !has_readers {
             return;
         }
         let hash = self.hasher.hash_one(topic);
+        if has_readers && self.used.len() < MAX {
+            let event = self.used.entry(hash).or_default();
+            *event = sequence.max(*event);
+        }
         if let Some(deletion) = self.topics.get(&hash).copied().filter(|known| *known < sequence) {
             self.topics.remove(&hash);
             self.sequences.remove(&deletion);
@@ -71,6 +100,7 @@ impl Deleted {
     pub(super) fn clear(&mut self) {
         self.topics.clear();
         self.sequences.clear();
+        self.used.clear();
     }
 }
 
@@ -103,5 +133,23 @@ mod tests {
         );
         deleted.clear();
         assert_eq!((deleted.count(1), deleted.contains("20")), (0, false));
+    }
+
+    #[test]
+    fn a_deletion_that_is_noted_after_a_later_event_of_the_topic_has_no_effect() {
+        let mut deleted = Deleted::default();
+        let reader = deleted.reader();
+        deleted.remove("a", 5);
+        for (topic, sequence, counts) in [("a", 4, false), ("b", 4, true), ("a", 6, true)] {
+            deleted.insert(topic, sequence);
+            assert_eq!(deleted.contains(topic), counts, "{topic} {sequence}");
+        }
+        deleted.remove("a", 7);
+        drop(reader);
+        // In order.
+        deleted.remove("c", 8);
+        assert!(deleted.used.is_empty());
+        deleted.insert("a", 9);
+        assert!(deleted.contains("a"));
     }
 }

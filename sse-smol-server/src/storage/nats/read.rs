@@ -143,6 +143,7 @@ impl Shared {
         until: Instant,
     ) -> Result<Option<Ends>, Failure> {
         let subject = self.subject(topic);
+        let _reader = self.deleted().reader();
         let Some(last) = self.last(&subject, until).await? else { return Ok(None) };
         let first = self.next(&subject, 1, until).await?;
         if matches!(last.kind(), Kind::Deletion(_)) {

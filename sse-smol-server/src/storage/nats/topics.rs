@@ -88,6 +88,7 @@ impl Shared {
     /// Reads the last message of each topic up to a sequence, and notes which topics were deleted.
     async fn examine_topics(&self, last: u64, until: Instant) -> Result<(), Failure> {
         let all = format!("{}.*", self.api.stream);
+        let _reader = self.deleted().reader();
         let selection =
             Selection { begin: Begin::LastOfEach, subject: Some(&all), only_headers: true };
         let consumer = self.api.create_consumer(selection, until).await?;
