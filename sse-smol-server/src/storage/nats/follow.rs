@@ -441,6 +441,9 @@ impl Follower {
         );
         // Deletions may be among them, and events after deletions that are known.
         self.shared.deleted().count(info.first);
+        // If the stream has lost its end before, sequences up to which IDs were read may have been
+        // assigned again.
+        *self.shared.ids() = Ids::default();
         let position = self.go_to_end(info).await?;
         self.send(Change::AllDropped { position }).await?;
         // The consumer starts again after this position.
