@@ -202,7 +202,7 @@ fn parse(payload: &[u8]) -> Result<Value, Failure> {
     Err(match error["code"].as_u64() {
         Some(404) => Failure::NotFound(why),
         // Without a leader, for example.
-        Some(503) if !Failure::is_no_room(code) => Failure::Lost(why),
+        Some(503) if !Failure::is_no_room(code, &why) => Failure::Lost(why),
         _ if code == NO_PEERS => Failure::Lost(why),
         _ => Failure::Refused(code, why),
     })
