@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::api::Api;
 use super::config::NatsConfig;
@@ -49,6 +49,8 @@ pub(super) struct Shared {
     ids: Mutex<Ids>,
     known: Mutex<Known>,
     deleted: Mutex<Deleted>,
+    /// Locked by the task that creates the stream.
+    creating: tokio::sync::Mutex<()>,
     /// The end of the last examination of all topics. Locked during an examination.
     pub(super) examined: Arc<tokio::sync::Mutex<Option<Instant>>>,
     /// A permit for each operation that reads the IDs of a topic's events, which takes much memory.
@@ -77,30 +79,54 @@ enum Rest {
     Nothing(Info),
 }
 
+/// The maximum time for which a server waits before it creates the stream.
+const PATIENCE: Duration = Duration::from_millis(300);
+
 /// Returns the state of the stream, which is created if it does not exist, and whether it was.
+///
+/// `creating` is held by the task that creates it. JetStream can break a stream that is created
+/// several times at once: it removes the files. So one task of each server creates it, after a
+/// random time, and looks for the stream again before.
 async fn find_or_create(
     api: &Api,
     config: &NatsConfig,
+    creating: &tokio::sync::Mutex<()>,
     until: Instant,
 ) -> Result<(Info, bool), Failure> {
-    let read = |reply: &Value| {
-        let unknown = || Failure::Lost("the description of the stream cannot be read".to_owned());
-        Info::read(reply).ok_or_else(unknown)
-    };
-    match api.info(None, 0, until).await {
-        Ok(reply) => return Ok((read(&reply)?, false)),
-        Err(Failure::NotFound(_)) => {}
-        Err(failure) => return Err(failure),
+    if let Some(info) = find(api, until).await? {
+        return Ok((info, false));
+    }
+    let late = |_| Failure::Lost("the stream is being created".to_owned());
+    let _creating = timeout_at(until, creating.lock()).await.map_err(late)?;
+    if let Some(info) = find(api, until).await? {
+        return Ok((info, false));
+    }
+    sleep(PATIENCE.mul_f64(fastrand::f64())).await;
+    if let Some(info) = find(api, until).await? {
+        return Ok((info, false));
     }
     let operation = format!("STREAM.CREATE.{}", api.stream);
-    match api.call(&operation, &settings(config), until).await {
-        Ok(reply) => Ok((read(&reply)?, true)),
+    let (reply, is_new) = match api.call(&operation, &settings(config), until).await {
+        Ok(reply) => (reply, true),
         // Another server was faster.
-        Err(Failure::Refused(NAME_IN_USE, _)) => {
-            Ok((read(&api.info(None, 0, until).await?)?, false))
-        }
+        Err(Failure::Refused(NAME_IN_USE, _)) => (api.info(None, 0, until).await?, false),
+        Err(failure) => return Err(failure),
+    };
+    Ok((read(&reply)?, is_new))
+}
+
+/// Returns the state of the stream, if it exists.
+async fn find(api: &Api, until: Instant) -> Result<Option<Info>, Failure> {
+    match api.info(None, 0, until).await {
+        Ok(reply) => read(&reply).map(Some),
+        Err(Failure::NotFound(_)) => Ok(None),
         Err(failure) => Err(failure),
     }
+}
+
+fn read(reply: &Value) -> Result<Info, Failure> {
+    let unknown = || Failure::Lost("the description of the stream cannot be read".to_owned());
+    Info::read(reply).ok_or_else(unknown)
 }
 
 impl Shared {
@@ -109,9 +135,10 @@ impl Shared {
         let until = Instant::now() + START;
         let link = Link::open(&config, until).await?;
         let api = Api { link: link.into(), stream: config.stream.as_str().into() };
+        let creating = tokio::sync::Mutex::default();
         let (info, losses) = loop {
             let losses = api.link.state().losses;
-            let failure = match find_or_create(&api, &config, until).await {
+            let failure = match find_or_create(&api, &config, &creating, until).await {
                 Ok((info, is_new)) => {
                     info.check(&config.stream)?;
                     if is_new {
@@ -142,6 +169,7 @@ impl Shared {
             ids: Mutex::default(),
             known: Mutex::default(),
             deleted: Mutex::default(),
+            creating,
             examined: Arc::default(),
             id_reads: Semaphore::new(ID_READS),
             unreadable: AtomicU64::new(0),
@@ -196,7 +224,7 @@ impl Shared {
     pub(super) async fn refresh(&self, until: Instant) -> Result<Info, Failure> {
         self.api.link.ready(until).await?;
         let losses = self.api.link.state().losses;
-        let (info, is_new) = find_or_create(&self.api, &self.config, until).await?;
+        let (info, is_new) = find_or_create(&self.api, &self.config, &self.creating, until).await?;
         if is_new {
             log::warn!("NATS: the stream {} was gone; created it again", self.config.stream);
         }
