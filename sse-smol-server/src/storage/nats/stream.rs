@@ -79,14 +79,16 @@ enum Rest {
     Nothing(Info),
 }
 
-/// The maximum time for which a server waits before it creates the stream.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// The minimum time for which a server waits before it creates the stream. The maximum is twice as
+/// long.
+const PATIENCE: Duration = Duration::from_millis(400);
 
 /// Returns the state of the stream, which is created if it does not exist, and whether it was.
 ///
 /// `creating` is held by the task that creates it. JetStream can break a stream that is created
-/// several times at once: it removes the files. So one task of each server creates it, after a
-/// random time, and looks for the stream again before.
+/// while the one before is still being deleted, or by several requests at once: it removes the
+/// files. So one task of each server creates it, after a random time, and looks for the stream
+/// again before.
 async fn find_or_create(
     api: &Api,
     config: &NatsConfig,
@@ -101,7 +103,7 @@ async fn find_or_create(
     if let Some(info) = find(api, until).await? {
         return Ok((info, false));
     }
-    sleep(PATIENCE.mul_f64(fastrand::f64())).await;
+    sleep(PATIENCE.mul_f64(1.0 + fastrand::f64())).await;
     if let Some(info) = find(api, until).await? {
         return Ok((info, false));
     }
