@@ -81,7 +81,7 @@ enum Rest {
 
 /// The minimum time for which a server waits before it creates the stream. The maximum is twice as
 /// long.
-const PATIENCE: Duration = Duration::from_millis(400);
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Returns the state of the stream, which is created if it does not exist, and whether it was.
 ///
