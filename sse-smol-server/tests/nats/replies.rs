@@ -149,7 +149,7 @@ fn a_message_that_a_replica_does_not_have_yet_is_not_stored_again() {
     });
 }
 
-/// NATS takes so long for each event that a batch is not complete in time.
+/// Each event takes so long that a batch is not complete in time.
 #[test]
 fn the_events_of_a_slow_batch_that_were_published_are_reported() {
     const EVENTS: usize = 400;

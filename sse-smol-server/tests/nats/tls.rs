@@ -59,7 +59,7 @@ fn the_certificate_of_the_engine_is_verified() {
     let arguments = certificates.of_engine();
     with_each_and(&arguments.each_ref().map(String::as_str), |engine| {
         let ca = certificates.path("ca.pem");
-        // The engine requires TLS, whatever the scheme is.
+        // The engine requires TLS with any scheme.
         for scheme in ["nats", "tls"] {
             let url = format!("{scheme}://127.0.0.1:{}", engine.port());
             assert_publishes(&["--nats", &url, "--nats-ca", &ca], SECRET);

@@ -17,16 +17,13 @@ use std::sync::Arc;
 use redb::Database;
 
 use super::record::Record;
-use super::tables::{self, EVENTS, FORMAT, META};
+use super::tables::{self, BATCH_BYTES, EVENTS, FORMAT, META};
 
 /// The size of the smallest page in bytes.
 const PAGE: usize = 4096;
 
 /// The maximum size of a page in bytes, more than that of any event.
 const LARGEST: usize = 1 << 28;
-
-/// The size at which a transaction is complete, in bytes.
-const BATCH: usize = 8 << 20;
 
 /// The intact events of a file.
 #[derive(Debug, Default)]
@@ -160,7 +157,7 @@ impl Salvage {
             let transaction = to.begin_write()?;
             let mut table = transaction.open_table(EVENTS)?;
             let mut bytes = 0;
-            while let Some((position, place)) = events.next_if(|_| bytes < BATCH) {
+            while let Some((position, place)) = events.next_if(|_| bytes < BATCH_BYTES) {
                 read(file, place.offset, place.len, &mut record)?;
                 table.insert(position, &*record)?;
                 bytes += place.len;

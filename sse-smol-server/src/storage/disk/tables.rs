@@ -17,6 +17,9 @@ pub(super) const META: TableDefinition<'_, &str, &str> = TableDefinition::new("m
 /// The version of the format of records and tables.
 pub(super) const FORMAT: &str = "2";
 
+/// The size in bytes at which a transaction is complete.
+pub(super) const BATCH_BYTES: usize = 8 << 20;
+
 /// Returns the value of a topic in [`DROPPED`].
 pub(super) fn dropped(topic: &str, position: u64) -> (u64, u32) {
     (position, checksum(position, topic.as_bytes()))

@@ -13,6 +13,7 @@ use super::config::{DiskConfig, Sync};
 use super::index::{BATCH_EVENTS, Removals};
 use super::place::{Pending, Reply, outcome, place};
 use super::shared::{Followed, Shared};
+use super::tables::BATCH_BYTES;
 use super::unwritten::record;
 use crate::storage::{Appended, Change, NewEvent, StorageError, StoredEvent};
 
@@ -28,9 +29,6 @@ pub(super) enum Command {
     /// Drops old events.
     Tick,
 }
-
-/// The size in bytes at which a transaction is complete.
-const BATCH_BYTES: usize = 8 << 20;
 
 /// The interval at which old events are dropped.
 const TICK: Duration = Duration::from_secs(1);
