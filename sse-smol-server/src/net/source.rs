@@ -5,7 +5,6 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, sendmsg};
 
 use super::reactor::{Direction, Reactor, Readiness};
@@ -88,47 +87,34 @@ impl<S: AsFd> Source<S> {
     where
         for<'s> &'s S: Write,
     {
-        self.write_with(|mut socket| socket.write(bytes))
-    }
-
-    /// Writes as [`write`](Self::write) does, with another operation.
-    pub(crate) fn write_with(
-        &self,
-        mut operation: impl FnMut(&S) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        let mut has_failed = false;
-        loop {
-            match operation(&self.socket) {
-                Ok(0) => return Err(ErrorKind::ConnectionReset.into()),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if has_failed {
-                        return Ok(0);
-                    }
-                    // The socket may have become ready since the write, and the next one fails only
-                    // if it has not.
-                    self.readiness.set_ready(Direction::Write, false);
-                    has_failed = true;
-                }
-                written => return written,
-            }
-        }
+        self.write_with(bytes.len(), |mut socket| socket.write(bytes))
     }
 
     /// Writes as much of these pieces, at least one of which is not empty, as the kernel accepts
-    /// now, and returns the number of those bytes. A full send buffer is not an error.
+    /// now, like [`write`](Self::write).
+    pub(crate) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+        let size = pieces.iter().map(|piece| piece.len()).sum();
+        self.write_with(size, |socket| {
+            Ok(sendmsg(socket, pieces, &mut SendAncillaryBuffer::default(), FLAGS)?)
+        })
+    }
+
+    /// Writes `size` bytes as [`write`](Self::write) does, with another operation.
     ///
     /// If the kernel has not accepted all bytes, it accepts no more until the socket is ready.
-    pub(crate) fn write_vectored(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-        let size: usize = pieces.iter().map(|piece| piece.len()).sum();
+    pub(crate) fn write_with(
+        &self,
+        size: usize,
+        mut operation: impl FnMut(&S) -> io::Result<usize>,
+    ) -> io::Result<usize> {
         // Cleared first, so that a change during the write is kept.
         self.readiness.set_ready(Direction::Write, false);
         let written = loop {
-            match sendmsg(&self.socket, pieces, &mut SendAncillaryBuffer::default(), FLAGS) {
-                Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => return Ok(0),
+            match operation(&self.socket) {
                 Ok(0) => break Err(ErrorKind::ConnectionReset.into()),
-                written => break written.map_err(Into::into),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
+                written => break written,
             }
         };
         if !written.as_ref().is_ok_and(|count| *count < size) {

@@ -86,7 +86,9 @@ impl Transport {
     /// ones are written or [`uncork`](Self::uncork) is called, so that they share a packet.
     pub(crate) fn write_corked(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(socket, _) => socket.write_with(|socket| socket::send_corked(socket, bytes)),
+            Self::Tcp(socket, _) => {
+                socket.write_with(bytes.len(), |socket| socket::send_corked(socket, bytes))
+            }
             // A Unix socket has no packets that writes could share.
             Self::Unix(socket) => socket.write(bytes),
         }
