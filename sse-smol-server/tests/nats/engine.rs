@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::dir::Dir;
-use super::support::{TIMEOUT, unused_address};
+use super::support::{TIMEOUT, last_lines, unused_address};
 
 /// A NATS server with JetStream. It is killed when this is dropped.
 pub(crate) struct Engine {
@@ -218,6 +218,10 @@ impl Drop for Engine {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if thread::panicking() {
+            let log = fs::read_to_string(self.dir.0.join("log")).unwrap_or_default();
+            eprintln!("the end of the log of {}:\n{}", self.program.display(), last_lines(&log));
+        }
     }
 }
 

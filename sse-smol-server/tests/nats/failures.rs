@@ -77,7 +77,6 @@ fn a_stopped_server_continues_where_it_was() {
 /// The stream has dropped events before the server saw them. Only subscribers of their topic miss
 /// something.
 #[test]
-#[ignore = "fails now and then with a gap that is not necessary"]
 fn subscribers_get_a_gap_event_when_events_were_dropped_while_their_server_was_stopped() {
     with_each(|engine| {
         let url = engine.url();

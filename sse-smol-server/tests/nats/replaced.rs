@@ -13,7 +13,6 @@ fn epoch(id: &str) -> &str {
 
 /// A publication that was stored in the new stream is not answered with an ID of the old one.
 #[test]
-#[ignore = "nats-server 2.9.10 can break a stream that is created while another one is deleted"]
 fn publications_after_a_replacement_have_ids_of_the_new_stream() {
     with_each(|engine| {
         let node = node(&engine);

@@ -206,7 +206,18 @@ impl Drop for Binary {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if thread::panicking()
+            && let Some(Ok(log)) = self.log.take().map(JoinHandle::join)
+        {
+            eprintln!("the end of the log of {}:\n{}", self.address, last_lines(&log));
+        }
     }
+}
+
+/// Returns the last lines of a log, for the output of a test that fails.
+pub(crate) fn last_lines(log: &str) -> &str {
+    let start = log.rmatch_indices('\n').nth(100).map_or(0, |(at, _)| at + 1);
+    &log[start..]
 }
 
 /// Returns an address for a server that cannot report a port which the kernel chose. The host is one

@@ -36,9 +36,6 @@ pub(super) const SETTLED: Duration = Duration::from_secs(2);
 /// The maximum number of topics whose IDs are read at the same time.
 const ID_READS: usize = 4;
 
-/// The code of the error for a stream that another server has created meanwhile.
-const NAME_IN_USE: u64 = 10_058;
-
 /// What all operations share.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -49,7 +46,7 @@ pub(super) struct Shared {
     ids: Mutex<Ids>,
     known: Mutex<Known>,
     deleted: Mutex<Deleted>,
-    /// Locked by the task that creates the stream.
+    /// Locked by the task that creates the stream again.
     creating: tokio::sync::Mutex<()>,
     /// The end of the last examination of all topics. Locked during an examination.
     pub(super) examined: Arc<tokio::sync::Mutex<Option<Instant>>>,
@@ -79,42 +76,28 @@ enum Rest {
     Nothing(Info),
 }
 
-/// The minimum time for which a server waits before it creates the stream. The maximum is twice as
-/// long.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// The minimum time for which a server waits before it creates a stream that has been deleted. The
+/// maximum is twice as long.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Returns the state of the stream, which is created if it does not exist, and whether it was.
-///
-/// `creating` is held by the task that creates it. JetStream can break a stream that is created
-/// while the one before is still being deleted, or by several requests at once: it removes the
-/// files. So one task of each server creates it, after a random time, and looks for the stream
-/// again before.
 async fn find_or_create(
     api: &Api,
     config: &NatsConfig,
-    creating: &tokio::sync::Mutex<()>,
     until: Instant,
 ) -> Result<(Info, bool), Failure> {
     if let Some(info) = find(api, until).await? {
         return Ok((info, false));
     }
-    let late = |_| Failure::Lost("the stream is being created".to_owned());
-    let _creating = timeout_at(until, creating.lock()).await.map_err(late)?;
-    if let Some(info) = find(api, until).await? {
-        return Ok((info, false));
-    }
-    sleep(PATIENCE.mul_f64(1.0 + fastrand::f64())).await;
-    if let Some(info) = find(api, until).await? {
-        return Ok((info, false));
-    }
     let operation = format!("STREAM.CREATE.{}", api.stream);
-    let (reply, is_new) = match api.call(&operation, &settings(config), until).await {
-        Ok(reply) => (reply, true),
-        // Another server was faster.
-        Err(Failure::Refused(NAME_IN_USE, _)) => (api.info(None, 0, until).await?, false),
-        Err(failure) => return Err(failure),
-    };
-    Ok((read(&reply)?, is_new))
+    match api.call(&operation, &settings(config), until).await {
+        Ok(reply) => Ok((read(&reply)?, true)),
+        // Another server may have been faster: the name or the subjects are in use.
+        Err(failure @ Failure::Refused(..)) => {
+            find(api, until).await?.map(|info| (info, false)).ok_or(failure)
+        }
+        Err(failure) => Err(failure),
+    }
 }
 
 /// Returns the state of the stream, if it exists.
@@ -137,10 +120,9 @@ impl Shared {
         let until = Instant::now() + START;
         let link = Link::open(&config, until).await?;
         let api = Api { link: link.into(), stream: config.stream.as_str().into() };
-        let creating = tokio::sync::Mutex::default();
         let (info, losses) = loop {
             let losses = api.link.state().losses;
-            let failure = match find_or_create(&api, &config, &creating, until).await {
+            let failure = match find_or_create(&api, &config, until).await {
                 Ok((info, is_new)) => {
                     info.check(&config.stream)?;
                     if is_new {
@@ -171,7 +153,7 @@ impl Shared {
             ids: Mutex::default(),
             known: Mutex::default(),
             deleted: Mutex::default(),
-            creating,
+            creating: tokio::sync::Mutex::default(),
             examined: Arc::default(),
             id_reads: Semaphore::new(ID_READS),
             unreadable: AtomicU64::new(0),
@@ -226,10 +208,10 @@ impl Shared {
     pub(super) async fn refresh(&self, until: Instant) -> Result<Info, Failure> {
         self.api.link.ready(until).await?;
         let losses = self.api.link.state().losses;
-        let (info, is_new) = find_or_create(&self.api, &self.config, &self.creating, until).await?;
-        if is_new {
-            log::warn!("NATS: the stream {} was gone; created it again", self.config.stream);
-        }
+        let info = match find(&self.api, until).await? {
+            Some(info) => info,
+            None => self.create_again(until).await?,
+        };
         let mut identity = self.identity();
         if identity.epoch != info.epoch {
             log::warn!(
@@ -245,6 +227,31 @@ impl Shared {
         *identity = Identity { epoch: info.epoch.clone(), is_direct: info.is_direct, losses };
         drop(identity);
         self.progress.set(info.last);
+        Ok(info)
+    }
+
+    /// Creates the stream after it has been deleted, unless another program does.
+    ///
+    /// Version 2.9 of the engine removes the files of a stream after it has told the consumers, and
+    /// with them those of a stream that is created too early. That stream then loses what it stores.
+    /// So one task waits for a while, and looks for the stream meanwhile.
+    async fn create_again(&self, until: Instant) -> Result<Info, Failure> {
+        let deleted = || Failure::Lost("the stream was deleted".to_owned());
+        let creating = timeout_at(until, self.creating.lock()).await;
+        let _creating = creating.map_err(|_| deleted())?;
+        let patience = Instant::now() + PATIENCE.mul_f64(1.0 + fastrand::f64());
+        while Instant::now() < patience {
+            if let Some(info) = find(&self.api, until).await? {
+                return Ok(info);
+            }
+            if !self.pause(until).await {
+                return Err(deleted());
+            }
+        }
+        let (info, is_new) = find_or_create(&self.api, &self.config, until).await?;
+        if is_new {
+            log::warn!("NATS: the stream {} was gone; created it again", self.config.stream);
+        }
         Ok(info)
     }
 
@@ -264,9 +271,7 @@ impl Shared {
         offset: usize,
         until: Instant,
     ) -> Result<Info, Failure> {
-        let reply = self.api.info(subject, offset, until).await?;
-        let unknown = || Failure::Lost("the description of the stream cannot be read".to_owned());
-        Info::read(&reply).ok_or_else(unknown)
+        read(&self.api.info(subject, offset, until).await?)
     }
 
     async fn message(&self, body: Value, until: Instant) -> Result<Option<Stored>, Failure> {
