@@ -186,3 +186,36 @@ fn the_events_of_a_slow_batch_that_were_published_are_reported() {
         }
     });
 }
+
+/// The events that the server saw last are dropped while it has no connection. As the engine was not
+/// restarted, it has lost nothing of other topics.
+#[test]
+fn a_lost_connection_alone_causes_no_gap_event() {
+    with_each(|engine| {
+        let cut = Arc::new(AtomicBool::new(false));
+        let shared = Arc::clone(&cut);
+        let proxy = proxy(engine.port(), move |_| !shared.load(Ordering::SeqCst));
+        let start =
+            |url: &str| Binary::start(&["--nats", url, "--history", "20", "--on-lag", "gap"]);
+        let (a, b) = (start(&engine.url()), start(&format!("nats://{proxy}")));
+        let [mut quiet, mut busy] = ["quiet", "busy"].map(|topic| subscribe(b.address, topic));
+        let mut publisher = Publisher::open(a.address);
+        publisher.publish("quiet", "0");
+        quiet.read_events(1);
+        for n in 0..50 {
+            publisher.publish("busy", &n.to_string());
+            busy.read_events(n + 1);
+        }
+        cut.store(true, Ordering::SeqCst);
+        publisher.publish("quiet", "1");
+        for n in 50..100 {
+            publisher.publish("busy", &n.to_string());
+        }
+        publisher.publish("quiet", "2");
+        cut.store(false, Ordering::SeqCst);
+        quiet.read_events(3);
+        assert_eq!(quiet.data(), ["0", "1", "2"]);
+        busy.read_until("the last event", |one| one.data().last() == Some(&"99"));
+        assert_eq!(busy.events[50].event_type, "gap");
+    });
+}

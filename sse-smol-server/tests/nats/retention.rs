@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::engine::with_each;
+use super::failures::{publish_at_last, publish_with_key};
 use super::metrics::metric;
 use super::nodes::request;
 use super::support::subscriber::{Publisher, Subscriber, read_all_until};
@@ -28,10 +29,14 @@ fn a_server_that_missed_all_events_continues_with_a_gap_event_in_the_same_epoch(
             };
             subscribers[0].read_until("the last event", |one| last(one, &(round - 1).to_string()));
             stopped.signal("-STOP");
-            publisher.publish("quiet", "before");
+            publish_with_key(&mut publisher, "quiet", round);
             // More than the server has requested, which waits for it.
-            for _ in 0..600 {
-                publisher.publish("busy", &"x".repeat(1000));
+            for n in 0..600 {
+                publish_at_last(
+                    &mut publisher,
+                    &format!("busy?key={round}-{n}"),
+                    &"x".repeat(1000),
+                );
             }
             stopped.signal("-CONT");
             read_all_until(&mut subscribers, "a gap event", |one| {

@@ -59,8 +59,8 @@ pub(super) struct Follower {
     hole: Option<Hole>,
     /// The time since when the stream differs from what was seen of it.
     doubt: Option<Instant>,
-    /// How often the connection had been lost when the stream was compared with what was seen.
-    losses: Option<u64>,
+    /// The process of the engine when the stream was compared with what was seen.
+    process: Option<String>,
     /// Whether the connection was lost before the last consumer had delivered anything.
     is_stuck: bool,
     /// Whether the last attempt has failed, which is logged once.
@@ -114,7 +114,7 @@ impl Follower {
             salt,
             hole: None,
             doubt: None,
-            losses: None,
+            process: None,
             is_stuck: false,
             has_failed: false,
         }
@@ -152,15 +152,20 @@ impl Follower {
         // A lost connection is waited for without a bound: the streams of subscribers stay open.
         let until = Instant::now() + SILENCE;
         let losses = self.shared.api.link.state().losses;
+        let process = self.shared.api.link.process();
         let info = self.shared.refresh(until).await?;
         self.compare(&info, until).await?;
-        self.losses = Some(losses);
+        self.process = Some(process);
         if mem::take(&mut self.is_stuck) {
             self.step(until).await?;
         }
         let selection =
             Selection { begin: Begin::At(self.last + 1), subject: None, only_headers: false };
         let consumer = self.shared.api.create_consumer(selection, until).await?;
+        if self.shared.api.link.state().losses != losses {
+            // It may be that of another process, which was not compared.
+            return Err(Failure::Lost("the connection was lost".to_owned()).into());
+        }
         if self.has_failed {
             log::info!("NATS: the feed of events continues");
             self.shared.progress.healed();
@@ -407,9 +412,8 @@ impl Follower {
         if self.last == 0 || self.salt == 0 {
             return Ok(None);
         }
-        // A single engine that was restarted or replaced would have closed the connection.
-        let losses = self.shared.api.link.state().losses;
-        if !info.is_clustered && self.losses == Some(losses) {
+        // A single engine has lost nothing if it is the same process.
+        if !info.is_clustered && self.process == Some(self.shared.api.link.process()) {
             return Ok(None);
         }
         if let Some(message) = self.shared.at(self.last, until).await? {

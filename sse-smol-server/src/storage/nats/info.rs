@@ -54,7 +54,8 @@ impl Info {
             has_other_subjects: !has_only_topics(config),
             counts: counts.unwrap_or_default(),
             per_subject: config["max_msgs_per_subject"].as_u64().filter(|most| *most > 0),
-            is_clustered: reply["cluster"].is_object(),
+            // A single server of a current version describes itself as a leader without a cluster.
+            is_clustered: reply["cluster"]["name"].is_string(),
             is_replicated: replicas > 1,
             is_direct: config["allow_direct"] == true && replicas == 1,
             config: config.clone(),

@@ -126,6 +126,14 @@ impl Link {
         *self.state.borrow()
     }
 
+    /// Returns the identity of the server's process, which another one has after a restart.
+    ///
+    /// The client updates it before it returns to the runtime, which has a single thread, so it is
+    /// that of the connection which is open.
+    pub(super) fn process(&self) -> String {
+        self.client.server_info().server_id
+    }
+
     /// Returns the size in bytes of the largest message that the server accepts.
     pub(super) fn max_payload(&self) -> usize {
         self.client.max_payload()
