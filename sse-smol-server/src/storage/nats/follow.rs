@@ -412,14 +412,14 @@ impl Follower {
         if self.last == 0 || self.salt == 0 {
             return Ok(None);
         }
-        // A single engine has lost nothing if it is the same process.
-        if !info.is_clustered && self.process == Some(self.shared.api.link.process()) {
-            return Ok(None);
-        }
         if let Some(message) = self.shared.at(self.last, until).await? {
             return Ok(LOST.filter(|_| message.salt() != self.salt));
         }
         if info.last == self.last {
+            return Ok(None);
+        }
+        // The process of a single engine has dropped the last message, and lost nothing.
+        if !info.is_clustered && self.process == Some(self.shared.api.link.process()) {
             return Ok(None);
         }
         // The last message was dropped, or lost with others and its sequence assigned again. Another
