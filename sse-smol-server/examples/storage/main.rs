@@ -5,6 +5,7 @@
 //! cargo run --example storage
 //! ```
 
+mod log;
 mod memory;
 
 use std::sync::Arc;

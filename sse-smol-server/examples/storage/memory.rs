@@ -1,77 +1,30 @@
-// A storage in memory: the smallest complete implementation. It holds the newest events of each
-// topic in one log, which it searches from the start, and loses them with the process.
+// A storage over the log in memory of `log.rs`, which takes the place of a database.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
-use smol::channel::{self, Sender};
-use smol::stream::StreamExt as _;
+use smol::channel;
 use sse_smol_server::storage::{
-    Appended, Bounds, Change, EventRef, NewEvent, Page, PageLimit, Storage, StorageFuture,
-    StorageStream, StoredEvent, TopicSummary,
+    Appended, Bounds, NewEvent, Page, PageLimit, Storage, StorageFuture, StorageStream,
+    TopicSummary,
 };
 
-/// A storage that holds at most `most` events of each topic.
-#[derive(Debug)]
-pub(crate) struct MemoryStorage {
-    most: usize,
-    log: Mutex<Log>,
-}
+use super::log::Log;
 
-#[derive(Debug, Default)]
-struct Log {
-    last_position: u64,
-    events: Vec<Held>,
-    /// For each topic, the position of the last event that was dropped.
-    dropped: BTreeMap<Arc<str>, u64>,
-    /// Where new changes go. Unbounded, since the feed takes each one at once.
-    followers: Vec<Sender<Change>>,
-}
-
-/// The topic of an event, its key, and the event.
+/// A storage that holds the newest events of each topic, and loses them with the process.
 #[derive(Debug)]
-struct Held(Arc<str>, Option<Box<str>>, StoredEvent);
+pub(crate) struct MemoryStorage(Mutex<Log>);
 
 impl MemoryStorage {
+    /// Creates a storage for at most `most` events of each topic.
     pub(crate) fn new(most: usize) -> Self {
-        Self { most, log: Mutex::default() }
+        Self(Mutex::new(Log::new(most)))
     }
 
-    fn log(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().expect("no panic while this lock is held")
+    /// Runs an operation, which is complete when the future is created.
+    fn run<'a, T: Send + 'a>(&self, operation: impl FnOnce(&mut Log) -> T) -> StorageFuture<'a, T> {
+        Box::pin(ready(Ok(operation(&mut self.0.lock().unwrap()))))
     }
-}
-
-impl Log {
-    fn of(&self, topic: &str) -> impl DoubleEndedIterator<Item = &Held> {
-        self.events.iter().filter(move |held| *held.0 == *topic)
-    }
-
-    fn bounds(&self, topic: &str) -> Bounds {
-        Bounds {
-            dropped: self.dropped.get(topic).copied().unwrap_or(0),
-            first: self.of(topic).next().map(|held| EventRef::from(&held.2)),
-            last: self.of(topic).next_back().map(|held| EventRef::from(&held.2)),
-        }
-    }
-
-    fn drop_up_to(&mut self, topic: &Arc<str>, position: u64) {
-        self.events.retain(|held| held.0 != *topic || held.2.position > position);
-        self.dropped.insert(Arc::clone(topic), position);
-    }
-
-    /// Sends a change at the next position, and returns the position.
-    fn advance(&mut self, change: &Change) -> u64 {
-        self.followers.retain(|follower| follower.try_send(change.clone()).is_ok());
-        self.last_position += 1;
-        self.last_position
-    }
-}
-
-/// An operation is complete when its future is created.
-fn done<'a, T: Send + 'a>(output: T) -> StorageFuture<'a, T> {
-    Box::pin(ready(Ok(output)))
 }
 
 impl Storage for MemoryStorage {
@@ -80,101 +33,59 @@ impl Storage for MemoryStorage {
     }
 
     fn last_position(&self) -> StorageFuture<'_, u64> {
-        done(self.log().last_position)
+        self.run(|log| log.last_position)
     }
 
     fn append(&self, new: NewEvent) -> StorageFuture<'_, Appended> {
-        let NewEvent { topic, fields, id, key, .. } = new;
-        let mut log = self.log();
-        if let Some(Held(.., known)) = log.of(&topic).find(|held| key.is_some() && held.1 == key) {
-            let is_same = known.fields == fields && known.id == id;
-            return done(if is_same {
-                Appended::Duplicate(known.position)
-            } else {
-                Appended::KeyInUse(known.into())
-            });
-        }
-        if log.of(&topic).any(|held| id.is_some() && held.2.id == id) {
-            return done(Appended::IdInUse);
-        }
-        let event = StoredEvent { position: log.last_position + 1, fields, id };
-        log.events.push(Held(Arc::clone(&topic), key, event.clone()));
-        let excess = log.of(&topic).rev().nth(self.most).map(|held| held.2.position);
-        if let Some(position) = excess {
-            log.drop_up_to(&topic, position);
-        }
-        done(Appended::New(log.advance(&Change::Appended { topic, event })))
+        self.run(|log| log.append(new))
     }
 
-    fn read<'a>(&'a self, topic: &'a str, after: u64, limit: PageLimit) -> StorageFuture<'a, Page> {
-        let log = self.log();
-        let Bounds { last, dropped, .. } = log.bounds(topic);
-        let mut bytes = 0;
-        let has_room = |event: &&StoredEvent| {
-            let has_room = bytes == 0 || bytes < limit.bytes;
-            bytes += event.fields.len();
-            has_room
-        };
-        let later = log.of(topic).map(|held| &held.2).filter(|event| event.position > after);
-        let events: Vec<_> =
-            later.take(limit.events.max(1)).take_while(has_room).cloned().collect();
-        let end = last.map(|last| last.position);
-        let is_last = events.last().is_none_or(|event| Some(event.position) == end);
-        done(Page { events, is_last, dropped })
+    fn read(&self, topic: &str, after: u64, limit: PageLimit) -> StorageFuture<'_, Page> {
+        self.run(|log| {
+            let mut later = log.of(topic).filter(|event| event.position > after).peekable();
+            let (mut events, mut bytes) = (Vec::new(), 0);
+            while events.is_empty() || (events.len() < limit.events && bytes < limit.bytes) {
+                let Some(event) = later.next() else { break };
+                bytes += event.fields.len();
+                events.push(event.clone());
+            }
+            Page { events, is_last: later.peek().is_none(), dropped: log.dropped(topic) }
+        })
     }
 
-    fn bounds<'a>(&'a self, topic: &'a str) -> StorageFuture<'a, Bounds> {
-        done(self.log().bounds(topic))
+    fn bounds(&self, topic: &str) -> StorageFuture<'_, Bounds> {
+        self.run(|log| Bounds {
+            dropped: log.dropped(topic),
+            first: log.of(topic).next().map(Into::into),
+            last: log.of(topic).next_back().map(Into::into),
+        })
     }
 
-    fn find<'a>(&'a self, topic: &'a str, id: &'a str) -> StorageFuture<'a, Option<u64>> {
-        let log = self.log();
-        let found = log.of(topic).find(|held| held.2.id.as_deref() == Some(id));
-        done(found.map(|held| held.2.position))
+    fn find(&self, topic: &str, id: &str) -> StorageFuture<'_, Option<u64>> {
+        self.run(|log| Some(log.of(topic).find(|event| event.id.as_deref() == Some(id))?.position))
     }
 
-    fn topics<'a>(
-        &'a self,
-        after: Option<&'a str>,
-        limit: usize,
-    ) -> StorageFuture<'a, Vec<TopicSummary>> {
-        let log = self.log();
-        let names: BTreeSet<_> = log.events.iter().map(|held| Arc::clone(&held.0)).collect();
-        let later = names.into_iter().filter(|name| after.is_none_or(|after| **name > *after));
-        let row = |name: Arc<str>| TopicSummary {
-            events: log.of(&name).count(),
-            bytes: log.of(&name).map(|held| held.2.fields.len()).sum(),
-            last: log.bounds(&name).last,
-            name,
-        };
-        done(later.take(limit).map(row).collect())
+    fn topics(&self, after: Option<&str>, limit: usize) -> StorageFuture<'_, Vec<TopicSummary>> {
+        self.run(|log| {
+            let names = log.topics().into_iter();
+            let later = names.filter(|name| after.is_none_or(|after| ***name > *after));
+            let row = |name| TopicSummary {
+                name: Arc::clone(name),
+                events: log.of(name).count(),
+                bytes: log.of(name).map(|event| event.fields.len()).sum(),
+                last: log.of(name).next_back().map(Into::into),
+            };
+            later.take(limit).map(row).collect()
+        })
     }
 
-    fn delete<'a>(&'a self, topic: &'a str) -> StorageFuture<'a, Option<u64>> {
-        let mut log = self.log();
-        let Some(Held(topic, _, last)) = log.of(topic).next_back() else { return done(None) };
-        let (topic, last) = (Arc::clone(topic), last.position);
-        log.drop_up_to(&topic, last);
-        let position = log.last_position + 1;
-        done(Some(log.advance(&Change::Deleted { topic, position })))
+    fn delete(&self, topic: &str) -> StorageFuture<'_, Option<u64>> {
+        self.run(|log| log.delete(topic))
     }
 
     fn follow(&self, after: u64) -> StorageStream {
         let (sender, changes) = channel::unbounded();
-        let mut log = self.log();
-        let stored = log.events.iter().filter(|held| held.2.position > after);
-        let reached = stored.clone().last().map_or(after, |held| held.2.position);
-        let stored = stored.map(|Held(topic, _, event)| Change::Appended {
-            topic: Arc::clone(topic),
-            event: event.clone(),
-        });
-        // What came after the last event is a deletion, which is no longer of interest.
-        let position = log.last_position;
-        let rest = (reached < position).then_some(Change::Skipped { position });
-        for change in stored.chain(rest) {
-            sender.try_send(change).expect("the receiver is here");
-        }
-        log.followers.push(sender);
-        Box::pin(changes.map(Ok))
+        self.0.lock().unwrap().follow(after, sender);
+        Box::pin(changes)
     }
 }

@@ -11,6 +11,9 @@
 //! apply to the windows.
 //!
 //! ```
+//! # mod log {
+//! #     include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/storage/log.rs"));
+//! # }
 //! # mod memory {
 //! #     include!(concat!(env!("CARGO_MANIFEST_DIR"), "/examples/storage/memory.rs"));
 //! # }
@@ -21,6 +24,7 @@
 //! use sse_smol_server::{Publication, Start, Topics, TopicsConfig};
 //! # use memory::MemoryStorage;
 //!
+//! # fn main() -> Result<(), sse_smol_server::TopicError> {
 //! let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new(1000));
 //! let executor = Executor::new();
 //! smol::block_on(executor.run(async {
@@ -39,7 +43,8 @@
 //!     assert_eq!(frames.last().unwrap().id(), Some(id.as_bytes()));
 //!     Ok::<(), sse_smol_server::TopicError>(())
 //! }))?;
-//! # Ok::<(), sse_smol_server::TopicError>(())
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! [`Topics::open`]: crate::Topics::open

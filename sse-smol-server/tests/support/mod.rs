@@ -3,6 +3,8 @@
 #![allow(dead_code)] // each test file uses a part of it
 
 pub(crate) mod contract;
+#[path = "../../examples/storage/log.rs"]
+mod log;
 #[path = "../../examples/storage/memory.rs"]
 pub(crate) mod memory_storage;
 pub(crate) mod proxy;
