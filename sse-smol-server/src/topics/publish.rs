@@ -16,7 +16,7 @@ use crate::topics::config::TopicsConfig;
 use crate::topics::error::{MAX_ID, MAX_TYPE, TopicError, check_name};
 use crate::topics::registry::Topic;
 use crate::topics::state::State;
-use crate::topics::window::Entry;
+use crate::topics::window::{BATCH_EVENTS, Entry};
 
 /// An event to publish, and the key of its publication. An [`Event`] converts to one.
 ///
@@ -145,9 +145,6 @@ impl Checked<'_> {
     }
 }
 
-/// The maximum number of events of a batch that a storage gets in one call.
-const PART: usize = 512;
-
 /// Counts the result of an operation if it is an error of the storage, and returns it.
 fn count<T>(
     backing: &Backing,
@@ -206,7 +203,8 @@ impl State {
             let mut results = Vec::with_capacity(new.len());
             let mut new = new.into_iter();
             while new.len() > 0 {
-                results.extend(self.store_all(backing, name, new.by_ref().take(PART)).await);
+                let part = new.by_ref().take(BATCH_EVENTS);
+                results.extend(self.store_all(backing, name, part).await);
                 // A publisher that repeats the events that were not stored keeps the order.
                 if let Some(Err(TopicError::Storage(error))) = results.last()
                     && error.kind() == StorageErrorKind::Unavailable

@@ -13,7 +13,8 @@ use crate::segment::{Segment, SegmentSize};
 use crate::storage::History;
 use crate::topics::index::Index;
 
-/// The maximum number of events in one batch.
+/// The maximum number of events in one batch: those that a subscriber gets in one write, and those
+/// that a storage gets or returns in one call.
 pub(crate) const BATCH_EVENTS: usize = 512;
 
 /// The size in bytes at which a batch is complete; its last event may exceed it.

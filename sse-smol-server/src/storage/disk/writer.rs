@@ -378,16 +378,10 @@ impl Writer {
         file.reopen()?;
         let loaded = file.load(self.config.sync != Sync::Always, Some(self.written))?;
         let is_new = *self.shared.epoch() != loaded.epoch;
-        let mut missed = Vec::new();
-        if !is_new {
-            // A write whose failure was reported may have reached the file nevertheless.
-            let positions = file.positions_after(visible)?;
-            file.read(&positions, |position, record| {
-                let (topic, event) = (record.topic.into(), record.to_stored(position));
-                missed.push(Change::Appended { topic, event });
-            })?;
-        }
+        // A write whose failure was reported may have reached the file nevertheless.
+        let missed = if is_new { Vec::new() } else { file.positions_after(visible)? };
         drop(file);
+        let missed = self.stored(&missed)?;
         let mut index = loaded.index;
         let reached = index.last_position;
         let mut unwritten = self.shared.change_unwritten();
