@@ -150,6 +150,31 @@ fn a_second_server_on_the_same_directory_does_not_start() {
 }
 
 #[test]
+fn a_damaged_file_is_replaced_on_request_and_the_log_says_what_was_kept() {
+    let dir = Dir::new();
+    let file = dir.0.join("events.redb");
+    let arguments = ["--data", dir.path(), "--recover"];
+    let recover = || Binary::start(&arguments).stop("-TERM").2;
+    fs::write(&file, "not a file of events").unwrap();
+    let log = recover();
+    assert!(log.contains("events.redb: no intact event was found; events on pages"), "{log}");
+
+    let server = Binary::start(&arguments);
+    for topic in ["news", "news", "more"] {
+        Publisher::open(server.address).publish(topic, "x");
+    }
+    let (_, _, log) = server.stop("-TERM");
+    assert!(!log.contains("found"), "the new file is intact: {log}");
+    let mut bytes = fs::read(&file).unwrap();
+    // The magic number of the engine.
+    bytes[..8].fill(0);
+    fs::write(&file, bytes).unwrap();
+    let log = recover();
+    assert!(log.contains("kept events: 3 (positions "), "{log}");
+    assert!(log.contains("; topics more, news); events on pages"), "{log}");
+}
+
+#[test]
 fn the_metrics_of_the_file_are_in_both_formats() {
     let dir = Dir::new();
     let server = Binary::start(&["--data", dir.path()]);

@@ -170,32 +170,27 @@ impl Salvage {
 
     /// Describes what is kept and what is not.
     pub(super) fn report(&self) -> String {
-        let range = match (self.events.first_key_value(), self.events.last_key_value()) {
-            (Some((first, _)), Some((last, _))) => format!(" (positions {first} to {last})"),
-            _ => String::new(),
+        let kept = match (self.events.first_key_value(), self.events.last_key_value()) {
+            (Some((first, _)), Some((last, _))) => format!(
+                "kept events: {} (positions {first} to {last}; topics {})",
+                self.events.len(),
+                list(&self.topics)
+            ),
+            _ => "no intact event was found".to_owned(),
         };
-        let topics: Vec<&str> = self.topics.iter().take(LISTED).map(|topic| &**topic).collect();
-        let more = if self.topics.len() > LISTED { ", ..." } else { "" };
-        let damaged: Vec<String> =
-            self.damaged.iter().take(LISTED).map(ToString::to_string).collect();
-        let more_damaged = if self.damaged.len() > LISTED { ", ..." } else { "" };
-        let lost = if damaged.is_empty() {
-            "events on pages that cannot be read at all are lost".to_owned()
-        } else {
-            format!(
-                "{} damaged events are dropped (positions {}{more_damaged}), and so are those on pages \
-                 that cannot be read at all",
-                self.damaged.len(),
-                damaged.join(", ")
-            )
+        let dropped = match self.damaged.len() {
+            0 => String::new(),
+            count => format!("; dropped events: {count} (positions {})", list(&self.damaged)),
         };
-        format!(
-            "{} events{range} of {} topics ({}{more}) are kept; {lost}",
-            self.events.len(),
-            self.topics.len(),
-            topics.join(", ")
-        )
+        format!("{kept}{dropped}; events on pages that cannot be read at all are lost")
     }
+}
+
+/// Returns the first of these topics or positions, and the number of the others.
+fn list<T: ToString>(all: &BTreeSet<T>) -> String {
+    let first: Vec<_> = all.iter().take(LISTED).map(ToString::to_string).collect();
+    let first = first.join(", ");
+    if all.len() > LISTED { format!("{first} and {} more", all.len() - LISTED) } else { first }
 }
 
 /// The number of topics and positions that a report lists.
