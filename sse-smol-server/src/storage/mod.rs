@@ -130,9 +130,10 @@ pub trait Storage: fmt::Debug + Send + Sync {
     /// Appends events in this order, and returns the result of each. One that is not appended does
     /// not prevent the others, unless the storage is unavailable.
     ///
-    /// By default, each event is appended when the one before is durable, and those after an error
-    /// of the kind [`Unavailable`](StorageErrorKind::Unavailable) get the same error. A storage that
-    /// can keep the order without waiting for each event should implement this.
+    /// By default, each event is appended when the one before is durable. Those after an error of the
+    /// kind [`Unavailable`](StorageErrorKind::Unavailable) are not appended, and get an error of that
+    /// kind, too. A storage that can keep the order without waiting for each event should implement
+    /// this.
     ///
     /// # Errors
     ///
@@ -141,23 +142,7 @@ pub trait Storage: fmt::Debug + Send + Sync {
         &self,
         events: Vec<NewEvent>,
     ) -> StorageFuture<'_, Vec<Result<Appended, StorageError>>> {
-        Box::pin(async move {
-            let mut results = Vec::with_capacity(events.len());
-            let mut failure = None;
-            for event in events {
-                let result = match &failure {
-                    None => self.append(event).await,
-                    Some(error) => Err(StorageError::clone(error)),
-                };
-                if let Err(error) = &result
-                    && error.kind() == StorageErrorKind::Unavailable
-                {
-                    failure.get_or_insert_with(|| error.clone());
-                }
-                results.push(result);
-            }
-            Ok(results)
-        })
+        Box::pin(async move { Ok(append_each(events, |event| self.append(event)).await) })
     }
 
     /// Returns the events of a topic after a position, oldest first: as many as `limit` allows, but
@@ -384,6 +369,30 @@ pub struct TopicSummary {
     pub bytes: usize,
     /// The last event.
     pub last: Option<EventRef>,
+}
+
+/// Implements [`Storage::append_all`] with a function that appends one event.
+async fn append_each<F>(
+    events: Vec<NewEvent>,
+    append: impl Fn(NewEvent) -> F,
+) -> Vec<Result<Appended, StorageError>>
+where
+    F: Future<Output = Result<Appended, StorageError>>,
+{
+    let mut results = Vec::with_capacity(events.len());
+    let mut is_unavailable = false;
+    for event in events {
+        let result = if is_unavailable {
+            let why = "not published: an earlier event of the batch failed";
+            Err(StorageError::new(StorageErrorKind::Unavailable, why))
+        } else {
+            append(event).await
+        };
+        let kind = result.as_ref().err().map(StorageError::kind);
+        is_unavailable |= kind == Some(StorageErrorKind::Unavailable);
+        results.push(result);
+    }
+    results
 }
 
 /// Returns an identity for a log that no other log has.

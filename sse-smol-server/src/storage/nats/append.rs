@@ -9,7 +9,7 @@ use super::failure::{Failure, WRONG_LAST_SEQUENCE};
 use super::message::{self, Ack, Kind, Stored};
 use super::position;
 use super::stream::Shared;
-use crate::storage::{Appended, NewEvent, StorageError, StorageErrorKind};
+use crate::storage::{Appended, NewEvent, StorageError, StorageErrorKind, append_each};
 
 /// The maximum size of the headers of a message in bytes, a limit of JetStream.
 const MAX_HEADERS: usize = 65_535;
@@ -95,24 +95,17 @@ impl Shared {
         let now = Instant::now();
         // The results have to be there before the publisher gives up.
         let until = now + until.saturating_duration_since(now) * 4 / 5;
-        let mut results = Vec::with_capacity(events.len());
-        let mut skipped = None;
-        for event in events {
-            if skipped.is_none() && Instant::now() >= until {
-                skipped = Some("not published: earlier events of the batch took too long");
+        append_each(events, |event| {
+            let shared = Arc::clone(&self);
+            async move {
+                if Instant::now() >= until {
+                    let why = "not published: earlier events of the batch took too long";
+                    return Err(StorageError::new(StorageErrorKind::Unavailable, why));
+                }
+                shared.append(event, until).await
             }
-            let result = match skipped {
-                None => Arc::clone(&self).append(event, until).await,
-                Some(why) => Err(StorageError::new(StorageErrorKind::Unavailable, why)),
-            };
-            let is_unavailable =
-                |error: &StorageError| error.kind() == StorageErrorKind::Unavailable;
-            if skipped.is_none() && result.as_ref().is_err_and(is_unavailable) {
-                skipped = Some("not published: an earlier event of the batch failed");
-            }
-            results.push(result);
-        }
-        results
+        })
+        .await
     }
 
     /// Returns an error if the server would refuse the message for its size.
