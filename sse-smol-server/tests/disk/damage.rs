@@ -8,6 +8,7 @@ use fastrand::Rng;
 use smol::future::block_on;
 use sse_smol_server::storage::disk::{DiskConfig, DiskStorage};
 use sse_smol_server::storage::{PageLimit, Storage as _, StorageError, StorageErrorKind};
+use sse_smol_server::{Publication, Start};
 
 use crate::Run;
 use crate::dir::Dir;
@@ -178,6 +179,81 @@ fn damage_and_open(seed: u64, rounds: usize) {
 fn kept_aside(directory: &Path) -> usize {
     let files = fs::read_dir(directory).unwrap().map(|file| file.unwrap().file_name());
     files.filter(|name| name.to_string_lossy().starts_with("events.redb.damaged-")).count()
+}
+
+#[test]
+fn a_damaged_file_is_refused_and_recovered_on_request() {
+    let directory = Dir::new();
+    let run = Run::open(&directory);
+    let ids: Vec<String> =
+        (0..200).map(|n| run.publish("a", &format!("{n} {}", "x".repeat(500)))).collect();
+    drop(run);
+    let path = directory.0.join("events.redb");
+    let intact = fs::read(&path).unwrap();
+    // The header, a page in the middle, and the end.
+    let mut refused = 0;
+    for (start, len) in [(0, 64), (intact.len() / 3, 8192), (64, 256), (0, intact.len())] {
+        let mut damaged = intact.clone();
+        damaged[start..start + len].iter_mut().for_each(|byte| *byte ^= 0x55);
+        fs::write(&path, &damaged).unwrap();
+        let opened = DiskStorage::open(DiskConfig::new(directory.path()));
+        if let Err(error) = opened {
+            refused += 1;
+            assert_eq!(error.kind(), StorageErrorKind::Damaged, "{error}");
+            assert!(error.to_string().contains("events.redb"), "{error}");
+            let mut config = DiskConfig::new(directory.path());
+            config.recover = true;
+            let run = Run::with(config).unwrap();
+            run.publish("a", "after");
+            let events = run.read(&["a"], Start::After(&ids[0]), 1);
+            assert_eq!(events[0].0, "gap");
+            drop(run);
+        }
+    }
+    assert!(refused >= 3, "{refused} kinds of damage are noticed");
+}
+
+#[test]
+fn events_of_a_damaged_file_are_kept_and_deleted_ones_stay_deleted() {
+    let directory = Dir::new();
+    let mut config = DiskConfig::new(directory.path());
+    config.history.events = 20;
+    let run = Run::with(config.clone()).unwrap();
+    for n in 0..30 {
+        run.publish("a", &format!("{n} {}", "x".repeat(1500)));
+        run.publish("deleted", &n.to_string());
+    }
+    let large = "y".repeat(100_000);
+    let key = Publication::new(&*large).with_id("own").with_key("k");
+    run.wait(run.topics.publish("b", key)).unwrap();
+    assert_eq!(run.wait(run.topics.delete("deleted")), Ok(true));
+    drop(run);
+    let path = directory.0.join("events.redb");
+    let mut bytes = fs::read(&path).unwrap();
+    // The header, so that no page can be found.
+    bytes[..4096].fill(0);
+    fs::write(&path, &bytes).unwrap();
+    let error = DiskStorage::open(config.clone()).unwrap_err();
+    assert_eq!(error.kind(), StorageErrorKind::Damaged, "{error}");
+    config.recover = true;
+    let run = Run::with(config.clone()).unwrap();
+    let list = run.wait(run.topics.list(None, 10)).unwrap().topics;
+    let rows: Vec<_> = list.iter().map(|row| (&*row.name, row.events)).collect();
+    assert_eq!(rows, [("a", 20), ("b", 1)]);
+    let data = run.data(&["a"], Start::Earliest, 20);
+    assert!(data.iter().zip(10..30).all(|(data, n)| data.starts_with(&format!("{n} "))));
+    assert_eq!(run.data(&["b"], Start::Earliest, 1), [&*large]);
+    assert!(run.wait(run.topics.publish("b", key)).unwrap().duplicate);
+    // What was recovered is there without the flag, and the damaged file until it is deleted.
+    drop(run);
+    config.recover = false;
+    let run = Run::with(config).unwrap();
+    assert_eq!(run.data(&["b"], Start::Earliest, 1), [large]);
+    let aside = fs::read_dir(&directory.0).unwrap().map(|file| file.unwrap().path());
+    let aside: Vec<_> = aside.filter(|file| *file != path).collect();
+    assert_eq!(aside.len(), 1, "{aside:?}");
+    assert!(aside[0].to_string_lossy().contains("events.redb.damaged-"), "{aside:?}");
+    assert_eq!(fs::read(&aside[0]).unwrap(), bytes);
 }
 
 #[test]
