@@ -11,7 +11,9 @@ use smol::Executor;
 use smol::future::{block_on, poll_once};
 use smol::stream::StreamExt as _;
 use sse_smol_server::storage::disk::{DiskConfig, DiskStorage, Sync};
-use sse_smol_server::storage::{Change, Storage, StorageError, StorageErrorKind};
+use sse_smol_server::storage::{
+    Change, NewEvent, PageLimit, Storage, StorageError, StorageErrorKind,
+};
 use sse_smol_server::{
     History, Publication, Start, SubscriptionError, TopicError, Topics, TopicsConfig,
 };
@@ -324,6 +326,31 @@ fn a_storage_is_closed_although_a_follower_is_not_polled() {
     is_closed.recv_timeout(support::TIMEOUT).expect("the storage is closed");
     assert_eq!(block_on(feed), Ok(()));
     assert!(DiskStorage::open(config).unwrap().events() > 1000);
+}
+
+/// A thread may still read a page for it.
+#[test]
+fn a_storage_is_closed_although_a_page_is_read_for_a_future_that_was_dropped() {
+    let directory = Dir::new();
+    let mut config = DiskConfig::new(directory.path());
+    config.history.bytes = usize::MAX;
+    let open = || DiskStorage::open(config.clone()).unwrap();
+    let storage = open();
+    for _ in 0..4 {
+        let fields = format!("data: {}\n\n", "x".repeat(500_000));
+        block_on(storage.append(NewEvent::new("a", fields))).unwrap();
+    }
+    drop(storage);
+    for delay in 0..10 {
+        let storage = open();
+        let limit = PageLimit { events: usize::MAX, bytes: usize::MAX };
+        let mut page = storage.read("a", 0, limit);
+        let _is_unlikely_to_be_ready = block_on(poll_once(&mut page));
+        // At different moments of the read.
+        thread::sleep(Duration::from_micros(500 * delay));
+        drop(page);
+        drop(storage);
+    }
 }
 
 #[test]

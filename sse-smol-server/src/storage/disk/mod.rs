@@ -98,8 +98,9 @@ pub struct DiskStorage {
     writer: Option<JoinHandle<()>>,
     /// The channels to the followers, to be closed.
     followers: Mutex<Vec<WeakSender<Followed>>>,
-    /// A permit for each page that may be read at a time: reading blocks a thread.
-    readers: Semaphore,
+    /// A permit for each page that may be read at a time: reading blocks a thread, which holds the
+    /// permit, also if nothing waits for the page any more.
+    readers: Arc<Semaphore>,
 }
 
 /// The maximum number of commands that wait for the writer. Further publications wait before they
@@ -135,7 +136,7 @@ impl DiskStorage {
             commands: Some(commands),
             writer: Some(writer),
             followers: Mutex::default(),
-            readers: Semaphore::new(READERS),
+            readers: Arc::new(Semaphore::new(READERS)),
         })
     }
 
@@ -171,6 +172,9 @@ impl Drop for DiskStorage {
         {
             log::error!("the thread that writes events has panicked");
         }
+        // Threads that still read have the file open.
+        let readers = (0..READERS).map(|_| self.readers.acquire_arc_blocking());
+        drop(readers.collect::<Vec<_>>());
     }
 }
 
@@ -216,9 +220,16 @@ impl Storage for DiskStorage {
 
     fn read<'a>(&'a self, topic: &'a str, after: u64, limit: PageLimit) -> StorageFuture<'a, Page> {
         Box::pin(async move {
-            let _permit = self.readers.acquire().await;
+            let permit = self.readers.acquire_arc().await;
             let (shared, topic) = (Arc::clone(&self.shared), topic.to_owned());
-            smol::unblock(move || shared.read(&topic, after, limit)).await
+            smol::unblock(move || {
+                let page = shared.read(&topic, after, limit);
+                // Before the permit: see `drop`.
+                drop(shared);
+                drop(permit);
+                page
+            })
+            .await
         })
     }
 
