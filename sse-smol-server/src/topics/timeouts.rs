@@ -19,12 +19,12 @@ use smol::future::or;
 #[derive(Debug)]
 pub(crate) struct Timeouts {
     timeout: Duration,
-    alarm: Arc<Alarm>,
+    shared: Arc<SharedTimer>,
 }
 
 /// The timer, and the operations that wait for it.
 #[derive(Debug, Default)]
-struct Alarm {
+struct SharedTimer {
     waiting: Mutex<Waiting>,
     /// Set under this lock. A thread takes it only if it has found `is_set` to be false, or if it
     /// runs the waker of the timer.
@@ -43,7 +43,7 @@ struct Waiting {
 
 impl Timeouts {
     pub(crate) fn new(timeout: Duration) -> Self {
-        Self { timeout, alarm: Arc::default() }
+        Self { timeout, shared: Arc::default() }
     }
 
     pub(crate) const fn timeout(&self) -> Duration {
@@ -56,7 +56,7 @@ impl Timeouts {
         let Some(deadline) = Instant::now().checked_add(self.timeout) else {
             return Some(operation.await);
         };
-        let late = Late { alarm: &self.alarm, deadline, number: None };
+        let late = Late { shared: &self.shared, deadline, number: None };
         or(async { Some(operation.await) }, async {
             late.await;
             None
@@ -67,13 +67,13 @@ impl Timeouts {
 
 impl Drop for Timeouts {
     fn drop(&mut self) {
-        // The timer holds a waker, which holds the alarm: a reference cycle.
-        let timer = self.alarm.timer().take();
+        // The timer holds a waker, which holds the shared timer: a reference cycle.
+        let timer = self.shared.timer().take();
         drop(timer);
     }
 }
 
-impl Alarm {
+impl SharedTimer {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().expect("no panic while this lock is held")
     }
@@ -110,7 +110,7 @@ impl Alarm {
     }
 }
 
-impl Wake for Alarm {
+impl Wake for SharedTimer {
     fn wake(self: Arc<Self>) {
         self.set();
     }
@@ -118,7 +118,7 @@ impl Wake for Alarm {
 
 /// A wait for the deadline of an operation.
 struct Late<'a> {
-    alarm: &'a Arc<Alarm>,
+    shared: &'a Arc<SharedTimer>,
     deadline: Instant,
     /// The number of the operation, once it has waited.
     number: Option<u64>,
@@ -128,9 +128,9 @@ impl Future for Late<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let alarm = self.alarm;
+        let shared = self.shared;
         let waker = cx.waker().clone();
-        let mut waiting = alarm.waiting();
+        let mut waiting = shared.waiting();
         if let Some(number) = self.number {
             let Some(known) = waiting.wakers.get_mut(&(self.deadline, number)) else {
                 return Poll::Ready(());
@@ -147,7 +147,7 @@ impl Future for Late<'_> {
         drop(waiting);
         self.number = Some(number);
         if !was_set {
-            alarm.set();
+            shared.set();
         }
         Poll::Pending
     }
@@ -156,7 +156,7 @@ impl Future for Late<'_> {
 impl Drop for Late<'_> {
     fn drop(&mut self) {
         if let Some(number) = self.number {
-            let waker = self.alarm.waiting().wakers.remove(&(self.deadline, number));
+            let waker = self.shared.waiting().wakers.remove(&(self.deadline, number));
             // Not under the lock: dropping a waker may drop a task.
             drop(waker);
         }

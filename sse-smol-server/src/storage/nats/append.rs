@@ -162,7 +162,7 @@ impl Shared {
         if ack.is_duplicate && publication.event.key.is_some() {
             return self.repeated(publication, ack.sequence, until).await;
         }
-        self.verify(ack, seen, until).await?;
+        self.check_ack(ack, seen, until).await?;
         self.progress.assigned(ack.sequence);
         self.known().insert(&topic);
         self.deleted().remove(&topic, ack.sequence);
@@ -176,7 +176,12 @@ impl Shared {
     /// Compares the stream with the known one if a message may have been stored in another stream:
     /// if it is a duplicate, or if its sequence is not after `seen`, the last one that the feed had
     /// seen before. The sequences of a new stream start at 1.
-    pub(super) async fn verify(&self, ack: Ack, seen: u64, until: Instant) -> Result<(), Failure> {
+    pub(super) async fn check_ack(
+        &self,
+        ack: Ack,
+        seen: u64,
+        until: Instant,
+    ) -> Result<(), Failure> {
         if ack.is_duplicate || ack.sequence <= seen {
             self.refresh(until).await?;
         }

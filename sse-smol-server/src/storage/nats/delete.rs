@@ -65,7 +65,7 @@ impl Shared {
         message::expect_last(&mut headers, last.sequence);
         let seen = self.progress.seen();
         let ack = self.api.publish(subject, headers, Bytes::new(), until).await?;
-        self.verify(ack, seen, until).await?;
+        self.check_ack(ack, seen, until).await?;
         self.progress.assigned(ack.sequence);
         Ok(Some(ack.sequence))
     }
