@@ -117,7 +117,11 @@ impl Metrics {
                         "Lost connections that were established again",
                         status.reconnects,
                     ),
-                    ("heals", "Interruptions after which the feed has continued", status.heals),
+                    (
+                        "feed_resumes",
+                        "Interruptions after which the feed has continued",
+                        status.resumes,
+                    ),
                 ] {
                     if let Some(count) = count {
                         let counter: Counter = Counter::default();

@@ -201,7 +201,7 @@ pub struct StorageStatus {
     /// The number of times that a lost connection to the engine was established again.
     pub reconnects: Option<u64>,
     /// The number of times that the stream of changes has continued after an interruption.
-    pub heals: Option<u64>,
+    pub resumes: Option<u64>,
 }
 
 /// A change of a log: see [`Storage::follow`].

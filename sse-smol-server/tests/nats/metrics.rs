@@ -27,7 +27,7 @@ fn lost_connections_and_interruptions_of_the_feed_are_counted() {
         let mut publisher = Publisher::open(publishing.address);
         publisher.publish("a", "0");
         subscriber.read_events(1);
-        let names = ["sse_storage_reconnects_total", "sse_storage_heals_total"];
+        let names = ["sse_storage_reconnects_total", "sse_storage_feed_resumes_total"];
         for node in [&publishing, &receiving] {
             assert_eq!(names.map(|name| metric(node, name)), [0, 0]);
             assert_eq!(metric(node, "sse_storage_feed_lag"), 0);
@@ -83,6 +83,6 @@ fn the_lag_is_the_number_of_messages_that_were_not_applied() {
         }
         assert!(highest >= COUNT / 3, "{highest}");
         assert_eq!((applied, lag(applied)), (last, Some(0)));
-        assert_eq!(receiving.status(0).heals, Some(0));
+        assert_eq!(receiving.status(0).resumes, Some(0));
     });
 }

@@ -269,7 +269,7 @@ impl Storage for NatsStorage {
         StorageStatus {
             lag: Some(progress.after(Place::of(position).last_included())),
             reconnects: Some(self.shared.api.link.state().reconnects),
-            heals: Some(progress.heals()),
+            resumes: Some(progress.resumes()),
         }
     }
 }

@@ -12,12 +12,12 @@ pub(super) struct Progress {
     /// was replaced or has lost its end.
     seen: AtomicU64,
     /// The number of times that the feed has continued after an interruption.
-    heals: AtomicU64,
+    resumes: AtomicU64,
 }
 
 impl Progress {
     pub(super) const fn new(newest: u64) -> Self {
-        Self { newest: AtomicU64::new(newest), seen: AtomicU64::new(0), heals: AtomicU64::new(0) }
+        Self { newest: AtomicU64::new(newest), seen: AtomicU64::new(0), resumes: AtomicU64::new(0) }
     }
 
     /// Records that a sequence was assigned.
@@ -50,10 +50,10 @@ impl Progress {
     }
 
     pub(super) fn healed(&self) {
-        self.heals.fetch_add(1, Ordering::Relaxed);
+        self.resumes.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn heals(&self) -> u64 {
-        self.heals.load(Ordering::Relaxed)
+    pub(super) fn resumes(&self) -> u64 {
+        self.resumes.load(Ordering::Relaxed)
     }
 }
