@@ -152,6 +152,21 @@ impl<'a> Event<'a> {
     }
 
     /// Returns the data; empty for a block without data.
+    ///
+    /// A [`Text`] is not a `&str`, since a stream may contain bytes that are not UTF-8. Its methods
+    /// convert it, and JSON is deserialized by `Event::json` (feature `serde_json`) or from the
+    /// bytes:
+    ///
+    /// ```
+    /// let event = sse_proto::Event::new(r#"{"price":4}"#);
+    /// let text: &str = event.data().to_str()?;
+    /// assert_eq!(text, r#"{"price":4}"#);
+    /// let json: serde_json::Value = serde_json::from_slice(&event.data())?;
+    /// assert_eq!(json["price"], 4);
+    /// # #[cfg(feature = "serde_json")]
+    /// assert_eq!(event.json::<serde_json::Value>()?, json);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[inline]
     pub fn data(&self) -> Text<'a> {
         Text::with_context(self.data.unwrap_or_default(), self.context)

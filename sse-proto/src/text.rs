@@ -21,7 +21,10 @@ use crate::utf8;
 /// - [`to_str_lossy`](Self::to_str_lossy) (feature `alloc`): as the standard decodes it;
 /// - `Display`: the same, without an allocation;
 /// - [`as_bytes`](Self::as_bytes), `AsRef<[u8]>`, `Deref`: as bytes, for example for
-///   `serde_json::from_slice`.
+///   `serde_json::from_slice(&text)`.
+///
+/// A function that takes `&str`, such as `serde_json::from_str`, takes `text.to_str()?`. An event's
+/// data are also deserialized by `Event::json` (feature `serde_json`).
 ///
 /// ```
 /// use sse_proto::Text;
