@@ -305,3 +305,32 @@ fn publishers_get_507_when_the_disk_is_full_and_subscribers_keep_what_they_have(
     let mut again = Subscriber::open(server.address, "/topics/news?lastEventId=earliest");
     assert_eq!(again.read_events(stored).len(), stored);
 }
+
+/// The first events of a batch do not fit in the file, and the last ones would.
+#[test]
+fn no_event_of_a_batch_is_published_after_one_that_the_disk_has_no_room_for() {
+    let dir = Dir::new();
+    let mut shell = Command::new("sh");
+    let limited = "ulimit -f 6000; trap '' XFSZ; exec \"$@\"";
+    shell.args(["-c", limited, "sh", env!("CARGO_BIN_EXE_sse-smol-server"), "--open-publishing"]);
+    let arguments = ["--data", dir.path(), "--history-bytes", "100000000"];
+    let arguments = [&arguments[..], &["--history", "10000", "--max-body", "10000000"]].concat();
+    let server = Binary::start_by(shell, "127.0.0.1:0", &arguments);
+    let large = format!("{{\"data\":\"{}\"}}\n", "x".repeat(8000)).repeat(600);
+    let body = large + &"{\"data\":\"small\"}\n".repeat(600);
+    let head = format!(
+        "POST /topics/news HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-ndjson\r\n\
+         Connection: close\r\nContent-Length: {}\r\n\r\n",
+        server.address,
+        body.len()
+    );
+    let (status, _, response) = read_response(&mut send(server.address, &(head + &body)));
+    assert_eq!(status, 507, "{response}");
+    let is_published = |line: &&str| line.contains("\"duplicate\":false");
+    let published = response.lines().take_while(is_published).count();
+    assert_eq!(response.lines().filter(is_published).count(), published, "{response}");
+    assert!(published < 600, "{published}");
+    let (_, _, list) = read_response(&mut get(server.address, "/topics"));
+    let held = list.split_once("\"events\":").map_or("0", |(_, rest)| rest);
+    assert!(held.starts_with(&published.to_string()), "{published} of {list}");
+}

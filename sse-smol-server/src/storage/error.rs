@@ -25,6 +25,14 @@ pub enum StorageErrorKind {
     Damaged,
 }
 
+impl StorageErrorKind {
+    /// Returns whether later events may be stored although this one was not. If a batch went on then,
+    /// its order would change when the publisher repeats what was not stored.
+    pub(crate) const fn is_temporary(self) -> bool {
+        matches!(self, Self::Full | Self::Unavailable)
+    }
+}
+
 impl StorageError {
     /// Creates an error.
     pub fn new(kind: StorageErrorKind, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {

@@ -128,12 +128,11 @@ pub trait Storage: fmt::Debug + Send + Sync {
     fn append(&self, event: NewEvent) -> StorageFuture<'_, Appended>;
 
     /// Appends events in this order, and returns the result of each. One that is not appended does
-    /// not prevent the others, unless the storage is unavailable.
+    /// not prevent the others, unless the storage is [`Full`](StorageErrorKind::Full) or
+    /// [`Unavailable`](StorageErrorKind::Unavailable): no event after such an error is appended.
     ///
-    /// By default, each event is appended when the one before is durable. Those after an error of the
-    /// kind [`Unavailable`](StorageErrorKind::Unavailable) are not appended, and get an error of that
-    /// kind, too. A storage that can keep the order without waiting for each event should implement
-    /// this.
+    /// By default, each event is appended when the one before is durable. A storage that can keep
+    /// the order without waiting for each event should implement this.
     ///
     /// # Errors
     ///
@@ -380,19 +379,23 @@ where
     F: Future<Output = Result<Appended, StorageError>>,
 {
     let mut results = Vec::with_capacity(events.len());
-    let mut is_unavailable = false;
     for event in events {
-        let result = if is_unavailable {
-            let why = "not published: an earlier event of the batch failed";
-            Err(StorageError::new(StorageErrorKind::Unavailable, why))
-        } else {
-            append(event).await
-        };
-        let kind = result.as_ref().err().map(StorageError::kind);
-        is_unavailable |= kind == Some(StorageErrorKind::Unavailable);
+        let has_ended = results.last().is_some_and(ends_batch);
+        let result = if has_ended { Err(not_published()) } else { append(event).await };
         results.push(result);
     }
     results
+}
+
+/// Returns whether no later event of a batch may be appended after one with this result.
+fn ends_batch(result: &Result<Appended, StorageError>) -> bool {
+    result.as_ref().is_err_and(|error| error.kind().is_temporary())
+}
+
+/// Returns the error of an event that is not appended since an earlier one of its batch was not.
+pub(crate) fn not_published() -> StorageError {
+    let why = "not published: an earlier event of the batch failed";
+    StorageError::new(StorageErrorKind::Unavailable, why)
 }
 
 /// Returns an identity for a log that no other log has.

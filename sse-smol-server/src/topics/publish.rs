@@ -10,7 +10,7 @@ use sse_proto::{Event, EventId, EventType, Limits, OwnedEvent, Text};
 
 use crate::Frame;
 use crate::compact_instant::CompactInstant;
-use crate::storage::{Appended, EventRef, NewEvent, StorageError, StorageErrorKind};
+use crate::storage::{Appended, EventRef, NewEvent, StorageError, StorageErrorKind, not_published};
 use crate::topics::backing::Backing;
 use crate::topics::config::TopicsConfig;
 use crate::topics::error::{MAX_ID, MAX_TYPE, TopicError, check_name};
@@ -206,10 +206,9 @@ impl State {
                 let part = new.by_ref().take(BATCH_EVENTS);
                 results.extend(self.store_all(backing, name, part).await);
                 // A publisher that repeats the events that were not stored keeps the order.
-                if let Some(Err(TopicError::Storage(error))) = results.last()
-                    && error.kind() == StorageErrorKind::Unavailable
-                {
-                    let failure = TopicError::Storage(error.clone());
+                let is_temporary = |result: &Result<_, TopicError>| matches!(result, Err(TopicError::Storage(error)) if error.kind().is_temporary());
+                if results.iter().any(is_temporary) {
+                    let failure = TopicError::Storage(not_published());
                     results.extend(new.by_ref().map(|_| Err(failure.clone())));
                 }
             }

@@ -79,11 +79,12 @@ use smol::lock::Semaphore;
 use smol::stream;
 
 use self::file::File;
+use self::index::BATCH_EVENTS;
 use self::shared::{Followed, Shared};
 use self::writer::{Command, Writer};
 use super::{
     Appended, Bounds, Change, NewEvent, Page, PageLimit, Storage, StorageError, StorageErrorKind,
-    StorageFuture, StorageStream, TopicSummary,
+    StorageFuture, StorageStream, TopicSummary, ends_batch, not_published,
 };
 
 pub use self::config::{DiskConfig, Sync};
@@ -193,7 +194,7 @@ impl Storage for DiskStorage {
     fn append(&self, event: NewEvent) -> StorageFuture<'_, Appended> {
         Box::pin(async {
             let (reply, replied) = channel::bounded(1);
-            self.command(Command::Append { event, reply }).await?;
+            self.command(Command::Append(vec![(event, reply)])).await?;
             replied.recv().await.map_err(|_| gone())?
         })
     }
@@ -203,17 +204,24 @@ impl Storage for DiskStorage {
         events: Vec<NewEvent>,
     ) -> StorageFuture<'_, Vec<Result<Appended, StorageError>>> {
         Box::pin(async {
-            let mut receivers = Vec::with_capacity(events.len());
-            for event in events {
-                let (reply, receiver) = channel::bounded(1);
-                // One after the other, so that they are queued in this order.
-                self.command(Command::Append { event, reply }).await?;
-                receivers.push(receiver);
+            let mut results = Vec::with_capacity(events.len());
+            let mut events = events.into_iter().peekable();
+            // A part is in one transaction, so none of its events is stored after one that failed.
+            while events.peek().is_some() && !results.iter().any(ends_batch) {
+                let (new, replies): (Vec<_>, Vec<_>) = events
+                    .by_ref()
+                    .take(BATCH_EVENTS)
+                    .map(|event| {
+                        let (reply, replied) = channel::bounded(1);
+                        ((event, reply), replied)
+                    })
+                    .unzip();
+                self.command(Command::Append(new)).await?;
+                for reply in replies {
+                    results.push(reply.recv().await.unwrap_or_else(|_| Err(gone())));
+                }
             }
-            let mut results = Vec::with_capacity(receivers.len());
-            for receiver in receivers {
-                results.push(receiver.recv().await.unwrap_or_else(|_| Err(gone())));
-            }
+            results.extend(events.map(|_| Err(not_published())));
             Ok(results)
         })
     }

@@ -20,8 +20,8 @@ use crate::storage::{Appended, Change, NewEvent, StorageError, StoredEvent};
 /// A request to the writer.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// Appends an event.
-    Append { event: NewEvent, reply: Reply },
+    /// Appends events, at most [`BATCH_EVENTS`], in one transaction.
+    Append(Vec<(NewEvent, Reply)>),
     /// Deletes all events of a topic.
     Delete { topic: Arc<str>, reply: Sender<Result<Option<u64>, StorageError>> },
     /// Sends the events after a position, and from then on each new change.
@@ -143,9 +143,13 @@ impl Writer {
         let mut next = Some(first);
         while let Some(command) = next {
             match command {
-                Command::Append { event, reply } => {
-                    bytes += event.fields.len();
-                    events.push((event, reply));
+                Command::Append(new) => {
+                    if events.len() + new.len() > BATCH_EVENTS {
+                        self.append(mem::take(&mut events));
+                        bytes = 0;
+                    }
+                    bytes += new.iter().map(|(event, _)| event.fields.len()).sum::<usize>();
+                    events.extend(new);
                 }
                 Command::Delete { topic, reply } => {
                     let before = mem::take(&mut events);

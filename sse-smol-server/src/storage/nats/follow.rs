@@ -168,7 +168,7 @@ impl Follower {
         }
         if self.has_failed {
             log::info!("NATS: the feed of events continues");
-            self.shared.progress.healed();
+            self.shared.progress.resumed();
             self.has_failed = false;
         }
         let before = self.last;

@@ -49,7 +49,7 @@ impl Progress {
         self.newest.load(Ordering::Relaxed).saturating_sub(sequence)
     }
 
-    pub(super) fn healed(&self) {
+    pub(super) fn resumed(&self) {
         self.resumes.fetch_add(1, Ordering::Relaxed);
     }
 
