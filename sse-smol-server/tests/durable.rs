@@ -331,6 +331,6 @@ fn no_event_of_a_batch_is_published_after_one_that_the_disk_has_no_room_for() {
     assert_eq!(response.lines().filter(is_published).count(), published, "{response}");
     assert!(published < 600, "{published}");
     let (_, _, list) = read_response(&mut get(server.address, "/topics"));
-    let held = list.split_once("\"events\":").map_or("0", |(_, rest)| rest);
-    assert!(held.starts_with(&published.to_string()), "{published} of {list}");
+    let count = list.split_once("\"events\":").map_or("0", |(_, rest)| rest);
+    assert!(count.starts_with(&published.to_string()), "{published} of {list}");
 }

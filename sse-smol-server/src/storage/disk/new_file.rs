@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use redb::{Database, DatabaseError};
@@ -61,10 +62,10 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     fs::File::open(directory)?.sync_all()
 }
 
-/// Removes new files beside the one at `path` that a process has left, for example because it was
-/// killed.
+/// Removes new files beside the one at `path`, which this process has open, that another process has
+/// left, for example because it was killed.
 pub(super) fn remove_left(path: &Path) -> io::Result<()> {
-    let prefix = prefix(path);
+    let (own, prefix) = (fs::metadata(path)?, prefix(path));
     for entry in fs::read_dir(path.parent().unwrap_or(Path::new(".")))? {
         let entry = entry?;
         if !entry.file_name().to_string_lossy().starts_with(&prefix) {
@@ -74,8 +75,12 @@ pub(super) fn remove_left(path: &Path) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             file => file?,
         };
-        // A process that is still creating the file holds its lock.
-        if file.try_lock().is_ok() {
+        // A process that is still creating the file holds its lock. If a process was killed after
+        // the file got its name, this is another name of the file at `path`, which this process has
+        // locked.
+        let other = file.metadata()?;
+        let is_other_name = (other.dev(), other.ino()) == (own.dev(), own.ino());
+        if is_other_name || file.try_lock().is_ok() {
             fs::remove_file(entry.path())?;
             log::info!("{}: removed, since its creation was interrupted", entry.path().display());
         }
