@@ -1,9 +1,12 @@
 //! Running an executor on as many threads as its load requires.
 
+mod alarm;
+mod watch;
+
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
@@ -12,14 +15,12 @@ use std::time::{Duration, Instant};
 use smol::Executor;
 use smol::future::{FutureExt as _, yield_now};
 
+use self::watch::Watch;
 use crate::net::reactor::Reactor;
 
 /// The time for which tasks have to be ready without a pause before another thread joins. Waking a
 /// thread costs about as much as a few system calls.
 const BACKLOG: Duration = Duration::from_micros(200);
-
-/// The interval at which a helper checks whether a single task occupies the leading thread.
-const CHECK: Duration = Duration::from_millis(10);
 
 /// The time after which I/O and the future are polled, even if more tasks are ready.
 const TURN: Duration = Duration::from_millis(1);
@@ -36,18 +37,24 @@ const TURN: Duration = Duration::from_millis(1);
 ///
 /// # Errors
 ///
-/// Returns the errors of [`Reactor::react`].
+/// Returns the system's error if a thread cannot be started, and the errors of [`Reactor::react`].
 pub(crate) fn run<T>(
     reactor: &Arc<Reactor>,
     executor: &Executor<'_>,
     accepting: &Executor<'_>,
     future: impl Future<Output = T>,
 ) -> io::Result<T> {
-    let crew = Crew::new(reactor, executor, accepting);
+    let helpers = thread::available_parallelism().map_or(1, usize::from) - 1;
+    let crew = Crew::new(reactor, executor, accepting)?;
     thread::scope(|scope| {
         let _stop = StopOnDrop(&crew);
-        for _ in 1..thread::available_parallelism().map_or(1, usize::from) {
-            thread::Builder::new().spawn_scoped(scope, || crew.help())?;
+        for _ in 0..helpers {
+            let helper = thread::Builder::new().name("sse-help".to_owned());
+            helper.spawn_scoped(scope, || crew.help())?;
+        }
+        if helpers > 0 {
+            let watcher = thread::Builder::new().name("sse-watch".to_owned());
+            watcher.spawn_scoped(scope, || crew.watch())?;
         }
         block_on(reactor, future.or(crew.lead()))
     })
@@ -95,43 +102,42 @@ impl Wake for Blocked {
     }
 }
 
-/// The threads that run an executor: a leading one, and helpers, which wait for a backlog.
+/// The threads that run an executor: a leading one, and helpers, which wait for a backlog. One more
+/// thread watches the leading one, and runs no tasks.
 struct Crew<'e, 'a, 'b> {
     reactor: &'e Reactor,
     executor: &'e Executor<'a>,
     accepting: &'e Executor<'b>,
     calls: Mutex<Calls>,
-    /// Notified when a helper is called, and when the leading thread becomes active.
+    /// Notified when a helper is called.
     called: Condvar,
     /// The number of helpers that wait.
     waiting: AtomicUsize,
-    /// Changes whenever the leading thread begins or ends to run a task. Odd while it runs one.
-    progress: AtomicU64,
-    /// Whether the leading thread has run tasks since the last check.
-    is_active: AtomicBool,
+    watch: Watch,
 }
 
 #[derive(Default)]
 struct Calls {
     /// The number of helpers that were called and have not started.
     pending: usize,
-    /// Whether a helper checks the progress of the leading thread.
-    has_watcher: bool,
     has_stopped: bool,
 }
 
 impl<'e, 'a, 'b> Crew<'e, 'a, 'b> {
-    fn new(reactor: &'e Reactor, executor: &'e Executor<'a>, accepting: &'e Executor<'b>) -> Self {
-        Self {
+    fn new(
+        reactor: &'e Reactor,
+        executor: &'e Executor<'a>,
+        accepting: &'e Executor<'b>,
+    ) -> io::Result<Self> {
+        Ok(Self {
             reactor,
             executor,
             accepting,
             calls: Mutex::default(),
             called: Condvar::new(),
             waiting: AtomicUsize::new(0),
-            progress: AtomicU64::new(0),
-            is_active: AtomicBool::new(false),
-        }
+            watch: Watch::new()?,
+        })
     }
 
     fn calls(&self) -> MutexGuard<'_, Calls> {
@@ -146,14 +152,16 @@ impl<'e, 'a, 'b> Crew<'e, 'a, 'b> {
         loop {
             let mut tick = pin!(self.executor.tick());
             poll_fn(|cx| {
+                let mut resumed = None;
                 if busy_since.is_none() {
                     turn_since = Instant::now();
                     busy_since = Some(turn_since);
+                    resumed = busy_since;
                 }
-                self.begin_task();
+                self.watch.begin_task(resumed);
                 let ticked = tick.as_mut().poll(cx);
                 if ticked.is_pending() {
-                    self.end_task();
+                    self.watch.pause();
                     busy_since = None;
                 }
                 ticked
@@ -168,31 +176,18 @@ impl<'e, 'a, 'b> Crew<'e, 'a, 'b> {
         }
     }
 
-    fn begin_task(&self) {
-        // Only the leading thread changes it.
-        let progress = self.progress.load(Ordering::Relaxed);
-        self.progress.store((progress | 1) + 2, Ordering::SeqCst);
-        if !self.is_active.load(Ordering::SeqCst) {
-            self.is_active.store(true, Ordering::SeqCst);
-            // A helper that has seen the old value waits once this lock is free.
-            drop(self.calls());
-            self.called.notify_one();
-        }
-    }
-
-    fn end_task(&self) {
-        let progress = self.progress.load(Ordering::Relaxed);
-        self.progress.store(progress + 1, Ordering::SeqCst);
-    }
-
     /// Calls a helper if this thread has been busy since a while ago.
     fn call_if_due(&self, busy_since: &mut Option<Instant>, now: Instant) {
-        if self.waiting.load(Ordering::Relaxed) == 0
-            || busy_since.is_none_or(|since| now - since < BACKLOG)
-        {
-            return;
+        if busy_since.is_some_and(|since| now - since >= BACKLOG) && self.call() {
+            *busy_since = Some(now);
         }
-        *busy_since = Some(now);
+    }
+
+    /// Calls a helper that waits. Returns whether there is one.
+    fn call(&self) -> bool {
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
         let mut calls = self.calls();
         // Those that were called and have not started count as waiting.
         if calls.pending < self.waiting.load(Ordering::Relaxed) {
@@ -200,6 +195,7 @@ impl<'e, 'a, 'b> Crew<'e, 'a, 'b> {
             drop(calls);
             self.called.notify_one();
         }
+        true
     }
 
     /// Runs tasks whenever this helper is called, until the threads stop.
@@ -211,62 +207,24 @@ impl<'e, 'a, 'b> Crew<'e, 'a, 'b> {
                 drop(calls);
                 self.work_off();
                 calls = self.calls();
-            } else if calls.has_watcher || !self.is_active.load(Ordering::SeqCst) {
-                calls = self.wait(calls, None);
             } else {
-                calls = self.watch(calls);
+                self.waiting.fetch_add(1, Ordering::Relaxed);
+                calls = self.called.wait(calls).unwrap_or_else(PoisonError::into_inner);
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
             }
         }
     }
 
-    /// Waits for a call. Returns early if the leading thread becomes active, or without a reason.
-    fn wait<'c>(
-        &self,
-        calls: MutexGuard<'c, Calls>,
-        timeout: Option<Duration>,
-    ) -> MutexGuard<'c, Calls> {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let calls = match timeout {
-            Some(timeout) => match self.called.wait_timeout(calls, timeout) {
-                Ok((calls, _)) => calls,
-                Err(poisoned) => poisoned.into_inner().0,
-            },
-            None => self.called.wait(calls).unwrap_or_else(PoisonError::into_inner),
-        };
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        calls
-    }
-
-    /// Waits for a call, for at most [`CHECK`], and then runs tasks if the leading thread is held
-    /// up by one.
-    fn watch<'c>(&'c self, mut calls: MutexGuard<'c, Calls>) -> MutexGuard<'c, Calls> {
-        calls.has_watcher = true;
-        let before = self.progress.load(Ordering::SeqCst);
-        calls = self.wait(calls, Some(CHECK));
-        calls.has_watcher = false;
-        if calls.has_stopped || calls.pending > 0 {
-            // Another helper watches in place of this one.
-            self.called.notify_one();
-            return calls;
-        }
-        if self.progress.load(Ordering::SeqCst) != before {
-            return calls;
-        }
-        if before % 2 == 1 {
-            drop(calls);
-            // Another helper watches in place of this one, which a task may occupy as well.
-            self.called.notify_one();
+    /// Calls a helper whenever a task occupies the leading thread, until the threads stop.
+    fn watch(&self) {
+        let result = self.watch.watch(|| {
             // An error is returned to the leading thread, too.
             let _ = self.reactor.try_react();
-            self.work_off();
-            return self.calls();
+            self.call();
+        });
+        if let Err(error) = result {
+            log::error!("cannot watch the thread that serves: {error}");
         }
-        self.is_active.store(false, Ordering::SeqCst);
-        if self.progress.load(Ordering::SeqCst) != before {
-            // The leading thread may have seen the old value.
-            self.is_active.store(true, Ordering::SeqCst);
-        }
-        calls
     }
 
     /// Runs the tasks that are ready.
@@ -281,13 +239,14 @@ impl<'e, 'a, 'b> Crew<'e, 'a, 'b> {
     }
 }
 
-/// Ends the helpers.
+/// Ends the other threads.
 struct StopOnDrop<'c, 'e, 'a, 'b>(&'c Crew<'e, 'a, 'b>);
 
 impl Drop for StopOnDrop<'_, '_, '_, '_> {
     fn drop(&mut self) {
         self.0.calls().has_stopped = true;
         self.0.called.notify_all();
+        self.0.watch.stop();
     }
 }
 
@@ -340,7 +299,7 @@ mod tests {
             }
         };
         let tasks: Vec<_> = (0..TASKS).map(|_| executor.spawn(occupy())).collect();
-        let crew = Crew::new(&reactor, &executor, &accepting);
+        let crew = Crew::new(&reactor, &executor, &accepting).unwrap();
         let all = async {
             for task in tasks {
                 task.await;
@@ -351,6 +310,7 @@ mod tests {
             for _ in 1..TASKS {
                 scope.spawn(|| crew.help());
             }
+            scope.spawn(|| crew.watch());
             block_on(&reactor, all.or(crew.lead())).unwrap();
         });
     }

@@ -5,6 +5,7 @@ mod support;
 use std::collections::HashSet;
 use std::fs;
 use std::io::Write as _;
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -29,16 +30,21 @@ fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Returns how often the threads of a process have begun to wait.
-fn waits(server: &Binary) -> usize {
+/// Returns the name of each thread of a process, and how often it has begun to wait.
+fn waits_by_name(server: &Binary) -> Vec<(String, usize)> {
     let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
     let of_task = |task: fs::DirEntry| {
         let status = fs::read_to_string(task.path().join("status")).unwrap();
-        let field = "voluntary_ctxt_switches:";
-        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
-        line.trim().parse::<usize>().unwrap()
+        let value_of = |field| status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+        let waits = value_of("voluntary_ctxt_switches:").trim().parse().unwrap();
+        (value_of("Name:").trim().to_owned(), waits)
     };
-    tasks.map(|task| of_task(task.unwrap())).sum()
+    tasks.map(|task| of_task(task.unwrap())).collect()
+}
+
+/// Returns how often the threads of a process have begun to wait.
+fn waits(server: &Binary) -> usize {
+    waits_by_name(server).iter().map(|(_, waits)| waits).sum()
 }
 
 #[test]
@@ -61,6 +67,36 @@ fn an_idle_server_is_not_woken() {
     // Keep-alives are due after 15 seconds.
     assert!(count <= 5, "{count} wake-ups in three seconds");
     drop(streams);
+}
+
+#[test]
+fn rare_publications_do_not_wake_the_thread_that_watches_the_leading_one() {
+    const COUNT: usize = 24;
+    if cores() == 1 {
+        return;
+    }
+    let server = Binary::start(&[]);
+    let waits = || {
+        let all = waits_by_name(&server);
+        all.iter().find(|(name, _)| name == "sse-watch").map(|(_, waits)| *waits)
+    };
+    let begin = Instant::now();
+    while waits().is_none() {
+        assert!(begin.elapsed() < TIMEOUT, "no thread watches the leading one");
+        thread::yield_now();
+    }
+    let mut publisher = TcpStream::connect(server.address).unwrap();
+    let publication = "POST /topics/news HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\n\r\nx";
+    let before = waits().unwrap();
+    for _ in 0..COUNT {
+        publisher.write_all(publication.as_bytes()).unwrap();
+        assert_eq!(read_response(&mut publisher).0, 201);
+        // Longer than a check takes.
+        thread::sleep(Duration::from_millis(30));
+    }
+    // Another process may hold up the leading thread during a few of them.
+    let count = waits().unwrap() - before;
+    assert!(count <= COUNT / 2, "{count} wake-ups for {COUNT} publications");
 }
 
 #[test]

@@ -48,7 +48,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ("datastar", &["datastar/"], &["base", "http1", "handlers", "outcomes"]),
     (
         "server",
-        &["server.rs", "threads.rs"],
+        &["server.rs", "threads.rs", "threads/"],
         &["base", "http1", "net", "outcomes", "metrics", "connection", "handlers"],
     ),
     (
