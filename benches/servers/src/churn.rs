@@ -11,6 +11,10 @@ use servers::net::{Poller, connect, set_nonblocking};
 /// The number of connections that wait for a response concurrently.
 const CONCURRENT: usize = 64;
 
+/// The time after which the kernel repeats the first packet of a connection. Connecting takes less,
+/// unless that packet was dropped, which spoils all numbers of the run.
+const RETRANSMISSION: Duration = Duration::from_secs(1);
+
 /// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Churned {
@@ -45,13 +49,13 @@ impl Until {
     }
 }
 
-/// When to stop opening connections.
+/// What to do with connections that have got their response.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Goal {
     /// Opens this number of connections and keeps them.
     Keep(usize),
-    /// Opens and closes connections for this time.
-    CloseFor(Duration),
+    /// Opens and closes this number of connections.
+    Close(usize),
 }
 
 struct Pending {
@@ -69,6 +73,7 @@ pub(crate) fn churn(
     goal: Goal,
     timeout: Duration,
 ) -> Result<Churned, String> {
+    let (Goal::Keep(count) | Goal::Close(count)) = goal;
     let started = Instant::now();
     let mut poller = Poller::new().map_err(|error| error.to_string())?;
     let mut pending: Vec<Option<Pending>> = (0..CONCURRENT).map(|_| None).collect();
@@ -77,13 +82,15 @@ pub(crate) fn churn(
     let mut kept = Vec::new();
     loop {
         for (token, place) in pending.iter_mut().enumerate() {
-            let more = match goal {
-                Goal::Keep(count) => opened < count,
-                Goal::CloseFor(time) => started.elapsed() < time,
-            };
-            if place.is_none() && more {
+            if place.is_none() && opened < count {
                 let one = send_request(to, opened, &request(opened), timeout);
                 let one = one.map_err(|error| format!("cannot connect: {error}"))?;
+                let connecting = one.started.elapsed();
+                if connecting >= RETRANSMISSION {
+                    return Err(format!(
+                        "connecting took {connecting:.1?}: the kernel drops packets, see `dmesg`"
+                    ));
+                }
                 poller.watch(&one.socket, token).map_err(|error| error.to_string())?;
                 *place = Some(one);
                 opened += 1;

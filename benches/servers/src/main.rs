@@ -18,6 +18,7 @@ mod scale;
 mod stats;
 mod suite;
 mod table;
+mod tracking;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 /// The number of loopback addresses to connect from, each of which has its own port range.
@@ -82,7 +83,7 @@ impl Poller {
         self.events.clear();
         let room = rustix::buffer::spare_capacity(&mut self.events);
         match epoll::wait(&self.epoll, room, Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
@@ -118,7 +119,10 @@ pub fn connect(to: SocketAddrV4, number: usize, timeout: Duration) -> io::Result
     }
     let last = u8::try_from(number % SOURCES).expect("few") + 1;
     rustix::net::bind(&socket, &SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, last), 0))?;
-    rustix::net::connect(&socket, &to)?;
+    rustix::net::connect(&socket, &to).map_err(|error| match error {
+        Errno::INPROGRESS => io::ErrorKind::TimedOut.into(),
+        error => io::Error::from(error),
+    })?;
     sockopt::set_tcp_nodelay(&socket, true)?;
     Ok(socket)
 }

@@ -15,8 +15,6 @@ pub(crate) struct Scale {
     pub(crate) publishing: Duration,
     /// The warm-up time before that.
     pub(crate) warming: Duration,
-    /// The time for which connections are opened and closed.
-    pub(crate) churning: Duration,
     /// The time for which one stream is read.
     pub(crate) reading: Duration,
     /// The time for which idle connections are observed.
@@ -25,7 +23,7 @@ pub(crate) struct Scale {
     pub(crate) settling: Duration,
     /// The number of subscribers in most tests.
     pub(crate) some: u32,
-    /// The number of subscribers or connections in tests with many.
+    /// The number of subscribers in tests with many, and of connections in those of connecting.
     pub(crate) many: u32,
     /// The numbers of topics, each of which has `per_topic` subscribers.
     pub(crate) topics: &'static [u32],
@@ -42,6 +40,14 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
+    /// Returns a number of connections that no run exceeds.
+    pub(crate) fn max_connections(&self) -> u32 {
+        // Publishers, and connections that are opened one after another under load.
+        const OTHERS: u32 = 1_000;
+        let topics = self.topics.iter().max().copied().unwrap_or(0);
+        self.many.max(topics * self.per_topic) + OTHERS
+    }
+
     /// The scale of the published tables.
     pub(crate) fn full() -> Self {
         Self {
@@ -50,7 +56,6 @@ impl Scale {
             runs: 3,
             publishing: Duration::from_secs(3),
             warming: Duration::from_millis(300),
-            churning: Duration::from_secs(4),
             reading: Duration::from_secs(3),
             idling: Duration::from_secs(2),
             settling: Duration::from_millis(500),
@@ -71,7 +76,6 @@ impl Scale {
             rounds: 1,
             idle_wait: Duration::from_secs(60),
             publishing: Duration::from_secs(2),
-            churning: Duration::from_secs(1),
             reading: Duration::from_secs(1),
             idling: Duration::from_secs(1),
             many: 5_000,
@@ -88,7 +92,6 @@ impl Scale {
             runs: 1,
             publishing: Duration::from_millis(100),
             warming: Duration::from_millis(10),
-            churning: Duration::from_millis(50),
             reading: Duration::from_millis(20),
             idling: Duration::from_millis(20),
             settling: Duration::from_millis(20),

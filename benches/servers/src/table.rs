@@ -8,6 +8,7 @@ use crate::process::share_of_others;
 use crate::scale::Scale;
 use crate::stats::{medians, show};
 use crate::suite::{Found, Test};
+use crate::tracking::wait_for_room;
 
 /// The maximum time to wait for other processes to become idle before a run is repeated.
 const LONGEST_WAIT: Duration = Duration::from_secs(20);
@@ -113,6 +114,8 @@ pub(crate) fn run(test: &Test, all: &[Peer], scale: &mut Scale, summary: &mut Su
 fn run_undisturbed(name: &str, scale: &mut Scale, run: impl Fn() -> Found) -> Found {
     let mut left = scale.runs;
     loop {
+        // Not during a run: it would count as time without disturbance.
+        wait_for_room(scale.max_connections())?;
         let (found, others) = share_of_others(&run);
         eprintln!("{name}: {found:.3?}, others {:.0} %", others * 100.0);
         left -= 1;

@@ -20,7 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) fn tests(scale: Scale) -> Vec<Test> {
     let open_and_close_test = |name, about: &str, until| Test {
         name,
-        about: about.to_owned(),
+        about: format!("{} connections, 64 of them concurrently: {about}.", scale.many),
         columns: CHURN,
         summarized: 1,
         cases: vec![String::new()],
@@ -48,14 +48,10 @@ pub(super) fn tests(scale: Scale) -> Vec<Test> {
             supports: |_| true,
             run: Box::new(move |peer, _| idle(peer, scale)),
         },
-        open_and_close_test(
-            "open",
-            "Connect, read the response head, close; 64 connections concurrently.",
-            Until::Head,
-        ),
+        open_and_close_test("open", "connect, read the response head, close", Until::Head),
         open_and_close_test(
             "first-event",
-            "Connect, read up to the first event, close; 64 connections concurrently.",
+            "connect, read up to the first event, close",
             Until::Event,
         ),
     ]
@@ -93,7 +89,7 @@ fn open_and_close(peer: &Peer, scale: Scale, until: Until) -> Found {
         publish_one(peer, &server)?;
     }
     let request = get(&target);
-    let goal = Goal::CloseFor(scale.churning);
+    let goal = Goal::Close(scale.many as usize);
     let before = server.cpu();
     let churned = churn(server.address, |_| request.clone(), until, goal, TIMEOUT)?;
     sleep(scale.settling);

@@ -1,0 +1,38 @@
+//! Room in the kernel's table of tracked connections.
+//!
+//! Where a firewall tracks connections, each one has an entry there, which stays for two minutes
+//! after the connection was closed. While the table is full, the kernel drops the packets of new
+//! connections.
+
+use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// The time within which entries of closed connections must be gone: two minutes, and one until the
+/// kernel has removed them.
+const TIMEOUT: Duration = Duration::from_secs(200);
+
+/// Waits until the table has room for this number of connections, and some for other programs.
+pub(crate) fn wait_for_room(connections: u32) -> Result<(), String> {
+    let begun = Instant::now();
+    loop {
+        // Without the files, no connections are tracked.
+        let (Some(used), Some(most)) = (number("count"), number("max")) else { return Ok(()) };
+        let usable = most - most / 8;
+        if used + u64::from(connections) <= usable {
+            return Ok(());
+        }
+        if u64::from(connections) > usable || begun.elapsed() > TIMEOUT {
+            return Err(format!(
+                "no room for {connections} connections, {used} of {most} are tracked: raise \
+                 net.netfilter.nf_conntrack_max"
+            ));
+        }
+        sleep(Duration::from_secs(1));
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    let path = format!("/proc/sys/net/netfilter/nf_conntrack_{name}");
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
