@@ -1,4 +1,4 @@
-//! Room in the kernel's table of tracked connections.
+//! Room in the kernel's table of tracked connections, and what happens without it.
 //!
 //! Where a firewall tracks connections, each one has an entry there, which stays for two minutes
 //! after the connection was closed. While the table is full, the kernel drops the packets of new
@@ -30,6 +30,16 @@ pub(crate) fn wait_for_room(connections: u32) -> Result<(), String> {
         }
         sleep(Duration::from_secs(1));
     }
+}
+
+/// Returns how often the kernel has repeated the first packet of a connection, of any program.
+pub(crate) fn retransmissions() -> Option<u64> {
+    let text = fs::read_to_string("/proc/net/netstat").ok()?;
+    // A line of names and a line of values.
+    let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:"));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let mut pairs = names.split_whitespace().zip(values.split_whitespace());
+    pairs.find(|(name, _)| *name == "TCPSynRetrans")?.1.parse().ok()
 }
 
 fn number(name: &str) -> Option<u64> {
