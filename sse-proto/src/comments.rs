@@ -128,7 +128,7 @@ fn only_comments<const LEN: usize>(block: &[u8; LEN]) -> bool {
 /// that is neither a comment nor blank, or that is incomplete.
 #[inline]
 pub(crate) fn report<'i>(chunk: &'i [u8], on_comment: &mut impl FnMut(&'i [u8], bool)) -> &'i [u8] {
-    let mut lines = Lines::new(chunk, 0);
+    let mut lines = Lines::new(chunk);
     while is_comment_or_blank(lines.rest()) {
         let Some(line) = lines.next() else { break };
         // Comparing the colon again would take 5 % more instructions for a silent stream.

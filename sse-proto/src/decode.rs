@@ -11,9 +11,10 @@ use core::time::Duration;
 use self::builder::{BorrowedBlock, EventBuilder};
 #[cfg(feature = "alloc")]
 use crate::Limits;
+use crate::line_end::{self, Lines};
 use crate::{
     BorrowedBuffer, DecodeBuffer, Event, EventId, EventTooLarge, Field, GrowableBuffer,
-    InvalidLastEventId, Lexer, LineToken, Text, comments, line_end,
+    InvalidLastEventId, Lexer, LineToken, Text, comments,
 };
 
 /// An incremental decoder of an event stream: chunks in, events out.
@@ -214,16 +215,23 @@ impl<B: DecodeBuffer> Decoder<B> {
     #[inline]
     fn resume_data(&mut self, input: &mut &[u8]) -> Result<Resumed, EventTooLarge> {
         let chunk = *input;
-        let Some(at) = line_end::find_far(chunk) else {
+        let Some(mut lines) = Lines::far(chunk) else {
             *input = &[];
             self.builder.continue_data(chunk, false)?;
             return Ok(Resumed::Chunk);
         };
-        self.lexer.end_data(input, at);
-        self.builder.continue_data(&chunk[..at], true)?;
+        let Some(line) = lines.next() else {
+            // A CR at the end of the chunk.
+            *input = &[];
+            self.lexer.end_chunk_with_cr();
+            self.builder.continue_data(&chunk[..chunk.len() - 1], true)?;
+            return Ok(Resumed::Chunk);
+        };
+        *input = lines.rest();
+        self.lexer.end_line_of_data();
+        self.builder.continue_data(line, true)?;
         if Field::Data.begins(input) {
-            let start = chunk.len() - input.len();
-            let Some(rest) = self.builder.append_lines(chunk, start) else {
+            let Some(rest) = self.builder.append_lines(lines) else {
                 *input = &[];
                 self.lexer.begin_data();
                 return Ok(Resumed::Chunk);
@@ -431,7 +439,7 @@ impl<B: DecodeBuffer> Decoder<B> {
                         return Ok(None);
                     }
                     if self.builder.has_data() && Field::Data.begins(input) {
-                        let Some(rest) = self.builder.append_lines(input, 0) else {
+                        let Some(rest) = self.builder.append_lines(Lines::new(input)) else {
                             *input = &[];
                             self.lexer.begin_data();
                             break;

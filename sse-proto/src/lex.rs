@@ -266,11 +266,16 @@ impl Lexer {
         matches!(self.state, State::Value(Field::Data))
     }
 
-    /// Consumes the rest of a line of data, which ends at `at`.
+    /// Records that a line of data has ended, and that the next byte does not belong to its line end.
     #[inline]
-    pub(crate) fn end_data(&mut self, input: &mut &[u8], at: usize) {
+    pub(crate) fn end_line_of_data(&mut self) {
         self.state = State::Line;
-        self.end_line(input, at);
+    }
+
+    /// Records that the line has ended with a CR at the end of the chunk.
+    #[inline]
+    pub(crate) fn end_chunk_with_cr(&mut self) {
+        self.state = State::AfterCr;
     }
 
     /// Records that a line of data has begun, of which at least one byte after the colon is in the

@@ -103,10 +103,35 @@ pub(crate) struct Lines<'i> {
 }
 
 impl<'i> Lines<'i> {
-    /// Creates an iterator over the lines from the one that begins at `start`.
+    /// Creates an iterator over the lines of a chunk.
     #[inline]
-    pub(crate) fn new(chunk: &'i [u8], start: usize) -> Self {
-        Self { ends: LineEnds { chunk, block: 0, ends: 0, next: start }, rest: start }
+    pub(crate) fn new(chunk: &'i [u8]) -> Self {
+        Self { ends: LineEnds { chunk, block: 0, ends: 0, next: 0 }, rest: 0 }
+    }
+
+    /// Creates an iterator over the lines of a chunk, where no line end is expected soon. Returns
+    /// `None` if there is none.
+    #[allow(clippy::inline_always)] // as `find_far`
+    #[inline(always)]
+    pub(crate) fn far(chunk: &'i [u8]) -> Option<Self> {
+        let mut lines = Self::new(chunk);
+        let mut rest = chunk;
+        for _ in 0..4 {
+            if rest.is_empty() {
+                return None;
+            }
+            let Some((block, after)) = rest.split_first_chunk() else { break };
+            let ends = line_ends_transposed(block);
+            lines.ends.next += block.len();
+            if ends != 0 {
+                lines.ends.block = chunk.len() - rest.len();
+                lines.ends.ends = transpose(ends);
+                return Some(lines);
+            }
+            rest = after;
+        }
+        lines.ends.next += memchr2(b'\r', b'\n', rest)?;
+        Some(lines)
     }
 
     /// Returns what follows the lines so far.
@@ -233,7 +258,7 @@ pub(crate) mod tests {
         assert_eq!(found, [first; 3], "{bytes:?}");
         let all = LineEnds { chunk: bytes, block: 0, ends: 0, next: 0 };
         assert!(all.eq((0..bytes.len()).filter(is_end)), "{bytes:?}");
-        let mut lines = Lines::new(bytes, 0);
+        let mut lines = Lines::new(bytes);
         let mut rest = bytes;
         while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
             let (line, end) = rest.split_at(at);

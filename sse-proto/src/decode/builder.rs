@@ -381,11 +381,11 @@ impl<B: DecodeBuffer> EventBuilder<B> {
         Ok(())
     }
 
-    /// Appends lines of data that follow other lines of data, from this position of a chunk. Returns
-    /// what is left, or `None` if all of it is data and the end of the chunk cuts the last line.
+    /// Appends lines of data that follow other lines of data, from the current position of `lines`.
+    /// Returns what is left, or `None` if all of it is data and the end of the chunk cuts the last
+    /// line.
     #[inline(never)]
-    pub(super) fn append_lines<'i>(&mut self, chunk: &'i [u8], start: usize) -> Option<&'i [u8]> {
-        let mut lines = Lines::new(chunk, start);
+    pub(super) fn append_lines<'i>(&mut self, mut lines: Lines<'i>) -> Option<&'i [u8]> {
         let mut rest = lines.rest();
         while Field::Data.begins(rest) {
             let Some(line) = lines.next() else {
