@@ -295,6 +295,10 @@ impl<B: DecodeBuffer> Decoder<B> {
                 return Ok(None);
             }
             if self.lexer.at_comment(input) {
+                if on_comment.is_none() && self.lexer.skip_chunk_of_comments(input) {
+                    *input = &[];
+                    return Ok(None);
+                }
                 *input = self.skip_comments(input, &mut on_comment);
                 if input.is_empty() {
                     return Ok(None);
@@ -468,10 +472,6 @@ impl<B: DecodeBuffer> Decoder<B> {
         mut input: &'i [u8],
         on_comment: &mut Option<impl FnMut(&'i [u8], bool)>,
     ) -> &'i [u8] {
-        if on_comment.is_none() && comments::is_all(input) {
-            self.lexer.skip_chunk_of_comments(input);
-            return &[];
-        }
         loop {
             if self.lexer.at_line_start() {
                 input = match on_comment {

@@ -3,7 +3,7 @@
 //! The lexer stores no bytes. A value that is cut by the end of the chunk is returned in parts, so
 //! the lexer needs no buffer, no limit and no error. The caller decides where to join the parts.
 
-use crate::{Field, line_end};
+use crate::{Field, comments, line_end};
 
 /// A token from [`Lexer::next_token`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,15 +249,20 @@ impl Lexer {
         Some((comment, false))
     }
 
-    /// Consumes a chunk that contains nothing but comments and blank lines; the last one may be
-    /// incomplete.
-    #[inline]
-    pub(crate) fn skip_chunk_of_comments(&mut self, chunk: &[u8]) {
-        self.state = match chunk.last() {
-            Some(b'\n') => State::Line,
-            Some(b'\r') => State::AfterCr,
-            _ => State::Value(Field::Comment),
-        };
+    /// Consumes a short chunk that begins with a comment, or within one, and contains nothing but
+    /// comments and blank lines; the last one may be incomplete. Otherwise it changes nothing and
+    /// returns false.
+    #[inline(never)]
+    pub(crate) fn skip_chunk_of_comments(&mut self, chunk: &[u8]) -> bool {
+        let is_all = comments::is_all(chunk);
+        if is_all {
+            self.state = match chunk.last() {
+                Some(b'\n') => State::Line,
+                Some(b'\r') => State::AfterCr,
+                _ => State::Value(Field::Comment),
+            };
+        }
+        is_all
     }
 
     /// Returns whether the lexer is in a line of data.
