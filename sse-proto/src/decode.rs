@@ -116,16 +116,6 @@ impl<'b> Decoder<BorrowedBuffer<'b>> {
     }
 }
 
-/// What [`Decoder::resume_data`] has consumed.
-enum Resumed {
-    /// The chunk.
-    Chunk,
-    /// The lines up to one that is not data, or that ends with CR at the end of the chunk.
-    Lines,
-    /// The rest of an event.
-    Event,
-}
-
 impl<B> Decoder<B> {
     const fn with_storage(fields: B, data: B) -> Self {
         Self { lexer: Lexer::new(), builder: EventBuilder::new(fields, data) }
@@ -210,48 +200,55 @@ impl<B: DecodeBuffer> Decoder<B> {
         self.resume_block(input, on_comment, convert)
     }
 
-    /// Consumes the rest of a line of data and the lines of data after it, as far as nothing else
-    /// comes between them.
-    #[inline]
-    fn resume_data(&mut self, input: &mut &[u8]) -> Result<Resumed, EventTooLarge> {
+    /// Consumes the rest of a line of data and the lines of data after it, up to the first other line.
+    #[allow(clippy::inline_always)] // a call costs as much as the middle of a line
+    #[inline(always)]
+    fn resume_data(&mut self, input: &mut &[u8]) -> Result<(), EventTooLarge> {
         let chunk = *input;
         let Some(mut lines) = Lines::far(chunk) else {
             *input = &[];
-            self.builder.continue_data(chunk, false)?;
-            return Ok(Resumed::Chunk);
+            return self.builder.continue_data(chunk, false);
         };
         let Some(line) = lines.next() else {
             // A CR at the end of the chunk.
             *input = &[];
             self.lexer.end_chunk_with_cr();
-            self.builder.continue_data(&chunk[..chunk.len() - 1], true)?;
-            return Ok(Resumed::Chunk);
+            return self.builder.continue_data(&chunk[..chunk.len() - 1], true);
         };
         *input = lines.rest();
         self.lexer.end_line_of_data();
         self.builder.continue_data(line, true)?;
         if Field::Data.begins(input) {
-            let Some(rest) = self.builder.append_lines(lines) else {
-                *input = &[];
+            *input = if let Some(rest) = self.builder.append_lines(lines) {
+                rest
+            } else {
                 self.lexer.begin_data();
-                return Ok(Resumed::Chunk);
+                &[]
             };
-            *input = rest;
         }
-        if let Some(after) = line_end::strip_lf_or_crlf(input) {
-            *input = after;
-            self.builder.end_block(&BorrowedBlock::new(&[]));
-            return Ok(Resumed::Event);
-        }
-        Ok(Resumed::Lines)
+        Ok(())
     }
 
-    /// Consumes a chunk if it is the middle of a line of data, and within the limits. Otherwise it
-    /// changes nothing and returns false.
+    /// Consumes the start of a chunk if it is data that continue those of earlier chunks, or if the
+    /// chunk is short and nothing but comments. It completes no event.
     #[cfg(feature = "futures-core")]
     #[inline]
-    pub(crate) fn extend_data(&mut self, chunk: &[u8]) -> bool {
-        self.builder.in_data() && self.lexer.in_data() && self.builder.extend_data(chunk)
+    pub(crate) fn skip_to_event(&mut self, input: &mut &[u8]) -> Result<(), EventTooLarge> {
+        if self.builder.is_empty() {
+            if self.lexer.at_comment(input) && self.lexer.skip_chunk_of_comments(input) {
+                *input = &[];
+            }
+        } else if self.builder.in_data() && self.lexer.in_data() {
+            return self.resume_data_by_call(input);
+        }
+        Ok(())
+    }
+
+    /// Implements `resume_data` as a function of its own.
+    #[cfg(feature = "futures-core")]
+    #[inline(never)]
+    fn resume_data_by_call(&mut self, input: &mut &[u8]) -> Result<(), EventTooLarge> {
+        self.resume_data(input)
     }
 
     /// Consumes the next event if it is one line of data that lies in the chunk, and if nothing else
@@ -260,7 +257,7 @@ impl<B: DecodeBuffer> Decoder<B> {
     #[allow(clippy::inline_always)] // as above
     #[inline(always)]
     pub(crate) fn next_plain_event<'i>(&mut self, input: &mut &'i [u8]) -> Option<&'i [u8]> {
-        if !self.is_plain(input) {
+        if !(self.lexer.at_line_start() && self.builder.is_plain()) {
             return None;
         }
         let line = Field::Data.strip_name(input)?;
@@ -272,13 +269,6 @@ impl<B: DecodeBuffer> Decoder<B> {
         let len = line_end::len(line, at)?;
         *input = line_end::strip_lf_or_crlf(&line[at + len..])?;
         Some(data)
-    }
-
-    /// Returns whether the next event may be plain.
-    #[cfg(any(feature = "futures-core", feature = "tokio-util"))]
-    #[inline]
-    pub(crate) fn is_plain(&self, input: &[u8]) -> bool {
-        Field::Data.begins(input) && self.lexer.at_line_start() && self.builder.is_plain()
     }
 
     /// Decodes the next event if the buffers are empty.
@@ -407,13 +397,20 @@ impl<B: DecodeBuffer> Decoder<B> {
             if self.builder.is_empty() {
                 return self.start_block(input, on_comment, convert);
             }
-        } else if self.builder.in_data() && self.lexer.in_data() {
-            match self.resume_data(input)? {
-                Resumed::Chunk => return Ok(None),
-                Resumed::Event => {
-                    return Ok(Some(convert(self.builder.event(&BorrowedBlock::new(&[])))));
+        } else {
+            if self.builder.in_data() && self.lexer.in_data() {
+                self.resume_data(input)?;
+                if input.is_empty() {
+                    return Ok(None);
                 }
-                Resumed::Lines => {}
+            }
+            if self.builder.has_data() && self.lexer.at_line_start() {
+                if let Some(rest) = line_end::strip_lf_or_crlf(input) {
+                    *input = rest;
+                    let block = BorrowedBlock::new(&[]);
+                    self.builder.end_block(&block);
+                    return Ok(Some(convert(self.builder.event(&block))));
+                }
             }
         }
         self.decode_buffered(BorrowedBlock::new(input), None, input, on_comment, convert)

@@ -76,6 +76,7 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         4 => prop_oneof![fixed(b"\n"), fixed(b"\r\n"), fixed(b"\n\n"), fixed(b"\r")],
         4 => prop_oneof![fixed(b"data: "), fixed(b"event: "), fixed(b"id: "), fixed(b"retry: 1")],
         3 => "[a-z\u{e9}]{0,8}".prop_map(String::into_bytes),
+        2 => prop_oneof![fixed(b": ping\n\n: ping\n\n"), fixed(b":")],
         1 => fixed(b"\0"),
     ]
 }

@@ -50,23 +50,20 @@ impl Decoding {
         event
     }
 
-    /// Returns the first event of the next chunk, and keeps what is left of that. The current chunk
-    /// must have been consumed.
+    /// Adds the next chunk, after the current one has been consumed. Returns whether it may complete
+    /// an event; if not, the chunk has been consumed.
     #[cfg(feature = "futures-core")]
     #[inline]
-    pub(super) fn first_event(
-        &mut self,
-        mut chunk: Bytes,
-    ) -> Result<Option<OwnedEvent>, EventTooLarge> {
+    pub(super) fn add_chunk(&mut self, mut chunk: Bytes) -> Result<bool, EventTooLarge> {
         debug_assert!(self.chunk.is_empty());
         let mut rest = &chunk[..];
-        let event = take_event(&mut self.decoder, &chunk, &mut rest, &mut self.inherited_id);
+        let result = self.decoder.skip_to_event(&mut rest);
         let left = rest.len();
         if left > 0 {
             chunk.advance(chunk.len() - left);
             self.chunk = chunk;
         }
-        event
+        result.map(|()| left > 0)
     }
 }
 

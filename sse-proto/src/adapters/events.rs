@@ -107,22 +107,26 @@ where
 {
     type Item = Result<OwnedEvent, EventsError<E>>;
 
-    /// Only the fast path is inlined into the caller. What `poll_any` returns has a type of its own:
-    /// otherwise, both would be returned in the same memory, and the caller would have to load it.
-    #[allow(clippy::inline_always)] // see above
+    /// Inlined into the caller, which then need not load from memory what has just been stored there.
+    #[allow(clippy::inline_always)] // moving an event in memory takes longer than decoding it
     #[inline(always)]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            if let Some(event) = self.as_mut().project().decoding.next_plain_event() {
+            let decoding = self.as_mut().project().decoding;
+            if let Some(event) = decoding.next_plain_event() {
                 return Poll::Ready(Some(Ok(event)));
             }
-            return match self.as_mut().poll_any(cx) {
-                Item::Plain => continue,
-                Item::Event(event) => Poll::Ready(Some(Ok(event))),
-                Item::Error(error) => Poll::Ready(Some(Err(error))),
-                Item::End => Poll::Ready(None),
-                Item::Pending => Poll::Pending,
-            };
+            match decoding.next_event() {
+                Ok(Some(event)) => return Poll::Ready(Some(Ok(event))),
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Some(Err(EventsError::TooLarge(error)))),
+            }
+            match self.as_mut().poll_chunk(cx) {
+                Poll::Ready(Some(Ok(()))) => {}
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
         }
     }
 }
@@ -132,51 +136,30 @@ where
     S: Stream<Item = Result<C, E>>,
     C: Into<Bytes>,
 {
-    /// Returns the next item in the general case.
+    /// Receives chunks up to one that may complete an event.
     #[inline(never)]
-    fn poll_any(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Item<E> {
+    fn poll_chunk(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<(), EventsError<E>>>> {
         let mut this = self.project();
-        let mut event = this.decoding.next_event();
-        loop {
-            match event {
-                Ok(Some(event)) => return Item::Event(event),
-                Ok(None) => {}
-                Err(error) => return Item::Error(EventsError::TooLarge(error)),
-            }
-            let Some(chunks) = this.chunks.as_mut().as_pin_mut() else {
-                return Item::End;
-            };
+        while let Some(chunks) = this.chunks.as_mut().as_pin_mut() {
             match chunks.poll_next(cx) {
-                Poll::Ready(Some(Ok(chunk))) => {
-                    let chunk = chunk.into();
-                    if this.decoding.decoder.extend_data(&chunk) {
-                        continue;
-                    }
-                    if this.decoding.decoder.is_plain(&chunk) {
-                        this.decoding.chunk = chunk;
-                        return Item::Plain;
-                    }
-                    event = this.decoding.first_event(chunk);
-                }
+                Poll::Ready(Some(Ok(chunk))) => match this.decoding.add_chunk(chunk.into()) {
+                    Ok(true) => return Poll::Ready(Some(Ok(()))),
+                    Ok(false) => {}
+                    Err(error) => return Poll::Ready(Some(Err(EventsError::TooLarge(error)))),
+                },
                 Poll::Ready(Some(Err(error))) => {
                     this.chunks.set(None);
-                    return Item::Error(EventsError::Chunks(error));
+                    return Poll::Ready(Some(Err(EventsError::Chunks(error))));
                 }
                 Poll::Ready(None) => this.chunks.set(None),
-                Poll::Pending => return Item::Pending,
+                Poll::Pending => return Poll::Pending,
             }
         }
+        Poll::Ready(None)
     }
-}
-
-/// What [`Events`] yields next.
-enum Item<E> {
-    /// An event that is probably plain, at the start of the next chunk.
-    Plain,
-    Event(OwnedEvent),
-    Error(EventsError<E>),
-    End,
-    Pending,
 }
 
 /// An error that [`Events`] yields in place of an event.

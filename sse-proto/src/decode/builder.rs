@@ -317,19 +317,6 @@ impl<B: DecodeBuffer> EventBuilder<B> {
         Ok(())
     }
 
-    /// Stores a chunk if it is the middle of a line of data, and within the limit. Otherwise it
-    /// changes nothing and returns false.
-    #[cfg(feature = "futures-core")]
-    #[inline(never)]
-    pub(super) fn extend_data(&mut self, chunk: &[u8]) -> bool {
-        let room = self.data.limit() - self.data.len();
-        let extends = chunk.len() <= room && crate::line_end::find_far(chunk).is_none();
-        if extends {
-            self.data.extend(chunk);
-        }
-        extends
-    }
-
     /// Ends the current block and returns whether it is an event.
     pub(super) fn end_block(&mut self, block: &BorrowedBlock<'_>) -> bool {
         if self.state == BlockState::TooLarge {
