@@ -294,7 +294,7 @@ impl<B: DecodeBuffer> Decoder<B> {
                     return Ok(None);
                 }
             }
-            return self.decode_borrowed(input, None, input, on_comment, convert);
+            return self.decode_fields(input, on_comment, convert);
         };
         // Fast path for what most streams consist of: a line of data and a blank line.
         let chunk = *input;
@@ -309,7 +309,8 @@ impl<B: DecodeBuffer> Decoder<B> {
                     return Ok(Some(convert(event)));
                 }
                 *input = rest;
-                self.decode_borrowed(chunk, Some(bytes), input, on_comment, convert)
+                let block = BorrowedBlock { data: Some(bytes), ..BorrowedBlock::new(chunk) };
+                self.decode_borrowed(block, input, on_comment, convert)
             }
             Some(LineToken::Value { field: Field::Data, bytes, end: false })
                 if bytes.len() <= self.builder.data_limit() =>
@@ -325,20 +326,81 @@ impl<B: DecodeBuffer> Decoder<B> {
         }
     }
 
+    /// Decodes the next event if its block is a type and an ID, each at most once, and then a line of
+    /// data, as most blocks with other fields are. The block's state stays in registers.
+    #[inline(never)]
+    fn decode_fields<'e, 'i: 'e, T>(
+        &'e mut self,
+        input: &mut &'i [u8],
+        on_comment: Option<impl FnMut(&'i [u8], bool)>,
+        convert: impl FnOnce(Event<'e>) -> T,
+    ) -> Result<Option<T>, EventTooLarge> {
+        let chunk = *input;
+        let mut rest = chunk;
+        let (mut event_type, mut id, mut data) = (&b""[..], None, None);
+        let mut room = self.builder.fields_room();
+        while self.lexer.at_line_start() && data.is_none() {
+            let token = if let Some(after_name) = Field::Data.strip_name(rest) {
+                self.lexer.next_data(&mut rest, after_name)
+            } else if let Some(after_name) = Field::EventType.strip_name(rest) {
+                rest = after_name;
+                self.lexer.value::<true>(Field::EventType, &mut rest)
+            } else if let Some(after_name) = Field::Id.strip_name(rest) {
+                rest = after_name;
+                self.lexer.value::<true>(Field::Id, &mut rest)
+            } else {
+                break;
+            };
+            match token {
+                Some(LineToken::Value { field: Field::Data, bytes, end: true })
+                    if bytes.len() <= self.builder.data_limit() =>
+                {
+                    if let Some(after) = line_end::strip_lf_or_crlf(rest) {
+                        *input = after;
+                        if let Some(id) = id {
+                            self.builder.set_last_event_id(id);
+                        }
+                        let event = self.builder.borrowed_event(chunk, event_type, bytes, id);
+                        return Ok(Some(convert(event)));
+                    }
+                    data = Some(bytes);
+                }
+                Some(LineToken::Value { field: Field::EventType, bytes, end: true })
+                    if event_type.is_empty() && bytes.len() <= room =>
+                {
+                    room -= bytes.len();
+                    event_type = bytes;
+                }
+                Some(LineToken::Value { field: Field::Id, bytes, end: true })
+                    if id.is_none() && bytes.len() <= room && !bytes.contains(&0) =>
+                {
+                    room -= bytes.len();
+                    id = Some(bytes);
+                }
+                token => {
+                    *input = rest;
+                    let block = BorrowedBlock { chunk, event_type, id, data };
+                    return self.decode_buffered(block, token, input, on_comment, convert);
+                }
+            }
+        }
+        *input = rest;
+        let block = BorrowedBlock { chunk, event_type, id, data };
+        self.decode_borrowed(block, input, on_comment, convert)
+    }
+
     /// Decodes the next event as long as its block consists of single lines that lie in the chunk.
-    /// The block's state stays in registers, and the buffers are not touched except for the ID.
-    /// `chunk` contains `data`, a line that has been decoded already, and the input.
+    /// The buffers are not touched except for the ID. `block` has the values of lines that have been
+    /// decoded already; its chunk contains them and the input.
     #[inline(never)]
     fn decode_borrowed<'e, 'i: 'e, T>(
         &'e mut self,
-        chunk: &'i [u8],
-        data: Option<&'i [u8]>,
+        mut block: BorrowedBlock<'i>,
         input: &mut &'i [u8],
         mut on_comment: Option<impl FnMut(&'i [u8], bool)>,
         convert: impl FnOnce(Event<'e>) -> T,
     ) -> Result<Option<T>, EventTooLarge> {
         let mut rest = *input;
-        let mut block = BorrowedBlock { data, ..BorrowedBlock::new(chunk) };
         while let Some(token) = self.lexer.next_token(&mut rest) {
             match token {
                 LineToken::Value { field: Field::Comment, bytes, end } => {

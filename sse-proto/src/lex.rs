@@ -190,7 +190,7 @@ impl Lexer {
     /// before the value, so that it need not wait for the first byte to be compared.
     #[allow(clippy::inline_always)] // as above
     #[inline(always)]
-    fn value<'i, const SHORT: bool>(
+    pub(crate) fn value<'i, const SHORT: bool>(
         &mut self,
         field: Field,
         input: &mut &'i [u8],

@@ -236,7 +236,8 @@ fn line_ends_transposed(block: &[u8; 64]) -> u64 {
 }
 
 /// Transposes rows and columns: returns the same line ends with bit `at` for byte `at`.
-#[inline]
+#[allow(clippy::inline_always)] // a call costs as much
+#[inline(always)]
 fn transpose(mut ends: u64) -> u64 {
     for (by, pairs) in [(7, 0x00AA_00AA_00AA_00AA), (14, 0xCCCC_0000_CCCC), (28, 0xF0F0_F0F0)] {
         let differ = (ends ^ (ends >> by)) & pairs;

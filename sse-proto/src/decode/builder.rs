@@ -147,6 +147,13 @@ impl<B: DecodeBuffer> EventBuilder<B> {
         self.data.limit()
     }
 
+    /// Returns the number of bytes that the type and the ID of a block may have together, provided
+    /// that the buffers are empty.
+    #[inline]
+    pub(super) fn fields_room(&self) -> usize {
+        self.fields.limit() - self.fields.len()
+    }
+
     #[inline]
     pub(super) fn last_event_id(&self) -> &[u8] {
         self.fields.last_event_id()
@@ -215,7 +222,7 @@ impl<B: DecodeBuffer> EventBuilder<B> {
         field: Field,
         bytes: &'i [u8],
     ) -> bool {
-        let room = self.fields.limit() - self.fields.len() - block.fields_len();
+        let room = self.fields_room() - block.fields_len();
         match field {
             Field::Data if block.data.is_none() && bytes.len() <= self.data.limit() => {
                 block.data = Some(bytes);
