@@ -379,7 +379,9 @@ impl<B: DecodeBuffer> EventBuilder<B> {
     /// Returns what is left, or `None` if all of it is data and the end of the chunk cuts the last
     /// line.
     #[inline(never)]
-    pub(super) fn append_lines<'i>(&mut self, mut lines: Lines<'i>) -> Option<&'i [u8]> {
+    pub(super) fn append_lines<'i>(&mut self, lines: Lines<'i>) -> Option<&'i [u8]> {
+        // The compiler keeps a local copy in registers.
+        let mut lines = lines;
         let mut rest = lines.rest();
         while Field::Data.begins(rest) {
             let Some(line) = lines.next() else {
