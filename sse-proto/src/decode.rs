@@ -231,7 +231,7 @@ impl<B: DecodeBuffer> Decoder<B> {
 
     /// Consumes the start of a chunk if it is data that continue those of earlier chunks, or if the
     /// chunk is short and nothing but comments. It completes no event.
-    #[cfg(feature = "futures-core")]
+    #[cfg(any(feature = "futures-core", feature = "tokio-util"))]
     #[inline]
     pub(crate) fn skip_to_event(&mut self, input: &mut &[u8]) -> Result<(), EventTooLarge> {
         if self.builder.is_empty() {
@@ -245,7 +245,7 @@ impl<B: DecodeBuffer> Decoder<B> {
     }
 
     /// Implements `resume_data` as a function of its own.
-    #[cfg(feature = "futures-core")]
+    #[cfg(any(feature = "futures-core", feature = "tokio-util"))]
     #[inline(never)]
     fn resume_data_by_call(&mut self, input: &mut &[u8]) -> Result<(), EventTooLarge> {
         self.resume_data(input)

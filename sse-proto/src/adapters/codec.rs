@@ -2,7 +2,7 @@
 
 use std::io;
 
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
 use tokio_util::codec;
 
 use super::decoding::Decoding;
@@ -71,7 +71,21 @@ impl codec::Decoder for EventCodec {
             }
             // This consumes all of the input, so the read buffer is empty at the end of the stream,
             // and an incomplete event is dropped without an error.
-            self.decoding.chunk = input.split().freeze();
+            let mut rest = &input[..];
+            let result = self.decoding.decoder.skip_to_event(&mut rest);
+            let left = rest.len();
+            if left == 0 {
+                input.clear();
+            } else {
+                // What may complete an event is taken out of the read buffer, which allocates.
+                input.advance(input.len() - left);
+                self.decoding.chunk = input.split().freeze();
+            }
+            match result {
+                Err(error) => return Ok(Some(Err(error))),
+                Ok(()) if left == 0 => return Ok(None),
+                Ok(()) => {}
+            }
         }
     }
 }
