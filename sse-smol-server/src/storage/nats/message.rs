@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, StatusCode};
+use async_nats::{HeaderMap, HeaderName, HeaderValue, Message, StatusCode, Subject};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -43,7 +43,7 @@ pub(super) fn encode(text: &str) -> String {
 #[derive(Clone, Debug)]
 pub(super) struct Stored {
     pub(super) sequence: u64,
-    pub(super) subject: String,
+    pub(super) subject: Subject,
     pub(super) headers: HeaderMap,
     pub(super) payload: Bytes,
     /// Whether the client can receive the message. See [`read_headers`].
@@ -84,7 +84,7 @@ impl Stored {
         let headers = message.headers?;
         // The engine appends these. A message that another stream has republished has others before.
         let sequence = headers.get_last("Nats-Sequence")?.as_str().parse().ok()?;
-        let subject = headers.get_last("Nats-Subject")?.as_str().to_owned();
+        let subject = headers.get_last("Nats-Subject")?.as_str().into();
         Some(Self { sequence, subject, headers, payload: message.payload, is_readable: true })
     }
 
@@ -98,7 +98,7 @@ impl Stored {
         let (headers, is_readable) = read_headers(&decode("hdrs")?);
         Some(Self {
             sequence: message["seq"].as_u64()?,
-            subject: message["subject"].as_str()?.to_owned(),
+            subject: message["subject"].as_str()?.into(),
             headers,
             payload: decode("data")?.into(),
             is_readable,
@@ -108,26 +108,34 @@ impl Stored {
     /// Reads a message that a consumer has delivered.
     pub(super) fn from_consumer(message: Message) -> Option<Delivery> {
         let reply = message.reply?;
-        let tokens: Vec<&str> = reply.split('.').collect();
         // $JS.ACK, in newer formats domain and account, then: stream, consumer, number of this
         // delivery, sequence in the stream, sequence in the consumer, time, pending messages.
-        let first = match tokens.len() {
+        let (mut tokens, mut count) = ([""; 11], 0);
+        for token in reply.split('.') {
+            if let Some(place) = tokens.get_mut(count) {
+                *place = token;
+            }
+            count += 1;
+        }
+        let first = match count {
             9 => 2,
             11.. => 4,
             _ => return None,
         };
-        let sequence = tokens.get(first + 3)?.parse().ok()?;
-        let number = tokens.get(first + 4)?.parse().ok()?;
-        let pending = tokens.get(first + 6)?.parse().ok()?;
+        let sequence = tokens[first + 3].parse().ok()?;
+        let number = tokens[first + 4].parse().ok()?;
+        let pending = tokens[first + 6].parse().ok()?;
         let headers = message.headers.unwrap_or_default();
-        let subject = message.subject.to_string();
-        let payload = message.payload;
+        let (subject, payload) = (message.subject, message.payload);
         let message = Self { sequence, subject, headers, payload, is_readable: true };
         Some(Delivery { number, pending, message })
     }
 
     fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(HeaderValue::as_str)
+        // There are few headers, so comparing the names takes less time than computing a hash.
+        let is_it = |(known, _): &(&HeaderName, _)| AsRef::<str>::as_ref(*known) == name;
+        let (_, values) = self.headers.iter().find(is_it)?;
+        values.first().map(HeaderValue::as_str)
     }
 
     pub(super) fn salt(&self) -> u32 {
