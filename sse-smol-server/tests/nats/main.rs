@@ -1,6 +1,7 @@
 //! Topics on NATS: the storage itself, several servers on one stream, and failures of the engine.
 
 mod access;
+mod catching_up;
 mod deleted;
 #[path = "../support/dir.rs"]
 mod dir;

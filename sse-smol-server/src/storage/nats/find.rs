@@ -11,10 +11,10 @@ use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::Failure;
-use super::fetch::Range;
 use super::ids::{Ids, MAX_IDS, of_id, of_key};
 use super::message::Stored;
 use super::position::Place;
+use super::reader::Reader;
 use super::stream::Shared;
 use crate::storage::{PageLimit, StorageError};
 
@@ -41,6 +41,7 @@ impl Shared {
         self.caught_up(until).await?;
         let last = self.last(&subject, until).await?.map_or(0, |last| last.sequence);
         let mut permit = None;
+        let mut reader = Reader::of_headers(&subject, 0);
         loop {
             let after = {
                 let mut ids = self.ids();
@@ -60,8 +61,10 @@ impl Shared {
                 continue;
             }
             let limit = PageLimit { events: EVENTS, bytes: usize::MAX >> 1 };
-            let range = Range { subject: &subject, after, last, limit, only_headers: true };
-            let messages = self.fetch(range, until).await?;
+            if reader.after != after {
+                reader = Reader::of_headers(&subject, after);
+            }
+            let messages = self.fetch(&mut reader, last, limit, until).await?;
             if messages.is_empty() {
                 return Err(Failure::Lost("the IDs of the topic are not delivered".to_owned()));
             }

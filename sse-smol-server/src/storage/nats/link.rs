@@ -18,6 +18,7 @@ use async_nats::{
     rustls,
 };
 use bytes::Bytes;
+use smol::future::poll_once;
 use smol::stream::StreamExt as _;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -240,6 +241,7 @@ impl fmt::Debug for Link {
 }
 
 /// The connection on which a request was sent.
+#[derive(Debug)]
 struct Connection {
     losses: u64,
     state: watch::Receiver<State>,
@@ -264,16 +266,21 @@ impl Connection {
                 return Err(Failure::Lost("no answer in time".to_owned()));
             }
         };
-        match message {
-            Some(message)
-                if message.status == Some(StatusCode::NO_RESPONDERS)
-                    && !Stored::is_stored(&message) =>
-            {
-                Err(Failure::Lost("the stream is not available".to_owned()))
-            }
-            Some(message) => Ok(message),
-            None => Err(Failure::Lost("the connection is closed".to_owned())),
+        check(message)
+    }
+}
+
+/// Returns a message that has arrived, unless it reports that there was no receiver of the request.
+fn check(message: Option<Message>) -> Result<Message, Failure> {
+    match message {
+        Some(message)
+            if message.status == Some(StatusCode::NO_RESPONDERS)
+                && !Stored::is_stored(&message) =>
+        {
+            Err(Failure::Lost("the stream is not available".to_owned()))
         }
+        Some(message) => Ok(message),
+        None => Err(Failure::Lost("the connection is closed".to_owned())),
     }
 }
 
@@ -290,6 +297,7 @@ impl Drop for Entry<'_> {
 }
 
 /// The messages that a consumer delivers to a request.
+#[derive(Debug)]
 pub(super) struct Deliveries {
     messages: Subscriber,
     connection: Connection,
@@ -299,6 +307,11 @@ impl Deliveries {
     /// Waits for the next message.
     pub(super) async fn next(&mut self, until: Instant) -> Result<Message, Failure> {
         self.connection.receive(self.messages.next(), until).await
+    }
+
+    /// Returns the next message if it has arrived, which takes less time than waiting for it.
+    pub(super) async fn arrived(&mut self) -> Option<Result<Message, Failure>> {
+        poll_once(self.messages.next()).await.map(check)
     }
 }
 

@@ -45,6 +45,7 @@
 mod api;
 mod append;
 mod config;
+mod consumer;
 mod delete;
 mod deleted;
 mod failure;
@@ -59,6 +60,8 @@ mod message;
 mod position;
 mod progress;
 mod read;
+mod reader;
+mod readers;
 mod recent;
 mod stream;
 mod subject;

@@ -13,24 +13,85 @@
 //! it may have missed nothing. A raised limit of an existing stream, and messages that another
 //! program removes one by one, are not noticed.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::failure::Failure;
-use super::fetch::Range;
 use super::info::Info;
 use super::message::{Kind, Stored};
 use super::position::{self, Place};
+use super::readers::{Content, TopicReader, UNUSED};
 use super::stream::Shared;
-use crate::storage::{Bounds, Page, PageLimit, StorageError};
+use crate::storage::{Bounds, Page, PageLimit, StorageError, StoredEvent};
 
 /// The first and the last message of a topic.
 #[derive(Debug)]
 pub(super) struct Ends {
     pub(super) first: Stored,
     pub(super) last: Stored,
+}
+
+/// The events of a page, as far as they have been read.
+#[derive(Debug)]
+struct PageBuilder {
+    after: u64,
+    limit: PageLimit,
+    events: Vec<StoredEvent>,
+    bytes: usize,
+    /// The number of messages that were taken from the reader.
+    taken: usize,
+    /// The position of the last event that a deletion has removed, or 0.
+    deleted: u64,
+}
+
+impl PageBuilder {
+    const fn new(after: u64, limit: PageLimit) -> Self {
+        Self { after, limit, events: Vec::new(), bytes: 0, taken: 0, deleted: 0 }
+    }
+
+    /// Adds messages, of which it has those before, until the page is complete. Returns the sequence
+    /// of a deletion before which there were events.
+    fn extend(&mut self, seen: &VecDeque<(u64, Content)>) -> Option<u64> {
+        let mut deletion = None;
+        for (sequence, content) in seen.range(self.taken..) {
+            if self.is_complete() {
+                break;
+            }
+            self.taken += 1;
+            match content {
+                Content::Deletion(up_to) => {
+                    // What precedes it is about to be removed, unless that has failed.
+                    if !self.events.is_empty() {
+                        deletion = Some(*sequence);
+                    }
+                    if *up_to > self.after {
+                        self.deleted = *up_to;
+                    }
+                    self.events.clear();
+                    self.bytes = 0;
+                }
+                Content::Event(event) => {
+                    self.bytes += event.fields.len();
+                    self.events.push(event.clone());
+                }
+                Content::Foreign => {}
+            }
+        }
+        deletion
+    }
+
+    const fn is_complete(&self) -> bool {
+        self.events.len() >= self.limit.events || self.bytes >= self.limit.bytes
+    }
+
+    /// Returns what the page has room for.
+    const fn left(&self) -> PageLimit {
+        let PageLimit { events, bytes } = self.limit;
+        PageLimit { events: events - self.events.len(), bytes: bytes - self.bytes }
+    }
 }
 
 impl Shared {
@@ -67,39 +128,50 @@ impl Shared {
     ) -> Result<Option<Page>, Failure> {
         self.confirm(until).await?;
         let subject = self.subject(topic);
-        let cursor = Place::of(after).last_included();
-        self.caught_up(until).await?;
-        // By the leader, before anything is read: a replica that lags behind would end early.
-        let last = self.last(&subject, until).await?.map_or(0, |last| last.sequence);
-        let mut read = cursor;
-        let (mut events, mut deleted) = (Vec::new(), 0);
-        while events.is_empty() && read < last {
-            let range = Range { subject: &subject, after: read, last, limit, only_headers: false };
-            let messages = self.fetch(range, until).await?;
-            match messages.last() {
-                Some(last) => read = last.sequence,
-                None => return Ok(None),
+        let version = self.version();
+        let mut reader = self.readers().take(&subject, Place::of(after).last_included(), version);
+        let mut page = PageBuilder::new(after, limit);
+        let (mut is_current, mut is_fetched) = (false, false);
+        let is_last = loop {
+            if let Some(deletion) = page.extend(&reader.seen) {
+                self.purge_later(&subject, deletion);
             }
-            for message in messages {
-                match message.kind() {
-                    Kind::Deletion(up_to) => {
-                        // What precedes it is about to be removed, unless that has failed.
-                        if !events.is_empty() {
-                            self.purge_later(&subject, message.sequence);
-                        }
-                        if up_to > after {
-                            deleted = up_to;
-                        }
-                        events.clear();
-                    }
-                    Kind::Event => events.push(message.event()),
-                    Kind::Foreign => {}
-                }
+            let is_at_end = page.taken == reader.seen.len() && reader.reader.after >= reader.last;
+            if is_at_end && is_current {
+                break true;
             }
-        }
-        let is_last = read >= last;
+            if is_at_end {
+                // There may be a later message, or the reader is a new one. Asked by the leader: a
+                // replica that lags behind would end early.
+                self.caught_up(until).await?;
+                reader.last = self.last(&subject, until).await?.map_or(0, |last| last.sequence);
+                is_current = true;
+                continue;
+            }
+            if page.is_complete() || (is_fetched && !page.events.is_empty()) {
+                break false;
+            }
+            if page.events.is_empty() {
+                // Nothing of it is read again.
+                reader.forget(reader.reader.after);
+                page.taken = 0;
+            }
+            let messages = self.fetch(&mut reader.reader, reader.last, page.left(), until).await?;
+            if messages.is_empty() {
+                return Ok(None);
+            }
+            reader.extend(messages);
+            is_fetched = true;
+        };
+        let is_kept = !is_last && reader.reader.can_be_kept();
         // After the messages were read: what is still there now was there all the time.
-        let dropped = self.dropped(&subject, after, until).await?.max(deleted);
+        let dropped = if is_current {
+            self.dropped(&subject, after, until).await?
+        } else {
+            tokio::try_join!(self.dropped(&subject, after, until), self.caught_up(until))?.0
+        };
+        let dropped = dropped.max(page.deleted);
+        let mut events = page.events;
         if dropped > after {
             events.retain(|event| event.position > dropped);
         }
@@ -107,7 +179,33 @@ impl Shared {
         if events.is_empty() && !is_last {
             return Ok(None);
         }
+        if is_kept && dropped <= after {
+            self.keep(reader);
+        }
         Ok(Some(Page { events, is_last, dropped }))
+    }
+
+    /// Keeps a reader for the next page.
+    fn keep(self: &Arc<Self>, reader: TopicReader) {
+        if self.readers().keep(reader) {
+            tokio::spawn(Arc::clone(self).remove_unused_readers());
+        }
+    }
+
+    /// Removes kept readers that are not used any more, until there are none.
+    async fn remove_unused_readers(self: Arc<Self>) {
+        loop {
+            sleep(UNUSED / 3).await;
+            let mut readers = self.readers();
+            let unused = readers.take_unused();
+            let is_over = !readers.is_swept();
+            drop(readers);
+            // Not under the lock, since each removes its consumer.
+            drop(unused);
+            if is_over {
+                return;
+            }
+        }
     }
 
     /// Returns a position up to which events of a subject after another position may have been

@@ -19,6 +19,7 @@ use super::link::Link;
 use super::message::Stored;
 use super::position::{self, Place};
 use super::progress::Progress;
+use super::readers::{Readers, Version};
 use super::recent::Recent;
 use super::subject;
 use crate::storage::{StorageError, StorageErrorKind};
@@ -48,6 +49,7 @@ pub(super) struct Shared {
     deleted: Mutex<Deleted>,
     /// Locked by the task that creates the stream again.
     creating: tokio::sync::Mutex<()>,
+    readers: Mutex<Readers>,
     /// The end of the last examination of all topics. Locked during an examination.
     pub(super) examined: Arc<tokio::sync::Mutex<Option<Instant>>>,
     /// A permit for each operation that reads the IDs of a topic's events, which takes much memory.
@@ -154,6 +156,7 @@ impl Shared {
             known: Mutex::default(),
             deleted: Mutex::default(),
             creating: tokio::sync::Mutex::default(),
+            readers: Mutex::default(),
             examined: Arc::default(),
             id_reads: Semaphore::new(ID_READS),
             unreadable: AtomicU64::new(0),
@@ -181,8 +184,18 @@ impl Shared {
         lock(&self.deleted)
     }
 
+    pub(super) fn readers(&self) -> MutexGuard<'_, Readers> {
+        lock(&self.readers)
+    }
+
     pub(super) fn epoch(&self) -> String {
         self.identity().epoch.clone()
+    }
+
+    /// Returns the stream and the connection that the operations use now.
+    pub(super) fn version(&self) -> Version {
+        let identity = self.identity();
+        Version { epoch: identity.epoch.clone(), losses: identity.losses }
     }
 
     pub(super) fn subject(&self, topic: &str) -> String {

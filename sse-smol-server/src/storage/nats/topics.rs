@@ -7,14 +7,14 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use super::api::{Begin, Selection};
+use super::api::{Begin, Pull, Selection};
+use super::consumer::Consumer;
 use super::failure::Failure;
-use super::fetch::{Fetched, Range};
 use super::message::Kind;
 use super::read::Ends;
 use super::stream::Shared;
 use super::subject;
-use crate::storage::{PageLimit, StorageError, TopicSummary};
+use crate::storage::{StorageError, TopicSummary};
 
 /// The number of topics that are examined at the same time.
 const AT_ONCE: usize = 16;
@@ -25,7 +25,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The maximum time of an examination. A publication waits for it only until its own deadline.
 const EXAMINATION: Duration = Duration::from_secs(60);
 
-/// The number of topics that are examined with one request.
+/// The number of topics that are requested at the same time.
 const TOPICS: usize = 1000;
 
 impl Shared {
@@ -91,35 +91,20 @@ impl Shared {
         let _reader = self.deleted().reader();
         let selection =
             Selection { begin: Begin::LastOfEach, subject: Some(&all), only_headers: true };
-        let consumer = self.api.create_consumer(selection, until).await?;
-        let result = self.take_last_messages(&consumer, &all, last, until).await;
-        self.api.delete_consumer(&consumer, until).await;
-        result
-    }
-
-    async fn take_last_messages(
-        &self,
-        consumer: &str,
-        all: &str,
-        last: u64,
-        until: Instant,
-    ) -> Result<(), Failure> {
-        let limit = PageLimit { events: TOPICS, bytes: usize::MAX >> 1 };
-        let range = Range { subject: all, after: 0, last, limit, only_headers: true };
-        let mut fetched = Fetched::new(0);
-        loop {
-            self.consume(consumer, &mut fetched, &range, until).await?;
-            if fetched.messages.is_empty() {
-                return Ok(());
-            }
-            for message in fetched.messages.drain(..) {
-                let Some(topic) = message.topic(&self.api.stream) else { continue };
+        let size = Pull { messages: TOPICS, bytes: None, wait: None };
+        let mut consumer = Consumer::create(self.api.clone(), selection, size, until).await?;
+        while let Some(message) = consumer.next(until).await? {
+            if let Some(topic) = message.topic(&self.api.stream) {
                 match message.kind() {
                     Kind::Deletion(_) => self.deleted().insert(&topic, message.sequence),
                     Kind::Event | Kind::Foreign => self.deleted().remove(&topic, message.sequence),
                 }
             }
+            if message.sequence >= last {
+                break;
+            }
         }
+        Ok(())
     }
 
     /// Lists topics: see [`Storage::topics`](crate::storage::Storage::topics).
