@@ -8,8 +8,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use smol::future::block_on;
+use sse_smol_server::storage::nats::{NatsConfig, NatsStorage};
+use sse_smol_server::storage::{Appended, NewEvent, Storage as _};
+
 use super::engine::with_each;
 use super::failures::subscribe;
+use super::nodes::request;
 use super::support::subscriber::Publisher;
 use super::support::{Binary, read_response, send};
 
@@ -87,6 +92,8 @@ struct Lag {
     sequence: u64,
     /// The number of answers that are still without it.
     answers: usize,
+    /// Whether descriptions of the stream are without it, too. It is the last message then.
+    has_older_state: bool,
 }
 
 impl Lag {
@@ -99,6 +106,14 @@ impl Lag {
         let text = str::from_utf8(bytes).unwrap().to_owned();
         for (index, _) in text.match_indices(REPLICAS) {
             bytes[index + REPLICAS.len()] = b'3';
+        }
+        let last = format!("\"last_seq\":{},", self.sequence);
+        for (start, _) in text.match_indices(&last) {
+            if self.has_older_state && self.answers > 0 {
+                self.answers -= 1;
+                let older = format!("\"last_seq\":{},", self.sequence - 1);
+                bytes[start..start + last.len()].copy_from_slice(older.as_bytes());
+            }
         }
         for (start, _) in text.match_indices(START) {
             let size = text[..start].trim_end().rsplit(' ').next().unwrap();
@@ -131,14 +146,14 @@ fn a_message_that_a_replica_does_not_have_yet_is_not_stored_again() {
         publisher.publish("a", "0");
         // The publication is repeated, and the engine answers that it has it. The feed may need the
         // message, too.
-        *lag.lock().unwrap() = Lag { sequence: 2, answers: 3 };
+        *lag.lock().unwrap() = Lag { sequence: 2, answers: 3, ..Lag::default() };
         cut.store(true, Ordering::SeqCst);
         publisher.publish("a?key=k", "1");
         assert!(!cut.load(Ordering::SeqCst), "the answer was not lost");
         assert_eq!(lag.lock().unwrap().answers, 0);
         // An ID that this server has read.
         publisher.publish("a?id=own", "2");
-        *lag.lock().unwrap() = Lag { sequence: 3, answers: 2 };
+        *lag.lock().unwrap() = Lag { sequence: 3, answers: 2, ..Lag::default() };
         publisher.send("a?id=own", "again");
         let (status, body) = publisher.receive();
         assert_eq!(status, 409, "{body}");
@@ -146,6 +161,48 @@ fn a_message_that_a_replica_does_not_have_yet_is_not_stored_again() {
         publisher.publish("a", "3");
         subscriber.read_events(4);
         assert_eq!(subscriber.data(), ["0", "1", "2", "3"]);
+    });
+}
+
+/// A member that was the leader answers as if the last message had not been stored.
+#[test]
+fn an_event_that_a_replica_does_not_have_yet_can_be_deleted() {
+    with_each(|engine| {
+        let lag = Arc::new(Mutex::new(Lag::default()));
+        let shared = Arc::clone(&lag);
+        let proxy = proxy(engine.port(), move |bytes| {
+            shared.lock().unwrap().alter(bytes);
+            true
+        });
+        let node = Binary::start(&["--nats", &format!("nats://{proxy}")]);
+        let mut subscriber = subscribe(node.address, "a");
+        let mut publisher = Publisher::open(node.address);
+        publisher.publish("other", "0");
+        publisher.publish("a", "1");
+        subscriber.read_events(1);
+        *lag.lock().unwrap() = Lag { sequence: 2, answers: 2, has_older_state: true };
+        let (status, body) = request(&node, "DELETE", "/topics/a", "");
+        assert!((200..300).contains(&status), "{status} {body}");
+        assert_eq!(lag.lock().unwrap().answers, 0);
+    });
+}
+
+/// The last position is that of a message which a member that was the leader does not have.
+#[test]
+fn the_last_position_is_that_of_the_last_message() {
+    with_each(|engine| {
+        let lag = Arc::new(Mutex::new(Lag { sequence: 1, answers: 2, ..Lag::default() }));
+        let shared = Arc::clone(&lag);
+        let proxy = proxy(engine.port(), move |bytes| {
+            shared.lock().unwrap().alter(bytes);
+            true
+        });
+        let open = |url: String| block_on(NatsStorage::open(NatsConfig::new(url))).unwrap();
+        let event = NewEvent::new("a", "data: 0\n\n");
+        let appended = block_on(open(engine.url()).append(event)).unwrap();
+        let last = block_on(open(format!("nats://{proxy}")).last_position()).unwrap();
+        assert_eq!(Appended::New(last), appended);
+        assert_eq!(lag.lock().unwrap().answers, 0);
     });
 }
 

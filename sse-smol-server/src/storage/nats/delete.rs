@@ -54,6 +54,7 @@ impl Shared {
         until: Instant,
     ) -> Result<Option<u64>, Failure> {
         self.confirm(until).await?;
+        self.caught_up(until).await?;
         let Some(last) = self.last(subject, until).await? else { return Ok(None) };
         if matches!(last.kind(), Kind::Deletion(_)) {
             // Its answer may have been lost in an attempt before this one.

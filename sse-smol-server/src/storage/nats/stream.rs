@@ -346,16 +346,20 @@ impl Shared {
     }
 
     /// Returns an error while the stream's leader lacks events that this server has seen. A replica
-    /// that has just become the leader may.
+    /// that has just become the leader may, and a former leader that the election of another one has
+    /// not reached.
     pub(super) async fn caught_up(&self, until: Instant) -> Result<(), Failure> {
-        let newest = self.recent().newest(1);
-        let Some((seen, _)) = newest.first().filter(|_| !self.identity().is_direct) else {
-            return Ok(());
-        };
-        if self.info(None, 0, until).await?.last < *seen {
-            return Err(lags_behind());
+        match self.newest_seen() {
+            0 => Ok(()),
+            seen => check_caught_up(&self.info(None, 0, until).await?, seen),
         }
-        Ok(())
+    }
+
+    /// Returns the newest sequence that this server has seen, or 0 if the stream does not lag behind.
+    pub(super) fn newest_seen(&self) -> u64 {
+        let newest = self.recent().newest(1);
+        let newest = newest.first().filter(|_| !self.identity().is_direct);
+        newest.map_or(0, |(sequence, _)| *sequence)
     }
 
     /// Returns the message with a sequence.
@@ -402,7 +406,7 @@ impl Shared {
         if let Some(salt) = known {
             return Ok(salt);
         }
-        let Some(message) = self.at(sequence, until).await? else { return Ok(0) };
+        let Some(message) = self.kept(sequence, until).await? else { return Ok(0) };
         let salt = message.salt();
         self.recent().push(sequence, salt);
         Ok(salt)
@@ -477,6 +481,11 @@ impl Shared {
             }
         }
     }
+}
+
+/// Returns an error if a description of the stream is from before a sequence that was seen.
+pub(super) fn check_caught_up(info: &Info, seen: u64) -> Result<(), Failure> {
+    if info.last < seen { Err(lags_behind()) } else { Ok(()) }
 }
 
 fn lags_behind() -> Failure {

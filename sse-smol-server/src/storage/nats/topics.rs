@@ -12,7 +12,7 @@ use super::consumer::Consumer;
 use super::failure::Failure;
 use super::message::Kind;
 use super::read::Ends;
-use super::stream::Shared;
+use super::stream::{Shared, check_caught_up};
 use super::subject;
 use crate::storage::{StorageError, TopicSummary};
 
@@ -42,6 +42,7 @@ impl Shared {
         let most = self.config.max_topics;
         loop {
             let start = Instant::now();
+            let seen = self.newest_seen();
             let info = self.info(Some(&subject), 0, until).await?;
             let subjects = usize::try_from(info.subjects).unwrap_or(usize::MAX);
             if subjects < most || !self.is_empty(topic, info.count(&subject), until).await? {
@@ -52,6 +53,7 @@ impl Shared {
             if topics.saturating_sub(self.deleted().count(info.first)) < most {
                 return Ok(None);
             }
+            check_caught_up(&info, seen)?;
             // Deletions from before the start of the feed, or that it has not reached, are not
             // counted yet.
             let late = |_| Failure::Lost("the topics were not read in time".to_owned());
