@@ -244,7 +244,9 @@ impl World {
     /// Returns whether a subscriber may get a gap event although it has missed nothing.
     fn may_report_gap(&self, subscriber: &Subscriber, all: &[Event]) -> bool {
         let held = |topic| all.iter().filter(|event| event.topic == topic && event.held).count();
-        let is_last_held = subscriber.next.checked_sub(1).is_none_or(|last| all[last].held);
+        // The last event that it has seen, or the first one of all, which follows its position.
+        let last = all.get(subscriber.next.saturating_sub(1));
+        let is_last_held = last.is_none_or(|last| last.held);
         let is_full = subscriber.topics.iter().any(|topic| held(*topic) == self.most);
         matches!(self.backing, Backing::Durable { has_more_gaps: true, .. })
             && (is_full || !is_last_held)

@@ -21,6 +21,8 @@ struct Publication {
     salt: u32,
     /// The identity of the message, by which the engine recognizes a repeated one.
     message_id: String,
+    /// Whether an attempt had no answer, so that the event may be stored.
+    may_be_stored: bool,
 }
 
 impl Publication {
@@ -37,8 +39,8 @@ impl Publication {
         let is_same = stored.payload == self.event.fields && stored.id() == self.event.id;
         if !is_same {
             Appended::KeyInUse(stored.event_ref())
-        } else if stored.salt() == self.salt {
-            // An earlier attempt of this publication.
+        } else if self.may_be_stored && stored.salt() == self.salt {
+            // By an earlier attempt. The salt alone could also be that of another publication.
             Appended::New(stored.position())
         } else {
             Appended::Duplicate(stored.position())
@@ -66,12 +68,15 @@ impl Shared {
                 Some(key) => format!("k.{}/{}", event.topic, message::encode(key)),
                 None => unique_id(),
             },
+            may_be_stored: false,
             event,
         };
         self.check_size(&publication)?;
         loop {
             match self.try_append(&mut publication, until).await {
-                Err(failure) if failure.is_lost() && self.pause(until).await => {}
+                Err(failure) if failure.is_lost() && self.pause(until).await => {
+                    publication.may_be_stored = true;
+                }
                 Err(failure) => return Err(failure.into()),
                 Ok(Some(appended)) => return Ok(appended),
                 Ok(None) => {
