@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::future::Future;
+use std::mem;
 use std::sync::Arc;
 
 use proptest::collection::vec;
@@ -112,6 +113,8 @@ struct Subscriber {
     /// Whether the ID at which the subscriber has begun may be unknown, since its event is not held
     /// any more.
     may_be_unknown: bool,
+    /// Whether the subscriber may have begun with a gap event although it had missed nothing.
+    may_begin_with_gap: bool,
 }
 
 impl Subscriber {
@@ -281,7 +284,10 @@ pub(crate) fn run(
                 }
             }
             Operation::Subscribe { topics: wanted, start } => {
-                subscribers.extend(subscribe(&world, &all, wanted, start));
+                if let Some(mut subscriber) = subscribe(&world, &all, wanted, start) {
+                    subscriber.may_begin_with_gap = world.may_report_gap(&subscriber, &all);
+                    subscribers.push(subscriber);
+                }
             }
             Operation::Read { subscriber } if !subscribers.is_empty() => {
                 let index = subscriber.index(subscribers.len());
@@ -422,6 +428,7 @@ fn subscribe(
             gap: false,
             replaced: false,
             may_be_unknown: false,
+            may_begin_with_gap: false,
         })
     };
     Some(match start {
@@ -484,6 +491,7 @@ fn read(world: &World, subscriber: &mut Subscriber, all: &[Event], gap_on_lag: b
     };
     assert!(!frames.is_empty());
     for frame in &frames {
+        let may_report_gap = may_report_gap || mem::take(&mut subscriber.may_begin_with_gap);
         let (event_type, data, id) = parse(frame);
         if event_type == "gap" {
             let is_expected = subscriber.gap || gap_on_lag && subscriber.lags(all);
