@@ -185,8 +185,8 @@ impl<B: DecodeBuffer> Decoder<B> {
         self.decode(input, Some(on_comment), |event| event)
     }
 
-    /// Consumes the start of a chunk if it is data that continue those of earlier chunks, or if the
-    /// chunk is short and nothing but comments. It completes no event.
+    /// Consumes the start of a chunk as far as it only continues the data of earlier chunks, or the
+    /// whole chunk if it is short and contains only comments. This completes no event.
     #[cfg(any(feature = "futures-core", feature = "tokio-util"))]
     #[inline]
     pub(crate) fn skip_to_event(&mut self, input: &mut &[u8]) -> Result<(), EventTooLarge> {

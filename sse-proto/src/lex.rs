@@ -249,9 +249,9 @@ impl Lexer {
         Some((comment, false))
     }
 
-    /// Consumes a short chunk that begins with a comment, or within one, and contains nothing but
-    /// comments and blank lines; the last one may be incomplete. Otherwise it changes nothing and
-    /// returns false.
+    /// Consumes a short chunk of comments and blank lines, which begins with a comment or within one,
+    /// and returns true. The last line may be incomplete. For any other chunk, it changes nothing and
+    /// returns false: see [`comments::is_all`].
     #[inline(never)]
     pub(crate) fn skip_chunk_of_comments(&mut self, chunk: &[u8]) -> bool {
         let is_all = comments::is_all(chunk);

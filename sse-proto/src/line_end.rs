@@ -110,7 +110,7 @@ impl<'i> Lines<'i> {
     }
 
     /// Creates an iterator over the lines of a chunk, where no line end is expected soon. Returns
-    /// `None` if there is none.
+    /// `None` if the chunk has no line end.
     #[allow(clippy::inline_always)] // as `find_far`
     #[inline(always)]
     pub(crate) fn far(chunk: &'i [u8]) -> Option<Self> {

@@ -77,7 +77,8 @@ impl codec::Decoder for EventCodec {
             if left == 0 {
                 input.clear();
             } else {
-                // What may complete an event is taken out of the read buffer, which allocates.
+                // Only bytes that may complete an event are taken out of the read buffer, since
+                // this allocates.
                 input.advance(input.len() - left);
                 self.decoding.chunk = input.split().freeze();
             }

@@ -50,8 +50,8 @@ impl Decoding {
         event
     }
 
-    /// Adds the next chunk, after the current one has been consumed. Returns whether it may complete
-    /// an event; if not, the chunk has been consumed.
+    /// Adds the next chunk. The current one must have been consumed. Returns whether the chunk may
+    /// complete an event. If not, it has been consumed.
     #[cfg(feature = "futures-core")]
     #[inline]
     pub(super) fn add_chunk(&mut self, mut chunk: Bytes) -> Result<bool, EventTooLarge> {

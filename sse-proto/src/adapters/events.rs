@@ -107,7 +107,8 @@ where
 {
     type Item = Result<OwnedEvent, EventsError<E>>;
 
-    /// Inlined into the caller, which then need not load from memory what has just been stored there.
+    /// Returns the next event. It is inlined, so that the caller does not load an event from memory
+    /// that has just been stored there.
     #[allow(clippy::inline_always)] // moving an event in memory takes longer than decoding it
     #[inline(always)]
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {

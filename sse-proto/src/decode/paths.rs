@@ -9,7 +9,7 @@ use crate::{DecodeBuffer, Event, EventTooLarge, Field, LineToken, comments, line
 impl<B: DecodeBuffer> Decoder<B> {
     /// Implements `next_event` and `next_event_with_comments`. Without `on_comment`, comments are
     /// skipped without finding where each one ends.
-    #[allow(clippy::inline_always)] // as above
+    #[allow(clippy::inline_always)] // a call costs as much as decoding a short event
     #[inline(always)]
     pub(super) fn decode<'e, 'i: 'e, T>(
         &'e mut self,
@@ -34,7 +34,7 @@ impl<B: DecodeBuffer> Decoder<B> {
             return self.builder.continue_data(chunk, false);
         };
         let Some(line) = lines.next() else {
-            // A CR at the end of the chunk.
+            // The only line end is a CR at the end of the chunk.
             *input = &[];
             self.lexer.end_chunk_with_cr();
             return self.builder.continue_data(&chunk[..chunk.len() - 1], true);
@@ -53,7 +53,7 @@ impl<B: DecodeBuffer> Decoder<B> {
         Ok(())
     }
 
-    /// Implements `resume_data` as a function of its own.
+    /// Like `resume_data`, and not compiled into the caller.
     #[cfg(any(feature = "futures-core", feature = "tokio-util"))]
     #[inline(never)]
     pub(super) fn resume_data_by_call(&mut self, input: &mut &[u8]) -> Result<(), EventTooLarge> {
@@ -61,7 +61,7 @@ impl<B: DecodeBuffer> Decoder<B> {
     }
 
     /// Decodes the next event if the buffers are empty.
-    #[allow(clippy::inline_always)] // as above
+    #[allow(clippy::inline_always)] // as `decode`
     #[inline(always)]
     fn start_block<'e, 'i: 'e, T>(
         &'e mut self,
@@ -115,8 +115,9 @@ impl<B: DecodeBuffer> Decoder<B> {
         }
     }
 
-    /// Decodes the next event if its block is a type and an ID, each at most once, and then a line of
-    /// data, as most blocks with other fields are. The block's state stays in registers.
+    /// Decodes the next event if its block is a type and an ID, each at most once and in any order,
+    /// and then a line of data. Most blocks with other fields than data are like this. The block's
+    /// state stays in registers.
     #[inline(never)]
     fn decode_fields<'e, 'i: 'e, T>(
         &'e mut self,

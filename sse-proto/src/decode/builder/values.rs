@@ -1,5 +1,5 @@
-//! Stores the values of a block: those that the chunk still holds are borrowed from it, the others
-//! are copied into the buffers.
+//! Adds values to a block, within the limits. They are borrowed from the chunk where possible, and
+//! otherwise copied into the buffers.
 
 use core::mem;
 
