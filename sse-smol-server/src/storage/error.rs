@@ -26,8 +26,8 @@ pub enum StorageErrorKind {
 }
 
 impl StorageErrorKind {
-    /// Returns whether later events may be stored although this one was not. If a batch went on then,
-    /// its order would change when the publisher repeats what was not stored.
+    /// Returns whether the same event may be stored later. A batch ends at such an error: if it
+    /// continued, the order would change when the publisher repeats the event.
     pub(crate) const fn is_temporary(self) -> bool {
         matches!(self, Self::Full | Self::Unavailable)
     }

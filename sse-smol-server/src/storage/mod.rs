@@ -392,7 +392,7 @@ fn ends_batch(result: &Result<Appended, StorageError>) -> bool {
     result.as_ref().is_err_and(|error| error.kind().is_temporary())
 }
 
-/// Returns the error of an event that is not appended since an earlier one of its batch was not.
+/// Returns the error of an event that is not appended because its batch has ended with an error.
 pub(crate) fn not_published() -> StorageError {
     let why = "not published: an earlier event of the batch failed";
     StorageError::new(StorageErrorKind::Unavailable, why)

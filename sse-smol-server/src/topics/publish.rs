@@ -206,8 +206,11 @@ impl State {
                 let part = new.by_ref().take(BATCH_EVENTS);
                 results.extend(self.store_all(backing, name, part).await);
                 // A publisher that repeats the events that were not stored keeps the order.
-                let is_temporary = |result: &Result<_, TopicError>| matches!(result, Err(TopicError::Storage(error)) if error.kind().is_temporary());
-                if results.iter().any(is_temporary) {
+                let ends_batch = |result: &Result<_, TopicError>| match result {
+                    Err(TopicError::Storage(error)) => error.kind().is_temporary(),
+                    _ => false,
+                };
+                if results.iter().any(ends_batch) {
                     let failure = TopicError::Storage(not_published());
                     results.extend(new.by_ref().map(|_| Err(failure.clone())));
                 }

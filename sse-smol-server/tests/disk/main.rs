@@ -328,7 +328,7 @@ fn a_storage_is_closed_although_a_follower_is_not_polled() {
     assert!(DiskStorage::open(config).unwrap().events() > 1000);
 }
 
-/// A thread may still read a page for it.
+/// A thread may still read the page after its future was dropped.
 #[test]
 fn a_storage_is_closed_although_a_page_is_read_for_a_future_that_was_dropped() {
     let directory = Dir::new();
@@ -346,7 +346,7 @@ fn a_storage_is_closed_although_a_page_is_read_for_a_future_that_was_dropped() {
         let limit = PageLimit { events: usize::MAX, bytes: usize::MAX };
         let mut page = storage.read("a", 0, limit);
         let _is_unlikely_to_be_ready = block_on(poll_once(&mut page));
-        // At different moments of the read.
+        // The future is dropped at different moments of the read.
         thread::sleep(Duration::from_micros(500 * delay));
         drop(page);
         drop(storage);

@@ -99,8 +99,8 @@ pub struct DiskStorage {
     writer: Option<JoinHandle<()>>,
     /// The channels to the followers, to be closed.
     followers: Mutex<Vec<WeakSender<Followed>>>,
-    /// A permit for each page that may be read at a time: reading blocks a thread, which holds the
-    /// permit, also if nothing waits for the page any more.
+    /// A permit for each page that may be read concurrently. Reading blocks a thread, which holds the
+    /// permit until the page is read, even if its future was dropped.
     readers: Arc<Semaphore>,
 }
 
@@ -173,7 +173,7 @@ impl Drop for DiskStorage {
         {
             log::error!("the thread that writes events has panicked");
         }
-        // Threads that still read have the file open.
+        // Waits for the threads that still read a page, since they have the file open.
         let readers = (0..READERS).map(|_| self.readers.acquire_arc_blocking());
         drop(readers.collect::<Vec<_>>());
     }
@@ -206,7 +206,7 @@ impl Storage for DiskStorage {
         Box::pin(async {
             let mut results = Vec::with_capacity(events.len());
             let mut events = events.into_iter().peekable();
-            // A part is in one transaction, so none of its events is stored after one that failed.
+            // Each part is one transaction, so none of its events is stored after one that failed.
             while events.peek().is_some() && !results.iter().any(ends_batch) {
                 let (new, replies): (Vec<_>, Vec<_>) = events
                     .by_ref()

@@ -62,8 +62,8 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     fs::File::open(directory)?.sync_all()
 }
 
-/// Removes new files beside the one at `path`, which this process has open, that another process has
-/// left, for example because it was killed.
+/// Removes new files that another process has left beside the file at `path`, for example because it
+/// was killed. This process must have the file at `path` open.
 pub(super) fn remove_left(path: &Path) -> io::Result<()> {
     let (own, prefix) = (fs::metadata(path)?, prefix(path));
     for entry in fs::read_dir(path.parent().unwrap_or(Path::new(".")))? {
@@ -75,9 +75,9 @@ pub(super) fn remove_left(path: &Path) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             file => file?,
         };
-        // A process that is still creating the file holds its lock. If a process was killed after
-        // the file got its name, this is another name of the file at `path`, which this process has
-        // locked.
+        // A process that is still creating a file holds its lock. If a process was killed after its
+        // file got the final name, the entry is a second name of the file at `path`, which this
+        // process has locked.
         let other = file.metadata()?;
         let is_other_name = (other.dev(), other.ino()) == (own.dev(), own.ino());
         if is_other_name || file.try_lock().is_ok() {
