@@ -193,9 +193,9 @@ impl Topics {
     /// and returns the results in the same order. Subscribers are woken once. A storage gets at
     /// most 512 events in one call, and each call has the timeout of one publication.
     ///
-    /// An event that is not published does not prevent the others from being so, unless the storage
-    /// is unavailable: then none of the later ones is published, and repeating those that were not
-    /// keeps the order. If the future is dropped, any of them may have been published.
+    /// An event that is not published does not prevent the others from being published, unless the
+    /// storage is full or unavailable. Then no later event is published, so a caller that repeats
+    /// the rest keeps the order. If the future is dropped, any of the events may have been published.
     ///
     /// ```
     /// use sse_smol_server::{Topics, TopicsConfig};
