@@ -22,7 +22,7 @@ const REMOVAL: Duration = Duration::from_secs(1);
 pub(super) struct Consumer {
     api: Api,
     name: String,
-    /// What each request is for.
+    /// The size of each request.
     size: Pull,
     /// The number of messages that were received.
     received: u64,
@@ -58,9 +58,10 @@ impl Consumer {
         Ok(())
     }
 
-    /// Returns the next message, or `None` if the consumer has no more at the moment. After an error
-    /// it is not used any more.
+    /// Returns the next message, or `None` if the consumer has no more at the moment. After an error,
+    /// it must not be used any more.
     pub(super) async fn next(&mut self, until: Instant) -> Result<Option<Stored>, Failure> {
+        // Whether the current request was made here, and not in an earlier call.
         let mut is_new = false;
         loop {
             let Some(request) = &mut self.request else {
@@ -75,7 +76,7 @@ impl Consumer {
             let status = reply.status.filter(|_| !Stored::is_stored(&reply));
             let status = status.map(|status| status.as_u16()).filter(|status| *status != 200);
             if let Some(status) = status {
-                // The end of what it had, or of the size.
+                // The consumer has no more messages, or the next one exceeds the size.
                 let is_begun = request.is_begun;
                 self.request = None;
                 let is_full = reply.description.is_some_and(|why| why.contains("MaxBytes"));
@@ -91,7 +92,7 @@ impl Consumer {
             let Delivery { number, message, .. } = delivery;
             self.received += 1;
             if number != self.received {
-                return Err(Failure::Lost("a message was lost on the way".to_owned()));
+                return Err(Failure::Lost("a message of the consumer was lost".to_owned()));
             }
             (request.left, request.is_begun) = (request.left - 1, true);
             if request.left == 0 {

@@ -17,6 +17,7 @@ struct Fetched {
     messages: Vec<Stored>,
     bytes: usize,
     limit: PageLimit,
+    /// The sequence of the last message to fetch.
     last: u64,
 }
 
@@ -38,9 +39,9 @@ impl Fetched {
 }
 
 impl Shared {
-    /// Returns messages of a reader, until the limit is reached or a message of the subject with the
-    /// sequence `last`, which exists. It may return fewer if the engine does not deliver more at the
-    /// moment.
+    /// Returns messages of a reader, up to the limit or to `last`, the sequence of a message of the
+    /// subject that exists. It returns fewer if the engine delivers no more at the moment, or if an
+    /// error follows them.
     pub(super) async fn fetch(
         &self,
         reader: &mut Reader,
@@ -55,6 +56,7 @@ impl Shared {
         }
     }
 
+    /// Adds messages until those are complete, or the engine delivers no more at the moment.
     async fn fill(
         &self,
         reader: &mut Reader,

@@ -59,7 +59,7 @@ pub(super) struct Follower {
     hole: Option<Hole>,
     /// The time since when the stream differs from what was seen of it.
     doubt: Option<Instant>,
-    /// The process of the engine when the stream was compared with what was seen.
+    /// The identity of the engine's process when the stream was compared with what was seen.
     process: Option<String>,
     /// Whether the connection was lost before the last consumer had delivered anything.
     is_stuck: bool,
@@ -163,7 +163,7 @@ impl Follower {
             Selection { begin: Begin::At(self.last + 1), subject: None, only_headers: false };
         let consumer = self.shared.api.create_consumer(selection, until).await?;
         if self.shared.api.link.state().losses != losses {
-            // It may be that of another process, which was not compared.
+            // The consumer may be one of another process, whose stream was not compared.
             return Err(Failure::Lost("the connection was lost".to_owned()).into());
         }
         if self.has_failed {
@@ -418,7 +418,7 @@ impl Follower {
         if info.last == self.last {
             return Ok(None);
         }
-        // The process of a single engine has dropped the last message, and lost nothing.
+        // A single engine whose process is the same has dropped the last message, and not lost it.
         if !info.is_clustered && self.process == Some(self.shared.api.link.process()) {
             return Ok(None);
         }

@@ -127,10 +127,10 @@ impl Link {
         *self.state.borrow()
     }
 
-    /// Returns the identity of the server's process, which another one has after a restart.
+    /// Returns the identity of the engine's process, which changes when the engine is restarted.
     ///
-    /// The client updates it before it returns to the runtime, which has a single thread, so it is
-    /// that of the connection which is open.
+    /// The client updates it before it returns to the runtime, which has a single thread. So it is
+    /// always the one of the open connection.
     pub(super) fn process(&self) -> String {
         self.client.server_info().server_id
     }
@@ -270,7 +270,7 @@ impl Connection {
     }
 }
 
-/// Returns a message that has arrived, unless it reports that there was no receiver of the request.
+/// Returns a message that has arrived, or an error if there is none or the request had no receiver.
 fn check(message: Option<Message>) -> Result<Message, Failure> {
     match message {
         Some(message)
@@ -309,7 +309,10 @@ impl Deliveries {
         self.connection.receive(self.messages.next(), until).await
     }
 
-    /// Returns the next message if it has arrived, which takes less time than waiting for it.
+    /// Returns the next message if it has arrived already. This takes less time than [`next`], which
+    /// needs a timer.
+    ///
+    /// [`next`]: Self::next
     pub(super) async fn arrived(&mut self) -> Option<Result<Message, Failure>> {
         poll_once(self.messages.next()).await.map(check)
     }

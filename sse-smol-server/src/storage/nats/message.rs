@@ -133,8 +133,8 @@ impl Stored {
 
     fn header(&self, name: &str) -> Option<&str> {
         // There are few headers, so comparing the names takes less time than computing a hash.
-        let is_it = |(known, _): &(&HeaderName, _)| AsRef::<str>::as_ref(*known) == name;
-        let (_, values) = self.headers.iter().find(is_it)?;
+        let has_name = |(known, _): &(&HeaderName, _)| AsRef::<str>::as_ref(*known) == name;
+        let (_, values) = self.headers.iter().find(has_name)?;
         values.first().map(HeaderValue::as_str)
     }
 

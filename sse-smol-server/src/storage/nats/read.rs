@@ -52,8 +52,8 @@ impl PageBuilder {
         Self { after, limit, events: Vec::new(), bytes: 0, taken: 0, deleted: 0 }
     }
 
-    /// Adds messages, of which it has those before, until the page is complete. Returns the sequence
-    /// of a deletion before which there were events.
+    /// Adds the messages of a reader after those that were taken already, until the page is complete.
+    /// Returns the sequence of a deletion that has removed events from the page, if there was one.
     fn extend(&mut self, seen: &VecDeque<(u64, Content)>) -> Option<u64> {
         let mut deletion = None;
         for (sequence, content) in seen.range(self.taken..) {
@@ -141,8 +141,8 @@ impl Shared {
                 break true;
             }
             if is_at_end {
-                // There may be a later message, or the reader is a new one. Asked by the leader: a
-                // replica that lags behind would end early.
+                // There may be a later message, or the reader is new. The request goes to the leader:
+                // with a replica that lags behind, the topic would end too early.
                 self.caught_up(until).await?;
                 reader.last = self.last(&subject, until).await?.map_or(0, |last| last.sequence);
                 is_current = true;
@@ -152,7 +152,7 @@ impl Shared {
                 break false;
             }
             if page.events.is_empty() {
-                // Nothing of it is read again.
+                // What was read so far has no events for this page, so no later page needs it.
                 reader.forget(reader.reader.after);
                 page.taken = 0;
             }
@@ -192,7 +192,7 @@ impl Shared {
         }
     }
 
-    /// Removes kept readers that are not used any more, until there are none.
+    /// Removes kept readers that are not used any more, until no reader is kept.
     async fn remove_unused_readers(self: Arc<Self>) {
         loop {
             sleep(UNUSED / 3).await;

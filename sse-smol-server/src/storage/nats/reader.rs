@@ -16,10 +16,10 @@ use crate::storage::PageLimit;
 /// much longer than reading a message.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// The maximum number of messages of a request to a consumer of a reader that is kept, and their
-/// size in bytes. They arrive while others are processed, so these are more than a page. A consumer
-/// would distribute its messages to several requests. With their headers as the client keeps them,
-/// they take about 1 MiB.
+/// The maximum number of messages of one request of a reader that may be kept, and their size in
+/// bytes. This is more than a page, so that messages arrive while others are processed. A reader has
+/// one request at once, since a consumer distributes its messages over all requests. In memory, with
+/// their headers, the messages take about 1 MiB.
 const MESSAGES: usize = 1024;
 const BYTES: usize = 256 << 10;
 
@@ -61,7 +61,8 @@ impl Reader {
         &self.subject
     }
 
-    /// Returns whether this may be kept, and would save the next operation something.
+    /// Returns whether this may be kept, and has a consumer, or one that is being created, for the
+    /// next operation.
     pub(super) const fn can_be_kept(&self) -> bool {
         self.permit.is_some() && !matches!(self.source, Source::Stream)
     }
@@ -96,6 +97,7 @@ impl Reader {
                 Err(_) if patience.is_some() => return Ok(None),
                 Err(_) => Err(Failure::Lost("the consumer is not created in time".to_owned())),
             };
+            // Also after an error: a finished task must not be polled again.
             self.source = Source::Stream;
             self.source = Source::Consumer(created?);
         }

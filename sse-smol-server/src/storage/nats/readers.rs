@@ -1,12 +1,12 @@
 //! Readers that are kept from one page of a subscriber to the next.
 //!
 //! A subscriber that is far behind reads one page after the other, and creating a consumer takes
-//! longer than reading a page. The storage does not know its subscribers. So a reader is kept for a
-//! short time, and a page that begins where it has come to takes it. A page of several topics may
-//! end before the last event that was read of one of them, so the events of the last page are kept,
-//! too.
+//! longer than reading a page. A request for a page does not name its subscriber. So a reader is kept
+//! for a short time, and used for a page that begins where the reader's last page ended. A page of
+//! several topics may end before the last event that was read of one of them. So the events of the
+//! last page are kept, too, and the next page may begin at any of them.
 //!
-//! A kept reader counts only for the stream and the connection that it was created for.
+//! A kept reader is used only with the stream and the connection that it was created for.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -21,7 +21,7 @@ use super::reader::Reader;
 use crate::storage::StoredEvent;
 
 /// The maximum number of readers that are kept, including those in use that may be kept. Each holds
-/// a page, and what one request has brought.
+/// the events of a page and the messages of one request.
 const MOST: usize = 32;
 
 /// The time for which a reader is kept, which is less than that for which the engine keeps an unused
@@ -53,8 +53,7 @@ pub(super) struct TopicReader {
     /// The messages that were read after the sequence `start`, with their sequences.
     pub(super) seen: VecDeque<(u64, Content)>,
     start: u64,
-    /// The sequence of a message of the topic, of which there was no later one when it was asked
-    /// for, or 0.
+    /// The sequence of the last message of the topic when that was last requested, or 0.
     pub(super) last: u64,
     version: Version,
     used: Instant,
@@ -109,7 +108,7 @@ impl Readers {
     pub(super) fn take(&mut self, subject: &str, after: u64, version: Version) -> TopicReader {
         let kept = self.kept.iter().enumerate();
         let kept = kept.filter(|(_, one)| one.covers(subject, after, &version));
-        // Of several ones, that which has read the least after this.
+        // Of several, the one that has read the least beyond this sequence.
         if let Some((index, _)) = kept.min_by_key(|(_, one)| one.reader.after) {
             let mut reader = self.kept.swap_remove(index);
             reader.forget(after);

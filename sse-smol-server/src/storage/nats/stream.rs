@@ -64,7 +64,7 @@ pub(super) struct Shared {
 struct Identity {
     epoch: String,
     /// Whether each replica may answer requests for messages. If there are several, one may lag
-    /// behind, so only the leader is asked.
+    /// behind, so requests go to the leader only.
     is_direct: bool,
     /// How often the connection had been lost when this was read.
     losses: u64,
@@ -245,9 +245,10 @@ impl Shared {
 
     /// Creates the stream after it has been deleted, unless another program does.
     ///
-    /// Version 2.9 of the engine removes the files of a stream after it has told the consumers, and
-    /// with them those of a stream that is created too early. That stream then loses what it stores.
-    /// So one task waits for a while, and looks for the stream meanwhile.
+    /// Version 2.9 of the engine reports the deletion to consumers before it removes the files of the
+    /// stream. If the stream is created again too early, its new files are removed as well, and it
+    /// loses what it stores. So one task waits before it creates the stream, and looks for a
+    /// replacement meanwhile.
     async fn create_again(&self, until: Instant) -> Result<Info, Failure> {
         let deleted = || Failure::Lost("the stream was deleted".to_owned());
         let creating = timeout_at(until, self.creating.lock()).await;
@@ -345,9 +346,9 @@ impl Shared {
         self.unreadable.load(Ordering::Relaxed) > after
     }
 
-    /// Returns an error while the stream's leader lacks events that this server has seen. A replica
-    /// that has just become the leader may, and a former leader that the election of another one has
-    /// not reached.
+    /// Returns an error while the replica that answers as the leader lacks events that this server
+    /// has seen. It may have just become the leader, or be a former one that has not received the
+    /// result of the election yet.
     pub(super) async fn caught_up(&self, until: Instant) -> Result<(), Failure> {
         match self.newest_seen() {
             0 => Ok(()),
@@ -355,7 +356,8 @@ impl Shared {
         }
     }
 
-    /// Returns the newest sequence that this server has seen, or 0 if the stream does not lag behind.
+    /// Returns the newest sequence that this server has seen. Returns 0 if it has seen none, or if the
+    /// stream is read directly from its single replica, which does not lag behind.
     pub(super) fn newest_seen(&self) -> u64 {
         let newest = self.recent().newest(1);
         let newest = newest.first().filter(|_| !self.identity().is_direct);
@@ -483,7 +485,7 @@ impl Shared {
     }
 }
 
-/// Returns an error if a description of the stream is from before a sequence that was seen.
+/// Returns an error if a description of the stream is older than a sequence that was seen.
 pub(super) fn check_caught_up(info: &Info, seen: u64) -> Result<(), Failure> {
     if info.last < seen { Err(lags_behind()) } else { Ok(()) }
 }

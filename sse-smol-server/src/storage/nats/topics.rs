@@ -25,7 +25,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The maximum time of an examination. A publication waits for it only until its own deadline.
 const EXAMINATION: Duration = Duration::from_secs(60);
 
-/// The number of topics that are requested at the same time.
+/// The maximum number of topics that are read with one request.
 const TOPICS: usize = 1000;
 
 impl Shared {
