@@ -14,7 +14,7 @@ use crate::storage::PageLimit;
 
 /// The time for which a reader waits for its consumer. In a cluster under load, the creation takes
 /// much longer than reading a message.
-const PATIENCE: Duration = Duration::from_millis(50);
+const CREATION_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// The maximum number of messages of one request of a reader that may be kept, and their size in
 /// bytes. This is more than a page, so that messages arrive while others are processed. A reader has
@@ -89,14 +89,15 @@ impl Reader {
             self.source = Source::Creation(tokio::spawn(self.create(api, limit, until)));
         }
         if let Source::Creation(creation) = &mut self.source {
-            let patience = self.permit.as_ref().map(|_| Instant::now() + PATIENCE);
-            let created = match timeout_at(patience.unwrap_or(until).min(until), creation).await {
-                Ok(created) => {
-                    created.unwrap_or_else(|error| Err(Failure::Lost(error.to_string())))
-                }
-                Err(_) if patience.is_some() => return Ok(None),
-                Err(_) => Err(Failure::Lost("the consumer is not created in time".to_owned())),
-            };
+            let creation_until = self.permit.as_ref().map(|_| Instant::now() + CREATION_TIMEOUT);
+            let created =
+                match timeout_at(creation_until.unwrap_or(until).min(until), creation).await {
+                    Ok(created) => {
+                        created.unwrap_or_else(|error| Err(Failure::Lost(error.to_string())))
+                    }
+                    Err(_) if creation_until.is_some() => return Ok(None),
+                    Err(_) => Err(Failure::Lost("the consumer is not created in time".to_owned())),
+                };
             // Also after an error: a finished task must not be polled again.
             self.source = Source::Stream;
             self.source = Source::Consumer(created?);

@@ -80,7 +80,7 @@ enum Rest {
 
 /// The minimum time for which a server waits before it creates a stream that has been deleted. The
 /// maximum is twice as long.
-const PATIENCE: Duration = Duration::from_secs(1);
+const RECREATION_DELAY: Duration = Duration::from_secs(1);
 
 /// Returns the state of the stream, which is created if it does not exist, and whether it was.
 async fn find_or_create(
@@ -253,8 +253,8 @@ impl Shared {
         let deleted = || Failure::Lost("the stream was deleted".to_owned());
         let creating = timeout_at(until, self.creating.lock()).await;
         let _creating = creating.map_err(|_| deleted())?;
-        let patience = Instant::now() + PATIENCE.mul_f64(1.0 + fastrand::f64());
-        while Instant::now() < patience {
+        let create_at = Instant::now() + RECREATION_DELAY.mul_f64(1.0 + fastrand::f64());
+        while Instant::now() < create_at {
             if let Some(info) = find(&self.api, until).await? {
                 return Ok(info);
             }
