@@ -102,8 +102,8 @@ impl Wake for Blocked {
     }
 }
 
-/// The threads that run an executor: a leading one, and helpers, which wait for a backlog. One more
-/// thread watches the leading one, and runs no tasks.
+/// The threads that run an executor: a leading one, and helpers, which wait for a backlog. A further
+/// thread runs no tasks: it detects that a task occupies the leading one.
 struct Crew<'e, 'a, 'b> {
     reactor: &'e Reactor,
     executor: &'e Executor<'a>,
@@ -176,7 +176,7 @@ impl<'e, 'a, 'b> Crew<'e, 'a, 'b> {
         }
     }
 
-    /// Calls a helper if this thread has been busy since a while ago.
+    /// Calls a helper if this thread has been busy for [`BACKLOG`].
     fn call_if_due(&self, busy_since: &mut Option<Instant>, now: Instant) {
         if busy_since.is_some_and(|since| now - since >= BACKLOG) && self.call() {
             *busy_since = Some(now);
@@ -223,7 +223,10 @@ impl<'e, 'a, 'b> Crew<'e, 'a, 'b> {
             self.call();
         });
         if let Err(error) = result {
-            log::error!("cannot watch the thread that serves: {error}");
+            log::error!(
+                "the timer that detects handlers which block a thread has failed, so they may delay \
+                 other requests: {error}"
+            );
         }
     }
 

@@ -1,7 +1,8 @@
-//! A timer that one thread sets and another one waits for.
+//! A timer that one thread sets and another thread waits for.
 //!
-//! On Linux, the kernel's timer wakes the waiting thread only when it fires. On other systems, that
-//! thread measures the time itself, so it has to be woken when the timer is set.
+//! On Linux, it is a timer of the kernel, which wakes the waiting thread only when it fires. On other
+//! systems, the waiting thread waits with a timeout, so it may also have to be woken when the timer
+//! is set.
 
 #[cfg(target_os = "linux")]
 pub(super) use of_kernel::Alarm;
@@ -71,7 +72,7 @@ mod portable {
     #[derive(Debug, Default)]
     pub(crate) struct Alarm {
         times: Mutex<Times>,
-        /// Notified when the timer fires earlier than the waiting thread would wake up.
+        /// Notified when the timer is set to an earlier time than the waiting thread wakes up at.
         changed: Condvar,
     }
 
@@ -98,7 +99,7 @@ mod portable {
             let due = Instant::now() + after;
             let mut times = self.times();
             times.due = Some(due);
-            // After a cancelled time, the thread still waits until that.
+            // After a cancellation, the thread still waits until the cancelled time.
             let is_late = times.waits_until.is_none_or(|until| until > due);
             drop(times);
             if is_late {

@@ -11,8 +11,8 @@ use super::alarm::Alarm;
 /// occupies it.
 const CHECK: Duration = Duration::from_millis(10);
 
-/// The maximum number of times for which the leading thread cancels the alarm in an interval. After
-/// that, one wake-up of the watching thread costs less than more system calls would.
+/// The maximum number of times that the leading thread cancels the alarm in an interval. Cancelling
+/// it more often would cost more system calls than one wake-up of the watching thread.
 const MAX_CANCELS: u32 = 16;
 
 /// The progress of the leading thread, which another thread watches.
@@ -24,7 +24,7 @@ pub(super) struct Watch {
     /// Changes whenever the leading thread begins or ends to run a task. Odd while it runs one.
     progress: AtomicU64,
     alarm: Alarm,
-    /// Locked for changes of the alarm, too.
+    /// Also locked while the alarm is set or cancelled.
     state: Mutex<State>,
 }
 
@@ -57,8 +57,8 @@ impl Watch {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records that the leading thread begins to run a task. If it has waited before, `resumed` is
-    /// the current time.
+    /// Records that the leading thread begins to run a task. `resumed` is the current time if this is
+    /// the first task after a wait.
     pub(super) fn begin_task(&self, resumed: Option<Instant>) {
         // Only the leading thread changes it.
         let progress = (self.progress.load(Ordering::Relaxed) | 1) + 2;

@@ -67,7 +67,7 @@ impl Timeouts {
 
 impl Drop for Timeouts {
     fn drop(&mut self) {
-        // The timer holds a waker, which holds the shared timer: a reference cycle.
+        // The inner timer holds a waker, which holds the shared timer: a reference cycle.
         let timer = self.shared.timer().take();
         drop(timer);
     }
