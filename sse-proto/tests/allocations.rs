@@ -173,7 +173,7 @@ fn joined_data_of_a_long_event_are_held_once() {
     assert!(block_on(events.next()).is_none());
 }
 
-/// The chunk is the only allocation, whatever fields the event has.
+/// The chunk is the only allocation, for any fields of the event.
 #[cfg(feature = "futures-core")]
 #[test]
 fn a_body_allocates_one_chunk_for_an_event() {

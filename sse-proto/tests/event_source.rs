@@ -106,9 +106,9 @@ fn a_connection_that_ends_is_followed_by_one_that_resumes() {
     assert!(is_about(waits[0], seconds(3)) && is_about(waits[1], seconds(7)), "{waits:?}");
 }
 
-/// A server that is gone after it has set a reconnection time of 0 is not asked without a pause.
+/// The server has set a reconnection time of 0 and is gone then.
 #[test]
-fn a_dead_server_is_asked_with_a_pause_whatever_it_has_set() {
+fn there_is_a_pause_before_each_request_to_a_dead_server() {
     let (mut source, seen) = source(ClientConfig::default(), [body(&["retry: 0\ndata: a\n\n"])]);
     assert_eq!(data(&mut source), "a");
     for _ in 0..5 {

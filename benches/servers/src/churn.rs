@@ -89,7 +89,8 @@ pub(crate) fn churn(
                 let one = send_request(to, opened, &request(opened), timeout);
                 let one = one.map_err(|error| format!("cannot connect: {error}"))?;
                 let connecting = one.started.elapsed();
-                // Other programs may hold up this one, or connect without success.
+                // Both are needed: this thread may have waited for the CPU, and the counter includes
+                // the connections of other programs.
                 if connecting >= RETRANSMISSION && retransmissions() != retransmitted {
                     return Err(format!(
                         "connecting took {connecting:.1?}: the kernel drops packets, see `dmesg`"

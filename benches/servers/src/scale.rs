@@ -23,7 +23,7 @@ pub(crate) struct Scale {
     pub(crate) settling: Duration,
     /// The number of subscribers in most tests.
     pub(crate) some: u32,
-    /// The number of subscribers in tests with many, and of connections in those of connecting.
+    /// The number of subscribers in tests with many, and of connections in tests of connecting.
     pub(crate) many: u32,
     /// The numbers of topics, each of which has `per_topic` subscribers.
     pub(crate) topics: &'static [u32],

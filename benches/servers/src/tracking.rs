@@ -1,4 +1,4 @@
-//! Room in the kernel's table of tracked connections, and what happens without it.
+//! The kernel's table of tracked connections: waiting for room in it, and detecting that it was full.
 //!
 //! Where a firewall tracks connections, each one has an entry there, which stays for two minutes
 //! after the connection was closed. While the table is full, the kernel drops the packets of new
@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 /// kernel has removed them.
 const TIMEOUT: Duration = Duration::from_secs(200);
 
-/// Waits until the table has room for this number of connections, and some for other programs.
+/// Waits until the table has room for this number of connections, besides an eighth of the table for
+/// other programs.
 pub(crate) fn wait_for_room(connections: u32) -> Result<(), String> {
     let begun = Instant::now();
     loop {

@@ -130,7 +130,7 @@ fn pages_that_begin_anywhere_have_all_events() {
     });
 }
 
-/// What happens between two pages.
+/// What is done between two pages.
 #[derive(Clone, Copy, Debug)]
 enum Change {
     Nothing,
@@ -141,7 +141,7 @@ enum Change {
 }
 
 #[test]
-fn pages_continue_after_whatever_happens_between_them() {
+fn pages_continue_after_restarts_and_removals_between_them() {
     with_each(|mut engine| {
         let storage = open(std::slice::from_ref(&engine), 1);
         fill(&storage, &["a"], 0, EVENTS);
@@ -221,7 +221,7 @@ fn a_reader_whose_next_events_are_dropped_gets_a_gap() {
     });
 }
 
-/// What was known of the end of a topic is not taken for its end.
+/// The end of the topic changes while its pages are read.
 #[test]
 fn the_last_page_has_the_events_that_were_published_meanwhile() {
     with_each(|engine| {

@@ -158,8 +158,8 @@ fn subscribers_get_a_gap_event_for_what_was_dropped_before_a_later_hole() {
     });
 }
 
-/// Publishes a number until it is answered. The engine may answer nobody for up to 10 seconds while
-/// a server is stopped: it waits for that one to read, and then closes the connection.
+/// Publishes a number until it is answered. While a server is stopped, the engine may answer no
+/// request for up to 10 seconds: it waits for that server to read, and then closes its connection.
 pub(crate) fn publish_with_key(publisher: &mut Publisher, topic: &str, number: usize) {
     let number = number.to_string();
     publish_at_last(publisher, &format!("{topic}?key={number}"), &number);
@@ -245,7 +245,8 @@ fn the_ids_of_events_that_the_engine_has_lost_are_unknown() {
         for n in 100..110 {
             publisher.publish("a", &n.to_string());
         }
-        // Connected subscribers are told, and so is everyone who resumes, on each server.
+        // Connected subscribers get a gap event or the end of the stream, and those that resume get a
+        // gap event, on each server.
         subscriber.read_until("a gap or the end", |one| one.events.len() > 5 || one.end.is_some());
         for server in [&node, &other] {
             let mut resumed = Subscriber::resume(server.address, "/topics/a", &lost[2]);

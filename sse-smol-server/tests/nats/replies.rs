@@ -164,7 +164,7 @@ fn a_message_that_a_replica_does_not_have_yet_is_not_stored_again() {
     });
 }
 
-/// A member that was the leader answers as if the last message had not been stored.
+/// A former leader answers as if the last message had not been stored.
 #[test]
 fn an_event_that_a_replica_does_not_have_yet_can_be_deleted() {
     with_each(|engine| {
@@ -187,7 +187,7 @@ fn an_event_that_a_replica_does_not_have_yet_can_be_deleted() {
     });
 }
 
-/// The last position is that of a message which a member that was the leader does not have.
+/// A former leader, which does not have the last message, answers first.
 #[test]
 fn the_last_position_is_that_of_the_last_message() {
     with_each(|engine| {

@@ -18,7 +18,7 @@ use super::reader::Reader;
 use super::stream::Shared;
 use crate::storage::{PageLimit, StorageError};
 
-/// The number of events whose headers are read at a time.
+/// The number of events whose headers are read with one page.
 const EVENTS: usize = 1000;
 
 /// What a topic has.
