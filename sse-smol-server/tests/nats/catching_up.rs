@@ -79,7 +79,7 @@ fn one_consumer_is_enough_for_all_pages_of_a_reader() {
 }
 
 #[test]
-fn consumers_of_readers_that_have_gone_are_removed_and_bounded() {
+fn consumers_of_readers_that_stop_are_bounded_and_removed() {
     with_each(|engine| {
         let engines = [engine];
         let storage = open(&engines, 1);
@@ -93,7 +93,7 @@ fn consumers_of_readers_that_have_gone_are_removed_and_bounded() {
             consumers(&engines[0]).len() <= 32
         });
         assert!(!consumers(&engines[0]).is_empty());
-        wait_until("the others, too", || consumers(&engines[0]).is_empty());
+        wait_until("all consumers are removed", || consumers(&engines[0]).is_empty());
     });
 }
 

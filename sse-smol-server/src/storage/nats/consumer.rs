@@ -92,7 +92,7 @@ impl Consumer {
             let Delivery { number, message, .. } = delivery;
             self.received += 1;
             if number != self.received {
-                return Err(Failure::Lost("a message of the consumer was lost".to_owned()));
+                return Err(Failure::Lost("a message was not delivered".to_owned()));
             }
             (request.left, request.is_begun) = (request.left - 1, true);
             if request.left == 0 {

@@ -230,7 +230,7 @@ impl Follower {
                 deliveries += 1;
                 left -= 1;
                 if number != deliveries {
-                    return Err(Failure::Lost("a message was lost on the way".to_owned()).into());
+                    return Err(Failure::Lost("a message was not delivered".to_owned()).into());
                 }
                 self.shared.progress.assigned(message.sequence + pending);
                 let size = message.payload.len();

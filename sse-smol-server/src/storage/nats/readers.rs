@@ -56,6 +56,7 @@ pub(super) struct TopicReader {
     /// The sequence of the last message of the topic when that was last requested, or 0.
     pub(super) last: u64,
     version: Version,
+    /// When the reader was created or last kept.
     used: Instant,
 }
 
