@@ -94,6 +94,24 @@ fn batches_that_are_published_at_once_keep_their_order() {
     }
 }
 
+/// The event with the key is dropped within the batch.
+#[test]
+fn a_key_can_be_used_again_in_the_batch_in_which_its_event_was_dropped() {
+    let directory = Dir::new();
+    let history = ["--history", "1"];
+    let data = ["--data", directory.path()];
+    for flags in [history.to_vec(), [&history[..], &data].concat()] {
+        let server = Binary::start(&flags);
+        let line = |key: &str, n: usize| format!("{{\"data\":{n},\"key\":\"{key}\"}}\n");
+        let keys = ["a", "b", "a", "b", "c"];
+        let body: String = keys.iter().enumerate().map(|(n, key)| line(key, n)).collect();
+        let (status, _, lines) = publish(&server, "/topics/news", "", &body);
+        assert_eq!(status, 201, "{lines:?}");
+        assert_eq!(ids(&lines).len(), keys.len());
+        assert!(lines.iter().all(|line| line["duplicate"] == false), "{lines:?}");
+    }
+}
+
 #[test]
 fn an_event_that_is_not_published_does_not_prevent_the_others() {
     let server = Binary::start(&[]);

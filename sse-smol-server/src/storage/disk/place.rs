@@ -66,12 +66,13 @@ pub(super) fn place(
     (pending, repeated)
 }
 
-/// Returns the outcome for an event that is not appended.
+/// Returns the outcome for an event that [`place`] has returned apart, or `None` if it can be
+/// appended now.
 pub(super) fn outcome(
     shared: &Shared,
     max_topics: usize,
     event: &NewEvent,
-) -> Result<Appended, StorageError> {
+) -> Option<Result<Appended, StorageError>> {
     let NewEvent { topic, fields, id, key } = event;
     let index = shared.index();
     let known = key.as_deref().and_then(|key| index.by_key(topic, key));
@@ -80,23 +81,22 @@ pub(super) fn outcome(
     drop(index);
     if let Some(position) = known {
         let mut stored = None;
-        shared.events(&[position], |_, event| stored = Some(event))?;
-        if let Some(stored) = stored {
+        let read = shared.events(&[position], |_, event| stored = Some(event));
+        let compared = read.and_then(|()| {
+            let why = "the event with the same key cannot be read";
+            let stored =
+                stored.ok_or_else(|| StorageError::new(StorageErrorKind::Unavailable, why))?;
             let is_same = stored.fields == *fields && stored.id == *id;
-            return Ok(if is_same {
+            Ok(if is_same {
                 Appended::Duplicate(position)
             } else {
                 Appended::KeyInUse(EventRef { position, id: stored.id })
-            });
-        }
+            })
+        });
+        return Some(compared);
     }
     if has_id {
-        return Ok(Appended::IdInUse);
+        return Some(Ok(Appended::IdInUse));
     }
-    if !is_held && holding >= max_topics {
-        return Ok(Appended::TooManyTopics(max_topics));
-    }
-    // The event that it would have repeated was not written, or has been dropped meanwhile.
-    let why = "an event with the same key or ID could not be written";
-    Err(StorageError::new(StorageErrorKind::Unavailable, why))
+    (!is_held && holding >= max_topics).then_some(Ok(Appended::TooManyTopics(max_topics)))
 }

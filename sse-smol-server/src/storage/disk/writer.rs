@@ -220,7 +220,7 @@ impl Writer {
         }
         let most = self.config.max_topics;
         let (pending, repeated) = place(&self.shared, most, batch);
-        let time = now();
+        let (time, mut failure) = (now(), None);
         if let Some(last) = pending.last().map(|one| one.position) {
             let mut unwritten = self.shared.change_unwritten();
             for one in &pending {
@@ -242,13 +242,25 @@ impl Writer {
                     for Pending { reply, .. } in pending {
                         let _ = reply.try_send(Err(error.clone()));
                     }
+                    failure = Some(error);
                 }
             }
         }
         // After the events before them: a repeated publication may be one of those.
+        let mut again = Vec::new();
         for (event, reply) in repeated {
-            let _ = reply.try_send(outcome(&self.shared, most, &event));
+            let result = match (outcome(&self.shared, most, &event), &failure) {
+                (Some(result), _) => result,
+                (None, Some(error)) => Err(error.clone()),
+                (None, None) => {
+                    again.push((event, reply));
+                    continue;
+                }
+            };
+            let _ = reply.try_send(result);
         }
+        // What these would have repeated has been dropped meanwhile, so the first one is new.
+        self.append(again);
     }
 
     /// Deletes all events of a topic in one transaction.
