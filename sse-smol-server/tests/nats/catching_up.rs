@@ -9,7 +9,8 @@ use sse_smol_server::storage::nats::{NatsConfig, NatsStorage};
 use sse_smol_server::storage::{Appended, NewEvent, Page, PageLimit, Storage};
 
 use super::engine::{Engine, with_each, with_each_cluster};
-use super::support::subscriber::wait_until;
+use super::nodes::node;
+use super::support::subscriber::{Publisher, Subscriber, read_all_until, wait_until};
 
 /// The number of events of a topic. The engine drops none of them.
 const EVENTS: usize = 3000;
@@ -276,5 +277,29 @@ fn pages_continue_while_members_of_a_cluster_fail() {
             }
         }
         assert_eq!(next, 1000);
+    });
+}
+
+/// The stream allows two consumers, of which the feed has one.
+#[test]
+fn subscribers_that_catch_up_leave_a_consumer_for_the_feed() {
+    with_each(|engine| {
+        let limits = r#""storage":"file","allow_direct":true,"max_consumers":2"#;
+        let config = format!(r#"{{"name":"sse","subjects":["sse.*"],{limits}}}"#);
+        engine.api("STREAM.CREATE.sse", &config);
+        let node = node(&engine);
+        let mut publisher = Publisher::open(node.address);
+        for n in 0..500 {
+            publisher.publish("a", &n.to_string());
+        }
+        let open = |_| Subscriber::open(node.address, "/topics/a?lastEventId=earliest");
+        let mut subscribers: Vec<_> = (0..6).map(open).collect();
+        for n in 500..510 {
+            publisher.publish("a", &n.to_string());
+        }
+        read_all_until(&mut subscribers, "all events", |one| one.events.len() == 510);
+        for one in &subscribers {
+            assert!(one.events.iter().enumerate().all(|(n, event)| event.data == n.to_string()));
+        }
     });
 }

@@ -63,18 +63,27 @@ impl Shared {
         fetched: &mut Fetched,
         until: Instant,
     ) -> Result<(), Failure> {
-        let mut singles = 0;
+        let (mut singles, mut is_refused) = (0, false);
         while !fetched.is_complete(reader.after) {
             let is_unreadable = self.has_unreadable(reader.after);
             if is_unreadable {
                 reader.remove_consumer();
             }
-            let message = if is_unreadable || (singles < SINGLE && !reader.has_consumer()) {
+            let is_single = is_unreadable || is_refused;
+            let message = if is_single || (singles < SINGLE && !reader.has_consumer()) {
                 singles += 1;
                 self.next(reader.subject(), reader.after + 1, until).await?
             } else {
-                let consumer = reader.consumer(&self.api, fetched.limit, until).await?;
-                let Some(consumer) = consumer else { return Ok(()) };
+                let consumer = match reader.consumer(&self.api, fetched.limit, until).await {
+                    Ok(Some(consumer)) => consumer,
+                    Ok(None) => return Ok(()),
+                    Err(Failure::Refused(..)) => {
+                        // The number of consumers may be limited.
+                        is_refused = true;
+                        continue;
+                    }
+                    Err(failure) => return Err(failure),
+                };
                 let result = consumer.next(until).await;
                 if !matches!(result, Ok(Some(_))) {
                     reader.remove_consumer();

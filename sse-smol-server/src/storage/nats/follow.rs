@@ -151,17 +151,24 @@ impl Follower {
     async fn consume(&mut self) -> Result<(), Break> {
         // A lost connection is waited for without a bound: the streams of subscribers stay open.
         let until = Instant::now() + SILENCE;
+        self.shared.api.link.ready(until).await?;
         let losses = self.shared.api.link.state().losses;
         let process = self.shared.api.link.process();
         let info = self.shared.refresh(until).await?;
         self.compare(&info, until).await?;
-        self.process = Some(process);
+        self.process = process;
         if mem::take(&mut self.is_stuck) {
             self.step(until).await?;
         }
         let selection =
             Selection { begin: Begin::At(self.last + 1), subject: None, only_headers: false };
-        let consumer = self.shared.api.create_consumer(selection, until).await?;
+        let created = self.shared.api.create_consumer(selection, until).await;
+        if let Err(Failure::Refused(..)) = created {
+            // The number of consumers may be limited. Not dropped under the lock.
+            let released = self.shared.readers().release();
+            drop(released);
+        }
+        let consumer = created?;
         if self.shared.api.link.state().losses != losses {
             // The consumer may be one of another process, whose stream was not compared.
             return Err(Failure::Lost("the connection was lost".to_owned()).into());
@@ -418,10 +425,6 @@ impl Follower {
         if info.last == self.last {
             return Ok(None);
         }
-        // A single engine whose process is the same has dropped the last message, and not lost it.
-        if !info.is_clustered && self.process == Some(self.shared.api.link.process()) {
-            return Ok(None);
-        }
         // The last message was dropped, or lost with others and its sequence assigned again. Another
         // recent message that is still the same makes the latter impossible for those before it.
         let recent = self.shared.recent().newest(COMPARED);
@@ -434,6 +437,9 @@ impl Follower {
                 is_same = true;
             }
         }
+        // If all of them are gone, a single engine whose process is the same has dropped them.
+        let process = self.shared.api.link.process().filter(|_| !info.is_clustered);
+        let is_same = is_same || (process.is_some() && process == self.process);
         Ok((!is_same).then_some("has none of the events that this server saw last"))
     }
 
@@ -458,10 +464,7 @@ impl Follower {
     /// start again, with a new generation of positions.
     async fn reset(&mut self, info: &Info, why: &str) -> Result<(), Break> {
         log::warn!("NATS: the stream {why}; subscribers get a gap event");
-        self.shared.recent().clear();
-        self.shared.known().clear();
-        self.shared.deleted().clear();
-        self.shared.progress.forget();
+        self.shared.forget();
         // Sequences may be assigned again, so they do not show which IDs have been read.
         *self.shared.ids() = Ids::default();
         let position = self.go_to_end(info).await?;

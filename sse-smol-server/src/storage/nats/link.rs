@@ -128,11 +128,13 @@ impl Link {
     }
 
     /// Returns the identity of the engine's process, which changes when the engine is restarted.
+    /// Returns `None` if the server is not the engine, but connected to it.
     ///
     /// The client updates it before it returns to the runtime, which has a single thread. So it is
     /// always the one of the open connection.
-    pub(super) fn process(&self) -> String {
-        self.client.server_info().server_id
+    pub(super) fn process(&self) -> Option<String> {
+        let server = self.client.server_info();
+        server.jetstream.then_some(server.server_id)
     }
 
     /// Returns the size in bytes of the largest message that the server accepts.

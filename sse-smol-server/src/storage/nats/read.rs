@@ -103,8 +103,12 @@ impl Shared {
         limit: PageLimit,
         until: Instant,
     ) -> Result<Page, StorageError> {
+        // Only once: the consumers of all kept ones may have failed.
+        let mut may_use_kept = true;
         loop {
-            match self.try_page(topic, after, limit, until).await {
+            let page = self.try_page(topic, after, limit, may_use_kept, until).await;
+            may_use_kept = false;
+            match page {
                 Ok(Some(page)) => return Ok(page),
                 Err(failure) if !failure.is_lost() => return Err(failure.into()),
                 result => {
@@ -124,12 +128,17 @@ impl Shared {
         topic: &str,
         after: u64,
         limit: PageLimit,
+        may_use_kept: bool,
         until: Instant,
     ) -> Result<Option<Page>, Failure> {
         self.confirm(until).await?;
         let subject = self.subject(topic);
         let version = self.version();
-        let mut reader = self.readers().take(&subject, Place::of(after).last_included(), version);
+        let mut reader = {
+            let (mut readers, start) = (self.readers(), Place::of(after).last_included());
+            let kept = may_use_kept.then(|| readers.take(&subject, start, &version)).flatten();
+            kept.unwrap_or_else(|| readers.create(&subject, start, version))
+        };
         let mut page = PageBuilder::new(after, limit);
         let (mut is_current, mut is_fetched) = (false, false);
         let is_last = loop {

@@ -28,6 +28,9 @@ const MOST: usize = 32;
 /// consumer.
 pub(super) const UNUSED: Duration = Duration::from_secs(3);
 
+/// The time for which no readers are kept after they were released.
+const RELEASED: Duration = Duration::from_secs(5);
+
 /// The stream and the connection that operations use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Version {
@@ -35,6 +38,8 @@ pub(super) struct Version {
     pub(super) epoch: String,
     /// How often the connection had been lost.
     pub(super) losses: u64,
+    /// How often the stream had lost its end, or been replaced.
+    pub(super) resets: u64,
 }
 
 /// A message that was read.
@@ -96,25 +101,36 @@ pub(super) struct Readers {
     permits: Arc<Semaphore>,
     /// Whether a task removes readers that are not used.
     is_swept: bool,
+    /// When the readers were released.
+    released: Option<Instant>,
 }
 
 impl Default for Readers {
     fn default() -> Self {
-        Self { kept: Vec::new(), permits: Arc::new(Semaphore::new(MOST)), is_swept: false }
+        let permits = Arc::new(Semaphore::new(MOST));
+        Self { kept: Vec::new(), permits, is_swept: false, released: None }
     }
 }
 
 impl Readers {
-    /// Returns a reader of the messages of a subject after a sequence: a kept one, or a new one.
-    pub(super) fn take(&mut self, subject: &str, after: u64, version: Version) -> TopicReader {
+    /// Returns a kept reader of the messages of a subject after a sequence.
+    pub(super) fn take(
+        &mut self,
+        subject: &str,
+        after: u64,
+        version: &Version,
+    ) -> Option<TopicReader> {
         let kept = self.kept.iter().enumerate();
-        let kept = kept.filter(|(_, one)| one.covers(subject, after, &version));
+        let kept = kept.filter(|(_, one)| one.covers(subject, after, version));
         // Of several, the one that has read the least beyond this sequence.
-        if let Some((index, _)) = kept.min_by_key(|(_, one)| one.reader.after) {
-            let mut reader = self.kept.swap_remove(index);
-            reader.forget(after);
-            return reader;
-        }
+        let (index, _) = kept.min_by_key(|(_, one)| one.reader.after)?;
+        let mut reader = self.kept.swap_remove(index);
+        reader.forget(after);
+        Some(reader)
+    }
+
+    /// Creates a reader of the messages of a subject after a sequence.
+    pub(super) fn create(&self, subject: &str, after: u64, version: Version) -> TopicReader {
         let permit = Arc::clone(&self.permits).try_acquire_owned().ok();
         TopicReader {
             reader: Reader::new(subject, after, permit),
@@ -129,9 +145,18 @@ impl Readers {
     /// Keeps a reader for the next page. Returns whether a task has to begin to remove those that
     /// are not used.
     pub(super) fn keep(&mut self, mut reader: TopicReader) -> bool {
+        if self.released.is_some_and(|released| released.elapsed() < RELEASED) {
+            return false;
+        }
         reader.used = Instant::now();
         self.kept.push(reader);
         !mem::replace(&mut self.is_swept, true)
+    }
+
+    /// Returns all readers that are kept, to be dropped, and keeps none for a while.
+    pub(super) fn release(&mut self) -> Vec<TopicReader> {
+        self.released = Some(Instant::now());
+        mem::take(&mut self.kept)
     }
 
     /// Removes the readers that are not used any more. If there are no others, the task that does

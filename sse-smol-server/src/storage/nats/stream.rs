@@ -56,6 +56,8 @@ pub(super) struct Shared {
     pub(super) id_reads: Semaphore,
     /// The sequence of the last message that the client could not receive, or 0.
     unreadable: AtomicU64,
+    /// How often the messages that were known have been forgotten.
+    resets: AtomicU64,
     pub(super) progress: Progress,
 }
 
@@ -160,6 +162,7 @@ impl Shared {
             examined: Arc::default(),
             id_reads: Semaphore::new(ID_READS),
             unreadable: AtomicU64::new(0),
+            resets: AtomicU64::new(0),
             progress: Progress::new(info.last),
         })
     }
@@ -195,7 +198,17 @@ impl Shared {
     /// Returns the stream and the connection that the operations use now.
     pub(super) fn version(&self) -> Version {
         let identity = self.identity();
-        Version { epoch: identity.epoch.clone(), losses: identity.losses }
+        let resets = self.resets.load(Ordering::Relaxed);
+        Version { epoch: identity.epoch.clone(), losses: identity.losses, resets }
+    }
+
+    /// Forgets the messages, after the stream was replaced or has lost its end.
+    pub(super) fn forget(&self) {
+        self.recent().clear();
+        self.known().clear();
+        self.deleted().clear();
+        self.progress.forget();
+        self.resets.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn subject(&self, topic: &str) -> String {
@@ -231,11 +244,8 @@ impl Shared {
                 "NATS: the stream {} is another one than before; subscribers get a gap event",
                 self.config.stream
             );
-            self.recent().clear();
-            self.known().clear();
-            self.deleted().clear();
             self.unreadable.store(0, Ordering::Relaxed);
-            self.progress.forget();
+            self.forget();
         }
         *identity = Identity { epoch: info.epoch.clone(), is_direct: info.is_direct, losses };
         drop(identity);
