@@ -46,6 +46,7 @@ mod api;
 mod append;
 mod config;
 mod consumer;
+mod creation;
 mod delete;
 mod deleted;
 mod failure;

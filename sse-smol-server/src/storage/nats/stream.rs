@@ -1,4 +1,4 @@
-//! The stream that all operations use: its creation, and messages by sequence and subject.
+//! The stream that all operations use, and messages by sequence and subject.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 
 use super::api::Api;
 use super::config::NatsConfig;
+use super::creation::{create_again, find, find_or_create, read};
 use super::deleted::Deleted;
 use super::failure::Failure;
 use super::ids::Ids;
-use super::info::{Info, settings};
+use super::info::Info;
 use super::known::Known;
 use super::link::Link;
 use super::message::Stored;
@@ -78,44 +79,6 @@ enum Rest {
     First(Stored),
     /// No message. This is the state of the stream.
     Nothing(Info),
-}
-
-/// The minimum time for which a server waits before it creates a stream that has been deleted. The
-/// maximum is twice as long.
-const RECREATION_DELAY: Duration = Duration::from_secs(1);
-
-/// Returns the state of the stream, which is created if it does not exist, and whether it was.
-async fn find_or_create(
-    api: &Api,
-    config: &NatsConfig,
-    until: Instant,
-) -> Result<(Info, bool), Failure> {
-    if let Some(info) = find(api, until).await? {
-        return Ok((info, false));
-    }
-    let operation = format!("STREAM.CREATE.{}", api.stream);
-    match api.call(&operation, &settings(config), until).await {
-        Ok(reply) => Ok((read(&reply)?, true)),
-        // Another server may have been faster: the name or the subjects are in use.
-        Err(failure @ Failure::Refused(..)) => {
-            find(api, until).await?.map(|info| (info, false)).ok_or(failure)
-        }
-        Err(failure) => Err(failure),
-    }
-}
-
-/// Returns the state of the stream, if it exists.
-async fn find(api: &Api, until: Instant) -> Result<Option<Info>, Failure> {
-    match api.info(None, 0, until).await {
-        Ok(reply) => read(&reply).map(Some),
-        Err(Failure::NotFound(_)) => Ok(None),
-        Err(failure) => Err(failure),
-    }
-}
-
-fn read(reply: &Value) -> Result<Info, Failure> {
-    let unknown = || Failure::Lost("the description of the stream cannot be read".to_owned());
-    Info::read(reply).ok_or_else(unknown)
 }
 
 impl Shared {
@@ -236,7 +199,7 @@ impl Shared {
         let losses = self.api.link.state().losses;
         let info = match find(&self.api, until).await? {
             Some(info) => info,
-            None => self.create_again(until).await?,
+            None => create_again(&self.api, &self.config, &self.creating, until).await?,
         };
         let mut identity = self.identity();
         if identity.epoch != info.epoch {
@@ -250,32 +213,6 @@ impl Shared {
         *identity = Identity { epoch: info.epoch.clone(), is_direct: info.is_direct, losses };
         drop(identity);
         self.progress.set(info.last);
-        Ok(info)
-    }
-
-    /// Creates the stream after it has been deleted, unless another program does.
-    ///
-    /// Version 2.9 of the engine reports the deletion to consumers before it removes the files of the
-    /// stream. If the stream is created again too early, its new files are removed as well, and it
-    /// loses what it stores. So one task waits before it creates the stream, and looks for a
-    /// replacement meanwhile.
-    async fn create_again(&self, until: Instant) -> Result<Info, Failure> {
-        let deleted = || Failure::Lost("the stream was deleted".to_owned());
-        let creating = timeout_at(until, self.creating.lock()).await;
-        let _creating = creating.map_err(|_| deleted())?;
-        let create_at = Instant::now() + RECREATION_DELAY.mul_f64(1.0 + fastrand::f64());
-        while Instant::now() < create_at {
-            if let Some(info) = find(&self.api, until).await? {
-                return Ok(info);
-            }
-            if !self.pause(until).await {
-                return Err(deleted());
-            }
-        }
-        let (info, is_new) = find_or_create(&self.api, &self.config, until).await?;
-        if is_new {
-            log::warn!("NATS: the stream {} was gone; created it again", self.config.stream);
-        }
         Ok(info)
     }
 
