@@ -20,31 +20,44 @@ pub(super) struct Pending {
     pub(super) reply: Reply,
 }
 
-/// Assigns positions to events that are new, and returns the others apart.
-pub(super) fn place(
-    shared: &Shared,
-    max_topics: usize,
-    batch: Vec<(NewEvent, Reply)>,
-) -> (Vec<Pending>, Vec<(NewEvent, Reply)>) {
+/// The parts of a batch.
+pub(super) struct Placed {
+    /// The events that are new, with their positions.
+    pub(super) pending: Vec<Pending>,
+    /// Events that are not new.
+    pub(super) repeated: Vec<(NewEvent, Reply)>,
+    /// The rest, which begins with an event that repeats one of `pending`. Whether it is new then is
+    /// known when those are appended: they may have been dropped.
+    pub(super) rest: Vec<(NewEvent, Reply)>,
+}
+
+/// Assigns positions to events that are new.
+pub(super) fn place(shared: &Shared, max_topics: usize, batch: Vec<(NewEvent, Reply)>) -> Placed {
     let index = shared.index();
     let mut next = index.next_position();
     // What the events of the batch itself will use.
     let mut keys = HashSet::new();
     let mut ids = HashSet::new();
     let mut topics = HashSet::new();
-    let (mut pending, mut repeated) = (Vec::new(), Vec::new());
-    for (event, reply) in batch {
+    let (mut pending, mut repeated, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+    let mut batch = batch.into_iter();
+    while let Some((event, reply)) = batch.next() {
         if !record(&event, 0).fits() {
             let _ = reply.try_send(Err(too_long()));
             continue;
         }
         let topic = &event.topic;
-        let is_repeated = event.key.as_deref().is_some_and(|key| {
-            index.by_key(topic, key).is_some()
-                || keys.contains(&(Arc::clone(topic), key.to_owned()))
-        }) || event.id.as_deref().is_some_and(|id| {
-            index.by_id(topic, id).is_some() || ids.contains(&(Arc::clone(topic), id.to_owned()))
-        });
+        let of_topic = |text: &str| (Arc::clone(topic), text.to_owned());
+        let (key, id) = (event.key.as_deref(), event.id.as_deref());
+        if key.is_some_and(|key| keys.contains(&of_topic(key)))
+            || id.is_some_and(|id| ids.contains(&of_topic(id)))
+        {
+            rest.push((event, reply));
+            rest.extend(batch);
+            break;
+        }
+        let is_repeated = key.is_some_and(|key| index.by_key(topic, key).is_some())
+            || id.is_some_and(|id| index.by_id(topic, id).is_some());
         let (holding, is_held) = index.holding(topic);
         let is_full = !is_held && !topics.contains(topic) && holding + topics.len() >= max_topics;
         if is_repeated || is_full {
@@ -54,20 +67,16 @@ pub(super) fn place(
         if !is_held {
             topics.insert(Arc::clone(topic));
         }
-        if let Some(key) = event.key.as_deref() {
-            keys.insert((Arc::clone(topic), key.to_owned()));
-        }
-        if let Some(id) = event.id.as_deref() {
-            ids.insert((Arc::clone(topic), id.to_owned()));
-        }
+        keys.extend(key.map(of_topic));
+        ids.extend(id.map(of_topic));
         pending.push(Pending { event, position: next, reply });
         next += 1;
     }
-    (pending, repeated)
+    Placed { pending, repeated, rest }
 }
 
-/// Returns the outcome for an event that [`place`] has returned apart, or `None` if it can be
-/// appended now.
+/// Returns the outcome for an event that is not new, or `None` if it is new by now, since the event
+/// that it repeated has been dropped.
 pub(super) fn outcome(
     shared: &Shared,
     max_topics: usize,

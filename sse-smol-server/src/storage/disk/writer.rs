@@ -11,7 +11,7 @@ use smol::future::{block_on, or};
 
 use super::config::{DiskConfig, Sync};
 use super::index::{BATCH_EVENTS, Removals};
-use super::place::{Pending, Reply, outcome, place};
+use super::place::{Pending, Placed, Reply, outcome, place};
 use super::shared::{Followed, Shared};
 use super::tables::BATCH_BYTES;
 use super::unwritten::record;
@@ -207,19 +207,21 @@ impl Writer {
     }
 
     /// Appends events, and answers their publishers. With [`Sync::Always`], they are in one
-    /// transaction. Otherwise they stay unwritten.
-    fn append(&mut self, batch: Vec<(NewEvent, Reply)>) {
-        if batch.is_empty() {
-            return;
-        }
-        if let Err(error) = self.reopen() {
-            for (_, reply) in batch {
-                let _ = reply.try_send(Err(error.clone()));
+    /// transaction, unless they repeat each other. Otherwise they stay unwritten.
+    fn append(&mut self, mut batch: Vec<(NewEvent, Reply)>) {
+        while !batch.is_empty() {
+            if let Err(error) = self.reopen() {
+                return refuse(batch, &error);
             }
-            return;
+            batch = self.append_part(batch);
         }
+    }
+
+    /// Appends the events of a batch that do not repeat each other. Returns those that are to be
+    /// appended after them.
+    fn append_part(&mut self, batch: Vec<(NewEvent, Reply)>) -> Vec<(NewEvent, Reply)> {
         let most = self.config.max_topics;
-        let (pending, repeated) = place(&self.shared, most, batch);
+        let Placed { pending, repeated, rest } = place(&self.shared, most, batch);
         let (time, mut failure) = (now(), None);
         if let Some(last) = pending.last().map(|one| one.position) {
             let mut unwritten = self.shared.change_unwritten();
@@ -249,18 +251,16 @@ impl Writer {
         // After the events before them: a repeated publication may be one of those.
         let mut again = Vec::new();
         for (event, reply) in repeated {
-            let result = match (outcome(&self.shared, most, &event), &failure) {
-                (Some(result), _) => result,
-                (None, Some(error)) => Err(error.clone()),
-                (None, None) => {
-                    again.push((event, reply));
-                    continue;
-                }
-            };
-            let _ = reply.try_send(result);
+            match outcome(&self.shared, most, &event) {
+                Some(result) => drop(reply.try_send(result)),
+                None => again.push((event, reply)),
+            }
         }
-        // What these would have repeated has been dropped meanwhile, so the first one is new.
-        self.append(again);
+        again.extend(rest);
+        if let Some(error) = failure {
+            refuse(mem::take(&mut again), &error);
+        }
+        again
     }
 
     /// Deletes all events of a topic in one transaction.
@@ -438,6 +438,14 @@ impl Writer {
         self.flush()?;
         log::info!("the file of events was opened again after a failure");
         Ok(())
+    }
+}
+
+/// Answers publishers with an error.
+fn refuse(batch: Vec<(NewEvent, Reply)>, error: &StorageError) {
+    for (_, reply) in batch {
+        // The publisher may have left.
+        let _ = reply.try_send(Err(error.clone()));
     }
 }
 
