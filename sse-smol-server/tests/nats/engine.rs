@@ -134,6 +134,22 @@ impl Engine {
         self.publish(&format!("$JS.API.{operation}"), body)
     }
 
+    /// Replaces a stream by a new one with these settings. While the files of the old one are being
+    /// removed, the engine may be unable to create the new ones.
+    pub(crate) fn replace_stream(&self, stream: &str, config: &str) {
+        self.api(&format!("STREAM.DELETE.{stream}"), "");
+        let start = Instant::now();
+        loop {
+            let create = format!("PUB $JS.API.STREAM.CREATE.{stream} reply {}", config.len());
+            let reply = self.request(&format!("{create}\r\n{config}"));
+            if reply["error"].is_null() {
+                return;
+            }
+            let is_store = reply["error"]["err_code"] == 10_049;
+            assert!(is_store && start.elapsed() < TIMEOUT, "{reply}");
+        }
+    }
+
     /// Publishes a message, and returns the reply of JetStream.
     pub(crate) fn publish(&self, subject: &str, body: &str) -> serde_json::Value {
         self.exchange(subject, &format!("PUB {subject} reply {}\r\n{body}", body.len()))
@@ -147,6 +163,12 @@ impl Engine {
     }
 
     fn exchange(&self, subject: &str, message: &str) -> serde_json::Value {
+        let reply = self.request(message);
+        assert!(reply["error"].is_null(), "{subject}: {reply}");
+        reply
+    }
+
+    fn request(&self, message: &str) -> serde_json::Value {
         let mut socket = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
         socket.set_read_timeout(Some(TIMEOUT)).unwrap();
         let options = r#"{"verbose":false,"headers":true}"#;
@@ -157,9 +179,7 @@ impl Engine {
         let head = lines.find(|line| line.as_ref().unwrap().starts_with("MSG reply"));
         head.expect("a reply").unwrap();
         let reply = lines.next().unwrap().unwrap();
-        let reply: serde_json::Value = serde_json::from_str(&reply).unwrap();
-        assert!(reply["error"].is_null(), "{subject}: {reply}");
-        reply
+        serde_json::from_str(&reply).unwrap()
     }
 
     /// Returns the number of messages that the server has received. It needs the argument `-m`.

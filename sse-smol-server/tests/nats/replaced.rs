@@ -22,8 +22,7 @@ fn publications_after_a_replacement_have_ids_of_the_new_stream() {
         for round in 0..8 {
             let before: Vec<_> = (0..5).map(|n| publisher.publish("a", &n.to_string())).collect();
             let mut subscriber = subscribe(node.address, "a");
-            engine.api("STREAM.DELETE.sse", "");
-            engine.api("STREAM.CREATE.sse", &config);
+            engine.replace_stream("sse", &config);
             let start = Instant::now();
             let query = ["a", "a?key=k", "a?id=own&key=k"][round % 3];
             let after = publish_at_last(&mut publisher, query, "after");
