@@ -221,12 +221,9 @@ fn the_flags_are_checked() {
 #[test]
 fn a_write_at_an_interval_that_fails_is_repeated_and_loses_nothing() {
     let dir = Dir::new();
-    let mut shell = Command::new("sh");
-    let limited = "ulimit -S -f 6000; trap '' XFSZ; exec \"$@\"";
-    shell.args(["-c", limited, "sh", env!("CARGO_BIN_EXE_sse-smol-server"), "--open-publishing"]);
     let arguments =
         ["--data", dir.path(), "--sync", "interval=3600000", "--history-bytes", "100000000"];
-    let server = Binary::start_by(shell, "127.0.0.1:0", &arguments);
+    let server = Binary::start_with_small_files(&arguments);
     let mut subscriber = Subscriber::open(server.address, "/topics/news");
     let post = |body: &str| {
         let head = format!("POST /topics/news HTTP/1.1\r\nHost: {}\r\n", server.address);
@@ -268,15 +265,8 @@ fn a_write_at_an_interval_that_fails_is_repeated_and_loses_nothing() {
 #[test]
 fn publishers_get_507_when_the_disk_is_full_and_subscribers_keep_what_they_have() {
     let dir = Dir::new();
-    let mut shell = Command::new("sh");
-    // In blocks of 512 bytes. The signal for an exceeded limit is ignored, so writes fail.
-    let limited = "ulimit -f 6000; trap '' XFSZ; exec \"$@\"";
-    shell.args(["-c", limited, "sh", env!("CARGO_BIN_EXE_sse-smol-server"), "--open-publishing"]);
-    let server = Binary::start_by(
-        shell,
-        "127.0.0.1:0",
-        &["--data", dir.path(), "--history-bytes", "100000000"],
-    );
+    let arguments = ["--data", dir.path(), "--history-bytes", "100000000"];
+    let server = Binary::start_with_small_files(&arguments);
     let mut subscriber = Subscriber::open(server.address, "/topics/news?lastEventId=earliest");
     let body = "x".repeat(100_000);
     let post = format!(
@@ -310,12 +300,9 @@ fn publishers_get_507_when_the_disk_is_full_and_subscribers_keep_what_they_have(
 #[test]
 fn no_event_of_a_batch_is_published_after_one_that_the_disk_has_no_room_for() {
     let dir = Dir::new();
-    let mut shell = Command::new("sh");
-    let limited = "ulimit -f 6000; trap '' XFSZ; exec \"$@\"";
-    shell.args(["-c", limited, "sh", env!("CARGO_BIN_EXE_sse-smol-server"), "--open-publishing"]);
     let arguments = ["--data", dir.path(), "--history-bytes", "100000000"];
     let arguments = [&arguments[..], &["--history", "10000", "--max-body", "10000000"]].concat();
-    let server = Binary::start_by(shell, "127.0.0.1:0", &arguments);
+    let server = Binary::start_with_small_files(&arguments);
     let large = format!("{{\"data\":\"{}\"}}\n", "x".repeat(8000)).repeat(600);
     let body = large + &"{\"data\":\"small\"}\n".repeat(600);
     let head = format!(

@@ -4,7 +4,6 @@
 mod dir;
 mod support;
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use dir::Dir;
@@ -74,12 +73,8 @@ fn the_shutdown_begins_after_the_delay() {
 #[test]
 fn a_server_that_cannot_write_is_not_ready_until_the_file_is_open_again() {
     let dir = Dir::new();
-    let mut shell = Command::new("sh");
-    // In blocks of 512 bytes. The signal for an exceeded limit is ignored, so writes fail.
-    let limited = "ulimit -f 6000; trap '' XFSZ; exec \"$@\"";
-    shell.args(["-c", limited, "sh", env!("CARGO_BIN_EXE_sse-smol-server"), "--open-publishing"]);
     let arguments = ["--data", dir.path(), "--history-bytes", "100000000"];
-    let server = Binary::start_by(shell, "127.0.0.1:0", &arguments);
+    let server = Binary::start_with_small_files(&arguments);
     let body = "x".repeat(100_000);
     let mut publisher = Publisher::open(server.address);
     wait_until("not ready", || {

@@ -121,6 +121,16 @@ impl Binary {
         Self::spawn(shell, "127.0.0.1:0", &[&["--open-publishing"], arguments].concat())
     }
 
+    /// Like [`start`](Self::start), with a soft limit of 3 MB for each file, which stands for a full
+    /// disk. The signal for an exceeded limit is ignored, so writes fail.
+    pub(crate) fn start_with_small_files(arguments: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        // In blocks of 512 bytes.
+        shell.args(["-c", "ulimit -S -f 6000 && trap '' XFSZ && exec \"$0\" \"$@\""]);
+        shell.arg(env!("CARGO_BIN_EXE_sse-smol-server"));
+        Self::spawn(shell, "127.0.0.1:0", &[&["--open-publishing"], arguments].concat())
+    }
+
     /// Like [`start`](Self::start), with a single malloc arena, so that memory use does not depend
     /// on which thread allocated.
     pub(crate) fn start_with_one_heap(arguments: &[&str]) -> Self {
