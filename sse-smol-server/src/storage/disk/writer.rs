@@ -211,7 +211,7 @@ impl Writer {
     fn append(&mut self, mut batch: Vec<(NewEvent, Reply)>) {
         while !batch.is_empty() {
             if let Err(error) = self.reopen() {
-                return refuse(batch, &error);
+                return refuse(batch.into_iter().map(|(_, reply)| reply), &error);
             }
             batch = self.append_part(batch);
         }
@@ -241,9 +241,7 @@ impl Writer {
                 Err(error) => {
                     // Only with `Sync::Always`, where no other events are unwritten.
                     self.shared.change_unwritten().clear();
-                    for Pending { reply, .. } in pending {
-                        let _ = reply.try_send(Err(error.clone()));
-                    }
+                    refuse(pending.into_iter().map(|one| one.reply), &error);
                     failure = Some(error);
                 }
             }
@@ -258,7 +256,8 @@ impl Writer {
         }
         again.extend(rest);
         if let Some(error) = failure {
-            refuse(mem::take(&mut again), &error);
+            refuse(again.into_iter().map(|(_, reply)| reply), &error);
+            return Vec::new();
         }
         again
     }
@@ -442,8 +441,8 @@ impl Writer {
 }
 
 /// Answers publishers with an error.
-fn refuse(batch: Vec<(NewEvent, Reply)>, error: &StorageError) {
-    for (_, reply) in batch {
+fn refuse(replies: impl Iterator<Item = Reply>, error: &StorageError) {
+    for reply in replies {
         // The publisher may have left.
         let _ = reply.try_send(Err(error.clone()));
     }
